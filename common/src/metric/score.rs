@@ -1,0 +1,3 @@
+//! Metrics computed from predictions.
+//!
+//! Floor: common.

@@ -1,0 +1,252 @@
+//! A study: one experiment as written in a study file, checked.
+//!
+//! A [`Study`] exists only after every check passed, its data's included, so that nothing behind
+//! this border asks again. It is what the log holds and what agents are sent.
+//!
+//! Floor: common.
+
+mod check;
+mod grammar;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Digest, StudyId};
+use crate::metric::Metric;
+use crate::seed::Stream;
+use crate::space::Config;
+
+pub use check::{Checked, check};
+pub use grammar::{Finding, Findings};
+
+/// A checked study.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Study {
+    pub name: String,
+    pub notes: String,
+    /// Primary first, then the others in the file's order, none twice.
+    pub metrics: Vec<Metric>,
+    pub data: Data,
+    pub outer: Outer,
+    pub seeds: Seeds,
+    pub arms: Vec<Arm>,
+    pub budget: Budget,
+}
+
+/// The table a study is about. The bytes are known by their digest, wherever they lie.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Data {
+    /// As written in the study file; relative to it.
+    pub path: String,
+    pub format: Format,
+    pub digest: Digest,
+    /// Length of the file.
+    pub bytes: u64,
+    pub target: String,
+    pub task: Task,
+    /// Columns that are not features, sorted: `drop`, and never the target, group or leave-out column.
+    pub drop: Vec<String>,
+    pub group: Option<String>,
+    /// Each of this column's values tests once ([`OuterKind::LeaveOut`]).
+    pub leave_out: Option<String>,
+    pub missing: Missing,
+    /// After dropping rows with missing cells, where the study asks for that.
+    pub rows: u64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum Format {
+    Csv,
+    Tsv,
+    Parquet,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Task {
+    /// Class names, sorted; numbers are sorted as numbers. The last one is "positive" when there are two.
+    Classification {
+        classes: Vec<String>,
+    },
+    Regression,
+}
+
+/// What to do about empty cells.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum Missing {
+    Refuse,
+    /// Leave out rows with an empty cell in any column used.
+    Drop,
+    /// Replace by the mean of the training rows.
+    Mean,
+}
+
+/// How rows are divided into those that train and those that test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outer {
+    pub kind: OuterKind,
+    /// Drawn divisions of the rows: the repeats.
+    pub partitions: u32,
+    /// Outer folds in each partition: 1 for a holdout.
+    pub folds: u32,
+    pub stratify: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum OuterKind {
+    KFold,
+    /// This share of the rows tests.
+    Holdout {
+        share: f64,
+    },
+    /// Each value of the data's `leave_out` column tests once.
+    LeaveOut,
+}
+
+/// How many seeds, and which streams move together. Each factor is crossed with all others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seeds {
+    pub factors: Vec<SeedFactor>,
+}
+
+/// One source of training randomness that the design varies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SeedFactor {
+    /// `seed` when all streams move together, else the stream's name.
+    pub name: String,
+    pub streams: Vec<Stream>,
+    pub count: u32,
+}
+
+/// One learning algorithm under judgement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Arm {
+    pub name: String,
+    pub model: Model,
+    /// As written, in canonical TOML: part of a trial's digest.
+    pub written: String,
+    /// Every config of the space, never empty; the point and all hyperparameters that follow from it.
+    pub configs: Vec<ArmConfig>,
+}
+
+/// One config: the point of the space that names it, and everything a trainer needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArmConfig {
+    pub point: Config,
+    pub hyper: Hyper,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Model {
+    Linear,
+    Mlp,
+}
+
+impl Model {
+    pub const ALL: [Model; 2] = [Model::Linear, Model::Mlp];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Model::Linear => "linear",
+            Model::Mlp => "mlp",
+        }
+    }
+}
+
+/// Every hyperparameter of one training, defaults filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hyper {
+    pub epochs: u32,
+    pub batch: u32,
+    pub optimizer: Optimizer,
+    pub lr: f64,
+    /// Decoupled from the gradient (AdamW; SGD in the same way): w ← w·(1 − lr·decay).
+    pub weight_decay: f64,
+    /// SGD alone.
+    pub momentum: f64,
+    /// Widths of the hidden layers; empty for a linear model.
+    pub hidden: Vec<u32>,
+    /// After each hidden layer.
+    pub dropout: f64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimizer {
+    Adam,
+    Sgd,
+}
+
+impl Default for Hyper {
+    fn default() -> Self {
+        Self {
+            epochs: 60,
+            batch: 32,
+            optimizer: Optimizer::Adam,
+            lr: 1e-3,
+            weight_decay: 0.0,
+            momentum: 0.9,
+            hidden: vec![64],
+            dropout: 0.0,
+        }
+    }
+}
+
+/// Limits on what a study may use.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Own failures after which a trial is failed.
+    pub attempts: u32,
+    pub diverged: Diverged,
+}
+
+/// The declared policy for trainings that end in NaN.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum Diverged {
+    /// Left out of the means; their rate is reported.
+    Report,
+    /// Counted with the worst value any run of the study had.
+    Worst,
+    /// The study fails.
+    Fail,
+}
+
+impl Study {
+    /// blake3 of the canonical encoding: equal for equal studies, whatever the file's layout.
+    pub fn digest(&self) -> Digest {
+        let bytes = crate::wire::codec::encode(self).unwrap_or_default();
+        Digest::of(&bytes)
+    }
+
+    pub fn id(&self) -> StudyId {
+        StudyId::from_digest(&self.digest())
+    }
+
+    pub fn primary(&self) -> Metric {
+        self.metrics[0]
+    }
+
+    /// Whether per-row scores are kept: a data set of this size fits the log.
+    pub fn keeps_rows(&self) -> bool {
+        let test_rows = self.data.rows / u64::from(self.outer.folds.max(1)) + 1;
+        test_rows <= ROWS_KEPT_MAX
+    }
+}
+
+impl Hyper {
+    /// Trials whose hyperparameters agree here can train as lanes of one cohort.
+    pub fn shape(&self, model: Model) -> Shape {
+        Shape { model, hidden: self.hidden.clone(), batch: self.batch, optimizer: self.optimizer }
+    }
+}
+
+/// What must agree within a cohort.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Shape {
+    pub model: Model,
+    pub hidden: Vec<u32>,
+    pub batch: u32,
+    pub optimizer: Optimizer,
+}
+
+/// Test rows above which an outcome carries no per-row scores (64 KiB an outcome).
+pub const ROWS_KEPT_MAX: u64 = 16_384;
