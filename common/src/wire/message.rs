@@ -1,8 +1,8 @@
 //! Every message that crosses a socket, each once.
 //!
-//! A connection's first stream carries a [`Hello`] each way, and for an agent goes on as its
-//! control stream. Every further stream begins with an [`Open`] and serves one purpose. Roles are
-//! not in any message: the certificate says who speaks.
+//! A connection's first stream carries a [`Hello`] each way and a [`Greeting`] down, and ends. Every
+//! further stream begins with an [`Open`] and serves one purpose. Roles are not in any message: the
+//! certificate says who speaks.
 //!
 //! Floor: common.
 
@@ -24,7 +24,7 @@ pub struct Hello {
     pub version: String,
 }
 
-/// Second message each way on the first stream: may the connection go on?
+/// The serving side's second message: may the connection go on?
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Greeting {
     Welcome { cluster: ClusterId, member: MemberId, protocol: u16 },
