@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use common::id::{ClusterId, ReplicaId, StudyId, TrialIndex};
 use common::wire::codec::{self, CodecError};
 use common::wire::message::OutcomeRow;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
