@@ -1,1 +1,5 @@
+//! The agent: trains the trials that a coordinator hands it.
+//!
+//! Floor: wiring.
 
+pub mod trainer;
