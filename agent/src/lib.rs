@@ -3,7 +3,7 @@
 //! A library, so that a coordinator can hold an agent in its own process: the same driver over
 //! channels instead of sockets.
 //!
-//! Floor: shell.
+//! Floor: wiring.
 
 pub mod dataset;
 pub mod device;
@@ -11,6 +11,7 @@ pub mod driver;
 pub mod folder;
 pub mod session;
 pub mod spool;
+pub mod trainer;
 
 #[cfg(test)]
 mod sample;
