@@ -5,6 +5,7 @@
 //!
 //! Floor: wiring.
 
+pub mod cli;
 pub mod dataset;
 pub mod device;
 pub mod driver;

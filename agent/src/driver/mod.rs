@@ -10,7 +10,7 @@
 mod connect;
 mod keep;
 mod news;
-// mod over_link;
+mod over_link;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -44,8 +44,8 @@ pub use connect::{
     ConnectError, Connection, Connector, Embedded, QUEUE_MESSAGES, Seat, Seats, embedded,
 };
 pub use news::{News, Tell};
-// pub use over_link::LinkConnector;
-pub use work::{Job, Train, run as train_cohort};
+pub use over_link::LinkConnector;
+pub use work::{Job, Train, Trainer, run as train_cohort};
 
 use work::Workers;
 

@@ -17,6 +17,8 @@ use common::study::Study;
 use common::table::Dataset;
 use common::trial::{Ending, FailReason};
 
+use crate::trainer;
+
 /// Trains cohorts. Called from several threads at once, each inside a one-thread rayon pool.
 pub trait Train: Send + Sync + 'static {
     /// One ending a trial, in their order; `None` when `stop` said so. Durations and the device's
@@ -28,6 +30,21 @@ pub trait Train: Send + Sync + 'static {
         trials: &[TrialIndex],
         stop: &dyn Fn() -> bool,
     ) -> Option<Vec<Ending>>;
+}
+
+/// The trainer that trains.
+pub struct Trainer;
+
+impl Train for Trainer {
+    fn train(
+        &self,
+        study: &Study,
+        dataset: &Dataset,
+        trials: &[TrialIndex],
+        stop: &dyn Fn() -> bool,
+    ) -> Option<Vec<Ending>> {
+        trainer::train(study, dataset, trials, stop)
+    }
 }
 
 /// One cohort for a thread.
