@@ -84,7 +84,9 @@ impl Axis {
         match self {
             Axis::List(values) => values.len() as u64,
             Axis::Log { points, .. } | Axis::Linear { points, .. } => u64::from(*points),
-            Axis::Int { low, high, step } => high.abs_diff(*low) / step.unsigned_abs() + 1,
+            Axis::Int { low, high, step } => {
+                (high.abs_diff(*low) / step.unsigned_abs()).saturating_add(1)
+            }
         }
     }
 

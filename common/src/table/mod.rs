@@ -111,7 +111,7 @@ pub enum TableError {
     Ragged { expected: usize, lines: Vec<u64>, count: usize },
     #[error("line {line} is not UTF-8; save the file as UTF-8")]
     Encoding { line: u64 },
-    #[error("the file cannot be read as a table")]
+    #[error("the file cannot be read as a table: {source}")]
     Csv { source: ::csv::Error },
     #[error("the file cannot be read as Parquet: {source}")]
     Parquet { source: ::parquet::errors::ParquetError },
