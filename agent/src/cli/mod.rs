@@ -47,7 +47,9 @@ enum Command {
 
 /// Print a completion script for a shell
 #[derive(Args)]
-#[command(after_help = "Example:\n  agent completions bash > ~/.local/share/bash-completion/completions/agent")]
+#[command(
+    after_help = "Example:\n  agent completions bash > ~/.local/share/bash-completion/completions/agent"
+)]
 struct CompletionsArgs {
     shell: Shell,
 }
@@ -159,7 +161,8 @@ mod tests {
         assert_eq!(duration("25s"), Ok(Duration::from_secs(25)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for refused in ["25", "s", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615h"] {
+        for refused in ["25", "s", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615h"]
+        {
             assert!(duration(refused).is_err(), "{refused}");
         }
     }

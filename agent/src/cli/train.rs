@@ -151,7 +151,8 @@ fn lines(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    for (key, value) in value.as_object().into_iter().flatten().filter(|(key, _)| *key != "schema") {
+    for (key, value) in value.as_object().into_iter().flatten().filter(|(key, _)| *key != "schema")
+    {
         if let Value::Object(inner) = value {
             let inner: Vec<String> =
                 inner.iter().map(|(key, value)| format!("{key} {}", shown(value))).collect();

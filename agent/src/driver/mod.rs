@@ -110,11 +110,11 @@ struct Driver {
     /// Taken while a blocking task writes it.
     spool: Option<Spool>,
     workers: Workers,
-    stops: BTreeMap<LeaseId, Arc<AtomicBool>>,
+    stops: Stops,
     datasets: Arc<Datasets>,
     rows: BTreeMap<StudyId, Arc<Dataset>>,
     line: Option<(mpsc::Sender<FromAgent>, Arc<dyn DataSource>)>,
-    connecting: JoinHandle<()>,
+    connecting: Connecting,
     /// Set when this agent ends, so that it does not connect again.
     closing: Arc<AtomicBool>,
     folder: Folder,
@@ -161,11 +161,11 @@ impl Driver {
             tell_me,
             spool: Some(spool),
             workers,
-            stops: BTreeMap::new(),
+            stops: Stops::default(),
             datasets: Arc::new(Datasets::new(cache, shared)),
             rows: BTreeMap::new(),
             line: None,
-            connecting,
+            connecting: Connecting(connecting),
             closing,
             folder,
             began: Instant::now(),
@@ -267,7 +267,7 @@ impl Driver {
         }
         for input in &inputs {
             if let Input::Ended { lease, .. } = input {
-                self.stops.remove(lease);
+                self.stops.0.remove(lease);
             }
         }
         let now = self.now();
@@ -311,11 +311,11 @@ impl Driver {
                     };
                     self.voice.trains(id, &study.name);
                     let stop = Arc::new(AtomicBool::new(false));
-                    self.stops.insert(lease, Arc::clone(&stop));
+                    self.stops.0.insert(lease, Arc::clone(&stop));
                     self.workers.give(Job { lease, study, dataset, trials, stop });
                 }
                 Effect::StopCohort { lease } => {
-                    if let Some(stop) = self.stops.get(&lease) {
+                    if let Some(stop) = self.stops.0.get(&lease) {
                         stop.store(true, Ordering::Relaxed);
                     }
                 }
@@ -376,18 +376,17 @@ impl Driver {
 
     /// Lets the last messages out, stops what still trains, and waits a little for both.
     async fn close(mut self) {
-        self.stops.values().for_each(|stop| stop.store(true, Ordering::Relaxed));
         self.closing.store(true, Ordering::Relaxed);
         if self.line.take().is_none() {
-            self.connecting.abort();
+            self.connecting.0.abort();
         }
-        let Self { mut spool, workers, mut connecting, mut events, folder, .. } = self;
+        let Self { mut spool, workers, stops, mut connecting, mut events, folder, .. } = self;
+        drop(stops);
         // Goes on listening, or the connection's end and the threads would wait to tell it.
         let listening = async { while events.recv().await.is_some() {} };
         let closing = async {
-            if timeout(FAREWELL, &mut connecting).await.is_err() {
-                connecting.abort();
-            }
+            // When it takes longer, dropping it breaks it off.
+            let _ = timeout(FAREWELL, &mut connecting.0).await;
             let joining = tokio::task::spawn_blocking(move || {
                 if let Some(Err(error)) = spool.as_mut().map(Spool::flush) {
                     tracing::warn!(%error, "the spool's last words were not written");
@@ -402,6 +401,25 @@ impl Driver {
         }
         // Another agent may have it only now.
         drop(folder);
+    }
+}
+
+/// Says stop to every cohort in training when the driver ends, in whatever way.
+#[derive(Default)]
+struct Stops(BTreeMap<LeaseId, Arc<AtomicBool>>);
+
+impl Drop for Stops {
+    fn drop(&mut self) {
+        self.0.values().for_each(|stop| stop.store(true, Ordering::Relaxed));
+    }
+}
+
+/// Breaks the connection off when the driver ends, in whatever way.
+struct Connecting(JoinHandle<()>);
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
