@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
 use common::id::TrialIndex;
-use common::trial::{Attempt, FailReason, Outcome, Report};
+use common::trial::{Attempt, Ending, FailReason, Outcome, Report};
 use tokio::sync::oneshot;
 
 use super::*;
@@ -267,7 +267,7 @@ async fn trials_in_training_when_the_agent_died_are_reported_as_crashed_until_ac
 async fn a_trainer_that_panics_fails_its_cohort_and_the_agent_goes_on() {
     let dir = tempfile::tempdir().expect("a folder");
     let trainer = Numbers { poison: [1].into(), ..Numbers::default() };
-    let Agent { mut seats, .. } = agent(dir.path(), Arc::new(trainer), Duration::ZERO);
+    let Agent { mut seats, stop: _stop, .. } = agent(dir.path(), Arc::new(trainer), Duration::ZERO);
     let (mut seat, ..) = registered(&mut seats).await;
     tell(&seat, assign(1, 0..2)).await;
     let failed = reports(&mut seat).await;
@@ -288,7 +288,8 @@ async fn a_revoked_cohort_is_stopped_and_its_thread_is_free_again() {
     let dir = tempfile::tempdir().expect("a folder");
     let endless = Numbers { endless: (0..8).collect(), ..Numbers::default() };
     let trainer = Arc::new(endless);
-    let Agent { mut seats, .. } = agent(dir.path(), Arc::clone(&trainer), Duration::ZERO);
+    let Agent { mut seats, stop: _stop, .. } =
+        agent(dir.path(), Arc::clone(&trainer), Duration::ZERO);
     let (mut seat, ..) = registered(&mut seats).await;
     tell(&seat, assign(1, 0..4)).await;
     tell(&seat, assign(2, 4..8)).await;
