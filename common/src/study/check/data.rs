@@ -242,6 +242,11 @@ fn check_missing(
         }
     }
     if missing == Missing::Mean {
+        for &place in features.iter().filter(|&&place| holes(&[place]).len() == table.rows) {
+            let name = &table.columns[place].name;
+            let message = format!("column `{name}` has no value in any row, so it has no mean");
+            inspection.refuse(span, message, format!("add {name:?} to `drop`"));
+        }
         return;
     }
     let rows = holes(features);

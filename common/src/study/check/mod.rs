@@ -131,3 +131,8 @@ fn arm(draft: &ArmDraft) -> Arm {
         configs: draft.space.value.configs().into_iter().map(config).collect(),
     }
 }
+
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod tests;
