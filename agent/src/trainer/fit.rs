@@ -272,7 +272,7 @@ mod tests {
         let hyper = Hyper { batch: 8, hidden: vec![4], ..Hyper::default() };
         let mut short = lane(&dataset, &hyper, 4);
         short.train_rows.truncate(5);
-        let exact = super::super::Lane { hyper: Hyper { batch: 5, ..hyper }, ..short.clone() };
+        let exact = Lane { hyper: Hyper { batch: 5, ..hyper }, ..short.clone() };
         let (padded, _) = look(&Stack::new(&dataset, &[&short]).unwrap());
         let (full, _) = look(&Stack::new(&dataset, &[&exact]).unwrap());
         assert!((padded[0] - full[0]).abs() < 1e-6, "{padded:?} against {full:?}");

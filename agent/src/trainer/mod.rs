@@ -14,6 +14,7 @@ mod loss;
 mod minibatch;
 mod models;
 mod optimizer;
+mod product;
 mod scale;
 mod slices;
 

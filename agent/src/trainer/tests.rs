@@ -64,7 +64,7 @@ fn outcome_ignores_the_number_of_threads() {
     let lanes: Vec<Lane> = (0..2).map(|seed| lane(&dataset, &hyper, seed)).collect();
     let alone = in_one_thread(|| endings(&dataset, &lanes)).unwrap();
     for threads in [2, 3, 8] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         assert!(pool.install(|| endings(&dataset, &lanes)) == alone, "{threads} threads");
     }
     assert!(endings(&dataset, &lanes) == alone, "the process' own pool");

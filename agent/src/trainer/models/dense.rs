@@ -10,6 +10,7 @@ use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor}
 use common::id::Digest;
 use common::seed::{Stream, StreamRng};
 
+use super::super::product::product;
 use super::super::slices::{read, write};
 
 /// A dense stack for every lane.
@@ -92,7 +93,7 @@ impl Dense {
         let mut said = input;
         for (position, layer) in self.layers.iter().enumerate() {
             let rectify = position + 1 < self.layers.len();
-            let next = said.matmul(&layer.weights.values)?;
+            let next = product(&said, &layer.weights.values)?;
             next.inplace_op2(&layer.biases.values, &AddBiases { rectify })?;
             if let Some(mask) = masks.get(position) {
                 next.inplace_op2(mask, &Mask)?;
@@ -115,13 +116,13 @@ impl Dense {
         let mut gradients = Vec::with_capacity(self.layers.len());
         let mut behind = outputs;
         for (position, (layer, input)) in self.layers.iter().zip(inputs).enumerate().rev() {
-            let weights = input.transpose(1, 2)?.matmul(&behind)?;
+            let weights = product(&input.transpose(1, 2)?, &behind)?;
             if position == 0 {
                 // Nobody asks for the features' gradient.
                 gradients.push(LayerGradient { weights, biases: behind });
                 break;
             }
-            let before = behind.matmul(&layer.weights.values.transpose(1, 2)?)?;
+            let before = product(&behind, &layer.weights.values.transpose(1, 2)?)?;
             before.inplace_op2(input, &Gate { gains })?;
             gradients
                 .push(LayerGradient { weights, biases: std::mem::replace(&mut behind, before) });
