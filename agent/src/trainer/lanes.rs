@@ -1,0 +1,110 @@
+//! Lanes: trial keys, opened.
+//!
+//! A lane knows its rows, its hyperparameters and the seeds of its streams, and nothing of its
+//! study: what is not in it cannot influence a training.
+//!
+//! Floor: core.
+
+use std::collections::BTreeMap;
+
+use common::design::Design;
+use common::id::TrialIndex;
+use common::seed::Stream;
+use common::split::partition;
+use common::study::{Hyper, Model, Study};
+use common::table::Dataset;
+use thiserror::Error;
+
+/// Everything one training needs besides the data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lane {
+    pub model: Model,
+    pub hyper: Hyper,
+    pub seeds: StreamSeeds,
+    /// Ascending; never empty.
+    pub train_rows: Vec<u32>,
+    /// Ascending; never empty.
+    pub test_rows: Vec<u32>,
+}
+
+/// The seed that feeds each stream of a training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamSeeds {
+    pub init: u64,
+    pub order: u64,
+    pub noise: u64,
+}
+
+/// Why a trial cannot be trained.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LaneError {
+    #[error("trial {trial} is not in the study, which has {trials} trials")]
+    NoTrial { trial: u64, trials: u64 },
+    #[error("partition {partition} has no fold {fold}; check that the data file is the study's")]
+    NoFold { partition: u32, fold: u32 },
+    #[error(
+        "fold {fold} of partition {partition} leaves {train} rows to train and {test} to test; \
+         both need at least one"
+    )]
+    EmptyFold { partition: u32, fold: u32, train: usize, test: usize },
+}
+
+/// The lanes of `trials`, in their order.
+pub fn open(
+    study: &Study,
+    dataset: &Dataset,
+    trials: &[TrialIndex],
+) -> Vec<Result<Lane, LaneError>> {
+    let design = Design::of(study);
+    let labels = dataset.labels(study.outer.stratify);
+    let mut drawn: BTreeMap<u32, Vec<Vec<u32>>> = BTreeMap::new();
+    let mut open_one = |trial: &TrialIndex| {
+        let key = design.key(*trial).ok_or_else(|| LaneError::NoTrial {
+            trial: trial.0,
+            trials: design.trials().unwrap_or(u64::MAX),
+        })?;
+        let (number, fold) = (key.partition, key.fold);
+        let folds = drawn
+            .entry(number)
+            .or_insert_with(|| partition(&study.outer, &labels, &dataset.digest, number));
+        let test_rows = folds
+            .get(fold as usize)
+            .cloned()
+            .ok_or(LaneError::NoFold { partition: number, fold })?;
+        let train_rows = all_but(&test_rows, dataset.rows());
+        if train_rows.is_empty() || test_rows.is_empty() {
+            let (train, test) = (train_rows.len(), test_rows.len());
+            return Err(LaneError::EmptyFold { partition: number, fold, train, test });
+        }
+        let seed = |stream| key.seed_of(study, stream);
+        Ok(Lane {
+            model: key.arm(study).model,
+            hyper: key.config(study).hyper.clone(),
+            seeds: StreamSeeds {
+                init: seed(Stream::Init),
+                order: seed(Stream::Order),
+                noise: seed(Stream::Noise),
+            },
+            train_rows,
+            test_rows,
+        })
+    };
+    trials.iter().map(&mut open_one).collect()
+}
+
+/// The rows below `rows` that are not in `excluded`, which is ascending.
+fn all_but(excluded: &[u32], rows: usize) -> Vec<u32> {
+    let mut excluded = excluded.iter().copied().peekable();
+    (0..rows as u32).filter(|row| excluded.next_if_eq(row).is_none()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_do_not_test_train() {
+        assert_eq!(all_but(&[0, 3, 4], 6), [1, 2, 5]);
+        assert_eq!(all_but(&[], 2), [0, 1]);
+    }
+}

@@ -1,0 +1,353 @@
+//! What every training keeps, whoever its neighbours are; on made-up rows.
+
+use std::cell::Cell;
+
+use common::id::{Digest, TrialIndex};
+use common::metric::Metric;
+use common::seed::{Stream, StreamRng};
+use common::space::Config;
+use common::study::{
+    Arm, ArmConfig, Budget, Data, Diverged, Format, Hyper, Missing, Model, Optimizer, Outer,
+    OuterKind, SeedFactor, Seeds, Study, Task,
+};
+use common::table::{Dataset, Target};
+use common::trial::{Ending, FailReason, Outcome};
+use proptest::prelude::*;
+
+use super::fit::{Fitted, fit};
+use super::*;
+
+#[test]
+fn lane_outcome_ignores_its_neighbours() {
+    for optimizer in [Optimizer::Adam, Optimizer::Sgd] {
+        for dataset in [blobs(90, 3), waves(90)] {
+            let lanes: Vec<Lane> =
+                (0..7).map(|number| assorted_lane(&dataset, number, optimizer)).collect();
+            let together = weights_of(&dataset, &lanes.iter().collect::<Vec<_>>());
+            for (number, lane) in lanes.iter().enumerate() {
+                let alone = weights_of(&dataset, &[lane]);
+                let other = &lanes[(number + 3) % 7];
+                let paired = weights_of(&dataset, &[other, lane]);
+                assert!(alone[0] == together[number], "lane {number} of 7, {optimizer:?}");
+                assert!(alone[0] == paired[1], "lane {number} of 2, {optimizer:?}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn endings_do_not_depend_on_who_trains_beside_whom(
+        numbers in proptest::collection::vec(0u64..40, 1..20),
+    ) {
+        let dataset = blobs(60, 2);
+        let lanes: Vec<Lane> = numbers
+            .iter()
+            .map(|&number| assorted_lane(&dataset, number, Optimizer::Adam))
+            .collect();
+        let together = endings(&dataset, &lanes);
+        for (lane, ending) in lanes.iter().zip(&together) {
+            let alone = endings(&dataset, std::slice::from_ref(lane));
+            prop_assert_eq!(&alone[0], ending);
+        }
+    }
+}
+
+#[test]
+fn outcome_ignores_the_number_of_threads() {
+    let dataset = blobs(600, 2);
+    // Wide enough that a product is split over threads where there are any.
+    let hyper =
+        Hyper { epochs: 2, batch: 256, hidden: vec![192], dropout: 0.2, ..Hyper::default() };
+    let lanes: Vec<Lane> = (0..2).map(|seed| lane(&dataset, &hyper, seed)).collect();
+    let alone = in_one_thread(|| endings(&dataset, &lanes)).unwrap();
+    for threads in [2, 3, 8] {
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert!(pool.install(|| endings(&dataset, &lanes)) == alone, "{threads} threads");
+    }
+    assert!(endings(&dataset, &lanes) == alone, "the process' own pool");
+}
+
+#[test]
+fn weights_cannot_see_the_test_rows() {
+    for dataset in [blobs(80, 2), waves(80)] {
+        let lane = lane(&dataset, &small(), 1);
+        let before = weights_of(&dataset, &[&lane]);
+        for poison in [1e6, f32::NAN, f32::INFINITY] {
+            let mut changed = dataset.clone();
+            lane.test_rows.iter().for_each(|&row| poison_row(&mut changed, row, poison));
+            assert!(weights_of(&changed, &[&lane]) == before, "test rows set to {poison}");
+        }
+        let mut changed = dataset.clone();
+        poison_row(&mut changed, lane.train_rows[3], 2.5);
+        assert!(weights_of(&changed, &[&lane]) != before, "a training row must be seen");
+    }
+}
+
+#[test]
+fn noise_is_heard_through_dropout_alone() {
+    let dataset = blobs(60, 2);
+    let dry = lane(&dataset, &small(), 1);
+    let wet = lane(&dataset, &Hyper { dropout: 0.3, ..small() }, 1);
+    let renoised = |lane: &Lane| {
+        let seeds = StreamSeeds { noise: 99, ..lane.seeds };
+        Lane { seeds, ..lane.clone() }
+    };
+    assert!(weights_of(&dataset, &[&dry]) == weights_of(&dataset, &[&renoised(&dry)]));
+    assert!(weights_of(&dataset, &[&wet]) != weights_of(&dataset, &[&renoised(&wet)]));
+    assert!(weights_of(&dataset, &[&wet]) != weights_of(&dataset, &[&dry]));
+}
+
+#[test]
+fn first_weights_come_from_the_init_stream_alone() {
+    let dataset = blobs(60, 2);
+    let still = lane(&dataset, &Hyper { lr: 0.0, dropout: 0.3, ..small() }, 1);
+    let with = |seeds| weights_of(&dataset, &[&Lane { seeds, ..still.clone() }]);
+    let first = with(still.seeds);
+    assert!(first == with(StreamSeeds { order: 7, noise: 8, ..still.seeds }));
+    assert!(first != with(StreamSeeds { init: 7, ..still.seeds }));
+}
+
+#[test]
+fn order_of_rows_comes_from_the_order_stream() {
+    let dataset = blobs(60, 2);
+    let lane = lane(&dataset, &small(), 1);
+    let reordered = Lane { seeds: StreamSeeds { order: 7, ..lane.seeds }, ..lane.clone() };
+    assert!(weights_of(&dataset, &[&lane]) != weights_of(&dataset, &[&reordered]));
+}
+
+#[test]
+fn linear_model_finds_the_line() {
+    let mut rng = StreamRng::new(&Digest::of(b"line"), Stream::Split, 0, 0);
+    let features: Vec<f32> = (0..200).map(|_| (rng.normal() * 4.0 + 10.0) as f32).collect();
+    let line = |row: &[f32]| 2.0 * row[0] - 3.0 * row[1] + 500.0;
+    let values = features.chunks_exact(2).map(line).collect();
+    let dataset = dataset(features, 2, Target::Values(values));
+    for (optimizer, lr) in [(Optimizer::Adam, 0.02), (Optimizer::Sgd, 0.01)] {
+        let hyper = Hyper { optimizer, lr, epochs: 150, batch: 10, ..Hyper::default() };
+        let lane = Lane { model: Model::Linear, ..lane(&dataset, &hyper, 0) };
+        let outcome = complete(&dataset, &lane, &[Metric::Rmse, Metric::R2]);
+        assert!(outcome.metrics[0] < 0.01, "rmse {} with {optimizer:?}", outcome.metrics[0]);
+        assert!(outcome.rows.iter().all(|error| error.abs() < 0.05), "{:?}", outcome.rows);
+    }
+}
+
+#[test]
+fn mlp_bends_where_a_linear_model_cannot() {
+    let dataset = waves(300);
+    let hyper = Hyper { epochs: 120, lr: 0.01, hidden: vec![32], batch: 16, ..Hyper::default() };
+    let mlp = lane(&dataset, &hyper, 0);
+    let linear = Lane { model: Model::Linear, ..mlp.clone() };
+    let bent = complete(&dataset, &mlp, &[Metric::R2]).metrics[0];
+    let straight = complete(&dataset, &linear, &[Metric::R2]).metrics[0];
+    assert!(bent > 0.9, "r2 {bent}");
+    assert!(straight < 0.5, "r2 {straight}");
+}
+
+#[test]
+fn classes_are_learnt() {
+    let dataset = blobs(300, 4);
+    let asked = [Metric::Accuracy, Metric::Auroc, Metric::LogLoss];
+    let outcome = complete(&dataset, &lane(&dataset, &small(), 0), &asked);
+    assert!(outcome.metrics[0] > 0.9, "accuracy {}", outcome.metrics[0]);
+    assert!(outcome.metrics[1] > 0.95, "auroc {}", outcome.metrics[1]);
+    let mean_loss =
+        outcome.rows.iter().map(|p| -f64::from(*p).ln()).sum::<f64>() / outcome.rows.len() as f64;
+    assert!((mean_loss - outcome.metrics[2]).abs() < 1e-6, "rows hold the true class' probability");
+}
+
+#[test]
+fn a_lane_that_diverges_fails_alone() {
+    let dataset = waves(80);
+    let tame = Hyper { optimizer: Optimizer::Sgd, lr: 0.01, ..small() };
+    let wild = Hyper { lr: 1e9, ..tame.clone() };
+    let lanes = [lane(&dataset, &tame, 0), lane(&dataset, &wild, 1), lane(&dataset, &tame, 2)];
+    let together = endings(&dataset, &lanes);
+    for at in [0, 2] {
+        let alone = endings(&dataset, &lanes[at..=at]);
+        assert!(matches!(alone[0], Ending::Complete(_)));
+        assert_eq!(alone[0], together[at]);
+    }
+    let Ending::Failed { reason, detail } = &together[1] else { panic!("{:?}", together[1]) };
+    assert_eq!(*reason, FailReason::Diverged);
+    assert_eq!(detail, "the loss was not finite in epoch 1");
+}
+
+#[test]
+fn missing_cells_leave_outcomes_finite() {
+    let mut dataset = blobs(80, 2);
+    dataset.features.iter_mut().step_by(7).for_each(|cell| *cell = f32::NAN);
+    let outcome = complete(&dataset, &lane(&dataset, &small(), 0), &[Metric::Accuracy]);
+    assert!(outcome.metrics[0] > 0.8, "accuracy {}", outcome.metrics[0]);
+}
+
+#[test]
+fn a_stopped_training_gives_nothing() {
+    let dataset = blobs(60, 2);
+    let lane = lane(&dataset, &small(), 0);
+    let asked = Cell::new(0);
+    let stop = || {
+        asked.set(asked.get() + 1);
+        asked.get() > 5
+    };
+    assert_eq!(train_lanes(&dataset, &[lane], &[Metric::Auroc], true, &stop), None);
+    assert_eq!(asked.get(), 6);
+}
+
+#[test]
+fn a_trial_beyond_the_design_fails_alone() {
+    let dataset = blobs(60, 2);
+    let study = study(&dataset);
+    let endings = train(&study, &dataset, &[TrialIndex(99)], &|| false).unwrap();
+    let detail = "trial 99 is not in the study, which has 6 trials".to_string();
+    assert_eq!(endings, [Ending::Failed { reason: FailReason::Error, detail }]);
+}
+
+/// Lane `number`: its own step size, decay, dropout, seeds, epochs and training rows.
+fn assorted_lane(dataset: &Dataset, number: u64, optimizer: Optimizer) -> Lane {
+    let hyper = Hyper {
+        epochs: [3, 5, 4][number as usize % 3],
+        batch: 16,
+        optimizer,
+        lr: 1e-3 * (1 + number % 4) as f64,
+        weight_decay: [0.0, 1e-2][number as usize % 2],
+        hidden: vec![9, 5],
+        dropout: [0.0, 0.2, 0.5][number as usize % 3],
+        ..Hyper::default()
+    };
+    let lane = lane(dataset, &hyper, number);
+    let kept = lane.train_rows.len() - 3 * (number as usize % 5);
+    Lane { train_rows: lane.train_rows[..kept].to_vec(), ..lane }
+}
+
+fn small() -> Hyper {
+    Hyper { epochs: 40, lr: 5e-3, batch: 16, hidden: vec![12], ..Hyper::default() }
+}
+
+/// An MLP that tests on every fourth row.
+pub fn lane(dataset: &Dataset, hyper: &Hyper, seed: u64) -> Lane {
+    let rows = 0..dataset.rows() as u32;
+    let (test_rows, train_rows) = rows.partition(|row| row % 4 == 1);
+    let seeds = StreamSeeds { init: seed, order: seed, noise: seed };
+    Lane { model: Model::Mlp, hyper: hyper.clone(), seeds, train_rows, test_rows }
+}
+
+/// Clouds around as many corners as there are classes; five features of unlike size.
+pub fn blobs(rows: usize, classes: u32) -> Dataset {
+    let mut rng = StreamRng::new(&Digest::of(b"blobs"), Stream::Split, 0, 0);
+    let labels: Vec<u32> = (0..rows).map(|_| rng.below(u64::from(classes)) as u32).collect();
+    let cell = |label: u32, column: u32, noise: f64| {
+        let corner = if (label + 1) >> (column % 3) & 1 == 1 { 2.0 } else { 0.0 };
+        ((corner + 0.7 * noise) * 10f64.powi(column as i32 - 2)) as f32
+    };
+    let features = labels.iter().flat_map(|&label| (0..5).map(move |column| (label, column)));
+    let features = features.map(|(label, column)| cell(label, column, rng.normal())).collect();
+    dataset(features, 5, Target::Classes { labels, classes })
+}
+
+/// A value that goes up and down with the first feature, far from 0.
+pub fn waves(rows: usize) -> Dataset {
+    let mut rng = StreamRng::new(&Digest::of(b"waves"), Stream::Split, 0, 0);
+    let features: Vec<f32> = (0..rows * 2).map(|_| rng.unit_f32() * 6.0).collect();
+    let value = |row: &[f32]| 1000.0 + 50.0 * (1.2 * row[0]).cos() + row[1];
+    let values = features.chunks_exact(2).map(value).collect();
+    dataset(features, 2, Target::Values(values))
+}
+
+fn dataset(features: Vec<f32>, width: usize, target: Target) -> Dataset {
+    let names = (0..width).map(|column| format!("x{column}")).collect();
+    let digest = Digest::of(b"made up");
+    Dataset { digest, features, width, names, target, groups: None, leave_out: None }
+}
+
+fn poison_row(dataset: &mut Dataset, row: u32, value: f32) {
+    let start = row as usize * dataset.width;
+    dataset.features[start..start + dataset.width].fill(value);
+    match &mut dataset.target {
+        Target::Classes { labels, classes } => {
+            labels[row as usize] = (labels[row as usize] + 1) % *classes;
+        }
+        Target::Values(values) => values[row as usize] = value,
+    }
+}
+
+fn fitted(dataset: &Dataset, lanes: &[&Lane]) -> Vec<Fitted> {
+    fit(dataset, lanes, &|| false).unwrap().unwrap()
+}
+
+/// Bits of every weight and scale of each lane.
+fn weights_of(dataset: &Dataset, lanes: &[&Lane]) -> Vec<Vec<u32>> {
+    let bits = |fitted: Fitted| {
+        assert_eq!(fitted.diverged, None);
+        let layers = fitted.model.layers.into_iter();
+        let values = layers.flat_map(|layer| [layer.weights.values, layer.biases.values]);
+        let weights =
+            values.flat_map(|values| values.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        let scales = fitted.features.centre.into_iter().chain(fitted.features.inverse_width);
+        weights.chain(scales).map(f32::to_bits).collect()
+    };
+    fitted(dataset, lanes).into_iter().map(bits).collect()
+}
+
+fn endings(dataset: &Dataset, lanes: &[Lane]) -> Vec<Ending> {
+    let metrics = match dataset.target {
+        Target::Classes { .. } => [Metric::Auroc, Metric::LogLoss],
+        Target::Values(_) => [Metric::Rmse, Metric::R2],
+    };
+    train_lanes(dataset, lanes, &metrics, true, &|| false).unwrap()
+}
+
+fn complete(dataset: &Dataset, lane: &Lane, metrics: &[Metric]) -> Outcome {
+    let lanes = std::slice::from_ref(lane);
+    let mut endings = train_lanes(dataset, lanes, metrics, true, &|| false).unwrap();
+    match endings.remove(0) {
+        Ending::Complete(outcome) => outcome,
+        failed => panic!("{failed:?}"),
+    }
+}
+
+/// Three seeds, one holdout partition of two drawn ones, one arm.
+fn study(dataset: &Dataset) -> Study {
+    let hyper = Hyper { epochs: 3, ..small() };
+    let config = ArmConfig { point: Config::default(), hyper };
+    Study {
+        name: "made up".into(),
+        notes: String::new(),
+        metrics: vec![Metric::Auroc, Metric::Brier],
+        data: Data {
+            path: "rows.csv".into(),
+            format: Format::Csv,
+            digest: dataset.digest,
+            bytes: 0,
+            target: "class".into(),
+            task: Task::Classification { classes: vec!["no".into(), "yes".into()] },
+            drop: Vec::new(),
+            group: None,
+            leave_out: None,
+            missing: Missing::Refuse,
+            rows: dataset.rows() as u64,
+        },
+        outer: Outer {
+            kind: OuterKind::Holdout { share: 0.25 },
+            partitions: 2,
+            folds: 1,
+            stratify: true,
+        },
+        seeds: Seeds {
+            factors: vec![SeedFactor {
+                name: "seed".into(),
+                streams: Stream::TRAINING.to_vec(),
+                count: 3,
+            }],
+        },
+        arms: vec![Arm {
+            name: "mlp".into(),
+            model: Model::Mlp,
+            written: String::new(),
+            configs: vec![config],
+        }],
+        budget: Budget { attempts: 3, diverged: Diverged::Report },
+    }
+}
