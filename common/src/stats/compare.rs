@@ -1,0 +1,3 @@
+//! Comparisons.
+//!
+//! Floor: common.

@@ -1,0 +1,3 @@
+//! Summaries.
+//!
+//! Floor: common.
