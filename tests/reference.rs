@@ -10,8 +10,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::stats::mixed::{Column, Fit, Formula, Method, Part, fit, profile_interval, zero_test};
 use serde_json::Value;
+
+use common::stats::compare::{PairedT, corrected_t, naive_t};
+use common::stats::mixed::{Column, Fit, Formula, Method, Part, fit, profile_interval, zero_test};
+use common::stats::summary::{self, Summary};
 
 #[test]
 fn fits_agree_with_lme4() {
@@ -161,6 +164,82 @@ fn dyestuff_equals_its_closed_forms() {
     near(reml.fixed[0].estimate, 1527.5, 1e-9, "mean");
 }
 
+#[test]
+fn paired_comparisons_agree_with_scipy() {
+    for row in json("compare/expected.json")["comparisons"].as_array().unwrap() {
+        let differences = numbers(&row["differences"]);
+        let ratio = number(&row["test_over_train"]);
+        check_paired(&naive_t(&differences).unwrap(), &row["naive"], &row["name"]);
+        check_paired(&corrected_t(&differences, ratio).unwrap(), &row["corrected"], &row["name"]);
+    }
+}
+
+fn check_paired(paired: &PairedT, expected: &Value, name: &Value) {
+    let what = name.as_str().unwrap();
+    assert_eq!(paired.df, number(&expected["df"]), "{what}");
+    let ends = numbers(&expected["ci"]);
+    let pairs = [
+        (paired.mean, number(&expected["mean"])),
+        (paired.se, number(&expected["se"])),
+        (paired.t, number(&expected["t"])),
+        (paired.p, number(&expected["p"])),
+        (paired.ci.0, ends[0]),
+        (paired.ci.1, ends[1]),
+    ];
+    for (actual, expected) in pairs {
+        near(actual, expected, 1e-10 * expected.abs(), what);
+    }
+}
+
+#[test]
+fn summaries_agree_with_scipy() {
+    for row in json("compare/expected.json")["summaries"].as_array().unwrap() {
+        let values = numbers(&row["values"]);
+        let summary = Summary::of(&values).unwrap();
+        let interval = summary::mean_interval(&values, 0.9).unwrap();
+        let ends = numbers(&row["ci90"]);
+        let mut pairs = vec![
+            (summary.mean, number(&row["mean"])),
+            (summary.sd.unwrap(), number(&row["sd"])),
+            (summary.median, number(&row["median"])),
+            (summary.min, number(&row["min"])),
+            (summary.max, number(&row["max"])),
+            (summary.iqm, number(&row["iqm"])),
+            (interval.0, ends[0]),
+            (interval.1, ends[1]),
+        ];
+        for quantile in row["quantiles"].as_array().unwrap() {
+            let at = numbers(quantile);
+            pairs.push((summary::quantile(&values, at[0]), at[1]));
+        }
+        for (actual, expected) in pairs {
+            near(actual, expected, 1e-10 * expected.abs(), row["name"].as_str().unwrap());
+        }
+    }
+}
+
+#[test]
+fn quantiles_and_shares_agree_with_scipy() {
+    let expected = json("compare/expected.json");
+    for row in expected["normal_quantiles"].as_array().unwrap() {
+        let at = numbers(row);
+        near(summary::normal_quantile(at[0]), at[1], 1e-10, "normal quantile");
+    }
+    for row in expected["student_quantiles"].as_array().unwrap() {
+        let at = numbers(row);
+        let tolerance = 1e-10 * at[2].abs().max(1.0);
+        near(summary::student_quantile(at[0], at[1]), at[2], tolerance, &format!("{at:?}"));
+    }
+    for row in expected["wilson"].as_array().unwrap() {
+        let (successes, trials) =
+            (row["successes"].as_u64().unwrap(), row["trials"].as_u64().unwrap());
+        let ends = numbers(&row["interval"]);
+        let (low, high) = summary::wilson_interval(successes, trials, number(&row["level"]));
+        near(low, ends[0], 1e-12, "Wilson, lower end");
+        near(high, ends[1], 1e-12, "Wilson, upper end");
+    }
+}
+
 fn random_intercept_fits(expected: &Value) -> Vec<&Value> {
     let fits = expected["fits"].as_array().unwrap().iter();
     fits.filter(|fit| Formula::parse(fit["formula"].as_str().unwrap()).is_ok()).collect()
@@ -216,6 +295,10 @@ fn json(path: &str) -> Value {
 
 fn data(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(path)
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(number).collect()
 }
 
 fn number(value: &Value) -> f64 {

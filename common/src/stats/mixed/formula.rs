@@ -318,7 +318,8 @@ mod tests {
         assert_eq!(token("y x"), ("x".into(), 3));
         assert_eq!(token("y ~ log(x)"), ("(".into(), 8));
         assert_eq!(token("y ~ (1||a)"), ("||".into(), 7));
-        assert_eq!(token("y ~ (1|a"[..7].trim_end_matches('|')), ("1".into(), 6));
+        assert_eq!(token("y ~ (2|a)"), ("2".into(), 6));
+        assert_eq!(token("y ~ (1|a b)"), ("b".into(), 10));
         assert_eq!(token("y ~ 2 + (1|a)"), ("2".into(), 5));
         assert_eq!(token("y ~ x - z"), ("z".into(), 9));
     }

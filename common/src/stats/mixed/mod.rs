@@ -17,6 +17,8 @@ mod objective;
 mod optimise;
 mod rows;
 mod terms;
+#[cfg(test)]
+mod tests;
 
 pub use fit::{Blup, Component, Fit, FitError, Fixed, Method, fit};
 pub use formula::{Formula, FormulaError};

@@ -356,3 +356,88 @@ fn back_substituted(corner: &Mat<f64>) -> Vec<f64> {
 
 /// Below this theta, dividing by it loses more digits than the direct form.
 const SMALL: f64 = 1e-3;
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{crossed, terms};
+    use super::*;
+
+    #[test]
+    fn slopes_equal_differences_of_the_criterion() {
+        let terms = terms("y ~ x + arm + (1|a) + (1|b) + (1|a:arm)", &crossed());
+        for gamma in [[0.7, 2.0, 0.3], [40.0, 0.01, 5.0], [1e-8, 1e-8, 1e-8], [900.0, 1.0, 1e-7]] {
+            for method in [Method::Reml, Method::Ml] {
+                let criterion = |gamma: &[f64]| point(&terms, gamma).criterion(method);
+                let here = point(&terms, &gamma);
+                let slopes = here.slopes(method, here.variance(method));
+                for block in 0..3 {
+                    // One-sided where the central difference would leave the bound.
+                    let step = (1e-4 * gamma[block]).max(1e-7);
+                    let moved = |times: f64| {
+                        let mut gamma = gamma;
+                        gamma[block] += times * step;
+                        criterion(&gamma)
+                    };
+                    let difference =
+                        (-3.0 * moved(0.0) + 4.0 * moved(1.0) - moved(2.0)) / (2.0 * step);
+                    let tolerance = 1e-4 * slopes[block].abs() + 1e-10 / step;
+                    let apart = (slopes[block] - difference).abs();
+                    assert!(apart < tolerance, "{gamma:?} {block}: {difference} {slopes:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn slopes_at_zero_continue_those_beside_it() {
+        let terms = terms("y ~ x + arm + (1|a) + (1|b)", &crossed());
+        let slopes = |gamma: &[f64]| {
+            let here = point(&terms, gamma);
+            here.slopes(Method::Reml, here.variance(Method::Reml))
+        };
+
+        for (zero, beside) in [([0.0, 0.5], [1e-9, 0.5]), ([0.5, 0.0], [0.5, 1e-9])] {
+            for (at, near) in slopes(&zero).iter().zip(slopes(&beside)) {
+                assert!((at - near).abs() < 1e-4 * at.abs(), "{zero:?}: {at} {near}");
+            }
+        }
+        // Both forms of a slope meet where one takes over from the other.
+        let (below, above) = (slopes(&[0.999e-6, 0.999e-6]), slopes(&[1.001e-6, 1.001e-6]));
+        for (below, above) in below.iter().zip(above) {
+            assert!((below - above).abs() < 1e-5 * below.abs(), "{below} {above}");
+        }
+    }
+
+    #[test]
+    fn criterion_equals_the_dense_likelihood() {
+        let columns = crossed();
+        let terms = terms("y ~ 1 + (1|a) + (1|b)", &columns);
+        let gamma = [0.6, 1.7];
+        let (y, a, b) = super::super::tests::three(&columns);
+        let n = y.len();
+        let same = |codes: &[u32], i: usize, j: usize| f64::from(u8::from(codes[i] == codes[j]));
+        let of = |place: usize| {
+            gamma[terms.blocks.iter().position(|block| block.place == place).unwrap()]
+        };
+        let v = Mat::from_fn(n, n, |i, j| {
+            let unit = if i == j { 1.0 } else { 0.0 };
+            unit + of(0) * same(&a, i, j) + of(1) * same(&b, i, j)
+        });
+        let factor = v.llt(Side::Lower).unwrap();
+        let (ones, y) = (Mat::from_fn(n, 1, |_, _| 1.0), Mat::from_fn(n, 1, |i, _| y[i]));
+        let product = |a: &Mat<f64>, b: &Mat<f64>| (a.transpose() * factor.solve(b))[(0, 0)];
+        let squares = product(&y, &y) - product(&ones, &y).powi(2) / product(&ones, &ones);
+        let log_det: f64 = (0..n).map(|i| 2.0 * factor.L()[(i, i)].ln()).sum();
+        let df = n as f64 - 1.0;
+        let expected =
+            log_det + product(&ones, &ones).ln() + df * (1.0 + (2.0 * PI * squares / df).ln());
+
+        let actual = point(&terms, &gamma).criterion(Method::Reml);
+        assert!((actual - expected).abs() < 1e-9 * expected.abs(), "{actual} is not {expected}");
+    }
+
+    fn point<'a>(terms: &'a Terms, gamma: &[f64]) -> Point<'a> {
+        let theta: Vec<f64> = gamma.iter().map(|gamma| gamma.sqrt()).collect();
+        Point::at(terms, &theta).unwrap()
+    }
+}
