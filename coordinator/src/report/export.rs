@@ -53,8 +53,7 @@ pub fn parquet(material: &Material<'_>) -> Result<Vec<u8>, ExportError> {
         .set_created_by(concat!("seedsweep ", env!("CARGO_PKG_VERSION")).to_string())
         .build();
     let mut bytes = Vec::new();
-    let mut writer =
-        SerializedFileWriter::new(&mut bytes, Arc::new(schema), Arc::new(properties))?;
+    let mut writer = SerializedFileWriter::new(&mut bytes, Arc::new(schema), Arc::new(properties))?;
     let mut group = writer.next_row_group()?;
     for column in &columns {
         if let Some(mut open) = group.next_column()? {

@@ -92,7 +92,10 @@ fn table(sheet: &Sheet) -> String {
             .zip(&sheet.columns)
             .map(|(text, (_, number))| cell("td", *number, text))
             .collect();
-        text += &format!("<tr>{cells}</tr>\n");
+        let begins = row.first().is_some_and(|cell| !cell.is_empty());
+        text += if begins { "<tr class=\"g\">" } else { "<tr>" };
+        text += &cells;
+        text += "</tr>\n";
     }
     text + "</tbody>\n</table></div>\n"
 }
@@ -133,6 +136,7 @@ pub fn escaped(text: &str) -> String {
 }
 
 /// Nothing is fetched, nothing runs.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 const STYLE: &str = include_str!("style.css");

@@ -9,7 +9,8 @@ use super::content::Report;
 use super::page::{Block, Sheet, blocks};
 
 pub fn markdown(report: &Report) -> String {
-    let mut text = format!("# {}\n\nA random-effects report by seedsweep.\n", escaped(&report.study.name));
+    let mut text =
+        format!("# {}\n\nA random-effects report by seedsweep.\n", escaped(&report.study.name));
     for block in blocks(report) {
         text.push('\n');
         text += &rendered(&block);
@@ -51,7 +52,11 @@ fn table(sheet: &Sheet) -> String {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let mut text = line(sheet.columns.iter().map(|(title, _)| escaped(title)).collect());
     text += &line(
-        sheet.columns.iter().map(|(_, number)| if *number { "---:" } else { "---" }.into()).collect(),
+        sheet
+            .columns
+            .iter()
+            .map(|(_, number)| if *number { "---:" } else { "---" }.into())
+            .collect(),
     );
     for row in &sheet.rows {
         text += &line(row.iter().map(|cell| escaped(cell)).collect());

@@ -104,10 +104,7 @@ fn superscript(exponent: &str) -> String {
             '1' => '¹',
             '2' => '²',
             '3' => '³',
-            digit => digit
-                .to_digit(10)
-                .and_then(|d| char::from_u32(0x2070 + d))
-                .unwrap_or(digit),
+            digit => digit.to_digit(10).and_then(|d| char::from_u32(0x2070 + d)).unwrap_or(digit),
         })
         .collect()
 }

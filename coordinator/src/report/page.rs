@@ -6,12 +6,16 @@
 
 use super::content::{ArmPart, ComparisonPart, ComponentPart, Interval, Report, VerdictKind};
 use super::figures::{self, Figure};
-use super::number::{beside, count, counted, duration, p, percent, significant};
+use super::number::{beside, count, counted, decimals, duration, p, percent, places, significant};
 
 /// One piece of a page.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Block {
-    Verdict { kind: VerdictKind, text: String, basis: String },
+    Verdict {
+        kind: VerdictKind,
+        text: String,
+        basis: String,
+    },
     Heading(String),
     Text(String),
     /// Words with their values.
@@ -54,10 +58,12 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     list.extend(also(report).map(Block::Sheet));
     if !report.comparisons.is_empty() {
         list.push(Block::Heading("Is one better than another?".into()));
-        list.extend(report.comparisons.iter().map(|pair| {
+        let unsaid = report.comparisons.iter().filter(|pair| pair.verdict != report.verdict);
+        list.extend(unsaid.map(|pair| {
             Block::Text(format!("{}. {}", pair.verdict.kind.title(), pair.verdict.text))
         }));
         list.push(Block::Sheet(comparisons(report)));
+        list.push(Block::Sheet(other_intervals(report)));
     }
     list.push(Block::Heading("Where does the spread come from?".into()));
     list.extend(figures::variance(report).map(Block::Figure));
@@ -98,8 +104,13 @@ fn facts(report: &Report) -> Vec<(String, String)> {
         design.seeds.iter().map(|(name, levels)| format!("{levels} ({name})")).collect();
     let fact = |word: &str, value: String| (word.to_string(), value);
     let mut list = vec![
-        fact("Question", format!("{} of {}, by {}", study.task, study.target, study.metric)),
-        fact("Better is", study.goal.trim_end_matches(" is better").to_string()),
+        fact(
+            "Question",
+            format!(
+                "{} of {}, judged by {} ({})",
+                study.task, study.target, study.metric, study.goal
+            ),
+        ),
         fact("Data", format!("{}, {}", study.data, counted(study.rows, "row"))),
     ];
     if let Some(column) = &study.groups {
@@ -136,6 +147,16 @@ fn columns(titles: &[&str], text: usize) -> Vec<(String, bool)> {
     titles.iter().enumerate().map(|(place, title)| (title.to_string(), place >= text)).collect()
 }
 
+/// Rows whose first cell is written only where it changes, as in a printed table.
+fn unrepeated(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    for place in (1..rows.len()).rev() {
+        if rows[place][0] == rows[place - 1][0] {
+            rows[place][0].clear();
+        }
+    }
+    rows
+}
+
 fn legend(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(word, meaning)| (word.to_string(), meaning.to_string())).collect()
 }
@@ -170,12 +191,18 @@ fn arms(report: &Report) -> Sheet {
         rows: report.arms.iter().map(row).collect(),
         legend: legend(&[
             ("Runs", "Trainings with a score, over all seeds, folds and configs."),
-            ("Mean", "The average score; over several configs, that of a typical config of the space."),
+            (
+                "Mean",
+                "The average score; over several configs, that of a typical config of the space.",
+            ),
             ("SD", "How far a single run lies from the mean, typically."),
             ("Median", "Half of the runs scored below it."),
             ("IQM", "The mean of the middle half of the runs, which extremes do not move."),
             ("Runs' range", "The worst and the best single run."),
-            ("Seeds' range", "The worst and the best seed, each averaged over folds and configs: what a lucky seed can look like."),
+            (
+                "Seeds' range",
+                "The worst and the best seed, each averaged over folds and configs: what a lucky seed can look like.",
+            ),
         ]),
     }
 }
@@ -197,9 +224,18 @@ fn intervals(report: &Report) -> Sheet {
         columns: columns(&["Arm", "Mean", "T1: new seeds", "T2: new samples", "One more run"], 1),
         rows: report.arms.iter().map(row).collect(),
         legend: legend(&[
-            ("T1: new seeds", "95 % interval of the mean if the same rows and folds were trained with other seeds."),
-            ("T2: new samples", "95 % interval of the mean if another sample of the same size were drawn: the claim most papers make, and the wider one."),
-            ("One more run", "Where 95 of 100 further single runs are expected, each with a new seed on a new fold."),
+            (
+                "T1: new seeds",
+                "95 % interval of the mean if the same rows and folds were trained with other seeds.",
+            ),
+            (
+                "T2: new samples",
+                "95 % interval of the mean if another sample of the same size were drawn: the claim most papers make, and the wider one.",
+            ),
+            (
+                "One more run",
+                "Where 95 of 100 further single runs are expected, each with a new seed on a new fold.",
+            ),
         ]),
     }
 }
@@ -233,7 +269,7 @@ fn configs(report: &Report) -> Option<Sheet> {
     (!rows.is_empty()).then(|| Sheet {
         title: "Configs, in the order of the study file".into(),
         columns: columns(&["Arm", "Config", "Runs", "Mean", "SD"], 2),
-        rows,
+        rows: unrepeated(rows),
         legend: legend(&[(
             "Config",
             "No config is named the best: the one that leads here was seen on the test rows, and its mean would flatter it. Choosing one honestly takes inner folds.",
@@ -260,7 +296,7 @@ fn also(report: &Report) -> Option<Sheet> {
     (!rows.is_empty()).then(|| Sheet {
         title: "Other metrics".into(),
         columns: columns(&["Arm", "Metric", "Runs", "Mean", "SD"], 2),
-        rows,
+        rows: unrepeated(rows),
         legend: legend(&[(
             "Metric",
             "Reported beside the primary one; verdicts rest on the primary metric alone.",
@@ -277,43 +313,83 @@ fn comparisons(report: &Report) -> Sheet {
                 span(Some(&c.ci), Some(c.se)),
                 p(c.p_corrected),
                 p(c.p_holm),
-                span(Some(&c.ci_naive), Some(c.se)),
-                p(c.p_naive),
                 percent(c.p_a_beats_b),
                 format!("{} of {}", c.folds_a_better, pair.folds),
             ]),
-            None => cells.extend(vec!["–".to_string(); 8]),
+            None => cells.extend(vec!["–".to_string(); 6]),
         }
         cells
     };
     Sheet {
         title: format!("Differences in {} (first arm minus second)", report.study.metric),
         columns: columns(
-            &["Arms", "Difference", "95 % interval", "p", "p, Holm", "Naive interval", "Naive p", "First wins", "Folds won"],
+            &["Arms", "Difference", "95 % interval", "p", "p, Holm", "First wins", "Folds won"],
             1,
         ),
         rows: report.comparisons.iter().map(row).collect(),
         legend: legend(&[
             ("Difference", "Mean over folds of the difference on the same folds and seeds."),
-            ("95 % interval", "Where the difference lies for new samples of this size (T2), by the corrected resampled t-test: folds share training rows, and it allows for that."),
+            (
+                "95 % interval",
+                "Where the difference lies for new samples of this size (T2), by the corrected resampled t-test: folds share training rows, and it allows for that.",
+            ),
             ("p", "How often luck alone would give a difference this large, if there were none."),
-            ("p, Holm", "The same, allowing for the number of comparisons made; the verdict rests on it."),
-            ("Naive interval", "What a plain paired t-test over folds claims: too narrow, and shown for that reason."),
-            ("First wins", "Share of pairs with the same seed and fold in which the first arm had the better score; ties count half."),
+            (
+                "p, Holm",
+                "The same, allowing for the number of comparisons made; the verdict rests on it.",
+            ),
+            (
+                "First wins",
+                "Share of pairs with the same seed and fold in which the first arm had the better score; ties count half.",
+            ),
             ("Folds won", "Folds in which the first arm did better on average."),
         ]),
     }
 }
 
+fn other_intervals(report: &Report) -> Sheet {
+    let row = |pair: &ComparisonPart| {
+        let mut cells = vec![format!("{} − {}", pair.a, pair.b)];
+        match &pair.contrast {
+            Some(c) => cells.extend([
+                span(Some(&c.ci_naive), Some(c.se_naive)),
+                p(c.p_naive),
+                span(c.ci_t1.as_ref(), Some(c.se_naive)),
+                format!("{} of {}", c.seeds_a_better, c.seeds),
+            ]),
+            None => cells.extend(vec!["–".to_string(); 4]),
+        }
+        cells
+    };
+    Sheet {
+        title: "What the same differences look like with less asked of them".into(),
+        columns: columns(&["Arms", "Naive interval", "Naive p", "T1: new seeds", "Seeds won"], 1),
+        rows: report.comparisons.iter().map(row).collect(),
+        legend: legend(&[
+            (
+                "Naive interval",
+                "What a plain paired t-test over folds claims: too narrow, and shown so that it can be recognised elsewhere.",
+            ),
+            (
+                "T1: new seeds",
+                "95 % interval of the difference if these rows and folds were trained with other seeds: true of this data alone.",
+            ),
+            ("Seeds won", "Seeds in which the first arm did better, averaged over all folds."),
+        ]),
+    }
+}
+
 fn components(report: &Report) -> Sheet {
+    let residuals = report.components.iter().filter(|part| part.factor == "residual");
+    let digits = places(residuals.map(|part| part.sd).fold(f64::INFINITY, f64::min)) + 1;
     let row = |part: &ComponentPart| {
         vec![
             part.arm.clone().unwrap_or_else(|| "all arms".into()),
             part.factor.clone(),
             count(part.levels),
-            significant(part.sd),
+            decimals(part.sd, digits),
             part.ci_sd.as_ref().map_or("–".into(), |ci| {
-                format!("{} to {}", significant(ci.low), significant(ci.high))
+                format!("{} to {}", decimals(ci.low, digits), decimals(ci.high, digits))
             }),
             percent(part.share),
         ]
@@ -337,7 +413,7 @@ fn components(report: &Report) -> Sheet {
     Sheet {
         title: "Variance components (REML)".into(),
         columns: columns(&["Arm", "Source", "Levels", "SD", "95 % interval of SD", "Share"], 2),
-        rows: report.components.iter().map(row).collect(),
+        rows: unrepeated(report.components.iter().map(row).collect()),
         legend: meanings,
     }
 }

@@ -132,12 +132,7 @@ impl Table {
     }
 
     /// Adds the trials that have not ended to `missing`.
-    fn count_unended(
-        &mut self,
-        study: &Study,
-        ended: &BTreeMap<(u32, u32), u64>,
-        cancelled: u64,
-    ) {
+    fn count_unended(&mut self, study: &Study, ended: &BTreeMap<(u32, u32), u64>, cancelled: u64) {
         let seeds: u64 = study.seeds.factors.iter().map(|f| u64::from(f.count)).product();
         let each = seeds * u64::from(study.outer.partitions) * u64::from(study.outer.folds);
         let reason = if cancelled > 0 { "cancelled" } else { "not ended yet" };

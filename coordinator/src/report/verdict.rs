@@ -25,9 +25,7 @@ pub fn on_pair(study: &Study, compared: &Compared, basis: &str) -> ComparisonPar
             (VerdictKind::Clear, clear(study, compared, contrast))
         }
         Ok(contrast) => (VerdictKind::NotShown, not_shown(study, compared, contrast)),
-        Err(why) => {
-            (VerdictKind::NotEstimable, format!("{a} and {b} cannot be compared: {why}."))
-        }
+        Err(why) => (VerdictKind::NotEstimable, format!("{a} and {b} cannot be compared: {why}.")),
     };
     ComparisonPart {
         a,
@@ -93,7 +91,8 @@ pub fn basis(study: &Study, table: &Table, cancelled: u64, seed_use: &SeedUse) -
         counted(table.failed, "run"),
         match table.diverged {
             0 => String::new(),
-            diverged => format!(", {} of them diverged", count(diverged)),
+            diverged if diverged == table.failed => ", all by diverging".to_string(),
+            diverged => format!(", {} of them by diverging", count(diverged)),
         },
     );
     if ended < table.planned {
@@ -116,9 +115,7 @@ pub fn seed_use(study: &Study, table: &Table) -> SeedUse {
     let blocks: BTreeSet<u32> = runs().map(|run| run.block(study)).collect();
     let per_trial = table.agent_seconds / table.complete.max(1) as f64;
     let configs: u64 = study.arms.iter().map(|arm| arm.configs.len() as u64).sum();
-    let cost = |trials: u64| {
-        Some(MendCost { trials, agent_seconds: trials as f64 * per_trial })
-    };
+    let cost = |trials: u64| Some(MendCost { trials, agent_seconds: trials as f64 * per_trial });
     let planned = u64::from(study.outer.partitions) * u64::from(study.outer.folds);
     match (seeds.len(), blocks.len()) {
         (0, _) => SeedUse {
@@ -140,9 +137,10 @@ pub fn seed_use(study: &Study, table: &Table) -> SeedUse {
         (seeds, 1) if study.arms.len() > 1 => SeedUse {
             class: "5, risky: seeds are the only source varied",
             risky: true,
-            why: "Arms are compared over seeds on one and the same test set. More seeds narrow the \
+            why:
+                "Arms are compared over seeds on one and the same test set. More seeds narrow the \
                   interval without making the claim hold for other rows."
-                .into(),
+                    .into(),
             mend: Some("Test on folds: [split] outer = { folds = 5, repeats = 2 }.".into()),
             mend_cost: cost(configs * seeds as u64 * 9),
         },
@@ -270,7 +268,9 @@ fn typical(study: &Study, compared: &Compared) -> String {
         .into_iter()
         .map(|arm| &study.arms[arm])
         .filter(|arm| arm.configs.len() > 1)
-        .map(|arm| format!("{} stands for a typical one of its {} configs", arm.name, arm.configs.len()))
+        .map(|arm| {
+            format!("{} stands for a typical one of its {} configs", arm.name, arm.configs.len())
+        })
         .collect();
     if spaces.is_empty() {
         return String::new();
@@ -278,11 +278,7 @@ fn typical(study: &Study, compared: &Compared) -> String {
     format!(" Here {}, not for its best.", spaces.join(", "))
 }
 
-fn described(
-    study: &Study,
-    arm: &ArmPart,
-    components: &[ComponentPart],
-) -> (VerdictKind, String) {
+fn described(study: &Study, arm: &ArmPart, components: &[ComponentPart]) -> (VerdictKind, String) {
     let Some(scores) = &arm.scores else {
         return (VerdictKind::NotEstimable, format!("{} has no score.", arm.arm));
     };
@@ -321,10 +317,7 @@ fn described(
     (kind, text)
 }
 
-fn several(
-    pairs: &[ComparisonPart],
-    verdict: impl Fn(VerdictKind, String) -> Verdict,
-) -> Verdict {
+fn several(pairs: &[ComparisonPart], verdict: impl Fn(VerdictKind, String) -> Verdict) -> Verdict {
     let of = |kind: VerdictKind| pairs.iter().filter(move |pair| pair.verdict.kind == kind);
     let clear = of(VerdictKind::Clear).count();
     let open = of(VerdictKind::NotShown).count();

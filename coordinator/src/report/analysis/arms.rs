@@ -11,9 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::metric::Metric;
 use common::study::Study;
 
-use super::super::content::{
-    AlsoPart, ArmDrawn, ArmPart, ConfigPart, Interval, Scores, Target,
-};
+use super::super::content::{AlsoPart, ArmDrawn, ArmPart, ConfigPart, Interval, Scores, Target};
 use super::super::table::{Run, Table};
 use super::components::Decomposition;
 use super::{estimate, grouped, interval, seed_label, test_over_train};
@@ -111,7 +109,11 @@ fn scores(study: &Study, runs: &[Run], parts: &Decomposition) -> Option<Scores> 
         seed_max: several.then(|| seeds.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
         ci_t1: over_seeds(study, runs, mean),
         ci_t2: over_samples(study, runs).and_then(|t| {
-            interval(t.ci, "t over fold means, variance corrected after Nadeau and Bengio", Some(Target::T2))
+            interval(
+                t.ci,
+                "t over fold means, variance corrected after Nadeau and Bengio",
+                Some(Target::T2),
+            )
         }),
         next_run: next_run(study, runs, parts),
     })

@@ -83,9 +83,9 @@ fn contrast(
             .into());
     }
     if folds.iter().all(|d| *d == folds[0]) {
-        return Err("the difference is exactly the same in every fold, so it has no spread to be \
-                    judged by"
-            .into());
+        return Err(
+            "the difference is the same in every fold, so it has no spread to be judged by".into(),
+        );
     }
     let ratio = test_over_train(study)
         .ok_or("the split leaves no rows to test or to train, so no error can be computed")?;
@@ -123,9 +123,7 @@ fn seed_differences(paired: &[(u32, &[u32], f64)]) -> Vec<f64> {
     let centre = estimate::mean(&paired.iter().map(|(_, _, d)| *d).collect::<Vec<f64>>());
     grouped(deviations(paired), |(seeds, _)| seeds.to_vec())
         .values()
-        .map(|group| {
-            centre + estimate::mean(&group.iter().map(|(_, d)| *d).collect::<Vec<f64>>())
-        })
+        .map(|group| centre + estimate::mean(&group.iter().map(|(_, d)| *d).collect::<Vec<f64>>()))
         .collect()
 }
 

@@ -90,22 +90,12 @@ fn sources(study: &Study, runs: &[(usize, &Run)]) -> Vec<Factor> {
     factors
 }
 
-fn factor(
-    name: &str,
-    runs: &[(usize, &Run)],
-    level: impl Fn(&(usize, &Run)) -> u64,
-) -> Factor {
+fn factor(name: &str, runs: &[(usize, &Run)], level: impl Fn(&(usize, &Run)) -> u64) -> Factor {
     let raw: Vec<u64> = runs.iter().map(level).collect();
     let distinct: Vec<u64> = raw.iter().copied().collect::<BTreeSet<u64>>().into_iter().collect();
-    let codes = raw
-        .iter()
-        .map(|value| distinct.partition_point(|other| other < value) as u32)
-        .collect();
-    Factor {
-        name: name.to_string(),
-        codes,
-        levels: distinct.iter().map(u64::to_string).collect(),
-    }
+    let codes =
+        raw.iter().map(|value| distinct.partition_point(|other| other < value) as u32).collect();
+    Factor { name: name.to_string(), codes, levels: distinct.iter().map(u64::to_string).collect() }
 }
 
 fn decompose(
@@ -150,13 +140,12 @@ fn decompose(
 fn reason_to_drop(factor: &Factor, kept: &[Factor], runs: usize) -> Option<String> {
     match factor.levels.len() {
         0 | 1 => Some("it has one level in this study, so its spread was not seen".to_string()),
-        levels if levels >= runs => {
-            Some("each of its levels has one run, so it cannot be told from the residual".to_string())
-        }
-        _ => kept
-            .iter()
-            .find(|other| other.codes == factor.codes)
-            .map(|other| format!("its levels are those of {}, so the two cannot be told apart", other.name)),
+        levels if levels >= runs => Some(
+            "each of its levels has one run, so it cannot be told from the residual".to_string(),
+        ),
+        _ => kept.iter().find(|other| other.codes == factor.codes).map(|other| {
+            format!("its levels are those of {}, so the two cannot be told apart", other.name)
+        }),
     }
 }
 
@@ -214,12 +203,16 @@ fn component(
 /// What a component means, in one sentence.
 fn meaning(study: &Study, factor: &str) -> String {
     let fold = match study.outer.kind {
-        OuterKind::LeaveOut => "Which value of the left-out column is tested: some are harder than others.",
+        OuterKind::LeaveOut => {
+            "Which value of the left-out column is tested: some are harder than others."
+        }
         _ => "Which rows fall into the test fold: some folds are harder than others.",
     };
     match factor {
-        "seed" => "The luck of the seed that lasts over folds: first weights, order of the \
-                   minibatches and noise together.",
+        "seed" => {
+            "The luck of the seed that lasts over folds: first weights, order of the \
+                   minibatches and noise together."
+        }
         "init" => "The luck of the first weights that lasts over folds.",
         "order" => "The luck of the order of the minibatches that lasts over folds.",
         "noise" => "The luck of dropout and augmentation that lasts over folds.",
@@ -227,9 +220,13 @@ fn meaning(study: &Study, factor: &str) -> String {
         "partition" => "Which of the drawn partitions into folds is used.",
         "partition:fold" | "fold" => fold,
         "config" | "arm:config" => "Which config of the space is trained.",
-        "arm:fold" => "Folds that suit one arm more than another: what a comparison must live with.",
-        "residual" => "What is left in a single run: luck that belongs to one seed in one fold, \
-                       and everything no factor above names.",
+        "arm:fold" => {
+            "Folds that suit one arm more than another: what a comparison must live with."
+        }
+        "residual" => {
+            "What is left in a single run: luck that belongs to one seed in one fold, \
+                       and everything no factor above names."
+        }
         _ => "The luck of this stream that lasts over folds.",
     }
     .to_string()

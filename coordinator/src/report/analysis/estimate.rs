@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use common::stats::compare::{self, PairedT};
+use common::stats::compare::{self, CompareError, PairedT};
 use common::stats::mixed::{self, Column, Component, Fit, Formula, Method};
 use common::stats::summary;
 
@@ -74,9 +74,9 @@ pub fn spread(
     }
     let named = |words: String| {
         // Longest place first, so that `f1` is not found in `f10`.
-        (0..factors.len()).rev().fold(words, |words, place| {
-            words.replace(&format!("`f{place}`"), &factors[place].name)
-        })
+        (0..factors.len())
+            .rev()
+            .fold(words, |words, place| words.replace(&format!("`f{place}`"), &factors[place].name))
     };
     let formula = Formula::parse(&text).map_err(|error| error.to_string())?;
     let fit =
@@ -109,14 +109,15 @@ fn part(fit: &Fit, component: &Component, place: Option<usize>) -> Part {
     }
 }
 
-/// Mean of one or more values.
+/// Mean of one or more values. Equal values have exactly that mean, so that scores without spread
+/// are not given one by rounding.
 pub fn mean(values: &[f64]) -> f64 {
-    summary::mean(values)
+    if all_equal(values) { values[0] } else { summary::mean(values) }
 }
 
 /// Standard deviation with n − 1; `None` for fewer than two values.
 pub fn sd(values: &[f64]) -> Option<f64> {
-    (values.len() > 1).then(|| summary::sd(values))
+    if values.len() > 1 && all_equal(values) { Some(0.0) } else { summary::sd(values) }
 }
 
 pub fn median(values: &[f64]) -> f64 {
@@ -130,7 +131,7 @@ pub fn iqm(values: &[f64]) -> f64 {
 
 /// Half-width of a 95 % interval in standard errors, at `df` degrees of freedom.
 pub fn t_quantile(df: f64) -> f64 {
-    compare::t_quantile(0.5 + LEVEL / 2.0, df)
+    summary::student_quantile(0.5 + LEVEL / 2.0, df)
 }
 
 /// Plain t-test of the mean of `values`; `None` where it has no spread or fewer than two values.
@@ -145,10 +146,17 @@ pub fn corrected_t(values: &[f64], test_over_train: f64) -> Option<Paired> {
     judged(values, |values| compare::corrected_t(values, test_over_train))
 }
 
-fn judged(values: &[f64], test: impl Fn(&[f64]) -> PairedT) -> Option<Paired> {
-    if values.len() < 2 || values.iter().all(|value| *value == values[0]) {
+fn judged(
+    values: &[f64],
+    test: impl Fn(&[f64]) -> Result<PairedT, CompareError>,
+) -> Option<Paired> {
+    if all_equal(values) {
         return None;
     }
-    let PairedT { mean, se, df, p, ci, .. } = test(values);
+    let PairedT { mean, se, df, p, ci, .. } = test(values).ok()?;
     Some(Paired { mean, se, df, p, ci })
+}
+
+fn all_equal(values: &[f64]) -> bool {
+    values.first().is_some_and(|first| values.iter().all(|value| value == first))
 }

@@ -13,10 +13,11 @@ pub fn caterpillar(report: &Report) -> Option<Figure> {
     if report.drawn.effects.iter().all(|effects| effects.levels.is_empty()) {
         return None;
     }
-    let caption = "Seeds in order of their predicted effect on the score, with 95 % intervals, drawn \
+    let caption =
+        "Seeds in order of their predicted effect on the score, with 95 % intervals, drawn \
                    in towards zero as far as chance suggests. An interval that crosses the line \
                    belongs to a seed that cannot be told from the average one."
-        .to_string();
+            .to_string();
     Some(Figure {
         wide: draw(report, WIDE, &caption),
         narrow: draw(report, NARROW, &caption),
@@ -27,9 +28,10 @@ pub fn caterpillar(report: &Report) -> Option<Figure> {
 
 fn draw(report: &Report, width: f64, caption: &str) -> String {
     let panels = &report.drawn.effects;
-    let ends = panels.iter().flat_map(|panel| panel.levels.iter()).flat_map(|(_, effect, sd)| {
-        [effect - NORMAL_95 * sd, effect + NORMAL_95 * sd]
-    });
+    let ends = panels
+        .iter()
+        .flat_map(|panel| panel.levels.iter())
+        .flat_map(|(_, effect, sd)| [effect - NORMAL_95 * sd, effect + NORMAL_95 * sd]);
     let all = Scale::around(ends.chain([0.0]), 0.0, 1.0);
     let mut canvas = Canvas::new(width, panels.len() as f64 * PANEL);
     for (place, panel) in panels.iter().enumerate() {
@@ -51,11 +53,8 @@ fn draw_panel(
     let name = format!("{}: effect of {}", panel.arm, panel.factor);
     canvas.bold((0.0, top + 16.0), &fitted(&name, width), Align::Start);
     let (ticks, digits) = scale.ticks(4);
-    let gutter = ticks
-        .iter()
-        .map(|tick| text_width(&decimals(*tick, digits)))
-        .fold(20.0, f64::max)
-        + 10.0;
+    let gutter =
+        ticks.iter().map(|tick| text_width(&decimals(*tick, digits))).fold(20.0, f64::max) + 10.0;
     for tick in ticks {
         let y = scale.at(tick);
         canvas.line((gutter, y), (width, y), Ink::Rule, 1.0);

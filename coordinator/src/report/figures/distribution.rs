@@ -158,9 +158,10 @@ fn sheet(report: &Report) -> Sheet {
         }
     }
     let mut columns = vec![("Seed".to_string(), false)];
-    columns.extend(arms.iter().map(|arm| {
-        (format!("{} ({})", arm.arm, counted(arm.runs.len() as u64, "run")), true)
-    }));
+    columns.extend(
+        arms.iter()
+            .map(|arm| (format!("{} ({})", arm.arm, counted(arm.runs.len() as u64, "run")), true)),
+    );
     let rows = labels
         .iter()
         .map(|label| {

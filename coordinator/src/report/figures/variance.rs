@@ -13,9 +13,10 @@ pub fn variance(report: &Report) -> Option<Figure> {
     if report.components.is_empty() {
         return None;
     }
-    let caption = "Where the variance of a single run comes from. Each bar is one model and adds up \
+    let caption =
+        "Where the variance of a single run comes from. Each bar is one model and adds up \
                    to 100 %; a source without a piece was estimated at or near zero."
-        .to_string();
+            .to_string();
     Some(Figure {
         wide: draw(report, WIDE, &caption),
         narrow: draw(report, NARROW, &caption),
