@@ -15,6 +15,6 @@ pub mod driver;
 pub mod embedded;
 pub mod node;
 pub mod replica;
-// pub mod report;
+pub mod report;
 pub mod scheduler;
 pub mod serve;
