@@ -149,7 +149,7 @@ impl Driver {
         loop {
             let patience = next_tick.saturating_duration_since(Instant::now());
             let mut stop = false;
-            let mut flushes = Vec::new();
+            let mut flushes: Vec<oneshot::Sender<()>> = Vec::new();
             match events.recv_timeout(patience) {
                 Ok(event) => {
                     stop |= self.event(event, &mut flushes);
@@ -169,7 +169,9 @@ impl Driver {
             if !flushes.is_empty() || stop {
                 self.flush(stop)?;
             }
-            flushes.into_iter().for_each(|done: oneshot::Sender<()>| drop(done.send(())));
+            for done in flushes {
+                let _ = done.send(());
+            }
             if stop {
                 return Ok(());
             }

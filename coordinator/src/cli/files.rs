@@ -140,7 +140,7 @@ pub async fn write_all(
         let name = if study_file.exists() { "study-as-run.toml" } else { "study.toml" };
         write(name, stored.text.as_bytes())?;
     }
-    Ok(Written { paths, verdict: report::verdict(&built) })
+    Ok(Written { paths, verdict: built.verdict.text.clone() })
 }
 
 /// Where and with what the outcomes were made. Apart from the report, which depends on them alone.

@@ -98,7 +98,7 @@ impl Output {
 /// A table for people: columns under headings, nothing drawn.
 pub fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(headings.iter().copied());
+    table.load_style(NOTHING).set_header(headings.iter().copied());
     rows.into_iter().for_each(|row| {
         table.add_row(row);
     });

@@ -55,7 +55,7 @@ pub async fn run_study(
     let data_folder = out.join(".seedsweep");
     let cluster = cluster::open(&data_folder, Settings::default())
         .with_context(|| format!("in {}", data_folder.display()))?;
-    let trainer = Arc::new(agent::driver::Candle);
+    let trainer = Arc::new(agent::driver::Trainer);
     let agent_folder = data_folder.join("agent");
     let mut agent = crate::embedded::start(&cluster.handle, &agent_folder, threads, trainer)?;
     let client = Client::Here(cluster.handle.clone());
