@@ -149,7 +149,7 @@ pub(super) fn facts(
 
 /// Finds the columns that are named, and refuses one column in two parts.
 fn parts(draft: &Draft, table: &Table, inspection: &mut Inspection<'_>) -> Parts {
-    let mut unresolved = draft.data.target.is_none();
+    let mut unresolved = draft.data.target.is_none() || draft.data.drop_broken;
     let mut place = |name: &At<String>, what: &str, inspection: &mut Inspection<'_>| {
         let place = table.find(&name.value);
         if place.is_none() {
@@ -182,9 +182,14 @@ fn parts(draft: &Draft, table: &Table, inspection: &mut Inspection<'_>) -> Parts
             }
         }
     }
-    for (name, what) in [(group, "group column"), (left_out, "leave_out column")] {
+    let others = [
+        (group, &mut parts.group, "group column"),
+        (left_out, &mut parts.leave_out, "leave_out column"),
+    ];
+    for (name, place, what) in others {
         let Some((name, target)) = name.zip(target) else { continue };
         if name.value == target.value {
+            *place = None;
             let message = format!("{:?} is the target and also the {what}", name.value);
             inspection.refuse(&name.span, message, "name another column");
         }
