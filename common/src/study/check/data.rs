@@ -394,15 +394,21 @@ fn feature_notes(table: &Table, features: &[usize], rows: &[usize]) -> Vec<Strin
     let mut notes = Vec::new();
     for &place in features {
         let column = &table.columns[place];
-        let values = distinct(column, rows).len();
+        let (values, names_rows) = match &column.values {
+            Values::Numbers(numbers) => {
+                let mut present: Vec<f64> =
+                    rows.iter().map(|&row| numbers[row]).filter(|n| !n.is_nan()).collect();
+                let whole = present.len() == rows.len() && present.iter().all(|n| n.fract() == 0.0);
+                present.sort_by(f64::total_cmp);
+                present.dedup();
+                (present.len(), whole && present.len() == rows.len() && rows.len() > LEVELS_MAX)
+            }
+            Values::Text(_) => (distinct(column, rows).len(), false),
+        };
         if values == 1 {
             notes.push(format!("column `{}` has one value and teaches nothing", column.name));
         }
-        let whole = match &column.values {
-            Values::Numbers(numbers) => rows.iter().all(|&row| numbers[row].fract() == 0.0),
-            Values::Text(_) => false,
-        };
-        if whole && values == rows.len() && rows.len() > LEVELS_MAX {
+        if names_rows {
             notes.push(format!(
                 "column `{}` has another whole number in every row; if it names rows, drop it",
                 column.name

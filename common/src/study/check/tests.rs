@@ -203,7 +203,7 @@ fn a_class_with_fewer_rows_than_folds_is_refused() {
     let split = "[split]\nouter = { folds = 11, stratify = false }\n";
     let found = found(&file([STUDY, DATA, split, REST]));
     let words = "class `ill` of column `stage` has 10 rows, fewer than the 11 folds";
-    one(&found, "line 10, column 19: ", &[words, "ask for at most 10 folds"]);
+    one(&found, "line 10, column 19: ", &[words, "ask for at most 10 folds, or drop"]);
 }
 
 #[test]
