@@ -1,4 +1,6 @@
 //! Every other refusal: a sound study with one part exchanged, and what must be said of which text.
+//!
+//! Floor: common.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
