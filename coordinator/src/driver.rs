@@ -64,12 +64,30 @@ pub enum DriverError {
 enum Event {
     Input(Input),
     /// Connects an agent's outgoing queue.
-    Agent { session: SessionId, member: MemberId, address: String, queue: mpsc::Sender<ToAgent> },
-    Request { request: Request, answer: oneshot::Sender<Response> },
-    Token { token: NewToken, text: String, answer: oneshot::Sender<Response> },
-    Join { join: [[u8; 32]; 2], token_id: [u8; 6], answer: oneshot::Sender<Option<(MemberId, Member)>> },
+    Agent {
+        session: SessionId,
+        member: MemberId,
+        address: String,
+        queue: mpsc::Sender<ToAgent>,
+    },
+    Request {
+        request: Request,
+        answer: oneshot::Sender<Response>,
+    },
+    Token {
+        token: NewToken,
+        text: String,
+        answer: oneshot::Sender<Response>,
+    },
+    Join {
+        join: [[u8; 32]; 2],
+        token_id: [u8; 6],
+        answer: oneshot::Sender<Option<(MemberId, Member)>>,
+    },
     /// Lets readers of the disk see everything applied so far.
-    Flush { done: oneshot::Sender<()> },
+    Flush {
+        done: oneshot::Sender<()>,
+    },
     Stop,
 }
 
@@ -336,7 +354,8 @@ impl Handle {
             }
             Request::Submit { study, text } => {
                 if !self.shared.content.has(&study.data.digest) {
-                    let why = format!("the data of study {} is not here yet; send it first", study.name);
+                    let why =
+                        format!("the data of study {} is not here yet; send it first", study.name);
                     return Response::Refused { why };
                 }
                 self.send_request(Request::Submit { study, text }).await

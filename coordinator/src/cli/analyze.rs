@@ -17,7 +17,9 @@ use super::output::{self, Output};
 
 /// Fit a mixed model to a table.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  coordinator analyze scores.csv --metric dice --formula \"y ~ 1 + (1|seed) + (1|fold)\"\n  coordinator analyze trials.parquet --metric auroc --formula \"y ~ arm + (1|seed) + (1|partition/fold)\" --json\n\n`y` stands for the metric. Factors: (1|a) crossed, (1|a/b) b nested in a, (1|a:b) their combinations.")]
+#[command(
+    after_help = "Example:\n  coordinator analyze scores.csv --metric dice --formula \"y ~ 1 + (1|seed) + (1|fold)\"\n  coordinator analyze trials.parquet --metric auroc --formula \"y ~ arm + (1|seed) + (1|partition/fold)\" --json\n\n`y` stands for the metric. Factors: (1|a) crossed, (1|a/b) b nested in a, (1|a:b) their combinations."
+)]
 pub struct AnalyzeArgs {
     /// A CSV, TSV or Parquet file with a header; one row an observation.
     table: PathBuf,
@@ -71,7 +73,9 @@ fn columns(
 ) -> anyhow::Result<(BTreeMap<String, Column>, usize)> {
     let response = formula.response();
     if response != metric && table.find(response).is_some() {
-        bail!("the formula explains {response:?} but --metric is {metric:?}; write y for the metric");
+        bail!(
+            "the formula explains {response:?} but --metric is {metric:?}; write y for the metric"
+        );
     }
     let factors = formula.factors();
     let grouping: BTreeSet<&str> = factors.iter().flat_map(|name| name.split(':')).collect();
@@ -190,7 +194,10 @@ fn people(fit: &Fit, metric: &str) -> String {
         fit.n,
         method_name(fit.method),
         fit.criterion,
-        output::table(&["source", "levels", "sd", "95 % interval of the sd", "share of the variance"], rows),
+        output::table(
+            &["source", "levels", "sd", "95 % interval of the sd", "share of the variance"],
+            rows
+        ),
         output::table(&["name", "estimate", "standard error"], fixed),
     )
 }

@@ -56,7 +56,13 @@ pub struct Shared {
     #[arg(long, global = true, env = "SEEDSWEEP_COORDINATOR", value_name = "HOST:PORT")]
     coordinator: Option<String>,
     /// An operator token, needed the first time with `--coordinator`.
-    #[arg(long, global = true, env = "SEEDSWEEP_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "SEEDSWEEP_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
     token: Option<String>,
 }
 
@@ -93,7 +99,9 @@ enum Command {
     /// Admitted machines and operators: list, remove.
     Members(admin::MembersArgs),
     /// Completions for a shell.
-    #[command(after_help = "Example:\n  coordinator completions bash > ~/.local/share/bash-completion/completions/coordinator")]
+    #[command(
+        after_help = "Example:\n  coordinator completions bash > ~/.local/share/bash-completion/completions/coordinator"
+    )]
     Completions { shell: Shell },
 }
 
@@ -137,7 +145,12 @@ async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Token(args) => admin::token(args, shared, output).await,
         Command::Members(args) => admin::members(args, shared, output).await,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "coordinator", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "coordinator",
+                &mut std::io::stdout(),
+            );
             Ok(ExitCode::SUCCESS)
         }
     }

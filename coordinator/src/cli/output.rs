@@ -69,7 +69,10 @@ impl Output {
         let text = printable(&lines.join(": "));
         let unreachable = error.chain().any(|cause| {
             let error = cause.downcast_ref::<ClientError>();
-            matches!(error, Some(ClientError::Unreachable { .. } | ClientError::NoCoordinator { .. }))
+            matches!(
+                error,
+                Some(ClientError::Unreachable { .. } | ClientError::NoCoordinator { .. })
+            )
         });
         let status = if unreachable { 3 } else { 1 };
         if self.json {

@@ -25,7 +25,9 @@ use crate::node::Settings;
 
 /// Run a study file in this process.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  coordinator run study.toml --out results\n\nCtrl-C stops cleanly; the same command goes on where it stopped.")]
+#[command(
+    after_help = "Example:\n  coordinator run study.toml --out results\n\nCtrl-C stops cleanly; the same command goes on where it stopped."
+)]
 pub struct RunArgs {
     /// The study file.
     study: PathBuf,
