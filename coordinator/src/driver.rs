@@ -516,4 +516,4 @@ const AGENT_QUEUE: usize = 4_096;
 /// Bytes of outcomes in one answer.
 const PAGE_BYTES: usize = 768 << 10;
 /// Bytes of a data file in one frame.
-pub const CHUNK_BYTES: usize = 1 << 19;
+pub const CHUNK_BYTES: usize = 1 << 18;

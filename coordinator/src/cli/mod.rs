@@ -20,6 +20,7 @@ mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -118,7 +119,12 @@ pub fn main() -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    let ended = runtime.block_on(dispatch(cli, &output));
+    let ended = runtime.block_on(async {
+        let ended = dispatch(cli, &output).await;
+        // A connection that was closed still has to say so.
+        tokio::time::sleep(FAREWELL).await;
+        ended
+    });
     runtime.shutdown_background();
     match ended {
         Ok(code) => code,
@@ -162,6 +168,8 @@ fn start_log(filter: &str) {
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     subscriber.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
 }
+
+const FAREWELL: Duration = Duration::from_millis(10);
 
 const EXAMPLES: &str = "\
 Examples:
