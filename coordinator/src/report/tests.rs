@@ -245,6 +245,24 @@ fn many_comparisons_are_adjusted_by_holms_steps() {
 }
 
 #[test]
+fn of_several_arms_only_one_ahead_of_every_other_is_clear() {
+    let study = study(&[("a", 1), ("b", 1), ("c", 1)], 2, 1, 5);
+    let with_gains = |gains: [f64; 3]| {
+        let rows = rows(&study, |key| {
+            let luck = 0.001 * f64::from((key.arm * 5 + key.fold * 3 + key.seeds[0]) % 4);
+            Some(gains[key.arm as usize] + luck)
+        });
+        built(&study, &rows).verdict
+    };
+
+    let (ahead, tied) = (with_gains([0.1, 0.3, 0.1]), with_gains([0.1, 0.3, 0.3]));
+
+    assert_eq!((ahead.kind, tied.kind), (VerdictKind::Clear, VerdictKind::NotShown));
+    assert!(ahead.text.starts_with("b did better than every other arm."), "{}", ahead.text);
+    assert!(tied.text.starts_with("No arm was shown to be better"), "{}", tied.text);
+}
+
+#[test]
 fn a_cell_counts_only_when_every_config_of_both_arms_has_a_score() {
     let study = study(&[("a", 2), ("b", 1)], 3, 1, 4);
     let hole =
