@@ -30,16 +30,22 @@ pub(super) struct Optimum<P> {
     /// Largest slope by x among the arguments that are not held at zero.
     pub gradient_norm: f64,
     pub converged: bool,
+    /// Approximate inverse Hessian, for a search of a similar function.
+    pub inverse: Option<Inverse>,
 }
 
+pub(super) type Inverse = Vec<Vec<f64>>;
+
 /// Searches from `start` until the gradient is below `tolerance` and no argument at zero wants
-/// to leave it. `None` when the function cannot be computed at `start`.
+/// to leave it. `inverse` may come from an earlier search. `None` when the function cannot be
+/// computed at `start`.
 pub(super) fn minimise<S: Surface>(
     surface: &mut S,
     start: &[f64],
+    inverse: Option<Inverse>,
     tolerance: f64,
 ) -> Option<Optimum<S::Point>> {
-    let mut search = Search::begin(surface, start, tolerance)?;
+    let mut search = Search::begin(surface, start, inverse, tolerance)?;
     let mut converged = false;
     let mut stalls = 0;
     for _ in 0..ITERATIONS_MAX {
@@ -64,8 +70,8 @@ pub(super) fn minimise<S: Surface>(
         }
     }
     let gradient_norm = search.gradient_norm();
-    let Search { x, point, value, .. } = search;
-    Some(Optimum { x, point, value, gradient_norm, converged })
+    let Search { x, point, value, inverse, .. } = search;
+    Some(Optimum { x, point, value, gradient_norm, converged, inverse })
 }
 
 struct Search<'s, S: Surface> {
@@ -76,17 +82,22 @@ struct Search<'s, S: Surface> {
     slopes: Vec<f64>,
     tolerance: f64,
     /// Approximate inverse Hessian over all arguments; `None` before the first step.
-    inverse: Option<Vec<Vec<f64>>>,
+    inverse: Option<Inverse>,
     /// Snaps to zero left for each argument, so that none goes in and out for ever.
     snaps: Vec<u32>,
 }
 
 impl<'s, S: Surface> Search<'s, S> {
-    fn begin(surface: &'s mut S, start: &[f64], tolerance: f64) -> Option<Self> {
+    fn begin(
+        surface: &'s mut S,
+        start: &[f64],
+        inverse: Option<Inverse>,
+        tolerance: f64,
+    ) -> Option<Self> {
         let point = surface.at(start)?;
         let (value, slopes) = (surface.value(&point), surface.slopes(&point));
         let (x, snaps) = (start.to_vec(), vec![SNAPS_MAX; start.len()]);
-        Some(Self { surface, x, point, value, slopes, tolerance, inverse: None, snaps })
+        Some(Self { surface, x, point, value, slopes, tolerance, inverse, snaps })
     }
 
     /// Slopes by x; zero for arguments held at zero.
@@ -210,7 +221,7 @@ impl<'s, S: Surface> Search<'s, S> {
         } else {
             self.forget();
         }
-        before - value > rounding || self.gradient_norm() < 0.5 * norm_before
+        before - value > rounding || self.gradient_norm() < 0.9 * norm_before
     }
 
     /// Downhill over the arguments that are not held at zero.
@@ -276,5 +287,5 @@ const STEP_FLOOR: f64 = 0.3;
 const FIRST_STEP: f64 = 0.3;
 const HALVINGS_MAX: u32 = 40;
 const ARMIJO: f64 = 1e-4;
-const ROUNDING: f64 = 1e-14;
+const ROUNDING: f64 = 1e-13;
 const CURVATURE_MIN: f64 = 1e-10;
