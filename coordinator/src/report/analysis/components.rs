@@ -247,4 +247,4 @@ fn meaning(study: &Study, factor: &str) -> String {
 const RUNS_MIN: usize = 3;
 
 /// Levels above which the model over all arms has no intervals: they would take minutes.
-const LEVELS_PROFILED_JOINTLY: usize = 300;
+const LEVELS_PROFILED_JOINTLY: usize = 500;
