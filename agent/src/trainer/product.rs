@@ -157,8 +157,8 @@ impl One<'_> {
         }
     }
 
-    /// `HEIGHT` rows by `WIDTH` vectors of the result, held in registers.
-    #[expect(clippy::needless_range_loop, reason = "iterators leave the sums in memory")]
+    /// `HEIGHT` rows by `WIDTH` vectors of the result. By index, since behind iterators the sums are
+    /// not kept in registers.
     #[inline(always)]
     fn tile<S: Simd, const HEIGHT: usize, const WIDTH: usize>(
         &mut self,
