@@ -1,5 +1,18 @@
-//! The agent: trains the trials that a coordinator hands it.
+//! The seedsweep agent: takes leases, trains their trials in cohorts, reports how they ended.
+//!
+//! A library, so that a coordinator can hold an agent in its own process: the same driver over
+//! channels instead of sockets.
 //!
 //! Floor: wiring.
 
+pub mod cli;
+pub mod dataset;
+pub mod device;
+pub mod driver;
+pub mod folder;
+pub mod session;
+pub mod spool;
 pub mod trainer;
+
+#[cfg(test)]
+mod sample;

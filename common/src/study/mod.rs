@@ -6,6 +6,7 @@
 //! Floor: common.
 
 mod check;
+mod finding;
 mod grammar;
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use crate::seed::Stream;
 use crate::space::Config;
 
 pub use check::{Checked, check};
-pub use grammar::{Finding, Findings};
+pub use finding::{Finding, Findings};
 
 /// A checked study.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,10 +1,22 @@
 //! Tables: columns from CSV, TSV or Parquet bytes, and the rows a study makes of them.
 //!
+//! A table that was read has named columns of equal length, no name twice, and at least one row.
+//! Deliberately absent: files; bytes arrive as arguments.
+//!
 //! Floor: common.
 
-use crate::id::Digest;
-use crate::split::Labels;
-use crate::study::Data;
+mod csv;
+mod dataset;
+mod parquet;
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use crate::study::Format;
+
+pub use dataset::{Dataset, Target};
+pub(crate) use dataset::{LEVELS_MAX, codes, distinct, feature_columns, kept_rows};
 
 /// Columns of equal length.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,68 +38,154 @@ pub enum Values {
     Text(Vec<Option<String>>),
 }
 
-/// A study's rows, ready to be divided and trained on. Nothing here is fitted to the rows: scaling
-/// and filling of missing cells come later, from training rows alone.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Dataset {
-    /// Digest of the file it came from; keys the streams.
-    pub digest: Digest,
-    /// [rows, width], row-major, as in the file; NaN where a cell is missing.
-    pub features: Vec<f32>,
-    pub width: usize,
-    pub names: Vec<String>,
-    pub target: Target,
-    pub groups: Option<Vec<u32>>,
-    pub leave_out: Option<Vec<u32>>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Target {
-    /// Class index of each row.
-    Classes {
-        labels: Vec<u32>,
-        classes: u32,
-    },
-    Values(Vec<f32>),
-}
-
-impl Target {
-    pub fn len(&self) -> usize {
-        match self {
-            Target::Classes { labels, .. } => labels.len(),
-            Target::Values(values) => values.len(),
-        }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-impl Dataset {
-    /// The rows of a checked study, from its file's bytes: what an agent does.
+impl Table {
+    /// Reads a whole file.
     ///
-    /// Errors: a sentence, when the bytes are not the ones the study was checked with.
-    pub fn read(data: &Data, bytes: &[u8]) -> Result<Self, String> {
-        let _ = (data, bytes);
-        Err("not read".to_string())
-    }
-
-    pub fn rows(&self) -> usize {
-        self.target.len()
-    }
-
-    /// What `split::partition` may see. Strata are the classes, where `stratify` asks for them.
-    pub fn labels(&self, stratify: bool) -> Labels<'_> {
-        let strata = match &self.target {
-            Target::Classes { labels, .. } if stratify => Some(labels.as_slice()),
-            _ => None,
-        };
-        Labels {
-            rows: self.rows() as u32,
-            strata,
-            groups: self.groups.as_deref(),
-            leave_out: self.leave_out.as_deref(),
+    /// CSV and TSV: UTF-8, one header line, cells trimmed; a cell that is empty, `NA`, `NaN`, `nan`,
+    /// `null` or `?` is missing; a column is numeric when all its other cells are numbers. Whole
+    /// numbers beyond 2^53 make a column text: they are names, and would be rounded as numbers.
+    /// Parquet: numbers, booleans (read as the text `false` and `true`), strings, dates and times
+    /// (read as text); nulls and NaN are missing; fields of a struct become columns `outer.inner`.
+    ///
+    /// Errors: everything that is wrong with the file, never an empty list.
+    pub fn read(format: Format, bytes: &[u8]) -> Result<Self, Vec<TableError>> {
+        match format {
+            Format::Csv => csv::read(bytes, b','),
+            Format::Tsv => csv::read(bytes, b'\t'),
+            Format::Parquet => parquet::read(bytes),
         }
+    }
+
+    /// Place of the column called `name`.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+}
+
+impl Column {
+    pub fn is_missing(&self, row: usize) -> bool {
+        match &self.values {
+            Values::Numbers(numbers) => numbers[row].is_nan(),
+            Values::Text(texts) => texts[row].is_none(),
+        }
+    }
+
+    /// The cell as a name, such as of a class: whole numbers without a decimal point.
+    pub fn text(&self, row: usize) -> Option<String> {
+        match &self.values {
+            Values::Numbers(numbers) => (!numbers[row].is_nan()).then(|| name_of(numbers[row])),
+            Values::Text(texts) => texts[row].clone(),
+        }
+    }
+}
+
+impl Format {
+    pub const NAMES: [&'static str; 3] = ["csv", "tsv", "parquet"];
+
+    /// By the end of the file's name, in any case.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let (_, ending) = path.rsplit_once('.')?;
+        match ending.to_ascii_lowercase().as_str() {
+            "csv" => Some(Format::Csv),
+            "tsv" => Some(Format::Tsv),
+            "parquet" => Some(Format::Parquet),
+            _ => None,
+        }
+    }
+}
+
+/// Why bytes are no table.
+#[derive(Debug, Error)]
+pub enum TableError {
+    #[error("the file is empty; its first line must name the columns")]
+    Empty,
+    #[error("the file has a header and no rows")]
+    NoRows,
+    #[error("column {column} has no name; name it, or write the file without its index")]
+    Unnamed { column: usize },
+    #[error(
+        "columns {first} and {second} are both named `{name}`; every column needs a name of its own"
+    )]
+    Repeated { name: String, first: usize, second: usize },
+    #[error("{} not {expected} cells as the header has: {}", have(*.count, "line"), first(lines, *.count))]
+    Ragged { expected: usize, lines: Vec<u64>, count: usize },
+    #[error("line {line} is not UTF-8; save the file as UTF-8")]
+    Encoding { line: u64 },
+    #[error("the file cannot be read as a table: {source}")]
+    Csv { source: ::csv::Error },
+    #[error("the file cannot be read as Parquet: {source}")]
+    Parquet { source: ::parquet::errors::ParquetError },
+    #[error(
+        "column `{column}` holds {kind}, which is not read; write the file without it, or as numbers or text"
+    )]
+    Kind { column: String, kind: String },
+    #[error("column `{column}` has {rows} rows and the file says {expected}; the file is damaged")]
+    Short { column: String, rows: usize, expected: usize },
+    #[error("the file has {rows} rows; at most {ROWS_MAX} can be used")]
+    TooLong { rows: usize },
+}
+
+/// Whether a cell of text stands for no value.
+pub(crate) fn is_missing(cell: &str) -> bool {
+    matches!(cell, "" | "NA" | "NaN" | "nan" | "null" | "?")
+}
+
+/// A number as a name: `3` for 3.0, and one zero.
+pub(crate) fn name_of(number: f64) -> String {
+    (number + 0.0).to_string()
+}
+
+/// `3, 7, 12`, and how many more there are.
+pub(crate) fn first<T: ToString>(items: &[T], count: usize) -> String {
+    let words: Vec<String> = items.iter().take(LISTED_MAX).map(T::to_string).collect();
+    match count.saturating_sub(words.len()) {
+        0 => words.join(", "),
+        more => format!("{} and {more} more", words.join(", ")),
+    }
+}
+
+fn have(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun} has") } else { format!("{count} {noun}s have") }
+}
+
+/// What is wrong with the columns' names.
+fn name_errors(names: &[String]) -> Vec<TableError> {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut errors = Vec::new();
+    for (number, name) in (1..).zip(names) {
+        if name.is_empty() {
+            errors.push(TableError::Unnamed { column: number });
+        } else if let Some(&first) = seen.get(name.as_str()) {
+            errors.push(TableError::Repeated { name: name.clone(), first, second: number });
+        } else {
+            seen.insert(name, number);
+        }
+    }
+    errors
+}
+
+/// Rows and lines named in a message.
+pub(crate) const LISTED_MAX: usize = 10;
+/// Rows are numbered by 32 bits.
+pub(crate) const ROWS_MAX: usize = i32::MAX as usize;
+/// From here on, neighbouring whole numbers are the same `f64`.
+const WHOLE_MAX: i64 = 1 << 53;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_known_by_the_end_of_the_name() {
+        assert_eq!(Format::of_path("a/b.CSV"), Some(Format::Csv));
+        assert_eq!(Format::of_path("b.tsv"), Some(Format::Tsv));
+        assert_eq!(Format::of_path("x.y.parquet"), Some(Format::Parquet));
+        assert_eq!(Format::of_path("csv"), None);
+    }
+
+    #[test]
+    fn lists_end_with_how_many_are_left() {
+        assert_eq!(first(&[1, 2], 2), "1, 2");
+        assert_eq!(first(&[1, 2], 5), "1, 2 and 3 more");
     }
 }

@@ -1,0 +1,227 @@
+//! `agent join`: trains for a coordinator until it is told to stop.
+//!
+//! The token never leaves this process: it is in no log, no file, and no child's arguments.
+//!
+//! Floor: wiring.
+
+use std::fs;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::process;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use etcetera::BaseStrategy;
+use link::{Identity, JoinToken};
+use tokio::sync::oneshot;
+
+use super::{Failure, UNREACHED, duration, printable};
+use crate::device::{self, Device, Wanted};
+use crate::driver::{DriverError, LinkConnector, News, Settings, Trainer};
+use crate::folder::{Folder, FolderError};
+
+/// Train for a coordinator until Ctrl-C
+///
+/// The first time, a token admits this machine, which keeps a certificate in its folder; afterwards
+/// the address is enough.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    agent join 10.0.0.5:7450 --token-file token.txt\n  \
+    agent join 10.0.0.5:7450 --threads 4 --shared /data")]
+pub struct JoinArgs {
+    /// HOST:PORT of the coordinator, or of several of one cluster
+    #[arg(required = true, value_name = "ADDR")]
+    addresses: Vec<String>,
+    /// The join token, as `coordinator start` printed it
+    #[arg(long, env = "SEEDSWEEP_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
+    token: Option<String>,
+    /// A file that holds the join token
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// What to train on: auto or cpu
+    #[arg(long, default_value = "auto")]
+    device: Wanted,
+    /// Cohorts trained at once [default: one a processor]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroU32>,
+    /// Trials trained together in a cohort [default: what suits the device]
+    #[arg(long, value_name = "N")]
+    lanes: Option<NonZeroU32>,
+    /// Where the certificate, unsent outcomes and data files are kept [default: a folder named after
+    /// the address, in the user's data folder]
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// A folder in which data files may already be; give it once for each folder
+    #[arg(long, value_name = "DIR")]
+    shared: Vec<PathBuf>,
+    /// After Ctrl-C or SIGTERM, how long trainings may go on
+    #[arg(long, default_value = "25s", value_parser = duration)]
+    grace: Duration,
+    /// How long to try for the first connection before giving up
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    wait: Duration,
+    /// The name this agent is shown under [default: the machine's name]
+    #[arg(long, value_name = "LABEL")]
+    name: Option<String>,
+}
+
+pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
+    let token = token_of(&args)?;
+    let device = Device::choose(args.device, args.threads, args.lanes).map_err(Failure::usage)?;
+    let folder = match &args.folder {
+        Some(path) => Folder::claim(path).map_err(anyhow::Error::new)?,
+        None => default_folder(&args.addresses[0])?,
+    };
+    set_aside_the_spool_of_another_cluster(&folder, token.as_ref())?;
+    let connector = LinkConnector::new(args.addresses, folder.path(), token)
+        .context("the kept certificate cannot be used")?;
+    if !connector.has_credentials() {
+        let path = folder.path().display();
+        return Err(Failure::usage(anyhow::anyhow!(
+            "{path} holds no certificate: give the token that `coordinator start` printed, with \
+             --token-file or SEEDSWEEP_TOKEN"
+        )));
+    }
+    let settings = Settings {
+        folder,
+        shared: args.shared,
+        device,
+        host: args.name.unwrap_or_else(device::host_name),
+        grace: args.grace,
+        first_contact: Some(args.wait),
+        tell: Arc::new(move |news: &News| {
+            if !quiet {
+                eprintln!("{}", printable(&news.to_string()));
+            }
+        }),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?;
+    let (stop, stopped) = oneshot::channel();
+    runtime.spawn(signals(stop));
+    let shutdown = async {
+        let _ = stopped.await;
+    };
+    let running = crate::driver::run(settings, connector, Arc::new(Trainer), shutdown);
+    runtime.block_on(running).map_err(|error| match error {
+        DriverError::Unreached { .. } => Failure { status: UNREACHED, error: error.into() },
+        error => anyhow::Error::new(error).into(),
+    })
+}
+
+/// The first signal asks the agent to leave, the second leaves.
+async fn signals(stop: oneshot::Sender<()>) {
+    let mut asked = Signals::new();
+    asked.next().await;
+    let _ = stop.send(());
+    asked.next().await;
+    eprintln!("left at once; what was training is reported as crashed at the next start");
+    process::exit(LEFT_AT_ONCE);
+}
+
+#[cfg(unix)]
+struct Signals {
+    terminate: Option<tokio::signal::unix::Signal>,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        Self { terminate: signal(SignalKind::terminate()).ok() }
+    }
+
+    /// Ctrl-C or SIGTERM.
+    async fn next(&mut self) {
+        let terminated = async {
+            match &mut self.terminate {
+                Some(terminate) => terminate.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+fn token_of(args: &JoinArgs) -> Result<Option<JoinToken>, Failure> {
+    let text = match (&args.token, &args.token_file) {
+        (Some(token), _) => Some(token.clone()),
+        (None, Some(path)) => Some(
+            fs::read_to_string(path)
+                .with_context(|| format!("cannot read the token in {}", path.display()))?,
+        ),
+        (None, None) => None,
+    };
+    // An empty variable is no token: containers set it so.
+    let text = text.as_deref().map(str::trim).filter(|text| !text.is_empty());
+    text.map(|text| text.parse::<JoinToken>().map_err(Failure::usage)).transpose()
+}
+
+/// The first folder named after the address that no other agent of this machine uses.
+fn default_folder(address: &str) -> Result<Folder, Failure> {
+    let base = etcetera::choose_base_strategy().context("this user has no home; give --folder")?;
+    let named = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
+    let name: String = address.chars().take(NAME_CHARS_MAX).map(named).collect();
+    let path = |number| match number {
+        1 => format!("agent-{name}"),
+        number => format!("agent-{name}-{number}"),
+    };
+    let base = base.data_dir().join("seedsweep");
+    for number in 1..=FOLDERS_MAX {
+        match Folder::claim(&base.join(path(number))) {
+            Err(FolderError::Taken { .. }) => {}
+            claimed => return Ok(claimed.map_err(anyhow::Error::new)?),
+        }
+    }
+    let base = base.display();
+    Err(anyhow::anyhow!("{FOLDERS_MAX} agents use the folders in {base}; give --folder").into())
+}
+
+/// Outcomes for one cluster are nothing to another: its lease ids may even be the same.
+fn set_aside_the_spool_of_another_cluster(
+    folder: &Folder,
+    token: Option<&JoinToken>,
+) -> Result<(), Failure> {
+    let identity = Identity::load(folder.path()).context("the kept certificate cannot be read")?;
+    let (Some(identity), Some(token)) = (identity, token) else { return Ok(()) };
+    let spool = folder.spool();
+    if identity.ca_hash() == token.ca_hash || !spool.exists() {
+        return Ok(());
+    }
+    let who = identity.who().context("the kept certificate cannot be read")?;
+    let aside = folder.path().join(format!("spool-of-{}.log", who.cluster));
+    fs::rename(&spool, &aside).with_context(|| format!("cannot rename {}", spool.display()))?;
+    tracing::warn!(
+        kept = %aside.display(),
+        "this folder served another cluster; what was not yet reported to it is kept"
+    );
+    Ok(())
+}
+
+const FOLDERS_MAX: u32 = 64;
+const NAME_CHARS_MAX: usize = 100;
+
+/// As a shell says of a process that an interrupt ended.
+const LEFT_AT_ONCE: i32 = 130;

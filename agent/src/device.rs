@@ -1,0 +1,171 @@
+//! What this machine trains on, and how much at once.
+//!
+//! Deliberately absent: training on a graphics card. It is refused by name, so that nobody believes
+//! a card is in use that is not.
+//!
+//! Floor: shell.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::thread;
+
+use common::wire::message::AgentAbout;
+use thiserror::Error;
+
+/// What the user asked to train on.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Wanted {
+    #[default]
+    Auto,
+    Cpu,
+    Cuda(u32),
+}
+
+/// What trains.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Device {
+    /// `cpu`, as outcomes name it.
+    pub name: String,
+    /// The processor's name.
+    pub model: String,
+    /// Cohorts trained at once.
+    pub threads: NonZeroU32,
+    /// Trials of one cohort.
+    pub cohort_lanes: NonZeroU32,
+}
+
+impl Device {
+    /// The wanted device, with `threads` and `cohort_lanes` where given, else with what suits it.
+    pub fn choose(
+        wanted: Wanted,
+        threads: Option<NonZeroU32>,
+        cohort_lanes: Option<NonZeroU32>,
+    ) -> Result<Self, DeviceError> {
+        if let Wanted::Cuda(_) = wanted {
+            return Err(DeviceError::NotTrainedOn { wanted });
+        }
+        let cores = || thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+        let threads = threads.or_else(|| NonZeroU32::new(cores())).unwrap_or(NonZeroU32::MIN);
+        let cohort_lanes = cohort_lanes.unwrap_or(COHORT_LANES_CPU);
+        Ok(Self { name: "cpu".to_string(), model: processor(), threads, cohort_lanes })
+    }
+
+    /// Trials in training at once, over all threads.
+    pub fn lanes(&self) -> u32 {
+        self.threads.get().saturating_mul(self.cohort_lanes.get())
+    }
+
+    /// What the agent says of itself under the name `host`.
+    pub fn about(&self, host: String) -> AgentAbout {
+        AgentAbout {
+            host,
+            device: self.name.clone(),
+            model: self.model.clone(),
+            lanes: self.lanes(),
+            cohort_lanes: self.cohort_lanes.get(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+        }
+    }
+}
+
+/// Why a device cannot be had.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum DeviceError {
+    #[error("{text:?} is not a device; say auto, cpu or cuda:0")]
+    Unknown { text: String },
+    #[error("this version does not train on {wanted}; use --device cpu")]
+    NotTrainedOn { wanted: Wanted },
+}
+
+impl FromStr for Wanted {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, DeviceError> {
+        let cuda = text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+        match (text, cuda) {
+            ("auto", _) => Ok(Wanted::Auto),
+            ("cpu", _) => Ok(Wanted::Cpu),
+            (_, Some(number)) => Ok(Wanted::Cuda(number)),
+            _ => Err(DeviceError::Unknown { text: text.to_string() }),
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wanted::Auto => f.write_str("auto"),
+            Wanted::Cpu => f.write_str("cpu"),
+            Wanted::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+/// The name this machine goes by, for people.
+pub fn host_name() -> String {
+    let name = hostname::get().ok().and_then(|name| name.into_string().ok());
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "unnamed".to_string())
+}
+
+/// The processor's name as the system gives it, else its architecture.
+fn processor() -> String {
+    named_by_system().unwrap_or_else(|| std::env::consts::ARCH.to_string())
+}
+
+#[cfg(target_os = "macos")]
+fn named_by_system() -> Option<String> {
+    let asked = std::process::Command::new("sysctl").args(["-n", "machdep.cpu.brand_string"]);
+    let name = String::from_utf8(asked.output().ok()?.stdout).ok()?.trim().to_string();
+    (!name.is_empty()).then_some(name)
+}
+
+#[cfg(not(target_os = "macos"))]
+fn named_by_system() -> Option<String> {
+    named_in(&std::fs::read_to_string("/proc/cpuinfo").ok()?)
+}
+
+/// The first model name of a `/proc/cpuinfo`.
+#[cfg_attr(target_os = "macos", allow(dead_code))]
+fn named_in(cpuinfo: &str) -> Option<String> {
+    let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
+    let name = line.split_once(':')?.1.trim();
+    (!name.is_empty()).then(|| name.to_string())
+}
+
+/// Lanes of a cohort on a processor: enough to fill wide registers, few enough for its cache.
+const COHORT_LANES_CPU: NonZeroU32 = NonZeroU32::new(8).unwrap();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_survive_printing_and_reading() {
+        for wanted in [Wanted::Auto, Wanted::Cpu, Wanted::Cuda(3)] {
+            assert_eq!(wanted.to_string().parse(), Ok(wanted));
+        }
+        assert!("cuda".parse::<Wanted>().is_err());
+        assert!("cuda:x".parse::<Wanted>().is_err());
+    }
+
+    #[test]
+    fn a_card_is_refused_rather_than_replaced() {
+        let refused = Device::choose(Wanted::Cuda(0), None, None);
+        assert_eq!(refused, Err(DeviceError::NotTrainedOn { wanted: Wanted::Cuda(0) }));
+    }
+
+    #[test]
+    fn lanes_are_threads_times_the_cohorts_width() {
+        let device = Device::choose(Wanted::Auto, NonZeroU32::new(3), NonZeroU32::new(5));
+        let about = device.expect("a processor").about("host".to_string());
+        assert_eq!((about.lanes, about.cohort_lanes), (15, 5));
+    }
+
+    #[test]
+    fn the_processors_name_is_read_from_the_systems_list() {
+        let list = "processor\t: 0\nmodel name\t: Example CPU @ 2 GHz\nmodel name\t: other\n";
+        assert_eq!(named_in(list).as_deref(), Some("Example CPU @ 2 GHz"));
+        assert_eq!(named_in("processor\t: 0\n"), None);
+    }
+}

@@ -1,0 +1,190 @@
+//! Reaching a coordinator over the network: joining once, then connecting as a member.
+//!
+//! The certificate won by the token is kept in the agent's folder before it is used. The token is
+//! used again only when the cluster no longer knows this member. All addresses are tried in turn;
+//! it is final when every coordinator that answered refused.
+//!
+//! Floor: shell.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::id::Digest;
+use common::wire::message::{Bulk, FromAgent, Open, ToAgent};
+use link::{FrameReceiver, FrameSender, Identity, JoinToken, Link, LinkError};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::connect::{ConnectError, Connection, Connector, QUEUE_MESSAGES};
+use super::with_causes;
+use crate::dataset::{DataSource, FetchError, Fetched, Fetching};
+
+/// Connects to the coordinators at some addresses, as the member that a folder's certificate names.
+pub struct LinkConnector {
+    addresses: Vec<String>,
+    /// Where the next round begins: the address that worked last.
+    first: usize,
+    folder: PathBuf,
+    identity: Option<Identity>,
+    /// Not yet traded for a certificate in this process.
+    token: Option<JoinToken>,
+}
+
+impl LinkConnector {
+    /// Uses the folder's certificate, when there is one of the token's cluster; else the token.
+    ///
+    /// `addresses` are HOST:PORT, at least one.
+    pub fn new(
+        addresses: Vec<String>,
+        folder: &Path,
+        token: Option<JoinToken>,
+    ) -> Result<Self, LinkError> {
+        let identity = Identity::load(folder)?;
+        let same_cluster = |identity: &Identity| {
+            token.as_ref().is_none_or(|token| token.ca_hash == identity.ca_hash())
+        };
+        let identity = identity.filter(same_cluster);
+        Ok(Self { addresses, first: 0, folder: folder.to_path_buf(), identity, token })
+    }
+
+    /// Whether there is anything to show a coordinator.
+    pub fn has_credentials(&self) -> bool {
+        self.identity.is_some() || self.token.is_some()
+    }
+
+    async fn reach(&mut self, address: &str) -> Result<Link, LinkError> {
+        if let Some(identity) = &self.identity {
+            match link::connect(address, identity).await {
+                Err(error) if error.is_refusal() && self.token.is_some() => {
+                    tracing::info!(%error, "joining again with the token");
+                }
+                answer => return answer,
+            }
+        }
+        let Some(token) = &self.token else {
+            return Err(LinkError::Certificate { what: "there is none; join with a token" });
+        };
+        let identity = link::join(address, token).await?;
+        identity.save(&self.folder)?;
+        self.token = None;
+        let link = link::connect(address, &identity).await;
+        self.identity = Some(identity);
+        link
+    }
+
+    async fn open(&mut self, address: &str) -> Result<Connection, LinkError> {
+        let link = self.reach(address).await?;
+        let (sender, receiver) = link.open(&Open::Agent).await?;
+        let (up, messages) = mpsc::channel(QUEUE_MESSAGES);
+        let (inbox, down) = mpsc::channel(QUEUE_MESSAGES);
+        let name = format!("{} at {address}", link.who().member);
+        tokio::spawn(send_all(link.clone(), sender, messages));
+        tokio::spawn(receive_all(link.clone(), receiver, inbox));
+        Ok(Connection { name, up, down, data: Arc::new(LinkSource { link }) })
+    }
+}
+
+impl Connector for LinkConnector {
+    async fn connect(&mut self) -> Result<Connection, ConnectError> {
+        let (mut refused, mut failed) = (None, None);
+        for turn in 0..self.addresses.len() {
+            let number = (self.first + turn) % self.addresses.len();
+            let address = self.addresses[number].clone();
+            match self.open(&address).await {
+                Ok(connection) => {
+                    self.first = number;
+                    return Ok(connection);
+                }
+                Err(error) if error.is_refusal() => refused = Some(with_causes(&error)),
+                Err(error) => failed = Some((is_answer(&error), with_causes(&error))),
+            }
+        }
+        match (refused, failed) {
+            (Some(why), None | Some((false, _))) => Err(ConnectError::Refused { why }),
+            (_, Some((_, why))) => Err(ConnectError::Later { why }),
+            (None, None) => Err(ConnectError::Refused { why: "no address is given".to_string() }),
+        }
+    }
+}
+
+/// Whether a coordinator was there and may serve later.
+fn is_answer(error: &LinkError) -> bool {
+    matches!(error, LinkError::Busy { .. } | LinkError::Closed { .. })
+}
+
+async fn send_all(link: Link, mut sender: FrameSender, mut messages: mpsc::Receiver<FromAgent>) {
+    while let Some(message) = messages.recv().await {
+        if let Err(error) = sender.send(&message).await {
+            tracing::debug!(%error, "the control stream cannot be written");
+            link.close("the control stream cannot be written");
+            return;
+        }
+    }
+    // The last messages must arrive: the coordinator closes when it has read the stream's end.
+    if sender.finish().await.is_ok() {
+        let _ = timeout(LAST_WORDS, link.closed()).await;
+    }
+    link.close("the agent is leaving");
+}
+
+async fn receive_all(link: Link, mut receiver: FrameReceiver, inbox: mpsc::Sender<ToAgent>) {
+    loop {
+        match receiver.receive().await {
+            Ok(Some(message)) => {
+                if inbox.send(message).await.is_err() {
+                    break;
+                }
+            }
+            Ok(None) => break,
+            Err(error) => {
+                tracing::debug!(%error, "the control stream ended");
+                break;
+            }
+        }
+    }
+    link.close("the control stream ended");
+}
+
+/// Data files from the coordinator at the other end, each over a stream of its own.
+struct LinkSource {
+    link: Link,
+}
+
+impl DataSource for LinkSource {
+    fn fetch(&self, digest: Digest, offset: u64) -> Fetching<'_> {
+        Box::pin(async move {
+            let opened = self.link.open(&Open::Fetch { digest, offset }).await;
+            let (_sender, mut receiver) = opened.map_err(|error| unreachable_now(&error))?;
+            let header: Option<Bulk> =
+                receiver.receive().await.map_err(|error| unreachable_now(&error))?;
+            let bytes = match header {
+                Some(Bulk::Here { bytes }) => bytes,
+                Some(Bulk::Refused { why }) => return Err(FetchError::Refused { why }),
+                None => {
+                    let why = "the coordinator sent no file".to_string();
+                    return Err(FetchError::Unreachable { why });
+                }
+            };
+            let (forward, chunks) = mpsc::channel(CHUNKS_WAITING);
+            tokio::spawn(async move {
+                while let Ok(Some(chunk)) = receiver.chunk().await {
+                    if forward.send(chunk).await.is_err() {
+                        break;
+                    }
+                }
+            });
+            Ok(Fetched { bytes, chunks })
+        })
+    }
+}
+
+fn unreachable_now(error: &LinkError) -> FetchError {
+    FetchError::Unreachable { why: with_causes(error) }
+}
+
+/// How long a leaving agent waits for the coordinator to close the connection.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Chunks read ahead of the disk, up to 1 MiB each.
+const CHUNKS_WAITING: usize = 4;

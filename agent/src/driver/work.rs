@@ -1,0 +1,154 @@
+//! The threads that train: one cohort at a time each, in a one-thread pool of its own.
+//!
+//! A cohort always ends with an event: its endings, or that it was stopped. A trainer that panics
+//! fails its cohort's trials and nothing else.
+//!
+//! Floor: shell.
+
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use common::id::{LeaseId, TrialIndex};
+use common::study::Study;
+use common::table::Dataset;
+use common::trial::{Ending, FailReason};
+
+use crate::trainer;
+
+/// Trains cohorts. Called from several threads at once, each inside a one-thread rayon pool.
+pub trait Train: Send + Sync + 'static {
+    /// One ending a trial, in their order; `None` when `stop` said so. Durations and the device's
+    /// name are filled in by the caller.
+    fn train(
+        &self,
+        study: &Study,
+        dataset: &Dataset,
+        trials: &[TrialIndex],
+        stop: &dyn Fn() -> bool,
+    ) -> Option<Vec<Ending>>;
+}
+
+/// The trainer that trains.
+pub struct Trainer;
+
+impl Train for Trainer {
+    fn train(
+        &self,
+        study: &Study,
+        dataset: &Dataset,
+        trials: &[TrialIndex],
+        stop: &dyn Fn() -> bool,
+    ) -> Option<Vec<Ending>> {
+        trainer::train(study, dataset, trials, stop)
+    }
+}
+
+/// One cohort for a thread.
+pub struct Job {
+    pub lease: LeaseId,
+    pub study: Arc<Study>,
+    pub dataset: Arc<Dataset>,
+    pub trials: Vec<TrialIndex>,
+    pub stop: Arc<AtomicBool>,
+}
+
+/// How a thread tells that a cohort ended.
+pub type Ended = Arc<dyn Fn(LeaseId, Option<Vec<Ending>>) + Send + Sync>;
+
+/// The threads. They end when this is dropped and their cohorts are done.
+pub struct Workers {
+    jobs: Option<mpsc::Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    pub fn start(
+        threads: usize,
+        device: &str,
+        trainer: &Arc<dyn Train>,
+        ended: &Ended,
+    ) -> std::io::Result<Self> {
+        let (jobs, queue) = mpsc::channel();
+        let queue = Arc::new(Mutex::new(queue));
+        let start = |number| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(1)
+                .thread_name(move |_| format!("train {number}"))
+                .build()
+                .map_err(std::io::Error::other)?;
+            let (queue, trainer, ended) =
+                (Arc::clone(&queue), Arc::clone(trainer), Arc::clone(ended));
+            let device = device.to_string();
+            thread::Builder::new().name(format!("cohort {number}")).spawn(move || {
+                while let Some(job) = next(&queue) {
+                    let endings = pool.install(|| run(&job, trainer.as_ref(), &device));
+                    ended(job.lease, endings);
+                }
+            })
+        };
+        let threads = (0..threads).map(start).collect::<Result<_, _>>()?;
+        Ok(Self { jobs: Some(jobs), threads })
+    }
+
+    /// Queues a cohort for the next free thread.
+    pub fn give(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            // Threads end only after this sender is gone.
+            let _ = jobs.send(job);
+        }
+    }
+
+    /// Waits until every thread has ended its cohort. Blocks.
+    pub fn join(mut self) {
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Trains one cohort: `None` when it was stopped, else one ending a trial.
+pub fn run(job: &Job, trainer: &dyn Train, device: &str) -> Option<Vec<Ending>> {
+    let stop = || job.stop.load(Ordering::Relaxed);
+    if stop() {
+        return None;
+    }
+    let began = Instant::now();
+    let train = || trainer.train(&job.study, &job.dataset, &job.trials, &stop);
+    let trained = panic::catch_unwind(AssertUnwindSafe(train));
+    let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let mut endings = match trained {
+        Ok(endings) => endings?,
+        Err(panic) => failed(job, &format!("the trainer panicked: {}", words_of(&*panic))),
+    };
+    if endings.len() != job.trials.len() {
+        let (got, wanted) = (endings.len(), job.trials.len());
+        endings = failed(job, &format!("the trainer gave {got} endings for {wanted} trials"));
+    }
+    for ending in &mut endings {
+        if let Ending::Complete(outcome) = ending {
+            outcome.duration_us = took_us / job.trials.len() as u64;
+            outcome.device = device.to_string();
+        }
+    }
+    Some(endings)
+}
+
+fn next(queue: &Mutex<mpsc::Receiver<Job>>) -> Option<Job> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+fn failed(job: &Job, detail: &str) -> Vec<Ending> {
+    let ending = Ending::Failed { reason: FailReason::Error, detail: detail.to_string() };
+    vec![ending; job.trials.len()]
+}
+
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a word".to_string())
+}

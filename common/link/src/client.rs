@@ -1,0 +1,253 @@
+//! The connecting side: joining with a token, and connecting as a member.
+//!
+//! The token's secret is sent only on a connection whose chain ended in the CA the token names.
+//! Deliberately absent: retries after a failure and back-off, which are the caller's, and where
+//! identities are kept.
+//!
+//! Floor: shell.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use common::wire::frame::{self, FIRST_FRAME_MAX};
+use common::wire::message::{Greeting, Hello};
+use quinn::{Connection, Endpoint};
+use rcgen::KeyPair;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use tokio::net::{UdpSocket, lookup_host};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::authority::fresh_key;
+use crate::closing::{Closing, printable};
+use crate::connection::{Link, Shared};
+use crate::error::LinkError;
+use crate::identity::Identity;
+use crate::limits::{JOIN_ANSWER_MAX, JOIN_REQUEST_BYTES, JOIN_TRIES, Limits};
+use crate::server::{JOIN_ADMITTED, JOIN_REFUSED, speakable};
+use crate::stream::{Reading, Writing};
+use crate::tls::{self, Pin, Seen};
+use crate::token::{JoinToken, Secret};
+
+/// Trades a token for an identity: makes a key and has the coordinator sign it.
+///
+/// `address` is HOST:PORT. An answer that gets lost is asked for again with the same key, so that a
+/// token for one use is spent once.
+pub async fn join(address: &str, token: &JoinToken) -> Result<Identity, LinkError> {
+    join_limited(address, token, &Limits::standard()).await
+}
+
+/// Connects as a member and greets. `address` is HOST:PORT, resolved anew on every call.
+pub async fn connect(address: &str, identity: &Identity) -> Result<Link, LinkError> {
+    connect_limited(address, identity, &Limits::standard()).await
+}
+
+pub(crate) async fn join_limited(
+    address: &str,
+    token: &JoinToken,
+    limits: &Limits,
+) -> Result<Identity, LinkError> {
+    let key = fresh_key()?;
+    let mut tries = 1;
+    loop {
+        let pin = Pin::new(token.ca_hash);
+        let config = tls::joiner(pin.clone(), limits)?;
+        let dialled = dial(address, config, limits).await;
+        if let (Seen::OtherAuthority, Err(_)) = (pin.seen(), &dialled) {
+            return Err(LinkError::OtherCluster { address: address.to_string() });
+        }
+        let dialled = dialled?;
+        let Seen::Trusted(ca) = pin.seen() else {
+            return Err(LinkError::OtherCluster { address: address.to_string() });
+        };
+        match ask(&dialled, token, &key, limits).await {
+            Err(error) if !error.is_refusal() && tries < JOIN_TRIES => tries += 1,
+            answer => return accepted(answer?, ca, &key),
+        }
+    }
+}
+
+pub(crate) async fn connect_limited(
+    address: &str,
+    identity: &Identity,
+    limits: &Limits,
+) -> Result<Link, LinkError> {
+    let who = identity.who()?;
+    let dialled = dial(address, tls::client(identity, limits)?, limits).await?;
+    let greeted = timeout(2 * limits.first_frame, greet(&dialled, limits)).await;
+    match greeted.unwrap_or_else(|_| Err(dialled.no_answer(limits.first_frame))) {
+        Ok(()) => {}
+        Err(error) => {
+            if let LinkError::Version { why, .. } = &error {
+                Closing::Version.close(&dialled.connection, why);
+            }
+            return Err(error);
+        }
+    }
+    Ok(Link::new(Shared {
+        connection: dialled.connection,
+        who,
+        limits: *limits,
+        address: dialled.address,
+        fingerprint: None,
+        endpoint: Some(dialled.endpoint),
+        _place: None,
+        opening: Mutex::default(),
+    }))
+}
+
+/// A connection on an endpoint of its own.
+struct Dialled {
+    address: String,
+    connection: Connection,
+    endpoint: Endpoint,
+}
+
+impl Dialled {
+    fn no_answer(&self, within: std::time::Duration) -> LinkError {
+        LinkError::NoAnswer { address: self.address.clone(), seconds: within.as_secs() }
+    }
+
+    fn lost(&self, source: quinn::ConnectionError) -> LinkError {
+        LinkError::of_connection(self.address.clone(), source)
+    }
+}
+
+/// Tries every address the name has, in the resolver's order; the last failure is reported.
+async fn dial(
+    address: &str,
+    config: quinn::ClientConfig,
+    limits: &Limits,
+) -> Result<Dialled, LinkError> {
+    let found = lookup_host(address)
+        .await
+        .map_err(|source| LinkError::Address { address: address.to_string(), source })?;
+    let mut failure = LinkError::NoAddress { address: address.to_string() };
+    for socket in found {
+        match dial_one(address, socket, config.clone(), limits).await {
+            Ok(dialled) => return Ok(dialled),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+async fn dial_one(
+    address: &str,
+    socket: SocketAddr,
+    config: quinn::ClientConfig,
+    limits: &Limits,
+) -> Result<Dialled, LinkError> {
+    let name = || address.to_string();
+    let endpoint =
+        Endpoint::client(any_address(socket)).map_err(|source| LinkError::Socket { source })?;
+    let connecting = endpoint
+        .connect_with(config, socket, tls::SERVER_NAME)
+        .map_err(|source| LinkError::Connect { address: name(), source })?;
+    let connection = tokio::select! {
+        connected = timeout(limits.connect, connecting) => connected
+            .map_err(|_| LinkError::NoAnswer { address: name(), seconds: limits.connect.as_secs() })?
+            .map_err(|source| LinkError::of_handshake(name(), source))?,
+        source = nothing_listens(socket) => {
+            return Err(LinkError::NothingListens { address: name(), source });
+        }
+    };
+    Ok(Dialled { address: name(), connection, endpoint })
+}
+
+/// Returns when the machine at `socket` says that nothing listens there; else never.
+///
+/// QUIC's own socket is not connected, so the system does not hand it that answer. The one byte
+/// sent here is no QUIC packet and is dropped by whoever listens.
+async fn nothing_listens(socket: SocketAddr) -> io::Error {
+    let answer = async {
+        let probe = UdpSocket::bind(any_address(socket)).await?;
+        probe.connect(socket).await?;
+        probe.send(&[0]).await?;
+        probe.recv(&mut [0]).await
+    };
+    match answer.await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => error,
+        _ => std::future::pending().await,
+    }
+}
+
+/// Sends the join request and returns the certificate.
+async fn ask(
+    dialled: &Dialled,
+    token: &JoinToken,
+    key: &KeyPair,
+    limits: &Limits,
+) -> Result<CertificateDer<'static>, LinkError> {
+    let address = || dialled.address.clone();
+    let answer = async {
+        let streams = dialled.connection.open_bi().await;
+        let (mut send, mut receive) = streams.map_err(|source| dialled.lost(source))?;
+        let request = Secret::new([&token.id[..], token.secret(), key.public_key_raw()].concat());
+        debug_assert_eq!(request.expose().len(), JOIN_REQUEST_BYTES);
+        // A failed write says less than the read after it, which has the reason for the close.
+        let _ = send.write_all(request.expose()).await;
+        let _ = send.finish();
+        receive.read_to_end(JOIN_ANSWER_MAX).await.map_err(|error| match error {
+            quinn::ReadToEndError::Read(quinn::ReadError::ConnectionLost(source)) => {
+                dialled.lost(source)
+            }
+            quinn::ReadToEndError::Read(_) => LinkError::Reset { address: address() },
+            quinn::ReadToEndError::TooLong => LinkError::Unexpected { address: address() },
+        })
+    };
+    let answer = timeout(limits.join_answer, answer).await;
+    let answer = answer.unwrap_or_else(|_| Err(dialled.no_answer(limits.join_answer)))?;
+    Closing::Done.close(&dialled.connection, "joined");
+    match answer.split_first() {
+        Some((&JOIN_ADMITTED, certificate)) => Ok(CertificateDer::from(certificate.to_vec())),
+        Some((&JOIN_REFUSED, _)) => Err(LinkError::TokenRefused),
+        _ => Err(LinkError::Unexpected { address: address() }),
+    }
+}
+
+fn accepted(
+    certificate: CertificateDer<'static>,
+    ca: CertificateDer<'static>,
+    key: &KeyPair,
+) -> Result<Identity, LinkError> {
+    tls::verify_member(&ca, &certificate, UnixTime::now())
+        .map_err(|source| LinkError::WrongCertificate { source })?;
+    let identity = Identity { ca, certificate, key: Secret::new(key.serialize_der()) };
+    identity.who()?;
+    if identity.public_key()? != key.public_key_raw() {
+        return Err(LinkError::Certificate { what: "it is for another key" });
+    }
+    Ok(identity)
+}
+
+/// A hello each way and a greeting down.
+async fn greet(dialled: &Dialled, limits: &Limits) -> Result<(), LinkError> {
+    let address = || dialled.address.clone();
+    let streams = dialled.connection.open_bi().await;
+    let (send, receive) = streams.map_err(|source| dialled.lost(source))?;
+    let (mut writing, mut reading) = (Writing::new(send), Reading::new(receive));
+    let ours = Hello::ours();
+    let frame =
+        frame::encode(&ours).map_err(|source| LinkError::Frame { address: address(), source })?;
+    let within = limits.first_frame;
+    writing.send(frame, within).await.map_err(|fault| fault.error(address()))?;
+    let unexpected = || LinkError::Unexpected { address: address() };
+    let hello = reading.message::<Hello>(FIRST_FRAME_MAX, within).await;
+    let hello = hello.map_err(|fault| fault.error(address()))?.ok_or_else(unexpected)?;
+    ours.agree(&speakable(hello)).map_err(|why| LinkError::Version { address: address(), why })?;
+    let greeting = reading.message::<Greeting>(FIRST_FRAME_MAX, within).await;
+    match greeting.map_err(|fault| fault.error(address()))?.ok_or_else(unexpected)? {
+        Greeting::Welcome { .. } => Ok(()),
+        Greeting::Refused { why } => {
+            Err(LinkError::Version { address: address(), why: printable(&why) })
+        }
+    }
+}
+
+fn any_address(towards: SocketAddr) -> SocketAddr {
+    match towards {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
+}

@@ -1,0 +1,194 @@
+//! Who a process is to its cluster: the CA it trusts, its own certificate and key.
+//!
+//! A certificate says cluster, role and member in its name, `seedsweep://<cluster>/<role>/<member>`;
+//! nothing else about a peer is believed. Deliberately absent: whether the member is still welcome;
+//! the coordinator's log has that.
+//!
+//! Floor: shell.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use common::id::{ClusterId, MemberId};
+use common::wire::message::Role;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::error::LinkError;
+use crate::store;
+use crate::token::{Secret, hex, sha256};
+
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub(crate) ca: CertificateDer<'static>,
+    pub(crate) certificate: CertificateDer<'static>,
+    /// PKCS #8.
+    pub(crate) key: Secret<Vec<u8>>,
+}
+
+/// What a certificate says of its holder.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Who {
+    pub cluster: ClusterId,
+    pub role: Role,
+    pub member: MemberId,
+}
+
+impl Identity {
+    /// Writes one file to `dir`, mode 0600, whole or not at all; makes `dir` with mode 0700.
+    pub fn save(&self, dir: &Path) -> Result<(), LinkError> {
+        let text = [
+            store::pem("CERTIFICATE", &self.certificate),
+            store::pem("CERTIFICATE", &self.ca),
+            store::pem("PRIVATE KEY", self.key.expose()),
+        ]
+        .concat();
+        store::write_private(dir, FILE, text.as_bytes())
+    }
+
+    /// Reads what [`Identity::save`] wrote; `None` when nothing was saved there.
+    pub fn load(dir: &Path) -> Result<Option<Self>, LinkError> {
+        let Some(text) = store::read(dir, FILE)? else {
+            return Ok(None);
+        };
+        let damaged = |what| LinkError::Damaged { path: dir.join(FILE), what };
+        let (certificates, key) = sections(&text).map_err(damaged)?;
+        let Ok([certificate, ca]) = <[_; 2]>::try_from(certificates) else {
+            return Err(damaged("it should hold two certificates"));
+        };
+        Ok(Some(Self { ca, certificate, key }))
+    }
+
+    pub fn who(&self) -> Result<Who, LinkError> {
+        who(&self.certificate)
+    }
+
+    /// SHA-256 of the CA's certificate, as tokens carry it.
+    pub fn ca_hash(&self) -> [u8; 32] {
+        sha256(&self.ca)
+    }
+
+    /// The Ed25519 public key in the certificate.
+    pub fn public_key(&self) -> Result<[u8; 32], LinkError> {
+        public_key(&self.certificate)
+    }
+
+    /// When the certificate ends; from then on no coordinator accepts it.
+    pub fn valid_until(&self) -> Result<SystemTime, LinkError> {
+        let end = parse(&self.certificate)?.validity().not_after.timestamp();
+        let seconds = u64::try_from(end)
+            .map_err(|_| LinkError::Certificate { what: "it ends before 1970" })?;
+        Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+
+    pub(crate) fn key_der(&self) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(self.key.expose().clone()).into()
+    }
+}
+
+/// Reads the name in a certificate that TLS has already verified.
+pub(crate) fn who(certificate: &[u8]) -> Result<Who, LinkError> {
+    let certificate = parse(certificate)?;
+    let names = certificate
+        .subject_alternative_name()
+        .ok()
+        .flatten()
+        .ok_or(LinkError::Certificate { what: "it has no name" })?;
+    names
+        .value
+        .general_names
+        .iter()
+        .find_map(|name| match name {
+            GeneralName::URI(uri) => who_of(uri),
+            _ => None,
+        })
+        .ok_or(LinkError::Certificate { what: "its name is no member's" })
+}
+
+pub(crate) fn public_key(certificate: &[u8]) -> Result<[u8; 32], LinkError> {
+    let certificate = parse(certificate)?;
+    let key = certificate.public_key().subject_public_key.data.as_ref();
+    key.try_into().map_err(|_| LinkError::Certificate { what: "its key is not Ed25519" })
+}
+
+/// The URI that [`who`] reads. `role` is a word of ours, never a peer's text.
+pub(crate) fn uri(cluster: ClusterId, role: &str, number: u64) -> String {
+    format!("{SCHEME}{cluster}/{role}/{number}")
+}
+
+pub(crate) fn fingerprint(certificate: &[u8]) -> String {
+    hex(&sha256(certificate))
+}
+
+pub(crate) fn cluster_from_hex(text: &str) -> Option<ClusterId> {
+    let number = u128::from_str_radix(text, 16).ok()?;
+    let cluster = ClusterId(number.to_be_bytes());
+    // Refuses signs, capitals and lost zeros: one cluster, one spelling.
+    (cluster.to_string() == text).then_some(cluster)
+}
+
+pub(crate) fn parse(certificate: &[u8]) -> Result<X509Certificate<'_>, LinkError> {
+    match X509Certificate::from_der(certificate) {
+        Ok(([], parsed)) => Ok(parsed),
+        _ => Err(LinkError::Certificate { what: "it is not X.509" }),
+    }
+}
+
+/// The certificates and the one key in a PEM text.
+pub(crate) fn sections(
+    text: &[u8],
+) -> Result<(Vec<CertificateDer<'static>>, Secret<Vec<u8>>), &'static str> {
+    let certificates = CertificateDer::pem_slice_iter(text)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| "a certificate cannot be read")?;
+    if certificates.iter().any(|der| parse(der).is_err()) {
+        return Err("a certificate cannot be read");
+    }
+    let key =
+        PrivatePkcs8KeyDer::from_pem_slice(text).map_err(|_| "the private key cannot be read")?;
+    Ok((certificates, Secret::new(key.secret_pkcs8_der().to_vec())))
+}
+
+fn who_of(uri: &str) -> Option<Who> {
+    let mut parts = uri.strip_prefix(SCHEME)?.split('/');
+    let who = Who {
+        cluster: cluster_from_hex(parts.next()?)?,
+        role: parts.next()?.parse().ok()?,
+        member: MemberId(parts.next()?.parse().ok()?),
+    };
+    parts.next().is_none().then_some(who)
+}
+
+const FILE: &str = "identity.pem";
+const SCHEME: &str = "seedsweep://";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: ClusterId = ClusterId([0x0a; 16]);
+
+    #[test]
+    fn a_name_is_read_back() {
+        let who = Who { cluster: CLUSTER, role: Role::Operator, member: MemberId(7) };
+        assert_eq!(who_of(&uri(CLUSTER, "operator", 7)), Some(who));
+    }
+
+    #[test]
+    fn other_names_are_nobody() {
+        let good = uri(CLUSTER, "agent", 7);
+        assert!(who_of(&good).is_some());
+        for bad in [
+            good.replace("seedsweep", "http"),
+            good.replace("agent", "coordinator"),
+            good.replace('a', "A"),
+            good.replace("/7", "/-7"),
+            format!("{good}/8"),
+            uri(CLUSTER, "", 7),
+        ] {
+            assert_eq!(who_of(&bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! The serving side: who is let in, and as what.
+//!
+//! Without a certificate a peer may only join: one stream, 70 bytes within two seconds. With one it
+//! is a member only if the caller's [`Gate`] knows it. Every peer that is turned away costs one log
+//! line with its address and the reason, and nobody else any time: each is served by its own task.
+//! Deliberately absent: tokens and members themselves; the caller's log has them.
+//!
+//! Floor: shell.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use common::id::{ClusterId, MemberId};
+use common::wire::frame::{self, FIRST_FRAME_MAX};
+use common::wire::message::{Greeting, Hello, Role};
+use quinn::{Connecting, Connection, Endpoint, Incoming, SendStream};
+use rustls::pki_types::CertificateDer;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::admission::{Admission, StrangerPlace, TurnedAway};
+use crate::closing::{Closing, REVOKED, printable};
+use crate::connection::{Link, Shared, chain};
+use crate::error::LinkError;
+use crate::identity::{self, Identity, fingerprint};
+use crate::limits::{self, JOIN_REQUEST_BYTES, Limits};
+use crate::stream::{Reading, Writing};
+use crate::tls;
+use crate::token::{Secret, hex, sha256};
+
+/// Who is a member now.
+pub trait Gate: Send + Sync {
+    /// The member's role; `None` when it has no live entry, which closes its connection.
+    fn role(&self, member: MemberId) -> Option<Role>;
+}
+
+/// A peer that got in.
+#[derive(Debug)]
+pub enum Arrival {
+    Join(JoinAttempt),
+    Member(Link),
+}
+
+/// A bound socket that takes connections until it is closed or dropped.
+#[derive(Debug)]
+pub struct Listener {
+    endpoint: Endpoint,
+    reception: Arc<Reception>,
+    arrivals: Mutex<mpsc::Receiver<Arrival>>,
+}
+
+impl Listener {
+    /// Binds a UDP socket and begins to serve it; to be called inside a tokio runtime.
+    pub fn bind(
+        address: SocketAddr,
+        identity: &Identity,
+        cluster: ClusterId,
+        gate: Arc<dyn Gate>,
+    ) -> Result<Self, LinkError> {
+        Self::bind_limited(address, identity, cluster, gate, Limits::standard())
+    }
+
+    pub(crate) fn bind_limited(
+        address: SocketAddr,
+        identity: &Identity,
+        cluster: ClusterId,
+        gate: Arc<dyn Gate>,
+        limits: Limits,
+    ) -> Result<Self, LinkError> {
+        let config = tls::server(identity, &limits)?;
+        let endpoint = Endpoint::server(config, address)
+            .map_err(|source| LinkError::Listen { address, source })?;
+        let admission = Admission::new(&limits);
+        let pending = Arc::new(Semaphore::new(limits.pending));
+        let reception = Arc::new(Reception { cluster, gate, limits, admission, pending });
+        let (sender, receiver) = mpsc::channel(ARRIVALS_WAITING);
+        tokio::spawn(receive_all(endpoint.clone(), reception.clone(), sender));
+        Ok(Self { endpoint, reception, arrivals: Mutex::new(receiver) })
+    }
+
+    pub fn local_address(&self) -> Result<SocketAddr, LinkError> {
+        self.endpoint.local_addr().map_err(|source| LinkError::Socket { source })
+    }
+
+    /// Serves later connections with another certificate; those that are open stay.
+    pub fn renew(&self, identity: &Identity) -> Result<(), LinkError> {
+        let config = tls::server(identity, &self.reception.limits)?;
+        self.endpoint.set_server_config(Some(config));
+        Ok(())
+    }
+
+    /// The next peer that got in; `None` once the listener is closed. May be dropped half-way.
+    pub async fn accept(&self) -> Option<Arrival> {
+        let mut arrivals = self.arrivals.lock().await;
+        loop {
+            let arrival = arrivals.recv().await?;
+            // The entry may have gone while the peer waited here.
+            if let Arrival::Member(link) = &arrival
+                && self.reception.gate.role(link.who().member) != Some(link.who().role)
+            {
+                let shared = link.shared();
+                let fingerprint = shared.fingerprint.clone();
+                let refusal = Refusal::revoked(fingerprint.unwrap_or_default());
+                refusal.tell(&shared.connection, link.address());
+                continue;
+            }
+            return Some(arrival);
+        }
+    }
+
+    /// Closes every connection and returns when the peers have been told.
+    pub async fn close(&self, why: &str) {
+        self.endpoint.close(0u32.into(), why.as_bytes());
+        // Peers that are gone cannot be told.
+        let _ = timeout(limits::FIRST_FRAME_WITHIN, self.endpoint.wait_idle()).await;
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.endpoint.close(0u32.into(), b"the coordinator stopped");
+    }
+}
+
+/// A peer that offers a token. Dropping it undecided closes the connection, and the peer may retry.
+#[derive(Debug)]
+pub struct JoinAttempt {
+    pub token_id: [u8; 6],
+    pub secret_hash: [u8; 32],
+    pub public_key: [u8; 32],
+    pub address: SocketAddr,
+    connection: Connection,
+    answer: SendStream,
+    reception: Arc<Reception>,
+    _place: StrangerPlace,
+}
+
+impl JoinAttempt {
+    /// Sends the certificate, in DER.
+    pub async fn admit(self, certificate: Vec<u8>) {
+        self.answer([&[JOIN_ADMITTED], certificate.as_slice()].concat()).await;
+    }
+
+    /// Sends the one refusal there is, whatever the cause, and counts it against the address.
+    pub async fn refuse(self) {
+        let token = hex(&self.token_id);
+        warn!(address = %self.address, %token, reason = "token refused", "join refused");
+        self.reception.admission.refused(self.address.ip(), Instant::now());
+        self.answer(vec![JOIN_REFUSED]).await;
+    }
+
+    async fn answer(mut self, answer: Vec<u8>) {
+        let told = async {
+            if self.answer.write_all(&answer).await.is_ok() && self.answer.finish().is_ok() {
+                // The peer may have left; it asks again with the same key.
+                let _ = self.answer.stopped().await;
+            }
+        };
+        let _ = timeout(self.reception.limits.join_request, told).await;
+        Closing::JoinOnly.close(&self.connection, "joining is over");
+    }
+}
+
+/// What all connections of one listener share.
+struct Reception {
+    cluster: ClusterId,
+    gate: Arc<dyn Gate>,
+    limits: Limits,
+    admission: Arc<Admission>,
+    pending: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Reception {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reception").field("cluster", &self.cluster).finish_non_exhaustive()
+    }
+}
+
+/// Why a connection is closed again.
+struct Refusal {
+    closing: Closing,
+    why: String,
+    fingerprint: Option<String>,
+    /// Whether somebody reading the log has not seen this yet.
+    logged: bool,
+}
+
+impl Refusal {
+    fn new(closing: Closing, why: impl Into<String>) -> Self {
+        Self { closing, why: why.into(), fingerprint: None, logged: true }
+    }
+
+    fn revoked(fingerprint: String) -> Self {
+        Self { fingerprint: Some(fingerprint), ..Self::new(Closing::Revoked, REVOKED) }
+    }
+
+    fn tell(&self, connection: &Connection, address: SocketAddr) {
+        if self.logged {
+            let fingerprint = self.fingerprint.as_deref();
+            warn!(%address, fingerprint, reason = %self.why, "connection refused");
+        }
+        self.closing.close(connection, &self.why);
+    }
+}
+
+/// Takes packets of new connections for as long as the endpoint is open; never waits for a peer.
+async fn receive_all(
+    endpoint: Endpoint,
+    reception: Arc<Reception>,
+    arrivals: mpsc::Sender<Arrival>,
+) {
+    let mut full_told: Option<Instant> = None;
+    while let Some(incoming) = endpoint.accept().await {
+        let limits = &reception.limits;
+        let permit = reception.pending.clone().try_acquire_owned().ok();
+        let room = endpoint.open_connections() < limits.connections;
+        let Some(permit) = permit.filter(|_| room) else {
+            // One line for a flood: the flood itself must not fill the log.
+            if full_told.is_none_or(|told| told.elapsed() > FULL_TOLD_EVERY) {
+                full_told = Some(Instant::now());
+                let address = incoming.remote_address();
+                warn!(%address, reason = "too many connections", "connection ignored");
+            }
+            incoming.ignore();
+            continue;
+        };
+        let pending = limits.pending - reception.pending.available_permits();
+        if pending > limits.pending_unvalidated && !incoming.remote_address_validated() {
+            drop(permit);
+            if let Err(error) = incoming.retry() {
+                error.into_incoming().ignore();
+            }
+            continue;
+        }
+        begin(incoming, &reception, permit, &arrivals);
+    }
+}
+
+fn begin(
+    incoming: Incoming,
+    reception: &Arc<Reception>,
+    permit: OwnedSemaphorePermit,
+    arrivals: &mpsc::Sender<Arrival>,
+) {
+    let address = incoming.remote_address();
+    match incoming.accept() {
+        Ok(connecting) => {
+            let (reception, arrivals) = (reception.clone(), arrivals.clone());
+            tokio::spawn(async move {
+                if let Some(arrival) = reception.receive(connecting, address, permit).await {
+                    // Fails only when the listener is gone; the connection goes with it.
+                    let _ = arrivals.send(arrival).await;
+                }
+            });
+        }
+        Err(error) => warn!(%address, reason = %chain(&error), "connection refused"),
+    }
+}
+
+impl Reception {
+    /// From the first packet to an arrival, or to one log line.
+    async fn receive(
+        self: Arc<Self>,
+        connecting: Connecting,
+        address: SocketAddr,
+        permit: OwnedSemaphorePermit,
+    ) -> Option<Arrival> {
+        let connection = match timeout(self.limits.handshake, connecting).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => {
+                let reason = printable(&chain(&error));
+                warn!(%address, %reason, "connection refused");
+                return None;
+            }
+            Err(_) => {
+                warn!(%address, reason = "handshake not finished in time", "connection refused");
+                return None;
+            }
+        };
+        drop(permit);
+        let arrival = match peer_certificate(&connection) {
+            Some(certificate) => {
+                self.member(&connection, &certificate).await.map(Arrival::Member).map_err(
+                    |refusal| Refusal { fingerprint: Some(fingerprint(&certificate)), ..refusal },
+                )
+            }
+            None => self.clone().stranger(&connection).await.map(Arrival::Join),
+        };
+        arrival.map_err(|refusal| refusal.tell(&connection, address)).ok()
+    }
+
+    /// One stream, one request of fixed size, little time.
+    async fn stranger(self: Arc<Self>, connection: &Connection) -> Result<JoinAttempt, Refusal> {
+        let address = connection.remote_address();
+        let place = self.admission.stranger(address.ip(), Instant::now());
+        let _place = place.map_err(|turned_away| match turned_away {
+            TurnedAway::TooMany => {
+                Refusal::new(Closing::Busy, "too many connections without a certificate")
+            }
+            TurnedAway::Barred { first } => Refusal {
+                logged: first,
+                ..Refusal::new(Closing::Busy, "too many refused joins; try again in a minute")
+            },
+        })?;
+        let request = async {
+            let (answer, mut stream) = connection.accept_bi().await.ok()?;
+            let request = stream.read_to_end(JOIN_REQUEST_BYTES).await.ok()?;
+            let request = <[u8; JOIN_REQUEST_BYTES]>::try_from(request).ok()?;
+            Some((answer, Secret::new(request)))
+        };
+        let Ok(Some((answer, request))) = timeout(self.limits.join_request, request).await else {
+            self.admission.refused(address.ip(), Instant::now());
+            let why = "without a certificate, only a join request is read";
+            return Err(Refusal::new(Closing::JoinOnly, why));
+        };
+        let (mut token_id, mut public_key) = ([0; 6], [0; 32]);
+        let (id, rest) = request.expose().split_at(token_id.len());
+        let (secret, key) = rest.split_at(rest.len() - public_key.len());
+        token_id.copy_from_slice(id);
+        public_key.copy_from_slice(key);
+        Ok(JoinAttempt {
+            token_id,
+            secret_hash: sha256(secret),
+            public_key,
+            address,
+            connection: connection.clone(),
+            answer,
+            reception: self.clone(),
+            _place,
+        })
+    }
+
+    async fn member(
+        &self,
+        connection: &Connection,
+        certificate: &CertificateDer<'static>,
+    ) -> Result<Link, Refusal> {
+        let who = identity::who(certificate)
+            .map_err(|error| Refusal::new(Closing::Misbehaved, chain(&error)))?;
+        if who.cluster != self.cluster {
+            return Err(Refusal::new(Closing::Misbehaved, "a member of another cluster"));
+        }
+        if self.gate.role(who.member) != Some(who.role) {
+            return Err(Refusal::new(Closing::Revoked, REVOKED));
+        }
+        match timeout(self.limits.first_frame, self.greet(connection, who.member)).await {
+            Ok(greeted) => greeted?,
+            Err(_) => return Err(Refusal::new(Closing::Misbehaved, "no greeting in time")),
+        }
+        let (place, oldest) = self.admission.member(who.member, connection.clone());
+        if let Some(oldest) = oldest {
+            let address = oldest.remote_address();
+            let why = "replaced by a newer connection of the same member";
+            let refusal = Refusal::new(Closing::Busy, why);
+            Refusal { fingerprint: Some(fingerprint(certificate)), ..refusal }
+                .tell(&oldest, address);
+        }
+        connection.set_receive_window(limits::CONNECTION_WINDOW.into());
+        connection.set_max_concurrent_bi_streams(limits::STREAMS_MAX.into());
+        connection.set_max_concurrent_uni_streams(limits::STREAMS_MAX.into());
+        Ok(Link::new(Shared {
+            connection: connection.clone(),
+            who,
+            limits: self.limits,
+            address: connection.remote_address().to_string(),
+            fingerprint: Some(fingerprint(certificate)),
+            endpoint: None,
+            _place: Some(place),
+            opening: Mutex::default(),
+        }))
+    }
+
+    /// A hello each way and a greeting down.
+    async fn greet(&self, connection: &Connection, member: MemberId) -> Result<(), Refusal> {
+        let misbehaved = |error: LinkError| Refusal::new(Closing::Misbehaved, chain(&error));
+        let address = || connection.remote_address().to_string();
+        let lost = |source| misbehaved(LinkError::of_connection(address(), source));
+        let (send, receive) = connection.accept_bi().await.map_err(lost)?;
+        let (mut sender, mut reading) = (Writing::new(send), Reading::new(receive));
+        let within = self.limits.first_frame;
+        let hello = reading.message::<Hello>(FIRST_FRAME_MAX, within).await;
+        let hello = hello
+            .map_err(|fault| misbehaved(fault.error(address())))?
+            .ok_or_else(|| misbehaved(LinkError::Unexpected { address: address() }))?;
+        let ours = Hello::ours();
+        let agreed = ours.agree(&speakable(hello));
+        let greeting = match &agreed {
+            Ok(protocol) => {
+                Greeting::Welcome { cluster: self.cluster, member, protocol: *protocol }
+            }
+            Err(why) => Greeting::Refused { why: why.clone() },
+        };
+        let frames = [frame::encode(&ours), frame::encode(&greeting)];
+        for frame in frames {
+            let frame = frame
+                .map_err(|source| misbehaved(LinkError::Frame { address: address(), source }))?;
+            let sent = sender.send(frame, within).await;
+            sent.map_err(|fault| misbehaved(fault.error(address())))?;
+        }
+        if let Err(why) = agreed {
+            // The close that follows must not overtake the reason.
+            let _ = sender.finish(within).await;
+            return Err(Refusal::new(Closing::Version, why));
+        }
+        sender.end();
+        Ok(())
+    }
+}
+
+/// A hello whose version can be printed.
+pub(crate) fn speakable(hello: Hello) -> Hello {
+    Hello {
+        version: printable(&hello.version).chars().take(VERSION_PRINTED_MAX).collect(),
+        ..hello
+    }
+}
+
+fn peer_certificate(connection: &Connection) -> Option<CertificateDer<'static>> {
+    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    chain.into_iter().next()
+}
+
+pub(crate) const JOIN_REFUSED: u8 = 0;
+pub(crate) const JOIN_ADMITTED: u8 = 1;
+
+/// Peers that got in and wait for the caller; more wait in their own tasks.
+const ARRIVALS_WAITING: usize = 64;
+const FULL_TOLD_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
+const VERSION_PRINTED_MAX: usize = 40;

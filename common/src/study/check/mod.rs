@@ -1,0 +1,138 @@
+//! Every check of a study, against its file and its data.
+//!
+//! A study file with several faults gives all of its findings at once. Deliberately absent: file
+//! access; the caller reads, by the path as written.
+//!
+//! Floor: common.
+
+mod data;
+mod division;
+mod size;
+
+use super::finding::{At, Inspection, did_you_mean};
+use super::grammar::{self, ArmDraft, Draft, TaskKind};
+use super::{Arm, ArmConfig, Findings, Seeds, Study};
+use crate::metric::Metric;
+use crate::table::Dataset;
+
+/// A study that passed every check, with its rows.
+#[derive(Debug)]
+pub struct Checked {
+    pub study: Study,
+    pub dataset: Dataset,
+    pub text: String,
+    /// Things worth saying that forbid nothing.
+    pub notes: Vec<String>,
+}
+
+/// Checks a study file's text and the bytes of the data it names.
+///
+/// `read` gives the bytes of a file named in the study, by the path as written there.
+pub fn check(
+    text: &str,
+    read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+) -> Result<Checked, Findings> {
+    let mut inspection = Inspection::new(text);
+    let mut notes = Vec::new();
+    let checked = grammar::read(text, &mut inspection)
+        .and_then(|draft| study(draft, read, &mut notes, &mut inspection));
+    match checked {
+        Some((study, dataset)) if inspection.is_clean() => {
+            Ok(Checked { study, dataset, text: text.to_string(), notes })
+        }
+        _ => Err(inspection.findings()),
+    }
+}
+
+fn study(
+    draft: Draft,
+    read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    notes: &mut Vec<String>,
+    inspection: &mut Inspection<'_>,
+) -> Option<(Study, Dataset)> {
+    let metrics = metrics(&draft, inspection);
+    let facts = data::facts(&draft, read, notes, inspection);
+    let outer = division::outer(&draft, facts.as_ref(), notes, inspection);
+    size::check(&draft, outer.as_ref(), inspection);
+    if !inspection.is_clean() {
+        return None;
+    }
+    let facts = facts?;
+    let data = facts.data?;
+    let dataset = match Dataset::of(&data, &facts.table) {
+        Ok(dataset) => dataset,
+        Err(sentence) => {
+            inspection.refuse(&draft.data.path.as_ref()?.span, sentence, "");
+            return None;
+        }
+    };
+    let seeds = Seeds { factors: draft.seeds?.factors };
+    if seeds.factors.iter().all(|factor| factor.count == 1) {
+        notes.push("one seed shows no spread over seeds; the report can say nothing of it".into());
+    }
+    let study = Study {
+        name: draft.name?,
+        notes: draft.notes,
+        metrics,
+        data,
+        outer: outer?,
+        seeds,
+        arms: draft.arms.iter().map(arm).collect(),
+        budget: draft.budget,
+    };
+    size::check_travels(&study, inspection);
+    Some((study, dataset))
+}
+
+/// The metrics that exist and belong to the task.
+fn metrics(draft: &Draft, inspection: &mut Inspection<'_>) -> Vec<Metric> {
+    let task = draft.data.task.as_ref().map(|task| task.value);
+    let fits = |metric: &Metric| {
+        task.is_none_or(|task| metric.is_classification() == (task == TaskKind::Classification))
+    };
+    let fitting: Vec<&str> =
+        Metric::ALL.iter().filter(|metric| fits(metric)).map(|metric| metric.name()).collect();
+    let of_task = match task {
+        Some(TaskKind::Classification) => "for classification",
+        Some(TaskKind::Regression) => "for regression",
+        None => "here",
+    };
+    let mut metrics = Vec::new();
+    for At { value: name, span } in &draft.metrics {
+        let known = format!("known {of_task}: {}", fitting.join(", "));
+        match name.parse::<Metric>() {
+            Ok(metric) if fits(&metric) => metrics.push(metric),
+            Ok(metric) => {
+                let other =
+                    if metric.is_classification() { "classification" } else { "regression" };
+                let message = format!("metric {name:?} measures {other}, not this study's task");
+                inspection.refuse(span, message, known);
+            }
+            Err(()) => {
+                let near = did_you_mean(name, Metric::ALL.map(Metric::name));
+                let help = if near.is_empty() { known } else { format!("{near} {known}") };
+                inspection.refuse(span, format!("there is no metric {name:?}"), help);
+            }
+        }
+    }
+    metrics
+}
+
+fn arm(draft: &ArmDraft) -> Arm {
+    let config = |point: crate::space::Config| {
+        let mut hyper = draft.fixed.clone();
+        point.values.iter().for_each(|(name, value)| grammar::apply(&mut hyper, name, value));
+        ArmConfig { point, hyper }
+    };
+    Arm {
+        name: draft.name.value.clone(),
+        model: draft.model,
+        written: grammar::written(draft),
+        configs: draft.space.value.configs().into_iter().map(config).collect(),
+    }
+}
+
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod tests;

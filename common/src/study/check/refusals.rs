@@ -1,0 +1,305 @@
+//! Every other refusal: a sound study with one part exchanged, and what must be said of which text.
+
+use super::*;
+use crate::study::Finding;
+
+const SOUND: &str = r#"
+[study]
+name = "s"
+metric = "auroc"
+[data]
+path = "rows.csv"
+target = "stage"
+task = "classification"
+drop = ["amount", "note"]
+[split]
+outer = { folds = 3 }
+[seeds]
+count = 2
+[arms.a]
+model = "mlp"
+space = { dropout = [0.0, 0.1] }
+"#;
+
+fn rows() -> String {
+    let mut text = String::from("age,dose,stage,amount,site,clinic,note\n");
+    for row in 0..30 {
+        let (site, class) = (["n", "s"][row / 15], ["ill", "well"][row % 2]);
+        text += &format!(
+            "{},{}e-1,{class},{row}.5,{site},c{},text {row}\n",
+            30 + row % 7,
+            row + 1,
+            row / 6
+        );
+    }
+    text
+}
+
+/// Exchanges one part of the sound study and one of its rows, and gives the findings.
+fn findings(part: &str, by: &str, cell: &str, other: &str) -> (String, Vec<Finding>) {
+    assert!(SOUND.contains(part) && rows().contains(cell), "{part} or {cell} is nowhere");
+    let text = SOUND.replacen(part, by, 1);
+    let table = rows().replacen(cell, other, 1);
+    let findings = check(&text, &mut |path| match path {
+        "rows.csv" => Ok(table.clone().into_bytes()),
+        _ => Err("no such file".to_string()),
+    });
+    (text, findings.err().unwrap_or_default().0)
+}
+
+/// `part` exchanged gives one finding, about the text `about`, with these words.
+#[track_caller]
+fn refused(part: &str, by: &str, about: &str, words: &[&str]) {
+    refused_rows(part, by, "", "", about, words);
+}
+
+#[track_caller]
+fn refused_rows(part: &str, by: &str, cell: &str, other: &str, about: &str, words: &[&str]) {
+    let (text, findings) = findings(part, by, cell, other);
+    assert_eq!(findings.len(), 1, "{by}: {findings:#?}");
+    assert_eq!(&text[findings[0].span.clone()], about, "{findings:#?}");
+    let shown = findings[0].to_string();
+    words.iter().for_each(|words| assert!(shown.contains(words), "{shown} has no {words:?}"));
+}
+
+#[track_caller]
+fn sound(part: &str, by: &str) {
+    let (_, findings) = findings(part, by, "", "");
+    assert_eq!(findings, [], "{by}");
+}
+
+#[test]
+fn the_sound_study_has_no_finding() {
+    sound("", "");
+    sound("metric = \"auroc\"", "metric = { name = \"auroc\", at = \"last\" }");
+    sound("folds = 3", "holdout = 0.2, repeats = 9");
+    sound("folds = 3", "leave_out = \"site\"");
+    sound("count = 2", "apart = { noise = 3 }");
+    sound(
+        "dropout = [0.0, 0.1]",
+        "batch = { int = [8, 32], step = 8 }, lr = { linear = [0.1, 0.2], points = 3 }",
+    );
+    sound("\"amount\", \"note\"]", "\"amount\", \"note\"]\ngroup = \"clinic\"");
+    sound("\"amount\", \"note\"]", "\"stage\", \"note\"]\n#");
+}
+
+#[test]
+fn what_later_versions_bring_is_refused_by_name() {
+    refused(
+        "\"auroc\"",
+        "{ name = \"auroc\", at = \"best\" }",
+        "\"best\"",
+        &["not in this version"],
+    );
+    refused("\"auroc\"", "{ name = \"auroc\", at = \"step:9\" }", "\"step:9\"", &["at = \"last\""]);
+    refused("\"classification\"", "\"segmentation\"", "\"segmentation\"", &["not in this version"]);
+    refused("[seeds]", "inner = { folds = 3 }\n[seeds]", "inner", &["nested cross-validation"]);
+    refused("count = 2", "count = 2\ntune = 2", "tune", &["inner folds"]);
+    refused("[arms.a]", "[budget]\nhours = 8\n[arms.a]", "hours", &["not in this version"]);
+    refused("[arms.a]", "[stop]\nhalf_width = 0.1\n[arms.a]", "stop", &["not in this version"]);
+    refused(
+        "model = \"mlp\"",
+        "command = [\"python\"]",
+        "command",
+        &["programs are not in this version"],
+    );
+    refused(
+        "space =",
+        "search = { method = \"tpe\" }\nspace =",
+        "\"tpe\"",
+        &["not in this version", "grid"],
+    );
+}
+
+#[test]
+fn wrong_types_say_what_was_expected_and_what_is_there() {
+    refused("\"s\"", "7", "7", &["`name` must be a text in quotes, and is 7"]);
+    refused("3 }", "\"three\" }", "\"three\"", &["a whole number, and is the text \"three\""]);
+    refused("3 }", "3, stratify = 1 }", "1", &["true or false, and is 1"]);
+    refused("[0.0, 0.1]", "0.1", "0.1", &["a list or a range, and is 0.1", "dropout = …"]);
+    refused("[0.0, 0.1]", "[0.0, true]", "true", &["`dropout` must be a number, and is true"]);
+    refused("\"auroc\"", "[\"auroc\"]", "[\"auroc\"]", &["and is a list"]);
+    refused("2\n", "1979-05-27\n", "1979-05-27", &["and is the date"]);
+    refused("drop = [\"amount\", \"note\"]", "drop = \"note\"", "\"note\"", &["must be a list"]);
+}
+
+#[test]
+fn values_out_of_range_say_the_range() {
+    refused("space", "lr = 0\nspace", "0", &["`lr` is 0; it must be above 0"]);
+    refused("space", "lr = inf\nspace", "inf", &["above 0"]);
+    refused("[0.0, 0.1]", "[1.0]", "1.0", &["0 or above, and below 1"]);
+    refused("space", "epochs = 0\nspace", "0", &["from 1 to 1000000"]);
+    refused("space", "batch = -1\nspace", "-1", &["`batch` is -1"]);
+    refused("space", "weight_decay = -0.1\nspace", "-0.1", &["0 or above"]);
+    refused("space", "hidden = [0]\nspace", "0", &["from 1 to 65536"]);
+    refused("space", "hidden = []\nspace", "[]", &["linear"]);
+    refused("count = 2", "count = 0", "0", &["from 1"]);
+    refused("3 }", "3, repeats = 0 }", "0", &["`repeats` is 0"]);
+    refused("folds = 3", "holdout = 1.0", "1.0", &["above 0 and below 1"]);
+    refused("\"s\"", "\"a/b\"", "\"a/b\"", &["1 to 64"]);
+    refused("\"s\"", "\".s\"", "\".s\"", &["no dot first"]);
+    refused("arms.a", "arms.\"a b\"", "\"a b\"", &["an arm's name"]);
+}
+
+#[test]
+fn arms_that_contradict_themselves_are_refused() {
+    refused("space", "dropout = 0.2\nspace", "dropout", &["both fixed and in the space"]);
+    refused("\"mlp\"", "\"linear\"", "dropout", &["a linear model has no `dropout`"]);
+    refused("\"mlp\"", "\"mpl\"", "\"mpl\"", &["did you mean `mlp`?", "linear, mlp"]);
+    refused("space", "momentum = 0.5\nspace", "momentum", &["belongs to sgd"]);
+    refused(
+        "space = { dropout = [0.0, 0.1] }",
+        "search = { method = \"grid\" }",
+        "{ method = \"grid\" }",
+        &["no space"],
+    );
+    refused(
+        "space =",
+        "search = { method = \"gird\" }\nspace =",
+        "\"gird\"",
+        &["did you mean `grid`?"],
+    );
+    refused("[0.0, 0.1]", "[0.1, 0.1]", "0.1", &["lists 0.1 twice"]);
+    refused("dropout = [0.0, 0.1]", "hidden = [32, [8]]", "32", &["[[32], [64, 64]]"]);
+    refused("dropout = [0.0, 0.1]", "", "{  }", &["a space with no points"]);
+}
+
+#[test]
+fn ranges_that_span_nothing_are_refused() {
+    let dropout = |by: &str, about: &str, words: &str| refused("[0.0, 0.1]", by, about, &[words]);
+    dropout("{ log = [0.0, 0.1], points = 3 }", "[0.0, 0.1]", "no logarithm");
+    dropout("{ linear = [0.1, 0.0], points = 3 }", "[0.1, 0.0]", "smaller end first");
+    dropout("{ linear = [0.1], points = 3 }", "[0.1]", "two ends");
+    dropout("{ linear = [0.0, 0.1], points = 1 }", "1", "a range of one point");
+    dropout("{ linear = [0.0, 0.1] }", "{ linear = [0.0, 0.1] }", "has no `points`");
+    dropout("{ int = [1, 2] }", "[1, 2]", "cannot range by int");
+    dropout("{ points = 2 }", "{ points = 2 }", "one of log, linear and int");
+    let epochs = |by: &str, about: &str, words: &str| {
+        refused("dropout = [0.0, 0.1]", &format!("epochs = {by}"), about, &[words]);
+    };
+    epochs("{ int = [9, 3] }", "[9, 3]", "a space with no points");
+    epochs("{ int = [3, 9], points = 2 }", "points", "write `step`");
+    epochs("{ log = [1, 9], points = 2 }", "[1, 9]", "int = [10, 30]");
+}
+
+#[test]
+fn paths_that_cannot_be_used_are_refused() {
+    let path = |by: &str, words: &str| {
+        let quoted = format!("'{by}'");
+        refused("\"rows.csv\"", &quoted, &quoted, &[words]);
+    };
+    path("/rows.csv", "not relative");
+    path(r"C:\rows.csv", "not relative");
+    path("a/../../rows.csv", "leaves the study file's folder");
+    path("rows.xlsx", "one of: .csv, .tsv, .parquet");
+    path("nowhere.csv", "cannot read nowhere.csv: no such file");
+}
+
+#[test]
+fn tables_that_are_no_tables_are_refused() {
+    let rows = |cell: &str, other: &str, words: &str| {
+        refused_rows("", "", cell, other, "\"rows.csv\"", &[words]);
+    };
+    rows("age,dose", "age,age", "columns 1 and 2 are both named `age`");
+    rows("\n30,1e-1", "\n30", "1 line has not 7 cells as the header has: 2");
+    rows("\n30,1e-1", "\ninf,1e-1", "column `age` is infinite or beyond 3.4e38 in 1 row");
+    rows("\n30,1e-1", "\n1e39,1e-1", ": 1");
+    let table = rows_header_only();
+    let told = check(SOUND, &mut |_| Ok(table.clone().into_bytes())).expect_err("refused");
+    assert!(told.to_string().contains("the file has a header and no rows"), "{told}");
+}
+
+fn rows_header_only() -> String {
+    rows().lines().next().unwrap_or_default().to_string()
+}
+
+#[test]
+fn columns_must_fit_their_part() {
+    refused("\"stage\"", "\"stagee\"", "\"stagee\"", &["did you mean `stage`?"]);
+    refused("\"note\"]", "\"note\", \"stage\"]", "\"stage\"", &["the target and is also dropped"]);
+    refused("\"note\"]", "\"note\", \"zzz\"]", "\"zzz\"", &["its columns are: age, dose, stage"]);
+    refused("\"note\"]", "\"note\", \"note\"]", "\"note\"", &["listed twice"]);
+    refused(
+        "\"note\"]",
+        "\"note\"]\ngroup = \"stage\"",
+        "\"stage\"",
+        &["the target and also the group"],
+    );
+    refused(", \"note\"]", "]", "\"rows.csv\"", &["`note` is text of 30 different values", "drop"]);
+    let all = "\"note\", \"age\", \"dose\", \"site\", \"clinic\"]";
+    refused("\"note\"]", all, "\"rows.csv\"", &["no columns left to be features"]);
+}
+
+#[test]
+fn targets_must_fit_the_task() {
+    let amount = "target = \"amount\"\ntask = \"classification\"\ndrop = [\"stage\", \"note\"]";
+    let part = "target = \"stage\"\ntask = \"classification\"\ndrop = [\"amount\", \"note\"]";
+    refused(part, amount, "\"classification\"", &["not whole, such as 0.5 in row 1", "regression"]);
+    let text = SOUND.replace("classification", "regression").replace("auroc", "rmse");
+    let told = check(&text, &mut |_| Ok(rows().into_bytes())).expect_err("refused");
+    assert!(
+        told.to_string().contains("target `stage` is text, and a regression needs numbers"),
+        "{told}"
+    );
+}
+
+#[test]
+fn divisions_that_the_rows_do_not_allow_are_refused() {
+    let group = |split: &str| format!("\"note\"]\ngroup = \"clinic\"\n[split]\nouter = {split}\n");
+    let part = "\"note\"]\n[split]\nouter = { folds = 3 }\n";
+    refused(
+        part,
+        &group("{ folds = 6 }"),
+        "6",
+        &["column `clinic` has 5 groups, fewer than the 6 folds"],
+    );
+    let torn = ["1 group of column `clinic` have rows under several values of `site`: c2"];
+    refused(part, &group("{ leave_out = \"site\" }"), "\"site\"", &torn);
+    refused("folds = 3", "folds = 31", "31", &["31 folds are more than the 30 rows"]);
+    refused("folds = 3", "holdout = 0.01", "0.01", &["leaves none to test"]);
+    refused("folds = 3", "holdout = 0.99", "0.99", &["leaves none to train"]);
+    refused("folds = 3", "folds = 3, holdout = 0.5", "0.5", &["both `folds` and `holdout`"]);
+    refused("folds = 3", "repeats = 3", "{ repeats = 3 }", &["does not say how"]);
+    refused("folds = 3", "leave_out = \"sight\"", "\"sight\"", &["did you mean `site`?"]);
+    refused("folds = 3", "leave_out = \"site\", repeats = 2", "repeats", &["means nothing"]);
+}
+
+#[test]
+fn a_leave_out_column_with_one_value_is_refused() {
+    let text = SOUND.replace("folds = 3", "leave_out = \"site\"");
+    let table = rows().replace(",s,", ",n,");
+    let told = check(&text, &mut |_| Ok(table.clone().into_bytes())).expect_err("refused");
+    assert!(
+        told.to_string().contains("column `site` has one value, `n`: no row would train"),
+        "{told}"
+    );
+}
+
+#[test]
+fn tables_that_must_be_there_are_asked_for() {
+    let told = check("", &mut |_| Err(String::new())).expect_err("refused");
+    let messages: Vec<&str> = told.0.iter().map(|finding| finding.message.as_str()).collect();
+    let missing = ["study", "data", "split", "seeds", "arms"];
+    assert_eq!(messages, missing.map(|table| format!("a study file has no `{table}`")));
+}
+
+#[test]
+fn what_only_may_be_wrong_is_noted() {
+    let table = rows().replace(",n,", ",s,");
+    let text = SOUND
+        .replace("count = 2", "count = 1")
+        .replace("\"note\"]", "\"note\"]\ngroup = \"clinic\"");
+    let mut number = 0;
+    let mut lines: Vec<String> = table.lines().map(String::from).collect();
+    for line in &mut lines[1..] {
+        number += 1;
+        let (_, rest) = line.split_once(',').expect("two cells");
+        *line = format!("{number},{rest}");
+    }
+    let checked = check(&text, &mut |_| Ok(lines.join("\n").into_bytes()));
+    let notes = checked.unwrap_or_else(|findings| panic!("{findings}")).notes;
+    assert_eq!(notes.len(), 3, "{notes:#?}");
+    assert!(notes[0].contains("`age` has another whole number in every row"), "{notes:#?}");
+    assert!(notes[1].contains("`site` has one value"), "{notes:#?}");
+    assert!(notes[2].contains("one seed"), "{notes:#?}");
+}

@@ -1,0 +1,408 @@
+//! The arms of a study file: models, fixed hyperparameters and spaces.
+//!
+//! Floor: common.
+
+use super::super::finding::{At, Inspection, mean_or_known};
+use super::super::{Hyper, Model, Optimizer};
+use super::ArmDraft;
+use super::sections::check_name;
+use super::walk::{Item, Section};
+use crate::space::{Axis, Space, Value};
+
+pub(super) fn arms(root: &Section<'_>, inspection: &mut Inspection<'_>) -> Vec<ArmDraft> {
+    let example = "[arms.mlp] with model = \"mlp\"";
+    let Some(item) = root.require("arms", example, inspection) else { return Vec::new() };
+    let Some(section) = item.section_any("[arms]", inspection) else { return Vec::new() };
+    if section.entries().next().is_none() {
+        inspection.refuse(
+            &section.span,
+            "there are no arms",
+            format!("add for example: {example}"),
+        );
+    }
+    let mut arms = Vec::new();
+    for (span, item) in section.entries() {
+        let name = At { value: item.name.clone(), span: span.clone() };
+        check_name("an arm's name", &name, inspection);
+        arms.extend(arm(name, item, inspection));
+    }
+    arms
+}
+
+fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<ArmDraft> {
+    let known: Vec<&str> = ARM_KEYS.iter().chain(&HYPERS).copied().collect();
+    let title = format!("[arms.{}]", name.value);
+    let section = item.section(&title, &known, inspection)?;
+    if let Some(span) = section.key_span("command") {
+        let message = "programs are not in this version";
+        inspection.refuse(span, message, format!("known models: {}", model_names().join(", ")));
+        return None;
+    }
+    let models = Model::ALL.map(|model| (model.name(), model));
+    let model = section
+        .require("model", "model = \"mlp\"", inspection)
+        .and_then(|item| item.choice(&models, inspection));
+    if let Some(search) = section.find("search") {
+        check_search(search, section.find("space").is_some(), inspection);
+    }
+    let model = model.map(|model| model.value);
+    let mut fixed = Hyper::default();
+    if model == Some(Model::Linear) {
+        fixed.hidden = Vec::new();
+    }
+    for (span, item) in section.entries() {
+        if !HYPERS.contains(&item.name.as_str()) {
+            continue;
+        }
+        check_model_has(&item.name, span, model, inspection);
+        if let Some(value) = hyper(item, inspection) {
+            apply(&mut fixed, &item.name, &value);
+        }
+    }
+    let space = match section.find("space") {
+        Some(item) => At {
+            value: space(item, &section, model, inspection).unwrap_or_default(),
+            span: item.span.clone(),
+        },
+        None => At { value: Space::default(), span: name.span.clone() },
+    };
+    check_momentum(&section, &fixed, &space.value, inspection);
+    Some(ArmDraft { name, model: model?, fixed, space })
+}
+
+fn model_names() -> [&'static str; 2] {
+    Model::ALL.map(Model::name)
+}
+
+/// `{ method = "grid" }`.
+fn check_search(item: &Item<'_>, has_space: bool, inspection: &mut Inspection<'_>) {
+    let Some(section) = item.section("search", &["method"], inspection) else { return };
+    let method = section
+        .require("method", "method = \"grid\"", inspection)
+        .and_then(|item| item.text(inspection));
+    if let Some(method) = method {
+        if LATER_METHODS.contains(&method.value.as_str()) {
+            let message = format!("search method {:?} is not in this version", method.value);
+            inspection.refuse(&method.span, message, "known here: grid");
+        } else if method.value != "grid" {
+            let message = format!("there is no search method {:?}", method.value);
+            inspection.refuse(&method.span, message, mean_or_known(&method.value, &["grid"]));
+        }
+    }
+    if !has_space {
+        let help = "add for example: space = { lr = [0.001, 0.01] }";
+        inspection.refuse(&item.span, "`search` has no space to search", help);
+    }
+}
+
+/// A hyperparameter that the arm's model has.
+fn check_model_has(
+    name: &str,
+    span: &std::ops::Range<usize>,
+    model: Option<Model>,
+    inspection: &mut Inspection<'_>,
+) {
+    if model == Some(Model::Linear) && MLP_ONLY.contains(&name) {
+        let message = format!("a linear model has no `{name}`");
+        inspection.refuse(span, message, "take it out, or write model = \"mlp\"");
+    }
+}
+
+/// Momentum beside Adam would be read and never used.
+fn check_momentum(
+    section: &Section<'_>,
+    fixed: &Hyper,
+    space: &Space,
+    inspection: &mut Inspection<'_>,
+) {
+    let varied = |name: &str| space.axes.iter().any(|(axis, _)| axis == name);
+    let written = section
+        .key_span("momentum")
+        .or_else(|| section.key_span("space").filter(|_| varied("momentum")));
+    if let Some(span) = written
+        && fixed.optimizer == Optimizer::Adam
+        && !varied("optimizer")
+    {
+        let message = "`momentum` belongs to sgd, and this arm trains with adam";
+        inspection.refuse(span, message, "take it out, or write optimizer = \"sgd\"");
+    }
+}
+
+fn space(
+    item: &Item<'_>,
+    arm: &Section<'_>,
+    model: Option<Model>,
+    inspection: &mut Inspection<'_>,
+) -> Option<Space> {
+    let section = item.section("space", &HYPERS, inspection)?;
+    let mut space = Space::default();
+    if section.entries().next().is_none() {
+        let help = "name what varies, such as lr = [0.001, 0.01], or take `space` out";
+        inspection.refuse(&section.span, "a space with no points: it names nothing", help);
+    }
+    for (span, item) in section.entries() {
+        let name = item.name.as_str();
+        if !HYPERS.contains(&name) {
+            continue;
+        }
+        check_model_has(name, span, model, inspection);
+        if arm.find(name).is_some() {
+            let message = format!("`{name}` is both fixed and in the space of {}", arm.name);
+            inspection.refuse(span, message, "keep one of them");
+        }
+        if let Some(axis) = axis(item, inspection) {
+            space.axes.push((name.to_string(), axis));
+        }
+    }
+    Some(space)
+}
+
+fn axis(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
+    if item.is_list() {
+        return listed(item, inspection);
+    }
+    if item.is_table() {
+        return ranged(item, inspection);
+    }
+    let message =
+        format!("`{}` in a space must be a list or a range, and is {}", item.name, item.found());
+    let help = format!("a fixed value is written beside the space: {} = …", item.name);
+    inspection.refuse(&item.span, message, help);
+    None
+}
+
+fn listed(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
+    let elements = item.list(inspection)?;
+    if elements.is_empty() {
+        let message = format!("a space with no points: `{}` lists nothing", item.name);
+        inspection.refuse(&item.span, message, "list at least one value, or take it out");
+        return None;
+    }
+    let mut values: Vec<Value> = Vec::new();
+    for element in &elements {
+        if item.name == "hidden" && !element.is_list() {
+            let message = format!(
+                "`hidden` in a space lists lists of widths, and here is {}",
+                element.found()
+            );
+            inspection.refuse(
+                &element.span,
+                message,
+                "write for example: hidden = [[32], [64, 64]]",
+            );
+            continue;
+        }
+        let Some(value) = hyper(element, inspection) else { continue };
+        if values.contains(&value) {
+            let message = format!("`{}` lists {value} twice", item.name);
+            inspection.refuse(&element.span, message, "every point is trained once; leave one");
+        } else {
+            values.push(value);
+        }
+    }
+    (values.len() == elements.len()).then_some(Axis::List(values))
+}
+
+/// `{ log = [a, b], points = n }`, `{ linear = [a, b], points = n }` or `{ int = [a, b], step = s }`.
+fn ranged(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
+    let name = item.name.as_str();
+    let section = item.section(name, &["log", "linear", "int", "points", "step"], inspection)?;
+    let kinds: Vec<&Item<'_>> =
+        ["log", "linear", "int"].iter().filter_map(|k| section.find(k)).collect();
+    let [kind] = kinds.as_slice() else {
+        let message = format!("the range of `{name}` must be one of log, linear and int");
+        let help = "write for example: { log = [1e-4, 1e-1], points = 4 } or { int = [10, 30], step = 10 }";
+        inspection.refuse(&item.span, message, help);
+        return None;
+    };
+    let whole = WHOLE.contains(&name);
+    if name == "hidden" || name == "optimizer" || whole != (kind.name == "int") {
+        let message = format!("`{name}` cannot range by {}", kind.name);
+        let help = match name {
+            "hidden" => "list the widths: hidden = [[32], [64, 64]]".to_string(),
+            "optimizer" => "list them: optimizer = [\"adam\", \"sgd\"]".to_string(),
+            _ if whole => format!("write a list, or {name} = {{ int = [10, 30], step = 10 }}"),
+            _ => format!("write a list, or {name} = {{ log = [0.001, 0.1], points = 3 }}"),
+        };
+        inspection.refuse(&kind.span, message, help);
+        return None;
+    }
+    let misplaced = if whole { "points" } else { "step" };
+    if let Some(span) = section.key_span(misplaced) {
+        let right = if whole { "step" } else { "points" };
+        let message = format!("a range by {} has no `{misplaced}`", kind.name);
+        inspection.refuse(span, message, format!("write `{right}`"));
+    }
+    if whole {
+        whole_range(name, kind, &section, inspection)
+    } else {
+        float_range(name, kind, &section, inspection)
+    }
+}
+
+/// The two ends of a range, each a value the hyperparameter may have.
+fn ends(name: &str, kind: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<[Value; 2]> {
+    let mut elements = kind.list(inspection)?;
+    if elements.len() != 2 {
+        let message = format!("`{}` must have two ends, and has {}", kind.name, elements.len());
+        inspection.refuse(&kind.span, message, format!("write {} = [low, high]", kind.name));
+        return None;
+    }
+    elements.iter_mut().for_each(|element| element.name = name.to_string());
+    let (low, high) = (hyper(&elements[0], inspection), hyper(&elements[1], inspection));
+    Some([low?, high?])
+}
+
+fn whole_range(
+    name: &str,
+    kind: &Item<'_>,
+    section: &Section<'_>,
+    inspection: &mut Inspection<'_>,
+) -> Option<Axis> {
+    let step = match section.find("step") {
+        Some(item) => item.whole(1..=i64::from(u32::MAX), inspection)?.value,
+        None => 1,
+    };
+    let [Value::Int(low), Value::Int(high)] = ends(name, kind, inspection)? else { return None };
+    if low > high {
+        let message = format!("a space with no points: `{name}` ranges from {low} down to {high}");
+        inspection.refuse(&kind.span, message, format!("write int = [{high}, {low}]"));
+        return None;
+    }
+    Some(Axis::Int { low, high, step })
+}
+
+fn float_range(
+    name: &str,
+    kind: &Item<'_>,
+    section: &Section<'_>,
+    inspection: &mut Inspection<'_>,
+) -> Option<Axis> {
+    let points = section.require("points", "points = 4", inspection);
+    let points = points.and_then(|item| item.whole(0..=i64::from(u32::MAX), inspection));
+    if let Some(points) = points.as_ref().filter(|points| points.value < 2) {
+        let words =
+            if points.value == 0 { "a space with no points" } else { "a range of one point" };
+        let message = format!("{words}: `{name}` has points = {}", points.value);
+        inspection.refuse(&points.span, message, "a range has both its ends: write at least 2");
+    }
+    let [Value::Float(low), Value::Float(high)] = ends(name, kind, inspection)? else {
+        return None;
+    };
+    if low >= high {
+        let message = format!("a space with no points: `{name}` ranges from {low} to {high}");
+        inspection.refuse(&kind.span, message, "write the smaller end first");
+        return None;
+    }
+    if kind.name == "log" && low <= 0.0 {
+        let message = format!("`{name}` ranges by log from {low}, which has no logarithm");
+        inspection.refuse(&kind.span, message, "begin above 0, or write linear");
+        return None;
+    }
+    let points = points.filter(|points| points.value >= 2)?.value as u32;
+    let axis = if kind.name == "log" {
+        Axis::Log { low, high, points }
+    } else {
+        Axis::Linear { low, high, points }
+    };
+    Some(axis)
+}
+
+/// The value of the hyperparameter that the item is named after, checked.
+fn hyper(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Value> {
+    let share = |value: f64| (0.0..1.0).contains(&value);
+    match item.name.as_str() {
+        "epochs" => item.whole(1..=1_000_000, inspection).map(|at| Value::Int(at.value)),
+        "batch" => item.whole(1..=16_777_216, inspection).map(|at| Value::Int(at.value)),
+        "optimizer" => {
+            let names = ["adam", "sgd"].map(|name| (name, name));
+            item.choice(&names, inspection).map(|at| Value::Text(at.value.to_string()))
+        }
+        "hidden" => widths(item, inspection),
+        "lr" => {
+            item.number("above 0", |value| value > 0.0, inspection).map(|at| Value::Float(at.value))
+        }
+        "weight_decay" => item
+            .number("0 or above", |value| value >= 0.0, inspection)
+            .map(|at| Value::Float(at.value)),
+        _ => item
+            .number("0 or above, and below 1", share, inspection)
+            .map(|at| Value::Float(at.value)),
+    }
+}
+
+fn widths(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Value> {
+    let elements = item.list(inspection)?;
+    if elements.is_empty() {
+        let message = "an mlp without hidden layers is a linear model";
+        inspection.refuse(&item.span, message, "write model = \"linear\", or at least one width");
+        return None;
+    }
+    if elements.len() > LAYERS_MAX {
+        let message =
+            format!("`hidden` has {} layers; at most {LAYERS_MAX} can be trained", elements.len());
+        inspection.refuse(&item.span, message, "");
+        return None;
+    }
+    let widths: Vec<Option<At<i64>>> =
+        elements.iter().map(|width| width.whole(1..=65_536, inspection)).collect();
+    widths.into_iter().map(|width| width.map(|at| at.value)).collect::<Option<_>>().map(Value::Ints)
+}
+
+/// Sets the hyperparameter called `name`. The value was made by this grammar, so it fits.
+pub(in super::super) fn apply(hyper: &mut Hyper, name: &str, value: &Value) {
+    match (name, value) {
+        ("epochs", Value::Int(epochs)) => hyper.epochs = *epochs as u32,
+        ("batch", Value::Int(batch)) => hyper.batch = *batch as u32,
+        ("optimizer", Value::Text(word)) => {
+            hyper.optimizer = if word == "sgd" { Optimizer::Sgd } else { Optimizer::Adam };
+        }
+        ("lr", Value::Float(lr)) => hyper.lr = *lr,
+        ("weight_decay", Value::Float(decay)) => hyper.weight_decay = *decay,
+        ("momentum", Value::Float(momentum)) => hyper.momentum = *momentum,
+        ("dropout", Value::Float(dropout)) => hyper.dropout = *dropout,
+        ("hidden", Value::Ints(widths)) => {
+            hyper.hidden = widths.iter().map(|&width| width as u32).collect();
+        }
+        _ => unreachable!("`{name}` cannot be {value}"),
+    }
+}
+
+/// Model and fixed hyperparameters in canonical TOML, defaults filled in, without what the space
+/// varies: a space that grows, or a default written out, leaves earlier configs what they were.
+pub(in super::super) fn written(arm: &ArmDraft) -> String {
+    let fixed = &arm.fixed;
+    let varied = |name: &str| arm.space.value.axes.iter().any(|(axis, _)| axis == name);
+    let mut lines = vec![format!("model = {:?}", arm.model.name())];
+    for name in HYPERS {
+        let foreign = arm.model == Model::Linear && MLP_ONLY.contains(&name);
+        let unused =
+            name == "momentum" && fixed.optimizer == Optimizer::Adam && !varied("optimizer");
+        if foreign || unused || varied(name) {
+            continue;
+        }
+        lines.push(match name {
+            "epochs" => format!("epochs = {}", fixed.epochs),
+            "batch" => format!("batch = {}", fixed.batch),
+            "optimizer" => match fixed.optimizer {
+                Optimizer::Adam => "optimizer = \"adam\"".to_string(),
+                Optimizer::Sgd => "optimizer = \"sgd\"".to_string(),
+            },
+            "lr" => format!("lr = {:?}", fixed.lr),
+            "weight_decay" => format!("weight_decay = {:?}", fixed.weight_decay),
+            "momentum" => format!("momentum = {:?}", fixed.momentum),
+            "dropout" => format!("dropout = {:?}", fixed.dropout),
+            _ => format!("hidden = {:?}", fixed.hidden),
+        });
+    }
+    lines.join("\n")
+}
+
+/// Every hyperparameter, in the order of canonical text.
+const HYPERS: [&str; 8] =
+    ["epochs", "batch", "optimizer", "lr", "weight_decay", "momentum", "hidden", "dropout"];
+const WHOLE: [&str; 2] = ["epochs", "batch"];
+const MLP_ONLY: [&str; 2] = ["hidden", "dropout"];
+const ARM_KEYS: [&str; 4] = ["model", "command", "search", "space"];
+const LATER_METHODS: [&str; 5] = ["random", "sobol", "halving", "tpe", "gp"];
+const LAYERS_MAX: usize = 16;

@@ -1,0 +1,113 @@
+//! The study file's grammar: TOML with spans to a draft of a study.
+//!
+//! A draft holds whatever could be read, each part with its place, so that the checks after it can
+//! go on past the findings made here. Deliberately absent: the data; `study::check` reads it.
+//!
+//! Floor: common.
+
+mod arms;
+mod sections;
+mod walk;
+
+use std::ops::Range;
+
+use toml::de::DeTable;
+
+use super::finding::{At, Inspection};
+use super::{Budget, Diverged, Format, Hyper, Missing, Model, SeedFactor};
+use crate::space::Space;
+
+use walk::Section;
+
+pub(super) use arms::{apply, written};
+
+/// What could be read of a study file. A part that is `None` has its finding already.
+pub(super) struct Draft {
+    pub name: Option<String>,
+    pub notes: String,
+    /// Primary first, as written; which exist depends on the task.
+    pub metrics: Vec<At<String>>,
+    pub data: DataDraft,
+    pub outer: Option<OuterDraft>,
+    pub seeds: Option<SeedsDraft>,
+    pub arms: Vec<ArmDraft>,
+    pub budget: Budget,
+}
+
+#[derive(Default)]
+pub(super) struct DataDraft {
+    pub path: Option<At<(String, Format)>>,
+    pub target: Option<At<String>>,
+    pub task: Option<At<TaskKind>>,
+    pub drop: Vec<At<String>>,
+    pub group: Option<At<String>>,
+    pub missing: Option<Missing>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum TaskKind {
+    Classification,
+    Regression,
+}
+
+pub(super) struct OuterDraft {
+    pub span: Range<usize>,
+    pub kind: OuterKindDraft,
+    pub repeats: u32,
+    pub stratify: Option<At<bool>>,
+}
+
+pub(super) enum OuterKindDraft {
+    Folds(At<u32>),
+    Holdout(At<f64>),
+    LeaveOut(At<String>),
+}
+
+pub(super) struct SeedsDraft {
+    pub span: Range<usize>,
+    pub factors: Vec<SeedFactor>,
+}
+
+pub(super) struct ArmDraft {
+    pub name: At<String>,
+    pub model: Model,
+    /// Defaults and what is written beside the space.
+    pub fixed: Hyper,
+    pub space: At<Space>,
+}
+
+/// Reads a study file. Syntax errors alone give no draft.
+pub(super) fn read(text: &str, inspection: &mut Inspection<'_>) -> Option<Draft> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let span = error.span().unwrap_or(0..0);
+        inspection.refuse(&span, format!("not TOML: {}", error.message()), "");
+    }
+    if !errors.is_empty() {
+        return None;
+    }
+    let root = Section::open("a study file", 0..0, document.get_ref(), &TABLES, inspection);
+    if let Some(span) = root.key_span("stop") {
+        let message = "[stop] is not in this version: every planned seed is trained";
+        inspection.refuse(span, message, "take the table out");
+    }
+    let mut draft = Draft {
+        name: None,
+        notes: String::new(),
+        metrics: Vec::new(),
+        data: DataDraft::default(),
+        outer: None,
+        seeds: None,
+        arms: Vec::new(),
+        budget: Budget { attempts: 3, diverged: Diverged::Report },
+    };
+    sections::study(&root, &mut draft, inspection);
+    sections::data(&root, &mut draft.data, inspection);
+    draft.outer = sections::split(&root, inspection);
+    draft.seeds = sections::seeds(&root, inspection);
+    draft.arms = arms::arms(&root, inspection);
+    sections::budget(&root, &mut draft.budget, inspection);
+    Some(draft)
+}
+
+const TABLES: [&str; 7] = ["study", "data", "split", "seeds", "arms", "budget", "stop"];

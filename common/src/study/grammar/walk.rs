@@ -1,0 +1,263 @@
+//! Typed steps through a TOML document, each value with its place.
+//!
+//! A step that meets the wrong type makes a finding that says what was expected and what is there,
+//! and gives nothing. Keys that nobody knows are findings too.
+//!
+//! Floor: common.
+
+use std::ops::{Range, RangeInclusive};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::super::finding::{At, Inspection, mean_or_known};
+
+/// A value of the document.
+#[derive(Clone)]
+pub(super) struct Item<'a> {
+    /// As messages call it: `folds`.
+    pub name: String,
+    pub span: Range<usize>,
+    value: &'a DeValue<'a>,
+}
+
+/// A table of the document, its keys in the file's order.
+pub(super) struct Section<'a> {
+    /// As a reader would point at it: `[data]`.
+    pub name: String,
+    pub span: Range<usize>,
+    entries: Vec<(Range<usize>, Item<'a>)>,
+}
+
+impl<'a> Section<'a> {
+    /// A table whose keys are all among `known`; others are findings.
+    pub fn open(
+        name: &str,
+        span: Range<usize>,
+        table: &'a DeTable<'a>,
+        known: &[&str],
+        inspection: &mut Inspection<'_>,
+    ) -> Self {
+        let section = Self::open_any(name, span, table);
+        for (span, item) in &section.entries {
+            if !known.contains(&item.name.as_str()) {
+                let message = format!("{name} has no key `{}`", item.name);
+                inspection.refuse(span, message, mean_or_known(&item.name, known));
+            }
+        }
+        section
+    }
+
+    /// A table whose keys are names of the user's.
+    pub fn open_any(name: &str, span: Range<usize>, table: &'a DeTable<'a>) -> Self {
+        let entry = |(key, value): (&'a Spanned<_>, &'a Spanned<DeValue<'a>>)| {
+            let key_text: &std::borrow::Cow<'a, str> = key.get_ref();
+            let item =
+                Item { name: key_text.to_string(), span: value.span(), value: value.get_ref() };
+            (key.span(), item)
+        };
+        let mut entries: Vec<(Range<usize>, Item<'a>)> = table.iter().map(entry).collect();
+        entries.sort_by_key(|(span, _)| span.start);
+        Self { name: name.to_string(), span, entries }
+    }
+
+    /// Keys with their places, in the file's order.
+    pub fn entries(&self) -> impl Iterator<Item = &(Range<usize>, Item<'a>)> {
+        self.entries.iter()
+    }
+
+    pub fn find(&self, key: &str) -> Option<&Item<'a>> {
+        self.entries.iter().find(|(_, item)| item.name == key).map(|(_, item)| item)
+    }
+
+    /// The place of a key itself.
+    pub fn key_span(&self, key: &str) -> Option<&Range<usize>> {
+        self.entries.iter().find(|(_, item)| item.name == key).map(|(span, _)| span)
+    }
+
+    /// The value of a key that must be there; a finding with `example` where it is not.
+    pub fn require(
+        &self,
+        key: &str,
+        example: &str,
+        inspection: &mut Inspection<'_>,
+    ) -> Option<&Item<'a>> {
+        let item = self.find(key);
+        if item.is_none() {
+            let message = format!("{} has no `{key}`", self.name);
+            inspection.refuse(&self.span, message, format!("add for example: {example}"));
+        }
+        item
+    }
+}
+
+impl<'a> Item<'a> {
+    pub fn text(&self, inspection: &mut Inspection<'_>) -> Option<At<String>> {
+        match self.value.as_str() {
+            Some(text) => Some(self.at(text.to_string())),
+            None => self.expected("a text in quotes", inspection),
+        }
+    }
+
+    pub fn boolean(&self, inspection: &mut Inspection<'_>) -> Option<At<bool>> {
+        match self.value.as_bool() {
+            Some(value) => Some(self.at(value)),
+            None => self.expected("true or false", inspection),
+        }
+    }
+
+    /// A whole number in `range`.
+    pub fn whole(
+        &self,
+        range: RangeInclusive<i64>,
+        inspection: &mut Inspection<'_>,
+    ) -> Option<At<i64>> {
+        let DeValue::Integer(integer) = self.value else {
+            return self.expected("a whole number", inspection);
+        };
+        let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
+        if let Some(number) = number.filter(|number| range.contains(number)) {
+            return Some(self.at(number));
+        }
+        let (low, high) = (range.start(), range.end());
+        let message = format!("`{}` is {integer}; it must be from {low} to {high}", self.name);
+        inspection.refuse(&self.span, message, "");
+        None
+    }
+
+    /// A finite number that `allowed` takes; `rule` says which those are: `above 0`.
+    pub fn number(
+        &self,
+        rule: &str,
+        allowed: impl Fn(f64) -> bool,
+        inspection: &mut Inspection<'_>,
+    ) -> Option<At<f64>> {
+        let number = match self.value {
+            DeValue::Float(float) => float.as_str().parse::<f64>().ok(),
+            DeValue::Integer(integer) => {
+                i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(|n| n as f64)
+            }
+            _ => return self.expected("a number", inspection),
+        };
+        if let Some(number) = number.filter(|&number| number.is_finite() && allowed(number)) {
+            return Some(self.at(number + 0.0));
+        }
+        let message = format!("`{}` is {}; it must be {rule}", self.name, self.found());
+        inspection.refuse(&self.span, message, "");
+        None
+    }
+
+    /// One of some words, with what each stands for.
+    pub fn choice<T: Copy>(
+        &self,
+        choices: &[(&str, T)],
+        inspection: &mut Inspection<'_>,
+    ) -> Option<At<T>> {
+        let word = self.text(inspection)?;
+        if let Some(&(_, choice)) = choices.iter().find(|(name, _)| *name == word.value) {
+            return Some(self.at(choice));
+        }
+        let names: Vec<&str> = choices.iter().map(|&(name, _)| name).collect();
+        let message = format!("`{}` cannot be {:?}", self.name, word.value);
+        inspection.refuse(&self.span, message, mean_or_known(&word.value, &names));
+        None
+    }
+
+    /// The elements of a list, each called by the list's name.
+    pub fn list(&self, inspection: &mut Inspection<'_>) -> Option<Vec<Item<'a>>> {
+        let Some(array) = self.value.as_array() else {
+            return self.expected("a list", inspection);
+        };
+        let element = |element: &'a Spanned<DeValue<'a>>| Item {
+            name: self.name.clone(),
+            span: element.span(),
+            value: element.get_ref(),
+        };
+        Some(array.iter().map(element).collect())
+    }
+
+    /// A list of texts, none twice.
+    pub fn texts(&self, inspection: &mut Inspection<'_>) -> Vec<At<String>> {
+        let mut texts: Vec<At<String>> = Vec::new();
+        for item in self.list(inspection).unwrap_or_default() {
+            let Some(text) = item.text(inspection) else { continue };
+            if texts.iter().any(|before| before.value == text.value) {
+                let message = format!("{:?} is listed twice in `{}`", text.value, self.name);
+                inspection.refuse(&text.span, message, "leave one of them");
+            } else {
+                texts.push(text);
+            }
+        }
+        texts
+    }
+
+    /// A table whose keys are all among `known`, called `name`.
+    pub fn section(
+        &self,
+        name: &str,
+        known: &[&str],
+        inspection: &mut Inspection<'_>,
+    ) -> Option<Section<'a>> {
+        let table = self.table(inspection)?;
+        Some(Section::open(name, self.span.clone(), table, known, inspection))
+    }
+
+    /// A table whose keys are the user's, called `name`.
+    pub fn section_any(&self, name: &str, inspection: &mut Inspection<'_>) -> Option<Section<'a>> {
+        let table = self.table(inspection)?;
+        Some(Section::open_any(name, self.span.clone(), table))
+    }
+
+    pub fn is_text(&self) -> bool {
+        self.value.is_str()
+    }
+
+    pub fn is_list(&self) -> bool {
+        self.value.is_array()
+    }
+
+    pub fn is_table(&self) -> bool {
+        self.value.is_table()
+    }
+
+    /// A finding for the wrong type.
+    pub fn expected<T>(&self, wanted: &str, inspection: &mut Inspection<'_>) -> Option<T> {
+        let message = format!("`{}` must be {wanted}, and is {}", self.name, self.found());
+        inspection.refuse(&self.span, message, "");
+        None
+    }
+
+    /// The value in words.
+    pub fn found(&self) -> String {
+        match self.value {
+            DeValue::String(text) => format!("the text {:?}", clipped(text)),
+            DeValue::Integer(number) => number.to_string(),
+            DeValue::Float(number) => number.to_string(),
+            DeValue::Boolean(value) => value.to_string(),
+            DeValue::Datetime(date) => format!("the date {date}"),
+            DeValue::Array(_) => "a list".to_string(),
+            DeValue::Table(_) => "a table".to_string(),
+        }
+    }
+
+    fn table(&self, inspection: &mut Inspection<'_>) -> Option<&'a DeTable<'a>> {
+        match self.value.as_table() {
+            Some(table) => Some(table),
+            None => self.expected("a table", inspection),
+        }
+    }
+
+    fn at<T>(&self, value: T) -> At<T> {
+        At { value, span: self.span.clone() }
+    }
+}
+
+/// Long texts shortened, so that a message stays a line.
+fn clipped(text: &str) -> String {
+    match text.char_indices().nth(TEXT_SHOWN_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_string(),
+    }
+}
+
+const TEXT_SHOWN_MAX: usize = 40;

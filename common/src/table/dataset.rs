@@ -1,0 +1,212 @@
+//! The rows a study makes of a table.
+//!
+//! `study::check` and [`Dataset::read`] go through the same code, so an agent has exactly the rows
+//! that were checked. Nothing here is fitted to the rows: scaling and filling of missing cells come
+//! later, from training rows alone.
+//!
+//! Floor: common.
+
+use std::collections::BTreeSet;
+
+use super::{Column, Table, Values};
+use crate::id::Digest;
+use crate::split::Labels;
+use crate::study::{Data, Missing, Task};
+
+/// A study's rows, ready to be divided and trained on.
+///
+/// A numeric column is one feature. A text column is one feature for each of its levels in sorted
+/// order, named `column=level`: 1 where the cell has that level, else 0. A missing cell is NaN, in
+/// all features of its column, so that a mean fills it with the levels' shares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataset {
+    /// Digest of the file it came from; keys the streams.
+    pub digest: Digest,
+    /// [rows, width], row-major, as in the file; NaN where a cell is missing.
+    pub features: Vec<f32>,
+    pub width: usize,
+    pub names: Vec<String>,
+    pub target: Target,
+    pub groups: Option<Vec<u32>>,
+    pub leave_out: Option<Vec<u32>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// Class index of each row.
+    Classes {
+        labels: Vec<u32>,
+        classes: u32,
+    },
+    Values(Vec<f32>),
+}
+
+impl Target {
+    pub fn len(&self) -> usize {
+        match self {
+            Target::Classes { labels, .. } => labels.len(),
+            Target::Values(values) => values.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Dataset {
+    /// The rows of a checked study, from its file's bytes: what an agent does.
+    ///
+    /// Errors: a sentence, when the bytes are not the ones the study was checked with.
+    pub fn read(data: &Data, bytes: &[u8]) -> Result<Self, String> {
+        let digest = Digest::of(bytes);
+        if digest != data.digest {
+            return Err(format!(
+                "{} has digest {digest:?} and the study was checked with {:?}; submit it again",
+                data.path, data.digest
+            ));
+        }
+        let table = Table::read(data.format, bytes).map_err(|errors| {
+            let sentences: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            format!("{}: {}", data.path, sentences.join("; "))
+        })?;
+        Self::of(data, &table)
+    }
+
+    /// The rows of `table` that `data` asks for.
+    pub(crate) fn of(data: &Data, table: &Table) -> Result<Self, String> {
+        let place = |name: &String| {
+            table.find(name).ok_or_else(|| format!("{} has no column `{name}`", data.path))
+        };
+        let target = place(&data.target)?;
+        let group = data.group.as_ref().map(place).transpose()?;
+        let leave_out = data.leave_out.as_ref().map(place).transpose()?;
+        let parts: Vec<usize> = [Some(target), group, leave_out].into_iter().flatten().collect();
+        let features = feature_columns(table, &data.drop, &parts);
+        let used: Vec<usize> = features.iter().chain(&parts).copied().collect();
+        let rows = kept_rows(table, &used, data.missing);
+        let column = |place: usize| &table.columns[place];
+        let numbered = |place: usize| -> Result<Vec<u32>, String> {
+            let column = column(place);
+            let values = distinct(column, &rows);
+            codes(column, &rows, &values)
+                .ok_or_else(|| format!("{}: column `{}` has missing cells", data.path, column.name))
+        };
+        let (names, features) = encode(table, &features, &rows);
+        Ok(Self {
+            digest: data.digest,
+            width: names.len(),
+            names,
+            features,
+            target: target_of(data, column(target), &rows)?,
+            groups: group.map(numbered).transpose()?,
+            leave_out: leave_out.map(numbered).transpose()?,
+        })
+    }
+
+    pub fn rows(&self) -> usize {
+        self.target.len()
+    }
+
+    /// What `split::partition` may see. Strata are the classes, where `stratify` asks for them.
+    pub fn labels(&self, stratify: bool) -> Labels<'_> {
+        let strata = match &self.target {
+            Target::Classes { labels, .. } if stratify => Some(labels.as_slice()),
+            _ => None,
+        };
+        Labels {
+            rows: self.rows() as u32,
+            strata,
+            groups: self.groups.as_deref(),
+            leave_out: self.leave_out.as_deref(),
+        }
+    }
+}
+
+/// Places of the columns that are features: neither dropped nor playing another part.
+pub(crate) fn feature_columns(table: &Table, drop: &[String], parts: &[usize]) -> Vec<usize> {
+    let is_feature =
+        |&place: &usize| !parts.contains(&place) && !drop.contains(&table.columns[place].name);
+    (0..table.columns.len()).filter(is_feature).collect()
+}
+
+/// The rows used: all, or those without a missing cell in the columns `used`.
+pub(crate) fn kept_rows(table: &Table, used: &[usize], missing: Missing) -> Vec<usize> {
+    let whole = |row: usize| !used.iter().any(|&place| table.columns[place].is_missing(row));
+    (0..table.rows).filter(|&row| missing != Missing::Drop || whole(row)).collect()
+}
+
+/// The values of a column in `rows`, each once: text sorted as text, numbers as numbers.
+pub(crate) fn distinct(column: &Column, rows: &[usize]) -> Vec<String> {
+    match &column.values {
+        Values::Numbers(numbers) => {
+            let present = rows.iter().map(|&row| numbers[row] + 0.0).filter(|n| !n.is_nan());
+            let mut values: Vec<f64> = present.collect();
+            values.sort_by(f64::total_cmp);
+            values.dedup();
+            values.into_iter().map(super::name_of).collect()
+        }
+        Values::Text(texts) => {
+            let values: BTreeSet<&String> = rows.iter().flat_map(|&row| &texts[row]).collect();
+            values.into_iter().cloned().collect()
+        }
+    }
+}
+
+/// Each row's place in `values`. `None` when a cell is missing or not among them.
+pub(crate) fn codes(column: &Column, rows: &[usize], values: &[String]) -> Option<Vec<u32>> {
+    let code_of: std::collections::BTreeMap<&str, u32> =
+        values.iter().map(String::as_str).zip(0..).collect();
+    rows.iter().map(|&row| code_of.get(column.text(row)?.as_str()).copied()).collect()
+}
+
+fn target_of(data: &Data, column: &Column, rows: &[usize]) -> Result<Target, String> {
+    match &data.task {
+        Task::Classification { classes } => {
+            let labels = codes(column, rows, classes)
+                .ok_or_else(|| format!("{}: a class the study does not know", data.path))?;
+            Ok(Target::Classes { labels, classes: classes.len() as u32 })
+        }
+        Task::Regression => match &column.values {
+            Values::Numbers(numbers) => {
+                Ok(Target::Values(rows.iter().map(|&row| numbers[row] as f32).collect()))
+            }
+            Values::Text(_) => Err(format!("{}: the target is text", data.path)),
+        },
+    }
+}
+
+/// Names [width] and values [rows, width] of the features.
+fn encode(table: &Table, features: &[usize], rows: &[usize]) -> (Vec<String>, Vec<f32>) {
+    let mut names = Vec::new();
+    let mut levels = Vec::new();
+    for &place in features {
+        let column = &table.columns[place];
+        let of_column = match &column.values {
+            Values::Numbers(_) => Vec::new(),
+            Values::Text(_) => distinct(column, rows),
+        };
+        match &column.values {
+            Values::Numbers(_) => names.push(column.name.clone()),
+            Values::Text(_) => {
+                names.extend(of_column.iter().map(|level| format!("{}={level}", column.name)));
+            }
+        }
+        levels.push(of_column);
+    }
+    let mut values = Vec::with_capacity(rows.len() * names.len());
+    for &row in rows {
+        for (&place, levels) in features.iter().zip(&levels) {
+            match &table.columns[place].values {
+                Values::Numbers(numbers) => values.push(numbers[row] as f32),
+                Values::Text(texts) => values.extend(levels.iter().map(|level| {
+                    texts[row].as_ref().map_or(f32::NAN, |cell| f32::from(cell == level))
+                })),
+            }
+        }
+    }
+    (names, values)
+}
+
+/// Levels above which a text column is not encoded.
+pub(crate) const LEVELS_MAX: usize = 20;
