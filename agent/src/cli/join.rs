@@ -35,9 +35,9 @@ pub struct JoinArgs {
     #[arg(required = true, value_name = "ADDR")]
     addresses: Vec<String>,
     /// The join token, as `coordinator start` printed it
-    #[arg(long, env = "SEEDSWEEP_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
+    #[arg(long, env = "SEEDSWEEP_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// A file that holds the join token
+    /// A file that holds the join token; it goes before the other two
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// What to train on: auto or cpu
@@ -166,13 +166,12 @@ impl Signals {
 }
 
 fn token_of(args: &JoinArgs) -> Result<Option<JoinToken>, Failure> {
-    let text = match (&args.token, &args.token_file) {
-        (Some(token), _) => Some(token.clone()),
-        (None, Some(path)) => Some(
+    let text = match &args.token_file {
+        Some(path) => Some(
             fs::read_to_string(path)
                 .with_context(|| format!("cannot read the token in {}", path.display()))?,
         ),
-        (None, None) => None,
+        None => args.token.clone(),
     };
     // An empty variable is no token: containers set it so.
     let text = text.as_deref().map(str::trim).filter(|text| !text.is_empty());

@@ -188,3 +188,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Chunks read ahead of the disk, up to 1 MiB each.
 const CHUNKS_WAITING: usize = 4;
+
+#[cfg(test)]
+#[path = "over_link_tests.rs"]
+mod tests;
