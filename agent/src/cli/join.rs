@@ -5,6 +5,7 @@
 //! Floor: wiring.
 
 use std::fs;
+use std::io;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process;
@@ -15,6 +16,8 @@ use anyhow::Context;
 use clap::Args;
 use etcetera::BaseStrategy;
 use link::{Identity, JoinToken};
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::{Failure, UNREACHED, duration, printable};
@@ -103,7 +106,10 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
         .build()
         .context("the runtime cannot be started")?;
     let (stop, stopped) = oneshot::channel();
-    runtime.spawn(signals(stop));
+    let inside = runtime.enter();
+    let signals = Signals::listen().context("signals cannot be listened to")?;
+    runtime.spawn(obey(signals, stop));
+    drop(inside);
     let shutdown = async {
         let _ = stopped.await;
     };
@@ -115,38 +121,32 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
 }
 
 /// The first signal asks the agent to leave, the second leaves.
-async fn signals(stop: oneshot::Sender<()>) {
-    let mut asked = Signals::new();
-    asked.next().await;
+async fn obey(mut signals: Signals, stop: oneshot::Sender<()>) {
+    signals.next().await;
     let _ = stop.send(());
-    asked.next().await;
+    signals.next().await;
     eprintln!("left at once; what was training is reported as crashed at the next start");
     process::exit(LEFT_AT_ONCE);
 }
 
 #[cfg(unix)]
 struct Signals {
-    terminate: Option<tokio::signal::unix::Signal>,
+    interrupt: Signal,
+    terminate: Signal,
 }
 
 #[cfg(unix)]
 impl Signals {
-    fn new() -> Self {
-        use tokio::signal::unix::{SignalKind, signal};
-        Self { terminate: signal(SignalKind::terminate()).ok() }
+    fn listen() -> io::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
     }
 
     /// Ctrl-C or SIGTERM.
     async fn next(&mut self) {
-        let terminated = async {
-            match &mut self.terminate {
-                Some(terminate) => terminate.recv().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminated => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
 }
@@ -156,8 +156,8 @@ struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    fn new() -> Self {
-        Self
+    fn listen() -> io::Result<Self> {
+        Ok(Self)
     }
 
     async fn next(&mut self) {
