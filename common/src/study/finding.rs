@@ -94,6 +94,11 @@ impl<'t> Inspection<'t> {
         self.text
     }
 
+    /// Findings so far.
+    pub fn count(&self) -> usize {
+        self.findings.len()
+    }
+
     pub fn is_clean(&self) -> bool {
         self.findings.is_empty()
     }

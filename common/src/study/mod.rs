@@ -88,6 +88,7 @@ pub struct Outer {
     pub partitions: u32,
     /// Outer folds in each partition: 1 for a holdout.
     pub folds: u32,
+    /// Classes are dealt evenly. Where the file says nothing: whenever rows are drawn and have classes.
     pub stratify: bool,
 }
 

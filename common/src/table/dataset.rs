@@ -6,7 +6,7 @@
 //!
 //! Floor: common.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Column, Table, Values};
 use crate::id::Digest;
@@ -155,8 +155,7 @@ pub(crate) fn distinct(column: &Column, rows: &[usize]) -> Vec<String> {
 
 /// Each row's place in `values`. `None` when a cell is missing or not among them.
 pub(crate) fn codes(column: &Column, rows: &[usize], values: &[String]) -> Option<Vec<u32>> {
-    let code_of: std::collections::BTreeMap<&str, u32> =
-        values.iter().map(String::as_str).zip(0..).collect();
+    let code_of: BTreeMap<&str, u32> = values.iter().map(String::as_str).zip(0..).collect();
     rows.iter().map(|&row| code_of.get(column.text(row)?.as_str()).copied()).collect()
 }
 
@@ -210,3 +209,62 @@ fn encode(table: &Table, features: &[usize], rows: &[usize]) -> (Vec<String>, Ve
 
 /// Levels above which a text column is not encoded.
 pub(crate) const LEVELS_MAX: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::study::Format;
+
+    const TABLE: &[u8] = b"age,grade,site,y\n61,II,10,a\n,I,9,b\n47,,10,a\n52,I,9,b\n";
+
+    fn data(missing: Missing) -> Data {
+        Data {
+            path: "rows.csv".into(),
+            format: Format::Csv,
+            digest: Digest::of(TABLE),
+            bytes: TABLE.len() as u64,
+            target: "y".into(),
+            task: Task::Classification { classes: vec!["a".into(), "b".into()] },
+            drop: Vec::new(),
+            group: Some("site".into()),
+            leave_out: None,
+            missing,
+            rows: 4,
+        }
+    }
+
+    /// Rows of a data set; `None` where a cell is NaN.
+    fn cells(dataset: &Dataset) -> Vec<Vec<Option<f32>>> {
+        let cell = |&value: &f32| (!value.is_nan()).then_some(value);
+        dataset.features.chunks(dataset.width).map(|row| row.iter().map(cell).collect()).collect()
+    }
+
+    #[test]
+    fn text_becomes_one_feature_a_level_and_missing_stays_missing() {
+        let dataset = Dataset::read(&data(Missing::Mean), TABLE).expect("rows");
+        assert_eq!(dataset.names, ["age", "grade=I", "grade=II"]);
+        let rows = [
+            vec![Some(61.0), Some(0.0), Some(1.0)],
+            vec![None, Some(1.0), Some(0.0)],
+            vec![Some(47.0), None, None],
+            vec![Some(52.0), Some(1.0), Some(0.0)],
+        ];
+        assert_eq!(cells(&dataset), rows);
+        assert_eq!(dataset.target, Target::Classes { labels: vec![0, 1, 0, 1], classes: 2 });
+    }
+
+    #[test]
+    fn groups_are_numbered_in_the_order_of_their_numbers() {
+        let dataset = Dataset::read(&data(Missing::Mean), TABLE).expect("rows");
+        assert_eq!(dataset.groups, Some(vec![1, 0, 1, 0]));
+        assert_eq!(dataset.labels(true).groups, Some([1, 0, 1, 0].as_slice()));
+        assert_eq!(dataset.labels(false).strata, None);
+    }
+
+    #[test]
+    fn rows_with_missing_cells_can_be_left_out_with_their_levels() {
+        let dataset = Dataset::read(&data(Missing::Drop), TABLE).expect("rows");
+        assert_eq!(dataset.rows(), 2);
+        assert_eq!(cells(&dataset), [[61.0, 0.0, 1.0].map(Some), [52.0, 1.0, 0.0].map(Some)]);
+    }
+}

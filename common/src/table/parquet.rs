@@ -288,6 +288,24 @@ mod tests {
     }
 
     #[test]
+    fn a_table_written_by_pandas_is_read() {
+        let table =
+            read(include_bytes!("../../../tests/data/table/pandas.parquet")).expect("table");
+        let cells = |name: &str| -> Vec<Option<String>> {
+            let column = &table.columns[table.find(name).expect("a column")];
+            (0..table.rows).map(|row| column.text(row)).collect()
+        };
+        let texts = |cells: [&str; 4]| cells.map(|c| (c != "-").then(|| c.to_string())).to_vec();
+        assert_eq!(cells("age"), texts(["61", "-", "47", "52"]));
+        assert_eq!(cells("dose"), texts(["0.5", "-", "0.001", "2"]));
+        assert_eq!(cells("smoker"), texts(["true", "false", "-", "true"]));
+        assert_eq!(cells("stage"), texts(["II", "-", "I", "II"]));
+        assert_eq!(cells("note"), texts(["é", "", "b", "a"]));
+        assert!(cells("seen")[0].as_ref().is_some_and(|day| day.starts_with("2020-02-29")));
+        assert_eq!(cells("seen")[2], None);
+    }
+
+    #[test]
     fn damaged_files_are_refused() {
         let mut bytes = written(Compression::SNAPPY);
         bytes.truncate(bytes.len() - 9);

@@ -73,22 +73,8 @@ pub(super) fn facts(
     inspection: &mut Inspection<'_>,
 ) -> Option<Facts> {
     let written = &draft.data;
-    let At { value: (path, format), span } = written.path.as_ref()?;
-    let bytes = match read(path) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            let help = "the path is relative to the study file";
-            inspection.refuse(span, format!("cannot read {path}: {error}"), help);
-            return None;
-        }
-    };
-    let table = match Table::read(*format, &bytes) {
-        Ok(table) => table,
-        Err(errors) => {
-            errors.iter().for_each(|error| inspection.refuse(span, format!("{path}: {error}"), ""));
-            return None;
-        }
-    };
+    let At { value: (path, _), span } = written.path.as_ref()?;
+    let (bytes, table) = load(written, read, inspection)?;
     let parts = parts(draft, &table, inspection);
     let drop: Vec<String> = written.drop.iter().map(|name| name.value.clone()).collect();
     let features = feature_columns(&table, &drop, &parts.places());
@@ -106,50 +92,73 @@ pub(super) fn facts(
         return None;
     }
     if rows.len() < table.rows {
-        notes.push(format!(
-            "{} of {} rows are left out for missing cells",
-            table.rows - rows.len(),
-            table.rows
-        ));
+        let left_out = table.rows - rows.len();
+        notes.push(format!("{left_out} of {} rows are left out for missing cells", table.rows));
     }
     check_features(span, &table, &features, &rows, parts.unresolved, inspection);
     let classes = check_target(written, &table, &parts, &rows, inspection);
     notes.extend(feature_notes(&table, &features, &rows));
     let labelled = |place: Option<usize>| place.map(|place| Labelled::of(&table, place, &rows));
     let (groups, leave_out) = (labelled(parts.group), labelled(parts.leave_out));
-    let kept = rows.len();
-    let task = written.task.as_ref().map(|task| match (task.value, &classes) {
-        (TaskKind::Classification, Some(classes)) => {
-            Task::Classification { classes: classes.names.clone() }
+    let rows = rows.len();
+    let mut facts = Facts { data: None, table, rows, classes, groups, leave_out };
+    facts.data = data(written, &bytes, &facts);
+    Some(facts)
+}
+
+/// The bytes of the data file and the table they are.
+fn load(
+    written: &DataDraft,
+    read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    inspection: &mut Inspection<'_>,
+) -> Option<(Vec<u8>, Table)> {
+    let At { value: (path, format), span } = written.path.as_ref()?;
+    let bytes = match read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let help = "the path is relative to the study file";
+            inspection.refuse(span, format!("cannot read {path}: {error}"), help);
+            return None;
         }
-        (TaskKind::Classification, None) => Task::Classification { classes: Vec::new() },
-        (TaskKind::Regression, _) => Task::Regression,
-    });
-    let mut data = Data {
-        path: path.clone(),
-        format: *format,
-        digest: Digest::of(&bytes),
+    };
+    match Table::read(*format, &bytes) {
+        Ok(table) => Some((bytes, table)),
+        Err(errors) => {
+            errors.iter().for_each(|error| inspection.refuse(span, format!("{path}: {error}"), ""));
+            None
+        }
+    }
+}
+
+/// What the study keeps of its table, when all of it is known.
+fn data(written: &DataDraft, bytes: &[u8], facts: &Facts) -> Option<Data> {
+    let (path, format) = written.path.as_ref()?.value.clone();
+    let task = match written.task.as_ref()?.value {
+        TaskKind::Classification => {
+            Task::Classification { classes: facts.classes.as_ref()?.names.clone() }
+        }
+        TaskKind::Regression => Task::Regression,
+    };
+    let mut drop: Vec<String> = written.drop.iter().map(|name| name.value.clone()).collect();
+    drop.sort_unstable();
+    Some(Data {
+        path,
+        format,
+        digest: Digest::of(bytes),
         bytes: bytes.len() as u64,
-        target: String::new(),
-        task: Task::Regression,
+        target: written.target.as_ref()?.value.clone(),
+        task,
         drop,
         group: written.group.as_ref().map(|group| group.value.clone()),
-        leave_out: leave_out.as_ref().map(|values| values.column.clone()),
-        missing,
-        rows: kept as u64,
-    };
-    data.drop.sort_unstable();
-    let data = written.target.as_ref().zip(task).map(|(target, task)| Data {
-        target: target.value.clone(),
-        task,
-        ..data
-    });
-    Some(Facts { data, table, rows: kept, classes, groups, leave_out })
+        leave_out: facts.leave_out.as_ref().map(|values| values.column.clone()),
+        missing: written.missing?,
+        rows: facts.rows as u64,
+    })
 }
 
 /// Finds the columns that are named, and refuses one column in two parts.
 fn parts(draft: &Draft, table: &Table, inspection: &mut Inspection<'_>) -> Parts {
-    let mut unresolved = draft.data.target.is_none();
+    let mut unresolved = draft.data.target.is_none() || draft.data.drop_broken;
     let mut place = |name: &At<String>, what: &str, inspection: &mut Inspection<'_>| {
         let place = table.find(&name.value);
         if place.is_none() {
@@ -182,9 +191,14 @@ fn parts(draft: &Draft, table: &Table, inspection: &mut Inspection<'_>) -> Parts
             }
         }
     }
-    for (name, what) in [(group, "group column"), (left_out, "leave_out column")] {
+    let others = [
+        (group, &mut parts.group, "group column"),
+        (left_out, &mut parts.leave_out, "leave_out column"),
+    ];
+    for (name, place, what) in others {
         let Some((name, target)) = name.zip(target) else { continue };
         if name.value == target.value {
+            *place = None;
             let message = format!("{:?} is the target and also the {what}", name.value);
             inspection.refuse(&name.span, message, "name another column");
         }
@@ -389,15 +403,21 @@ fn feature_notes(table: &Table, features: &[usize], rows: &[usize]) -> Vec<Strin
     let mut notes = Vec::new();
     for &place in features {
         let column = &table.columns[place];
-        let values = distinct(column, rows).len();
+        let (values, names_rows) = match &column.values {
+            Values::Numbers(numbers) => {
+                let mut present: Vec<f64> =
+                    rows.iter().map(|&row| numbers[row]).filter(|n| !n.is_nan()).collect();
+                let whole = present.len() == rows.len() && present.iter().all(|n| n.fract() == 0.0);
+                present.sort_by(f64::total_cmp);
+                present.dedup();
+                (present.len(), whole && present.len() == rows.len() && rows.len() > LEVELS_MAX)
+            }
+            Values::Text(_) => (distinct(column, rows).len(), false),
+        };
         if values == 1 {
             notes.push(format!("column `{}` has one value and teaches nothing", column.name));
         }
-        let whole = match &column.values {
-            Values::Numbers(numbers) => rows.iter().all(|&row| numbers[row].fract() == 0.0),
-            Values::Text(_) => false,
-        };
-        if whole && values == rows.len() && rows.len() > LEVELS_MAX {
+        if names_rows {
             notes.push(format!(
                 "column `{}` has another whole number in every row; if it names rows, drop it",
                 column.name

@@ -9,7 +9,7 @@ use super::super::finding::{At, Inspection};
 use super::super::grammar::{Draft, OuterDraft, OuterKindDraft, TaskKind};
 use super::super::{Outer, OuterKind};
 use super::data::{Facts, Labelled};
-use crate::table::first;
+use crate::table::{LISTED_MAX, first};
 
 /// The division, with what the data say about it. `None` when the number of folds is not known.
 pub(super) fn outer(
@@ -146,19 +146,29 @@ fn check_classes(
     inspection: &mut Inspection<'_>,
 ) {
     let counts = classes.counts();
-    for (name, &count) in classes.names.iter().zip(&counts).filter(|&(_, &count)| count < least) {
-        let message = format!(
-            "class `{name}` of column `{}` has {}, {why}",
-            classes.column,
-            counted(count, "row")
-        );
-        let help = if count < 2 {
-            "drop or merge the class; a class of one row cannot train and test".to_string()
-        } else {
-            format!("ask for at most {count} folds, or drop or merge the class")
-        };
-        inspection.refuse(span, message, help);
+    let rare: Vec<(&String, usize)> =
+        classes.names.iter().zip(counts).filter(|&(_, count)| count < least).collect();
+    let column = &classes.column;
+    let Some(smallest) = rare.iter().map(|&(_, count)| count).min() else { return };
+    let message = match rare.as_slice() {
+        [(name, count)] => {
+            format!("class `{name}` of column `{column}` has {}, {why}", counted(*count, "row"))
+        }
+        _ => {
+            let words: Vec<String> =
+                rare.iter().map(|(name, count)| format!("`{name}` ({count})")).collect();
+            let listed = first(&words, words.len());
+            format!("{} classes of column `{column}` have few rows, {why}: {listed}", rare.len())
+        }
+    };
+    let mut help = match smallest {
+        1 => "drop or merge classes; a class of one row cannot train and test".to_string(),
+        _ => format!("ask for at most {smallest} folds, or drop or merge classes"),
+    };
+    if rare.len() > LISTED_MAX {
+        help += "; if the column holds amounts, write task = \"regression\"";
     }
+    inspection.refuse(span, message, help);
 }
 
 fn check_leave_out(

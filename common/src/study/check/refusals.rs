@@ -1,4 +1,9 @@
 //! Every other refusal: a sound study with one part exchanged, and what must be said of which text.
+//!
+//! Floor: common.
+
+use proptest::prelude::*;
+use proptest::sample::Index;
 
 use super::*;
 use crate::study::Finding;
@@ -80,7 +85,6 @@ fn the_sound_study_has_no_finding() {
         "batch = { int = [8, 32], step = 8 }, lr = { linear = [0.1, 0.2], points = 3 }",
     );
     sound("\"amount\", \"note\"]", "\"amount\", \"note\"]\ngroup = \"clinic\"");
-    sound("\"amount\", \"note\"]", "\"stage\", \"note\"]\n#");
 }
 
 #[test]
@@ -260,8 +264,57 @@ fn divisions_that_the_rows_do_not_allow_are_refused() {
     refused("folds = 3", "holdout = 0.99", "0.99", &["leaves none to train"]);
     refused("folds = 3", "folds = 3, holdout = 0.5", "0.5", &["both `folds` and `holdout`"]);
     refused("folds = 3", "repeats = 3", "{ repeats = 3 }", &["does not say how"]);
-    refused("folds = 3", "leave_out = \"sight\"", "\"sight\"", &["did you mean `site`?"]);
+    refused("folds = 3", "leave_out = \"sites\"", "\"sites\"", &["did you mean `site`?"]);
     refused("folds = 3", "leave_out = \"site\", repeats = 2", "repeats", &["means nothing"]);
+}
+
+#[test]
+fn many_rare_classes_are_one_finding() {
+    let part = "target = \"stage\"\ntask = \"classification\"\ndrop = [\"amount\", \"note\"]";
+    let text = SOUND.replace(part, &part.replace("\"stage\"", "\"age\""));
+    let text = text.replace("folds = 3", "folds = 5");
+    let told = check(&text, &mut |_| Ok(rows().into_bytes())).expect_err("refused");
+    let words =
+        "5 classes of column `age` have few rows, fewer than the 5 folds: `32` (4), `33` (4)";
+    assert_eq!(told.0.len(), 1, "{told}");
+    assert!(told.0[0].message.starts_with(words), "{told}");
+}
+
+#[test]
+fn a_column_without_any_value_has_no_mean() {
+    let text = SOUND.replace("[split]", "missing = \"mean\"\n[split]");
+    let table: Vec<String> = rows().lines().map(|line| format!("{line},")).collect();
+    let table = table.join("\n").replacen("note,", "note,empty", 1);
+    let told = check(&text, &mut |_| Ok(table.clone().into_bytes())).expect_err("refused");
+    assert_eq!(told.0.len(), 1, "{told}");
+    assert!(told.to_string().contains("column `empty` has no value in any row"), "{told}");
+}
+
+proptest! {
+    /// Whatever is torn out of a study file, doubled or put elsewhere: either it is a study, or
+    /// there is at least one finding, and each is about bytes of the file.
+    #[test]
+    fn no_file_breaks_the_check(
+        cuts in proptest::collection::vec((any::<Index>(), any::<Index>(), any::<Index>()), 1..4),
+        table_cut in any::<Index>(),
+    ) {
+        let mut text = SOUND.to_string();
+        for (from, to, at) in cuts {
+            let (from, to) = (from.index(text.len() + 1), to.index(text.len() + 1));
+            let piece = text[from.min(to)..from.max(to)].to_string();
+            if from < to {
+                text.replace_range(from..to, "");
+            }
+            text.insert_str(at.index(text.len() + 1), &piece[..piece.len().min(30)]);
+        }
+        let table = &rows()[table_cut.index(rows().len())..];
+        if let Err(findings) = check(&text, &mut |_| Ok(table.as_bytes().to_vec())) {
+            prop_assert!(!findings.0.is_empty());
+            for finding in findings.0 {
+                prop_assert!(text.get(finding.span.clone()).is_some(), "{:?}", finding);
+            }
+        }
+    }
 }
 
 #[test]

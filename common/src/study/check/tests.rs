@@ -1,4 +1,6 @@
-//! What each fault of a study file says, and what a valid one becomes.
+//! What the faults a study file most often has say, and what a valid one becomes.
+//!
+//! Floor: common.
 
 use super::*;
 use crate::id::Digest;
@@ -28,40 +30,8 @@ const SPLIT: &str = "[split]\nouter = { folds = 5, repeats = 2, stratify = true 
 const REST: &str = "[seeds]\ncount = 3\n[arms.logistic]\nmodel = \"linear\"\n";
 const STUDY: &str = "[study]\nname = \"s\"\nmetric = \"auroc\"\n";
 
-fn with(table: &str, text: &str) -> Result<Checked, Findings> {
-    check(text, &mut |path| match path {
-        "rows.csv" => Ok(table.as_bytes().to_vec()),
-        _ => Err("no such file".to_string()),
-    })
-}
-
-/// The findings of a study file, as they are shown.
-fn found(text: &str) -> Vec<String> {
-    found_with(&rows(), text)
-}
-
-fn found_with(table: &str, text: &str) -> Vec<String> {
-    let findings = with(table, text).err().unwrap_or_default();
-    findings.0.iter().map(Finding::to_string).collect()
-}
-
-fn file(parts: [&str; 4]) -> String {
-    parts.concat()
-}
-
-/// The one finding of a file must be at this place and hold these words.
-#[track_caller]
-fn one(found: &[String], place: &str, words: &[&str]) {
-    assert_eq!(found.len(), 1, "{found:#?}");
-    assert!(found[0].starts_with(place), "{found:#?} at {place}");
-    for words in words {
-        assert!(found[0].contains(words), "{found:#?} has no {words:?}");
-    }
-}
-
-#[test]
-fn a_valid_file_becomes_the_study_it_writes() {
-    let text = r#"
+/// The shape of a whole study file.
+const WHOLE: &str = r#"
 [study]
 name = "wdbc"
 notes = "Does depth matter?"
@@ -97,7 +67,41 @@ space = { batch = { int = [16, 64], step = 16 } }
 attempts = 5
 diverged = "worst"
 "#;
-    let checked = with(&rows(), text).unwrap_or_else(|findings| panic!("{findings}"));
+
+fn with(table: &str, text: &str) -> Result<Checked, Findings> {
+    check(text, &mut |path| match path {
+        "rows.csv" => Ok(table.as_bytes().to_vec()),
+        _ => Err("no such file".to_string()),
+    })
+}
+
+/// The findings of a study file, as they are shown.
+fn found(text: &str) -> Vec<String> {
+    found_with(&rows(), text)
+}
+
+fn found_with(table: &str, text: &str) -> Vec<String> {
+    let findings = with(table, text).err().unwrap_or_default();
+    findings.0.iter().map(Finding::to_string).collect()
+}
+
+fn file(parts: [&str; 4]) -> String {
+    parts.concat()
+}
+
+/// The one finding of a file must be at this place and hold these words.
+#[track_caller]
+fn one(found: &[String], place: &str, words: &[&str]) {
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with(place), "{found:#?} at {place}");
+    for words in words {
+        assert!(found[0].contains(words), "{found:#?} has no {words:?}");
+    }
+}
+
+#[test]
+fn a_valid_file_becomes_the_study_it_writes() {
+    let checked = with(&rows(), WHOLE).unwrap_or_else(|findings| panic!("{findings}"));
     let study = &checked.study;
     assert_eq!((study.name.as_str(), study.notes.as_str()), ("wdbc", "Does depth matter?"));
     let metrics = [Metric::Auroc, Metric::Accuracy, Metric::LogLoss, Metric::Brier];
@@ -203,7 +207,7 @@ fn a_class_with_fewer_rows_than_folds_is_refused() {
     let split = "[split]\nouter = { folds = 11, stratify = false }\n";
     let found = found(&file([STUDY, DATA, split, REST]));
     let words = "class `ill` of column `stage` has 10 rows, fewer than the 11 folds";
-    one(&found, "line 10, column 19: ", &[words, "ask for at most 10 folds"]);
+    one(&found, "line 10, column 19: ", &[words, "ask for at most 10 folds, or drop"]);
 }
 
 #[test]
@@ -328,7 +332,7 @@ fn syntax_errors_come_with_their_places() {
     let found = found("[study]\nname = \nmetric = \"auroc\nalso = []\nalso = []\n");
     let places: Vec<&str> =
         found.iter().flat_map(|line| line.split(": not TOML")).step_by(2).collect();
-    assert_eq!(places, ["line 2, column 8", "line 3, column 10", "line 5, column 1"], "{found:#?}");
+    assert_eq!(places, ["line 2, column 8", "line 3, column 16", "line 5, column 1"], "{found:#?}");
 }
 
 #[test]

@@ -203,7 +203,7 @@ fn listed(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
     (values.len() == elements.len()).then_some(Axis::List(values))
 }
 
-/// `{ log = [a, b], points = n }`, `{ linear = [a, b], points = n }` or `{ int = [a, b], step = s }`.
+/// `{ log = [a, b], points = n }`, the same with `linear`, or `{ int = [a, b], step = s }`.
 fn ranged(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
     let name = item.name.as_str();
     let section = item.section(name, &["log", "linear", "int", "points", "step"], inspection)?;
@@ -211,7 +211,8 @@ fn ranged(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
         ["log", "linear", "int"].iter().filter_map(|k| section.find(k)).collect();
     let [kind] = kinds.as_slice() else {
         let message = format!("the range of `{name}` must be one of log, linear and int");
-        let help = "write for example: { log = [1e-4, 1e-1], points = 4 } or { int = [10, 30], step = 10 }";
+        let help = "write for example: { log = [1e-4, 1e-1], points = 4 } or \
+                    { int = [10, 30], step = 10 }";
         inspection.refuse(&item.span, message, help);
         return None;
     };

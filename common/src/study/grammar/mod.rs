@@ -40,6 +40,8 @@ pub(super) struct DataDraft {
     pub target: Option<At<String>>,
     pub task: Option<At<TaskKind>>,
     pub drop: Vec<At<String>>,
+    /// Some of `drop` could not be read.
+    pub drop_broken: bool,
     pub group: Option<At<String>>,
     pub missing: Option<Missing>,
 }

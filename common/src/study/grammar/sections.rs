@@ -87,7 +87,9 @@ pub(super) fn data(root: &Section<'_>, draft: &mut DataDraft, inspection: &mut I
     draft.task = section
         .require("task", "task = \"classification\"", inspection)
         .and_then(|item| task(item, inspection));
+    let before = inspection.count();
     draft.drop = section.find("drop").map(|item| item.texts(inspection)).unwrap_or_default();
+    draft.drop_broken = inspection.count() > before;
     draft.group = section.find("group").and_then(|item| item.text(inspection));
     let ways = [("refuse", Missing::Refuse), ("drop", Missing::Drop), ("mean", Missing::Mean)];
     draft.missing = match section.find("missing") {
