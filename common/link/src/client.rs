@@ -61,7 +61,12 @@ pub(crate) async fn join_limited(
             return Err(LinkError::OtherCluster { address: address.to_string() });
         };
         match ask(&dialled, token, &key, limits).await {
-            Err(error) if !error.is_refusal() && tries < JOIN_TRIES => tries += 1,
+            Err(
+                LinkError::Closed { .. }
+                | LinkError::Lost { .. }
+                | LinkError::Reset { .. }
+                | LinkError::NoAnswer { .. },
+            ) if tries < JOIN_TRIES => tries += 1,
             answer => return accepted(answer?, ca, &key),
         }
     }
@@ -113,7 +118,7 @@ impl Dialled {
     }
 }
 
-/// Tries every address the name has, in the resolver's order; the last failure is reported.
+/// Tries every address the name has, in the resolver's order.
 async fn dial(
     address: &str,
     config: quinn::ClientConfig,
@@ -126,10 +131,16 @@ async fn dial(
     for socket in found {
         match dial_one(address, socket, config.clone(), limits).await {
             Ok(dialled) => return Ok(dialled),
-            Err(error) => failure = error,
+            // What a coordinator said is worth more than that another address has none.
+            Err(error) if says_little(&failure) => failure = error,
+            Err(_) => {}
         }
     }
     Err(failure)
+}
+
+fn says_little(error: &LinkError) -> bool {
+    matches!(error, LinkError::NoAddress { .. } | LinkError::NothingListens { .. })
 }
 
 async fn dial_one(

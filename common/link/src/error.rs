@@ -140,7 +140,10 @@ impl LinkError {
     pub(crate) fn of_connection(address: String, source: ConnectionError) -> Self {
         match &source {
             ConnectionError::ApplicationClosed(close) => {
-                let why = printable(&String::from_utf8_lossy(&close.reason));
+                let mut why = printable(&String::from_utf8_lossy(&close.reason));
+                if why.is_empty() {
+                    why.push_str("it gave no reason");
+                }
                 match Closing::of(close.error_code) {
                     Closing::Revoked => Self::Revoked { address },
                     Closing::Busy => Self::Busy { address, why },

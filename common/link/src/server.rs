@@ -163,6 +163,14 @@ impl JoinAttempt {
     }
 }
 
+impl Drop for JoinAttempt {
+    fn drop(&mut self) {
+        // Before the stream is dropped, which would look like an empty answer. Without effect after
+        // an answer.
+        Closing::Done.close(&self.connection, "no decision was made; try again");
+    }
+}
+
 /// What all connections of one listener share.
 struct Reception {
     cluster: ClusterId,

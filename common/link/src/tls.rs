@@ -32,23 +32,8 @@ pub(crate) fn server(
     identity: &Identity,
     limits: &Limits,
 ) -> Result<quinn::ServerConfig, LinkError> {
-    let crypto = server_crypto(identity).and_then(|config| {
-        QuicServerConfig::try_from(config)
-            .map_err(|error| rustls::Error::General(error.to_string()))
-    });
-    let crypto = crypto.map_err(|source| LinkError::Tls { source })?;
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-    let mut transport = transport(limits);
-    // Raised by `Link` once the peer is known to be a member.
-    transport
-        .max_concurrent_bidi_streams(limits::STREAMS_STRANGER_MAX.into())
-        .max_concurrent_uni_streams(0u32.into())
-        .receive_window(limits::STRANGER_WINDOW.into());
-    config
-        .transport_config(Arc::new(transport))
-        .incoming_buffer_size(limits::PENDING_BYTES_EACH)
-        .incoming_buffer_size_total(limits::PENDING_BYTES_ALL);
-    Ok(config)
+    let crypto = server_crypto(identity).map_err(|source| LinkError::Tls { source })?;
+    quic_server(crypto, limits)
 }
 
 /// A member that connects.
@@ -56,24 +41,15 @@ pub(crate) fn client(
     identity: &Identity,
     limits: &Limits,
 ) -> Result<quinn::ClientConfig, LinkError> {
-    let config = client_builder()
-        .and_then(|builder| {
-            builder
-                .with_root_certificates(roots(&identity.ca)?)
-                .with_client_auth_cert(vec![identity.certificate.clone()], identity.key_der())
-        })
-        .map_err(|source| LinkError::Tls { source })?;
-    client_config(config, limits)
+    let crypto = member_crypto(identity).map_err(|source| LinkError::Tls { source })?;
+    quic_client(crypto, limits)
 }
 
 /// A stranger that joins, trusting `pin` alone.
 pub(crate) fn joiner(pin: Arc<Pin>, limits: &Limits) -> Result<quinn::ClientConfig, LinkError> {
-    let config = client_builder()
-        .map_err(|source| LinkError::Tls { source })?
-        .dangerous()
-        .with_custom_certificate_verifier(pin)
-        .with_no_client_auth();
-    client_config(config, limits)
+    let builder = client_builder().map_err(|source| LinkError::Tls { source })?;
+    let verified = builder.dangerous().with_custom_certificate_verifier(pin);
+    quic_client(without_resumption(verified.with_no_client_auth()), limits)
 }
 
 /// Whether `certificate` is a client's, of this CA, and valid at `now`.
@@ -171,11 +147,18 @@ impl ServerCertVerifier for Pin {
 #[derive(Debug)]
 struct Naming(Arc<dyn ClientCertVerifier>);
 
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[error("certificate {fingerprint} refused: {source}")]
 struct Refused {
     fingerprint: String,
     source: rustls::Error,
+}
+
+/// rustls shows a refusal of ours by its Debug, to people.
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl ClientCertVerifier for Naming {
@@ -226,7 +209,7 @@ impl ClientCertVerifier for Naming {
     }
 }
 
-fn server_crypto(identity: &Identity) -> Result<ServerConfig, rustls::Error> {
+pub(crate) fn server_crypto(identity: &Identity) -> Result<ServerConfig, rustls::Error> {
     let chain = vec![identity.certificate.clone(), identity.ca.clone()];
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -238,29 +221,59 @@ fn server_crypto(identity: &Identity) -> Result<ServerConfig, rustls::Error> {
     Ok(config)
 }
 
-fn client_builder()
--> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, rustls::Error> {
-    ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])
+pub(crate) fn quic_server(
+    crypto: ServerConfig,
+    limits: &Limits,
+) -> Result<quinn::ServerConfig, LinkError> {
+    let crypto = QuicServerConfig::try_from(crypto)
+        .map_err(|error| LinkError::Tls { source: rustls::Error::General(error.to_string()) })?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    let mut transport = transport(limits);
+    // Raised once the peer is known to be a member.
+    transport
+        .max_concurrent_bidi_streams(limits::STREAMS_STRANGER_MAX.into())
+        .max_concurrent_uni_streams(0u32.into())
+        .receive_window(limits::STRANGER_WINDOW.into());
+    config
+        .transport_config(Arc::new(transport))
+        .incoming_buffer_size(limits::PENDING_BYTES_EACH)
+        .incoming_buffer_size_total(limits::PENDING_BYTES_ALL);
+    Ok(config)
 }
 
-fn client_config(
-    mut config: ClientConfig,
+pub(crate) fn member_crypto(identity: &Identity) -> Result<ClientConfig, rustls::Error> {
+    let config = client_builder()?
+        .with_root_certificates(roots(&identity.ca)?)
+        .with_client_auth_cert(vec![identity.certificate.clone()], identity.key_der())?;
+    Ok(without_resumption(config))
+}
+
+pub(crate) fn quic_client(
+    crypto: ClientConfig,
     limits: &Limits,
 ) -> Result<quinn::ClientConfig, LinkError> {
-    if config.alpn_protocols.is_empty() {
-        config.alpn_protocols = vec![ALPN.to_vec()];
-    }
-    config.resumption = Resumption::disabled();
-    config.enable_early_data = false;
-    let crypto = QuicClientConfig::try_from(config)
+    let crypto = QuicClientConfig::try_from(crypto)
         .map_err(|error| LinkError::Tls { source: rustls::Error::General(error.to_string()) })?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport(limits)));
     Ok(config)
 }
 
-fn transport(limits: &Limits) -> TransportConfig {
+fn client_builder()
+-> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, rustls::Error> {
+    ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+}
+
+/// Also sets the protocol's name, without which QUIC makes no connection.
+fn without_resumption(mut config: ClientConfig) -> ClientConfig {
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    config
+}
+
+pub(crate) fn transport(limits: &Limits) -> TransportConfig {
     // A time beyond what QUIC can say is no limit, which is what `None` means.
     let idle = IdleTimeout::try_from(limits.idle).ok();
     let mut transport = TransportConfig::default();

@@ -69,8 +69,8 @@ async fn a_join_whose_answer_is_lost_is_repeated_with_the_same_key() {
     connect(&cluster.address, &identity).await.expect("the one use was for this key");
 }
 
-#[tokio::test]
-async fn a_repeated_admission_is_the_same_certificate() {
+#[test]
+fn a_repeated_admission_is_the_same_certificate() {
     let authority = Authority::create(ClusterId([3; 16]), SystemTime::now()).expect("made");
     let member = common::id::MemberId(7);
     let now = SystemTime::now();

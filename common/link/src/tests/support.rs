@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use common::id::{ClusterId, MemberId, ReplicaId};
-use common::wire::message::{Open, Role};
+use common::wire::frame::{self, FIRST_FRAME_MAX};
+use common::wire::message::{Greeting, Hello, Open, Role};
 use quinn::{Connection, Endpoint};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
 
 use crate::limits::Limits;
+use crate::stream::{Reading, Writing};
 use crate::{Arrival, Authority, Gate, Identity, JoinAttempt, JoinToken, Link, Listener, tls};
 
 /// A coordinator that admits by a table of tokens and echoes every frame of every stream.
@@ -210,6 +212,28 @@ pub(super) async fn raw_stranger(cluster: &Cluster) -> (Connection, Endpoint) {
     let pin = tls::Pin::new(cluster.authority.hash());
     let config = tls::joiner(pin, &Limits::standard()).expect("configured");
     raw(&cluster.address, config).await.expect("handshake")
+}
+
+/// A raw connection of a member that has not greeted.
+pub(super) async fn raw_member(cluster: &Cluster, number: u64) -> (Connection, Endpoint) {
+    let identity = cluster.member(number);
+    let config = tls::client(&identity, &Limits::standard()).expect("configured");
+    raw(&cluster.address, config).await.expect("handshake")
+}
+
+/// A raw connection of a member that has greeted as it should.
+pub(super) async fn greeted_member(cluster: &Cluster, number: u64) -> (Connection, Endpoint) {
+    let (connection, endpoint) = raw_member(cluster, number).await;
+    let (send, receive) = connection.open_bi().await.expect("the first stream");
+    let (mut writing, mut reading) = (Writing::new(send), Reading::new(receive));
+    let within = Duration::from_secs(3);
+    let hello = frame::encode(&Hello::ours()).expect("short");
+    writing.send(hello, within).await.expect("sent");
+    writing.end();
+    reading.message::<Hello>(FIRST_FRAME_MAX, within).await.expect("read").expect("a hello");
+    let greeting = reading.message::<Greeting>(FIRST_FRAME_MAX, within).await.expect("read");
+    assert!(matches!(greeting, Some(Greeting::Welcome { .. })), "{greeting:?}");
+    (connection, endpoint)
 }
 
 pub(super) fn replica() -> ReplicaId {
