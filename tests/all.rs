@@ -1,5 +1,6 @@
-//! What crosses processes, and reference values: one binary, one module a subject.
+//! Every test that is not beside the code it tests, in one binary.
 //!
 //! Floor: wiring.
 
 mod metrics;
+mod reference;

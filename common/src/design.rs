@@ -160,7 +160,9 @@ impl TrialKey {
         };
         text(&self.arm(study).written);
         text(&self.config(study).point.to_string());
-        text(&format!("{:?} {:?}", study.outer, study.metrics));
+        // Not the number of partitions: drawing more of them changes none that was drawn.
+        let outer = &study.outer;
+        text(&format!("{:?} {} {} {:?}", outer.kind, outer.folds, outer.stratify, study.metrics));
         text(&format!("{:?}", study.data));
         for stream in Stream::TRAINING {
             text(&self.seed_of(study, stream).to_string());

@@ -1,1 +1,20 @@
+//! The coordinator: plans trials, hands them to agents, keeps their outcomes, writes the report.
+//!
+//! Floors, from below: node, replica, scheduler and report are pure; driver, disk, content, cluster,
+//! serve and client do their I/O; embedded and cli wire them together.
+//!
+//! Floor: wiring.
 
+pub mod cli;
+pub mod client;
+pub mod cluster;
+pub mod content;
+pub mod disk;
+pub mod driver;
+#[cfg(feature = "embedded")]
+pub mod embedded;
+pub mod node;
+pub mod replica;
+pub mod report;
+pub mod scheduler;
+pub mod serve;

@@ -10,7 +10,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use agent::trainer::{Lane, StreamSeeds, in_one_thread, train_lanes};
+use agent::trainer::{Lane, StreamSeeds, train_lanes};
 use anyhow::{Context, Result, bail};
 use common::id::Digest;
 use common::metric::Metric;
@@ -58,7 +58,7 @@ fn main() -> Result<()> {
     let dataset = dataset();
     let mut fused = Vec::new();
     for lanes in [1, 8] {
-        let measured = in_one_thread(|| measure(&dataset, lanes, seconds))??;
+        let measured = measure(&dataset, lanes, seconds)?;
         measured.print();
         fused.push(measured);
     }

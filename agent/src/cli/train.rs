@@ -17,7 +17,6 @@ use serde_json::{Map, Value, json};
 
 use super::{FAILED, Failure, answer, printable};
 use crate::driver::{Job, Trainer, train_cohort};
-use crate::trainer::in_one_thread;
 
 /// Train one trial by hand and print its outcome
 ///
@@ -63,9 +62,7 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
         trials: vec![trial],
         stop: Arc::default(),
     };
-    let endings = in_one_thread(|| train_cohort(&job, &Trainer, "cpu"))
-        .context("a training thread cannot be started")?;
-    let ending = endings.and_then(|mut endings| endings.pop());
+    let ending = train_cohort(&job, &Trainer, "cpu").and_then(|mut endings| endings.pop());
     let ending = ending.ok_or_else(|| anyhow!("the training was stopped"))?;
     let described = described(&job.study, trial, &ending);
     if args.json {

@@ -1,8 +1,8 @@
 //! The trainer: trials and rows in, one ending a trial out.
 //!
-//! A lane's outcome is bit-identical whatever its neighbours, however often it is trained, and for
-//! any number of threads: lanes share products' shapes and nothing else, and every shape follows
-//! from the lane's own hyperparameters and the data set. A single trial is a cohort of one.
+//! A lane's outcome is bit-identical whatever its neighbours, however often it is trained, and
+//! whatever other threads do: lanes share steps and nothing else, no order of summing depends on
+//! how many there are, and no thread but the caller's works. A single trial is a cohort of one.
 //! Deliberately absent: clocks (the caller measures), devices other than the processor, files.
 //!
 //! Floor: core.
@@ -24,7 +24,6 @@ use common::metric::Metric;
 use common::study::Study;
 use common::table::Dataset;
 use common::trial::{Ending, FailReason};
-use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 
 pub use lanes::{Lane, LaneError, StreamSeeds, open};
 
@@ -32,8 +31,8 @@ pub use lanes::{Lane, LaneError, StreamSeeds, open};
 ///
 /// Trials of one [`common::study::Shape`] train together; others after one another. `stop` is asked
 /// once a step; when it says yes, the answer is `None` and nothing was learnt. Outcomes carry
-/// neither duration nor device: both are the caller's to fill in. One call uses one core when made
-/// inside [`in_one_thread`].
+/// neither duration nor device: both are the caller's to fill in. All work is done by the calling
+/// thread, so that an agent runs one trainer a core.
 pub fn train(
     study: &Study,
     dataset: &Dataset,
@@ -76,14 +75,6 @@ pub fn train_lanes(
         }
     }
     endings.into_iter().collect()
-}
-
-/// Runs `work` in a thread pool of one: its products then use the calling core alone, so that
-/// agents run one trainer a core. Outcomes are the same with any pool.
-pub fn in_one_thread<R: Send>(
-    work: impl FnOnce() -> R + Send,
-) -> std::result::Result<R, ThreadPoolBuildError> {
-    Ok(ThreadPoolBuilder::new().num_threads(1).build()?.install(work))
 }
 
 /// Places of the lanes that train together: of one shape, and of similar length, since a stack

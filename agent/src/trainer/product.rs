@@ -11,7 +11,7 @@
 use std::array::from_fn;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use pulp::{Arch, NullaryFnOnce};
+use pulp::{Arch, Simd, WithSimd};
 
 /// [lanes, m, k] · [lanes, k, n] → [lanes, m, n]; either may be a transposed view.
 pub fn product(left: &Tensor, right: &Tensor) -> Result<Tensor> {
@@ -75,130 +75,146 @@ impl<'a> Stack<'a> {
     }
 }
 
-/// The products of all lanes: compiled once for each kind of processor, chosen when it runs.
+/// The products of all lanes, compiled for each kind of vector and chosen at run time.
 struct All<'a, 'c> {
     left: Stack<'a>,
     right: Stack<'a>,
     numbers: &'c mut [f32],
 }
 
-impl NullaryFnOnce for All<'_, '_> {
+impl WithSimd for All<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn call(self) {
-        let (left, columns, inner) = (self.left, self.right.columns, self.left.columns);
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (rows, inner, columns) = (self.left.rows, self.left.columns, self.right.columns);
+        let strides = if self.left.transposed { (1, rows) } else { (inner, 1) };
         let mut plain = Vec::new();
-        let products = self.numbers.chunks_exact_mut((left.rows * columns).max(1));
-        for (lane, result) in products.enumerate() {
+        for lane in 0..self.left.lanes {
             let mut right = self.right.lane(lane);
             if self.right.transposed {
                 transpose(right, inner, &mut plain);
                 right = &plain;
             }
-            let rows = Rows { numbers: left.lane(lane), inner, all: left.rows };
-            match left.transposed {
-                true => multiply::<true>(rows, right, columns, result),
-                false => multiply::<false>(rows, right, columns, result),
-            }
+            let result = &mut self.numbers[lane * rows * columns..(lane + 1) * rows * columns];
+            let mut one =
+                One { left: self.left.lane(lane), strides, right, inner, columns, result };
+            one.multiply(simd, rows);
         }
     }
 }
 
-/// `plain` becomes row-major of `stride` rows, from its transpose.
+/// `plain` becomes row-major of `rows` rows, from its transpose.
 #[inline(always)]
-fn transpose(numbers: &[f32], stride: usize, plain: &mut Vec<f32>) {
+fn transpose(numbers: &[f32], rows: usize, plain: &mut Vec<f32>) {
     plain.clear();
-    for column in 0..stride {
-        plain.extend(numbers[column..].iter().step_by(stride));
+    for row in 0..rows {
+        plain.extend(numbers[row..].iter().step_by(rows));
     }
 }
 
-/// The left matrix of one lane.
-#[derive(Clone, Copy)]
-struct Rows<'a> {
-    numbers: &'a [f32],
+/// The product of one lane.
+struct One<'a> {
+    left: &'a [f32],
+    /// From a row of the left matrix to the next, and from a column.
+    strides: (usize, usize),
+    /// [inner, columns].
+    right: &'a [f32],
     inner: usize,
-    all: usize,
+    columns: usize,
+    /// [rows, columns].
+    result: &'a mut [f32],
 }
 
-#[inline(always)]
-fn multiply<const TRANSPOSED: bool>(
-    left: Rows<'_>,
-    right: &[f32],
-    columns: usize,
-    result: &mut [f32],
-) {
-    let mut row = 0;
-    while row < left.all {
-        if left.all - row >= TALL {
-            band::<TALL, TRANSPOSED>(left, row, right, columns, result);
+impl One<'_> {
+    #[inline(always)]
+    fn multiply<S: Simd>(&mut self, simd: S, rows: usize) {
+        let mut row = 0;
+        while row + TALL <= rows {
+            self.band::<S, TALL>(simd, row);
             row += TALL;
-        } else {
-            band::<1, TRANSPOSED>(left, row, right, columns, result);
+        }
+        while row < rows {
+            self.band::<S, 1>(simd, row);
             row += 1;
         }
     }
-}
 
-/// `HEIGHT` rows of the result, from `row` on.
-#[inline(always)]
-fn band<const HEIGHT: usize, const TRANSPOSED: bool>(
-    left: Rows<'_>,
-    row: usize,
-    right: &[f32],
-    columns: usize,
-    result: &mut [f32],
-) {
-    let mut column = 0;
-    while column < columns {
-        let at = (row, column);
-        column += match columns - column {
-            16.. => tile::<HEIGHT, 16, TRANSPOSED>(left, at, right, columns, result),
-            8.. => tile::<HEIGHT, 8, TRANSPOSED>(left, at, right, columns, result),
-            4.. => tile::<HEIGHT, 4, TRANSPOSED>(left, at, right, columns, result),
-            2.. => tile::<HEIGHT, 2, TRANSPOSED>(left, at, right, columns, result),
-            _ => tile::<HEIGHT, 1, TRANSPOSED>(left, at, right, columns, result),
-        };
+    /// `HEIGHT` rows of the result, from `row` on.
+    #[inline(always)]
+    fn band<S: Simd, const HEIGHT: usize>(&mut self, simd: S, row: usize) {
+        let mut column = 0;
+        while column + 2 * S::F32_LANES <= self.columns {
+            self.tile::<S, HEIGHT, 2>(simd, row, column);
+            column += 2 * S::F32_LANES;
+        }
+        while column + S::F32_LANES <= self.columns {
+            self.tile::<S, HEIGHT, 1>(simd, row, column);
+            column += S::F32_LANES;
+        }
+        if column < self.columns {
+            self.edge::<S, HEIGHT>(simd, row, column);
+        }
     }
-}
 
-/// `HEIGHT` by `WIDTH` numbers of the result, held in registers; `WIDTH`.
-#[inline(always)]
-fn tile<const HEIGHT: usize, const WIDTH: usize, const TRANSPOSED: bool>(
-    left: Rows<'_>,
-    (row, column): (usize, usize),
-    right: &[f32],
-    columns: usize,
-    result: &mut [f32],
-) -> usize {
-    let mut sums = [[0f32; WIDTH]; HEIGHT];
-    let mut add = |a: [f32; HEIGHT], b: &[f32; WIDTH]| {
-        for (sums, a) in sums.iter_mut().zip(a) {
-            for (sum, b) in sums.iter_mut().zip(b) {
-                *sum = a.mul_add(*b, *sum);
+    /// `HEIGHT` rows by `WIDTH` vectors of the result. By index, since behind iterators the sums are
+    /// not kept in registers.
+    #[inline(always)]
+    fn tile<S: Simd, const HEIGHT: usize, const WIDTH: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        column: usize,
+    ) {
+        let mut sums = [[simd.splat_f32s(0.0); WIDTH]; HEIGHT];
+        for inner in 0..self.inner {
+            let start = inner * self.columns + column;
+            let (below, _) = S::as_simd_f32s(&self.right[start..start + WIDTH * S::F32_LANES]);
+            let across: [f32; HEIGHT] = self.left_at(row, inner);
+            for r in 0..HEIGHT {
+                let across = simd.splat_f32s(across[r]);
+                for w in 0..WIDTH {
+                    sums[r][w] = simd.mul_add_f32s(across, below[w], sums[r][w]);
+                }
             }
         }
-    };
-    let below = right[column..].chunks(columns).filter_map(|row| row.first_chunk::<WIDTH>());
-    if TRANSPOSED {
-        let across = left.numbers[row..].chunks(left.all);
-        let across = across.filter_map(|inner| inner.first_chunk::<HEIGHT>());
-        across.zip(below).for_each(|(a, b)| add(*a, b));
-    } else {
-        let rows: [&[f32]; HEIGHT] =
-            from_fn(|r| &left.numbers[(row + r) * left.inner..(row + r + 1) * left.inner]);
-        let across = (0..left.inner).map(|inner| from_fn(|r| rows[r][inner]));
-        across.zip(below).for_each(|(a, b)| add(a, b));
+        for (r, sums) in sums.iter().enumerate() {
+            let start = (row + r) * self.columns + column;
+            let result = &mut self.result[start..start + WIDTH * S::F32_LANES];
+            let (result, _) = S::as_mut_simd_f32s(result);
+            result[..WIDTH].copy_from_slice(sums);
+        }
     }
-    for (r, sums) in sums.iter().enumerate() {
-        let start = (row + r) * columns + column;
-        result[start..start + WIDTH].copy_from_slice(sums);
+
+    /// `HEIGHT` rows of the last columns, fewer than a vector has room for.
+    #[inline(always)]
+    fn edge<S: Simd, const HEIGHT: usize>(&mut self, simd: S, row: usize, column: usize) {
+        let mut sums = [simd.splat_f32s(0.0); HEIGHT];
+        for inner in 0..self.inner {
+            let next = (inner + 1) * self.columns;
+            let below = simd.partial_load_f32s(&self.right[inner * self.columns + column..next]);
+            let across: [f32; HEIGHT] = self.left_at(row, inner);
+            for (sum, across) in sums.iter_mut().zip(across) {
+                *sum = simd.mul_add_f32s(simd.splat_f32s(across), below, *sum);
+            }
+        }
+        for (r, sum) in sums.into_iter().enumerate() {
+            let next = (row + r + 1) * self.columns;
+            let result = &mut self.result[(row + r) * self.columns + column..next];
+            simd.partial_store_f32s(result, sum);
+        }
     }
-    WIDTH
+
+    /// The left matrix' numbers of `HEIGHT` rows from `row` on, in one column.
+    #[inline(always)]
+    fn left_at<const HEIGHT: usize>(&self, row: usize, column: usize) -> [f32; HEIGHT] {
+        let start = row * self.strides.0 + column * self.strides.1;
+        let rows = &self.left[start..start + (HEIGHT - 1) * self.strides.0 + 1];
+        from_fn(|r| rows[r * self.strides.0])
+    }
 }
 
-/// Rows of a tile: with 16 columns its sums fill half of 16 vector registers of 8 numbers.
+/// Rows of a tile: with two vectors of columns its sums fill half of 16 vector registers.
 const TALL: usize = 4;
 
 #[cfg(test)]

@@ -56,18 +56,17 @@ proptest! {
 }
 
 #[test]
-fn outcome_ignores_the_number_of_threads() {
-    let dataset = blobs(600, 2);
-    // Wide enough that a product is split over threads where there are any.
-    let hyper =
-        Hyper { epochs: 2, batch: 256, hidden: vec![192], dropout: 0.2, ..Hyper::default() };
-    let lanes: Vec<Lane> = (0..2).map(|seed| lane(&dataset, &hyper, seed)).collect();
-    let alone = in_one_thread(|| endings(&dataset, &lanes)).unwrap();
-    for threads in [2, 3, 8] {
-        let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        assert!(pool.install(|| endings(&dataset, &lanes)) == alone, "{threads} threads");
-    }
-    assert!(endings(&dataset, &lanes) == alone, "the process' own pool");
+fn outcome_ignores_what_other_threads_do() {
+    let dataset = blobs(200, 2);
+    let hyper = Hyper { epochs: 4, batch: 64, hidden: vec![48], dropout: 0.2, ..Hyper::default() };
+    let lanes: Vec<Lane> = (0..3).map(|seed| lane(&dataset, &hyper, seed)).collect();
+    let alone = endings(&dataset, &lanes);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| endings(&dataset, &lanes))).collect();
+        for thread in threads {
+            assert!(thread.join().unwrap() == alone);
+        }
+    });
 }
 
 #[test]
@@ -200,9 +199,47 @@ fn a_stopped_training_gives_nothing() {
 fn a_trial_beyond_the_design_fails_alone() {
     let dataset = blobs(60, 2);
     let study = study(&dataset);
-    let endings = train(&study, &dataset, &[TrialIndex(99)], &|| false).unwrap();
+    let trials = [TrialIndex(99), TrialIndex(1)];
+    let endings = train(&study, &dataset, &trials, &|| false).unwrap();
     let detail = "trial 99 is not in the study, which has 6 trials".to_string();
-    assert_eq!(endings, [Ending::Failed { reason: FailReason::Error, detail }]);
+    assert_eq!(endings[0], Ending::Failed { reason: FailReason::Error, detail });
+    assert!(matches!(endings[1], Ending::Complete(_)));
+}
+
+#[test]
+fn trials_end_in_their_order_with_every_metric() {
+    let dataset = blobs(60, 2);
+    let study = study(&dataset);
+    let trials: Vec<TrialIndex> = (0..6).map(TrialIndex).collect();
+    let together = train(&study, &dataset, &trials, &|| false).unwrap();
+    for (trial, ending) in trials.iter().zip(&together) {
+        let alone = train(&study, &dataset, &[*trial], &|| false).unwrap();
+        assert_eq!(&alone[0], ending);
+        let Ending::Complete(outcome) = ending else { panic!("{ending:?}") };
+        assert_eq!((outcome.metrics.len(), outcome.rows.len(), outcome.epochs), (2, 15, 3));
+        assert!(outcome.metrics.iter().all(|metric| metric.is_finite()));
+    }
+    assert!(
+        together
+            .iter()
+            .all(|ending| { together.iter().filter(|other| *other == ending).count() == 1 })
+    );
+}
+
+#[test]
+fn every_row_trains_or_tests() {
+    let dataset = blobs(60, 2);
+    let lanes = open(&study(&dataset), &dataset, &[TrialIndex(0), TrialIndex(1)]);
+    let rows = lanes.iter().map(|lane| {
+        let lane = lane.as_ref().unwrap();
+        let mut rows = [lane.train_rows.clone(), lane.test_rows.clone()].concat();
+        rows.sort_unstable();
+        rows
+    });
+    for rows in rows {
+        assert_eq!(rows, (0..60).collect::<Vec<u32>>());
+    }
+    assert_ne!(lanes[0].as_ref().unwrap().test_rows, lanes[1].as_ref().unwrap().test_rows);
 }
 
 /// Lane `number`: its own step size, decay, dropout, seeds, epochs and training rows.

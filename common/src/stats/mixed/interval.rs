@@ -1,0 +1,237 @@
+//! What the likelihood says about one variance: its profile interval and its test against zero.
+//!
+//! The interval holds the standard deviations whose profiled criterion is within a chi-square
+//! quantile of the best. All from the fit's cross-products. Deliberately absent: intervals of
+//! ratios, which need simulation.
+//!
+//! Floor: common.
+
+use statrs::distribution::{ChiSquared, ContinuousCDF};
+
+use super::fit::{Fit, Method, tolerance};
+use super::objective::{Point, freedom};
+use super::optimise::{self, BOUND, Surface};
+use super::terms::Terms;
+
+/// A source of spread in a fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Index into [`Fit::components`].
+    Component(usize),
+    Residual,
+}
+
+/// Likelihood-ratio test of one variance against zero.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ZeroTest {
+    /// Rise of the criterion when the variance is zero.
+    pub statistic: f64,
+    /// Half the chi-square tail, since a variance cannot be negative; 1 for no rise. Exact only
+    /// with many levels and the other variances away from zero.
+    pub p: f64,
+}
+
+/// Profile likelihood interval of the standard deviation of `part`, in units of the response.
+///
+/// The criterion is the one that was fitted (restricted or full), profiled over every other
+/// parameter; the cut is the chi-square quantile of `level` at 1 degree of freedom (3.8415 for
+/// 0.95). The lower end is 0 where the profile never rises to the cut, the upper end infinite.
+///
+/// Panics when `part` is not in the fit or `level` is not between 0 and 1.
+pub fn profile_interval(fit: &Fit, part: Part, level: f64) -> (f64, f64) {
+    assert!(level > 0.0 && level < 1.0, "a level lies between 0 and 1");
+    let estimate = match part {
+        Part::Component(index) => fit.components[index].sd,
+        Part::Residual => fit.residual.sd,
+    };
+    let mut profile = SdProfile::of(fit, part);
+    let cut = chi_square(1.0).inverse_cdf(level);
+    let unit = fit.terms.y_scale;
+    let estimate = estimate / unit;
+    let lower = profile.end(estimate, cut, false);
+    let upper = profile.end(estimate, cut, true);
+    (lower * unit, upper * unit)
+}
+
+/// Tests whether the variance of component `index` is zero.
+///
+/// Source: Self & Liang (1987), J. Am. Stat. Assoc. 82, case 5: an even mixture of chi-squares at
+/// 0 and 1 degrees of freedom.
+pub fn zero_test(fit: &Fit, index: usize) -> ZeroTest {
+    if fit.components[index].at_boundary {
+        return ZeroTest { statistic: 0.0, p: 1.0 };
+    }
+    let mut profile = SdProfile::of(fit, Part::Component(index));
+    let statistic = profile.rise(0.0).map_or(f64::INFINITY, |rise| rise.max(0.0));
+    let p = if statistic == 0.0 { 1.0 } else { 0.5 * chi_square(1.0).sf(statistic) };
+    ZeroTest { statistic, p }
+}
+
+/// The criterion profiled at one standard deviation after another; each search starts where the
+/// last one ended. Standard deviations here are in units of the scaled response.
+struct SdProfile<'a> {
+    fit: &'a Fit,
+    /// Block whose spread is held; `None` for the residual.
+    held: Option<usize>,
+    /// log sigma unless held, then theta of the blocks that are not.
+    last: Vec<f64>,
+    best: Vec<f64>,
+}
+
+impl<'a> SdProfile<'a> {
+    fn of(fit: &'a Fit, part: Part) -> Self {
+        let held = match part {
+            Part::Component(index) => fit.terms.blocks.iter().position(|b| b.place == index),
+            Part::Residual => None,
+        };
+        let mut best: Vec<f64> = (fit.block_theta.iter().enumerate())
+            .filter(|(block, _)| Some(*block) != held)
+            .map(|(_, &theta)| theta)
+            .collect();
+        if held.is_some() {
+            best.insert(0, (fit.residual.sd / fit.terms.y_scale).ln());
+        }
+        Self { fit, held, last: best.clone(), best }
+    }
+
+    /// Rise of the profiled criterion above the fit's, at standard deviation `sd`.
+    fn rise(&mut self, sd: f64) -> Option<f64> {
+        let mut slice = Slice { fit: self.fit, held: self.held, sd };
+        let tolerance = tolerance(&self.fit.terms);
+        let from_best = self.best.clone();
+        let end = optimise::minimise(&mut slice, &self.last, tolerance)
+            .or_else(|| optimise::minimise(&mut slice, &from_best, tolerance))?;
+        self.last = end.x;
+        Some(end.value - self.fit.criterion)
+    }
+
+    /// Where the profile crosses the cut on one side of the estimate.
+    fn end(&mut self, estimate: f64, cut: f64, above: bool) -> f64 {
+        self.last = self.best.clone();
+        let sigma = self.fit.residual.sd / self.fit.terms.y_scale;
+        let (mut inside, mut outside);
+        if above {
+            inside = estimate.max(SMALLEST * sigma);
+            outside = inside;
+            loop {
+                outside *= 1.5;
+                if outside > BOUND * sigma {
+                    return f64::INFINITY;
+                }
+                match self.rise(outside) {
+                    Some(rise) if rise >= cut => break,
+                    Some(_) => inside = outside,
+                    None => return f64::INFINITY,
+                }
+            }
+        } else {
+            let never = |profile: &mut Self| profile.rise(0.0).is_some_and(|rise| rise < cut);
+            if estimate == 0.0 || (self.held.is_some() && never(self)) {
+                return 0.0;
+            }
+            self.last = self.best.clone();
+            (inside, outside) = (estimate, estimate);
+            loop {
+                outside *= 0.6;
+                match self.rise(outside) {
+                    Some(rise) if rise < cut => inside = outside,
+                    _ => break,
+                }
+            }
+        }
+        self.crossing(inside, outside, cut)
+    }
+
+    /// Regula falsi (Illinois) on the root of the rise, which is close to linear in log sd.
+    fn crossing(&mut self, inside: f64, outside: f64, cut: f64) -> f64 {
+        let gap = |profile: &mut Self, sd: f64| {
+            profile.rise(sd).map_or(f64::INFINITY, |rise| rise.max(0.0).sqrt()) - cut.sqrt()
+        };
+        let (mut a, mut b) = (inside.ln(), outside.ln());
+        let (mut at_a, mut at_b) = (gap(self, inside), gap(self, outside));
+        for _ in 0..CROSSINGS_MAX {
+            let middle = if at_b.is_finite() && at_a < 0.0 {
+                (a * at_b - b * at_a) / (at_b - at_a)
+            } else {
+                0.5 * (a + b)
+            };
+            let at_middle = gap(self, middle.exp());
+            if at_middle.abs() < CLOSE || (b - a).abs() < CLOSE {
+                return middle.exp();
+            }
+            if (at_middle < 0.0) == (at_b < 0.0) {
+                at_a *= 0.5;
+            } else {
+                (a, at_a) = (b, at_b);
+            }
+            (b, at_b) = (middle, at_middle);
+        }
+        b.exp()
+    }
+}
+
+/// The criterion with one standard deviation held.
+struct Slice<'a> {
+    fit: &'a Fit,
+    held: Option<usize>,
+    sd: f64,
+}
+
+struct SlicePoint<'a> {
+    point: Point<'a>,
+    sigma: f64,
+}
+
+impl<'a> Surface for Slice<'a> {
+    type Point = SlicePoint<'a>;
+
+    fn at(&mut self, x: &[f64]) -> Option<SlicePoint<'a>> {
+        let (sigma, theta) = match self.held {
+            None => (self.sd, x.to_vec()),
+            Some(block) => {
+                let sigma = x[0].exp();
+                let mut theta = x[1..].to_vec();
+                theta.insert(block, self.sd / sigma);
+                (sigma, theta)
+            }
+        };
+        let sound = sigma.is_finite() && sigma > 0.0 && theta.iter().all(|theta| *theta <= BOUND);
+        let terms: &'a Terms = &self.fit.terms;
+        if !sound {
+            return None;
+        }
+        Some(SlicePoint { point: Point::at(terms, &theta)?, sigma })
+    }
+
+    fn value(&self, at: &SlicePoint<'a>) -> f64 {
+        at.point.criterion_at(self.fit.method, at.sigma * at.sigma)
+    }
+
+    fn slopes(&self, at: &SlicePoint<'a>) -> Vec<f64> {
+        let method: Method = self.fit.method;
+        let variance = at.sigma * at.sigma;
+        let mut slopes = at.point.slopes(method, variance);
+        if let Some(block) = self.held {
+            let by_square = slopes.remove(block);
+            let theta = self.sd / at.sigma;
+            // By log sigma, along which the held theta falls as sigma rises.
+            let direct = 2.0 * (freedom(&self.fit.terms, method) - at.point.squares / variance);
+            slopes.insert(0, direct - 2.0 * theta * theta * by_square);
+        }
+        slopes
+    }
+
+    fn bounded(&self, index: usize) -> bool {
+        self.held.is_none() || index > 0
+    }
+}
+
+fn chi_square(freedom: f64) -> ChiSquared {
+    ChiSquared::new(freedom).unwrap_or_else(|_| unreachable!("degrees of freedom are positive"))
+}
+
+const CROSSINGS_MAX: u32 = 60;
+/// In the root of the criterion, and in log sd.
+const CLOSE: f64 = 1e-9;
+/// A spread below this share of sigma is none.
+const SMALLEST: f64 = 1e-3;

@@ -1,0 +1,280 @@
+//! Minimises a smooth function some of whose arguments may not fall below zero.
+//!
+//! Projected BFGS. A bounded argument x enters the function only by its square, so its slope by x
+//! vanishes at zero and says nothing there; the slope by x^2 is what surfaces give, and what decides
+//! whether an argument stays at zero. The search is deterministic. Deliberately absent: what
+//! is minimised, and the choice of starts.
+//!
+//! Source: Nocedal & Wright (2006), Numerical Optimization, sections 3.1 and 6.1.
+//!
+//! Floor: common.
+
+/// A function to be minimised.
+pub(super) trait Surface {
+    type Point;
+
+    /// The function at `x`; `None` where it cannot be computed.
+    fn at(&mut self, x: &[f64]) -> Option<Self::Point>;
+    fn value(&self, point: &Self::Point) -> f64;
+    /// Slopes by x^2 for bounded arguments, by x for the others.
+    fn slopes(&self, point: &Self::Point) -> Vec<f64>;
+    /// Whether argument `index` lies in [0, [`BOUND`]].
+    fn bounded(&self, index: usize) -> bool;
+}
+
+/// Where a search ended.
+pub(super) struct Optimum<P> {
+    pub x: Vec<f64>,
+    pub point: P,
+    pub value: f64,
+    /// Largest slope by x among the arguments that are not held at zero.
+    pub gradient_norm: f64,
+    pub converged: bool,
+}
+
+/// Searches from `start` until the gradient is below `tolerance` and no argument at zero wants
+/// to leave it. `None` when the function cannot be computed at `start`.
+pub(super) fn minimise<S: Surface>(
+    surface: &mut S,
+    start: &[f64],
+    tolerance: f64,
+) -> Option<Optimum<S::Point>> {
+    let mut search = Search::begin(surface, start, tolerance)?;
+    let mut converged = false;
+    let mut stalls = 0;
+    for _ in 0..ITERATIONS_MAX {
+        search.snap_to_zero();
+        if search.gradient_norm() <= tolerance {
+            if !search.release() {
+                converged = true;
+                break;
+            }
+            continue;
+        }
+        if search.step() {
+            stalls = 0;
+        } else {
+            search.forget();
+            stalls += 1;
+            if stalls == STALLS_MAX {
+                // The function is flat to rounding here.
+                converged = search.gradient_norm() <= STALLED_FACTOR * tolerance;
+                break;
+            }
+        }
+    }
+    let gradient_norm = search.gradient_norm();
+    let Search { x, point, value, .. } = search;
+    Some(Optimum { x, point, value, gradient_norm, converged })
+}
+
+struct Search<'s, S: Surface> {
+    surface: &'s mut S,
+    x: Vec<f64>,
+    point: S::Point,
+    value: f64,
+    slopes: Vec<f64>,
+    tolerance: f64,
+    /// Approximate inverse Hessian over all arguments; `None` before the first step.
+    inverse: Option<Vec<Vec<f64>>>,
+    /// Snaps to zero left for each argument, so that none goes in and out for ever.
+    snaps: Vec<u32>,
+}
+
+impl<'s, S: Surface> Search<'s, S> {
+    fn begin(surface: &'s mut S, start: &[f64], tolerance: f64) -> Option<Self> {
+        let point = surface.at(start)?;
+        let (value, slopes) = (surface.value(&point), surface.slopes(&point));
+        let (x, snaps) = (start.to_vec(), vec![SNAPS_MAX; start.len()]);
+        Some(Self { surface, x, point, value, slopes, tolerance, inverse: None, snaps })
+    }
+
+    /// Slopes by x; zero for arguments held at zero.
+    fn gradient(&self) -> Vec<f64> {
+        (self.x.iter().zip(&self.slopes).enumerate())
+            .map(|(i, (x, slope))| if self.surface.bounded(i) { 2.0 * x * slope } else { *slope })
+            .collect()
+    }
+
+    fn gradient_norm(&self) -> f64 {
+        self.gradient().iter().fold(0.0, |max, slope| max.max(slope.abs()))
+    }
+
+    fn forget(&mut self) {
+        self.inverse = None;
+    }
+
+    fn move_to(&mut self, x: Vec<f64>, point: S::Point, value: f64) {
+        self.slopes = self.surface.slopes(&point);
+        (self.x, self.point, self.value) = (x, point, value);
+    }
+
+    /// Puts arguments at zero that are close to it and not better off where they are.
+    fn snap_to_zero(&mut self) {
+        for i in 0..self.x.len() {
+            let near = self.surface.bounded(i) && self.x[i] > 0.0 && self.x[i] < NEAR_ZERO;
+            if !near || self.slopes[i] <= 0.0 || self.snaps[i] == 0 {
+                continue;
+            }
+            self.snaps[i] -= 1;
+            let mut x = self.x.clone();
+            x[i] = 0.0;
+            if let Some(point) = self.surface.at(&x) {
+                let value = self.surface.value(&point);
+                if value <= self.value {
+                    self.move_to(x, point, value);
+                    self.forget();
+                }
+            }
+        }
+    }
+
+    /// Lets the argument leave zero whose slope falls most. False when none falls: the
+    /// Karush-Kuhn-Tucker conditions hold.
+    fn release(&mut self) -> bool {
+        let held = (0..self.x.len()).filter(|&i| self.surface.bounded(i) && self.x[i] == 0.0);
+        let Some(steepest) = held.min_by(|&a, &b| self.slopes[a].total_cmp(&self.slopes[b])) else {
+            return false;
+        };
+        if self.slopes[steepest] >= -self.tolerance {
+            return false;
+        }
+        let mut distance = RELEASE;
+        while distance > RELEASE_MIN {
+            let mut x = self.x.clone();
+            x[steepest] = distance;
+            if let Some(point) = self.surface.at(&x) {
+                let value = self.surface.value(&point);
+                if value < self.value {
+                    self.move_to(x, point, value);
+                    self.forget();
+                    return true;
+                }
+            }
+            distance /= 4.0;
+        }
+        false
+    }
+
+    /// One line search. False when no step lowers the function by more than rounding.
+    fn step(&mut self) -> bool {
+        let gradient = self.gradient();
+        let direction = self.direction(&gradient);
+        let longest = direction
+            .iter()
+            .zip(&self.x)
+            .map(|(d, x)| d.abs() / (STEP_GROWTH * x.abs().max(STEP_FLOOR)))
+            .fold(1.0f64, f64::max);
+        let mut length = 1.0 / longest;
+        for _ in 0..HALVINGS_MAX {
+            let x: Vec<f64> = (self.x.iter().zip(&direction).enumerate())
+                .map(|(i, (x, d))| {
+                    let moved = x + length * d;
+                    if self.surface.bounded(i) { moved.clamp(0.0, BOUND) } else { moved }
+                })
+                .collect();
+            let moves: Vec<f64> = x.iter().zip(&self.x).map(|(new, old)| new - old).collect();
+            let promised: f64 = moves.iter().zip(&gradient).map(|(m, g)| m * g).sum();
+            if moves.iter().all(|&m| m == 0.0) {
+                return false;
+            }
+            if let Some(point) = self.surface.at(&x) {
+                let value = self.surface.value(&point);
+                let rounding = ROUNDING * self.value.abs().max(1.0);
+                if value <= self.value + ARMIJO * promised + rounding {
+                    return self.accept(x, point, value, &moves, &gradient, rounding);
+                }
+            }
+            length *= 0.4;
+        }
+        false
+    }
+
+    fn accept(
+        &mut self,
+        x: Vec<f64>,
+        point: S::Point,
+        value: f64,
+        moves: &[f64],
+        gradient: &[f64],
+        rounding: f64,
+    ) -> bool {
+        let (before, norm_before) = (self.value, self.gradient_norm());
+        let at_zero = |x: &[f64]| x.iter().map(|x| *x == 0.0).collect::<Vec<_>>();
+        let same_face = at_zero(&x) == at_zero(&self.x);
+        self.move_to(x, point, value);
+        if same_face {
+            let change: Vec<f64> =
+                self.gradient().iter().zip(gradient).map(|(new, old)| new - old).collect();
+            self.update_inverse(moves, &change);
+        } else {
+            self.forget();
+        }
+        before - value > rounding || self.gradient_norm() < 0.5 * norm_before
+    }
+
+    /// Downhill over the arguments that are not held at zero.
+    fn direction(&mut self, gradient: &[f64]) -> Vec<f64> {
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        if let Some(inverse) = &self.inverse {
+            let direction: Vec<f64> = (inverse.iter().enumerate())
+                .map(|(i, row)| if gradient[i] == 0.0 { 0.0 } else { -dot(row, gradient) })
+                .collect();
+            if dot(&direction, gradient) < 0.0 {
+                return direction;
+            }
+            self.forget();
+        }
+        let norm = dot(gradient, gradient).sqrt();
+        gradient.iter().map(|slope| -FIRST_STEP * slope / norm.max(FIRST_STEP)).collect()
+    }
+
+    /// The BFGS update; skipped where the function is not convex along the move.
+    fn update_inverse(&mut self, moves: &[f64], change: &[f64]) {
+        let curvature: f64 = moves.iter().zip(change).map(|(m, c)| m * c).sum();
+        let squares: f64 = change.iter().map(|c| c * c).sum();
+        let moved: f64 = moves.iter().map(|m| m * m).sum();
+        if curvature <= CURVATURE_MIN * (squares * moved).sqrt() {
+            return;
+        }
+        let size = moves.len();
+        let inverse = self.inverse.take().unwrap_or_else(|| {
+            let unit = curvature / squares;
+            (0..size)
+                .map(|i| (0..size).map(|j| if i == j { unit } else { 0.0 }).collect())
+                .collect()
+        });
+        let product: Vec<f64> =
+            inverse.iter().map(|row| row.iter().zip(change).map(|(h, c)| h * c).sum()).collect();
+        let quadratic: f64 = product.iter().zip(change).map(|(p, c)| p * c).sum();
+        let weight = (1.0 + quadratic / curvature) / curvature;
+        let updated = (0..size).map(|i| {
+            (0..size)
+                .map(|j| {
+                    inverse[i][j] + weight * moves[i] * moves[j]
+                        - (product[i] * moves[j] + moves[i] * product[j]) / curvature
+                })
+                .collect()
+        });
+        self.inverse = Some(updated.collect());
+    }
+}
+
+/// Largest value of a bounded argument.
+pub(super) const BOUND: f64 = 1e5;
+const ITERATIONS_MAX: usize = 200;
+const STALLS_MAX: u32 = 2;
+/// A stalled search counts as converged when its gradient is within this factor of the tolerance.
+const STALLED_FACTOR: f64 = 1e4;
+const SNAPS_MAX: u32 = 4;
+const NEAR_ZERO: f64 = 0.02;
+const RELEASE: f64 = 0.25;
+const RELEASE_MIN: f64 = 1e-5;
+/// A step moves an argument by at most this multiple of itself, or of the floor.
+const STEP_GROWTH: f64 = 3.0;
+const STEP_FLOOR: f64 = 0.3;
+const FIRST_STEP: f64 = 0.3;
+const HALVINGS_MAX: u32 = 40;
+const ARMIJO: f64 = 1e-4;
+const ROUNDING: f64 = 1e-14;
+const CURVATURE_MIN: f64 = 1e-10;

@@ -1,0 +1,112 @@
+//! Finding the coordinator and proving who asks.
+//!
+//! On the coordinator's own machine its data folder holds an operator's certificate; elsewhere an
+//! operator token gets one, which is kept for the next command.
+//!
+//! Floor: wiring.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use common::id::{Digest, StudyId};
+use common::wire::message::{Request, Response, StudyStatus};
+use etcetera::{BaseStrategy, choose_base_strategy};
+use link::{Identity, JoinToken};
+
+use super::Shared;
+use crate::client::{Client, ClientError};
+
+/// The data folder: as told, or the user's own.
+pub fn data_folder(shared: &Shared) -> anyhow::Result<PathBuf> {
+    match &shared.data {
+        Some(folder) => Ok(folder.clone()),
+        None => Ok(base_folder()?.join("coordinator")),
+    }
+}
+
+fn base_folder() -> anyhow::Result<PathBuf> {
+    let base = choose_base_strategy().context("no home folder; name a data folder with --data")?;
+    Ok(base.data_dir().join("seedsweep"))
+}
+
+/// A client of the coordinator that the flags name.
+pub async fn client(shared: &Shared) -> anyhow::Result<Client> {
+    if let Some(address) = &shared.coordinator {
+        return remote(address, shared.token.as_deref()).await;
+    }
+    let folder = data_folder(shared)?;
+    let address = std::fs::read_to_string(folder.join(ADDRESS_FILE)).ok();
+    let identity = Identity::load(&folder.join(OPERATOR_FOLDER))
+        .with_context(|| format!("in {}", folder.display()))?;
+    match (address, identity) {
+        (Some(address), Some(identity)) => Ok(Client::connect(address.trim(), identity).await?),
+        _ => Err(no_coordinator(&folder)),
+    }
+}
+
+async fn remote(address: &str, token: Option<&str>) -> anyhow::Result<Client> {
+    let name = &Digest::of(address.as_bytes()).hex()[..16];
+    let folder = base_folder()?.join("operator").join(name);
+    let kept = Identity::load(&folder).with_context(|| format!("in {}", folder.display()))?;
+    let identity = match (token, kept) {
+        (Some(token), kept) => {
+            let token: JoinToken = token.parse().context("the operator token cannot be read")?;
+            match kept.filter(|identity| identity.ca_hash() == token.ca_hash) {
+                Some(identity) => identity,
+                None => {
+                    let joined = link::join(address, &token).await;
+                    let identity = joined.map_err(|source| ClientError::Unreachable {
+                        address: address.to_string(),
+                        source,
+                    })?;
+                    identity.save(&folder)?;
+                    identity
+                }
+            }
+        }
+        (None, Some(identity)) => identity,
+        (None, None) => bail!(
+            "this machine has no certificate for {address}; get a token there with \
+             `coordinator token create --role operator` and give it once with --token"
+        ),
+    };
+    Ok(Client::connect(address, identity).await?)
+}
+
+fn no_coordinator(folder: &Path) -> anyhow::Error {
+    ClientError::NoCoordinator { folder: folder.to_path_buf() }.into()
+}
+
+/// The study that `name` means: an id, the beginning of one, a name, or, without a name, the latest.
+pub async fn find_study(client: &Client, name: Option<&str>) -> anyhow::Result<StudyStatus> {
+    let mut studies = match client.ask(Request::Status { study: None }).await? {
+        Response::Status { studies } => studies,
+        _ => return Err(ClientError::Unexpected.into()),
+    };
+    let Some(name) = name else {
+        return studies.pop().context("there is no study yet; send one with `coordinator submit`");
+    };
+    // Of several studies with one name the latest is meant.
+    if let Some(place) = studies.iter().rposition(|study| study.name == name) {
+        return Ok(studies.swap_remove(place));
+    }
+    let mut matching: Vec<StudyStatus> =
+        studies.into_iter().filter(|study| study.id.to_string().starts_with(name)).collect();
+    match (matching.pop(), matching.is_empty()) {
+        (Some(study), true) => Ok(study),
+        (Some(_), false) => bail!("several studies begin with {name:?}; write more of the id"),
+        (None, _) => bail!("there is no study {name:?}; `coordinator list` shows them"),
+    }
+}
+
+/// How far one study is.
+pub async fn status_of(client: &Client, study: StudyId) -> Result<StudyStatus, ClientError> {
+    match client.ask(Request::Status { study: Some(study) }).await? {
+        Response::Status { mut studies } => studies.pop().ok_or(ClientError::Unexpected),
+        _ => Err(ClientError::Unexpected),
+    }
+}
+
+/// In the data folder: where this machine's operator finds the coordinator, and with what.
+pub const ADDRESS_FILE: &str = "address";
+pub const OPERATOR_FOLDER: &str = "operator";

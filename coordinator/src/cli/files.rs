@@ -1,0 +1,200 @@
+//! `coordinator report` and `export`, and the files of an output folder.
+//!
+//! The report is computed here, from the outcomes; the coordinator only keeps them.
+//!
+//! Floor: wiring.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use common::id::StudyId;
+use common::wire::message::{Request, Response};
+use serde_json::{Value, json};
+
+use super::output::Output;
+use super::{Shared, connect};
+use crate::client::Client;
+use crate::report::{self, Material};
+
+/// Write a study's report.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  coordinator report wdbc --out results\n  coordinator report wdbc --format md")]
+pub struct ReportArgs {
+    /// Name or id of the study; default: the latest.
+    study: Option<String>,
+    /// One form on stdout (or in --out); default: all files in a folder.
+    #[arg(long)]
+    format: Option<Format>,
+    /// Folder for all files, or the file for one form; default: the study's name.
+    #[arg(long, value_name = "PATH")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Html,
+    Md,
+    Json,
+}
+
+/// Write a study's outcomes as a table, a row a trial.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  coordinator export wdbc --parquet trials.parquet\n  coordinator export wdbc --csv - | head")]
+pub struct ExportArgs {
+    /// Name or id of the study; default: the latest.
+    study: Option<String>,
+    /// Write Parquet to this file; `-` is stdout.
+    #[arg(long, value_name = "FILE", conflicts_with = "csv")]
+    parquet: Option<PathBuf>,
+    /// Write CSV to this file; `-` is stdout.
+    #[arg(long, value_name = "FILE", required_unless_present = "parquet")]
+    csv: Option<PathBuf>,
+}
+
+/// What was written.
+pub struct Written {
+    pub paths: Vec<PathBuf>,
+    /// The report's verdict.
+    pub verdict: String,
+}
+
+/// `coordinator report STUDY`.
+pub async fn report(args: ReportArgs, shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> {
+    let client = connect::client(shared).await?;
+    let status = connect::find_study(&client, args.study.as_deref()).await?;
+    let Some(format) = args.format else {
+        let out = args.out.unwrap_or_else(|| PathBuf::from(&status.name));
+        let written = write_all(&client, status.id, &out, output).await?;
+        let text = format!("{}\n{}", written.verdict, naming(&written.paths));
+        output.answer(&text, "seedsweep.files/1", json!({ "files": written.paths }));
+        return Ok(ExitCode::SUCCESS);
+    };
+    let stored = client.study(status.id).await?;
+    let rows = client.outcomes(status.id).await?;
+    let material = Material { study: &stored.study, rows: &rows, cancelled: status.cancelled };
+    let built = report::build(&material);
+    let text = match format {
+        Format::Html => report::html(&built),
+        Format::Md => report::markdown(&built),
+        Format::Json => report::json(&built),
+    };
+    write_to(args.out.as_deref(), text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `coordinator export STUDY --parquet FILE | --csv FILE`.
+pub async fn export(args: ExportArgs, shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> {
+    let client = connect::client(shared).await?;
+    let status = connect::find_study(&client, args.study.as_deref()).await?;
+    let stored = client.study(status.id).await?;
+    let rows = client.outcomes(status.id).await?;
+    let material = Material { study: &stored.study, rows: &rows, cancelled: status.cancelled };
+    let (bytes, path) = match (&args.parquet, &args.csv) {
+        (Some(path), _) => (report::parquet(&material)?, path),
+        (None, Some(path)) => (report::csv(&material)?, path),
+        (None, None) => bail!("say --parquet FILE or --csv FILE"),
+    };
+    let to_stdout = path.as_os_str() == "-";
+    write_to(Some(path.as_path()).filter(|_| !to_stdout), &bytes)?;
+    if !to_stdout {
+        let text = format!("{} trials in {}", rows.len(), path.display());
+        output.answer(&text, "seedsweep.files/1", json!({ "files": [path], "trials": rows.len() }));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes every file of a study's output folder.
+pub async fn write_all(
+    client: &Client,
+    id: StudyId,
+    out: &Path,
+    output: &Output,
+) -> anyhow::Result<Written> {
+    let stored = client.study(id).await?;
+    let status = connect::status_of(client, id).await?;
+    let rows = client.outcomes(id).await?;
+    let material = Material { study: &stored.study, rows: &rows, cancelled: status.cancelled };
+    if rows.len() > REPORT_SLOW_ROWS {
+        output.say(format!("computing the report of {} trials", rows.len()));
+    }
+    let built = report::build(&material);
+    let environment = environment(client, &stored.study.name, id).await?;
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let mut paths = Vec::new();
+    let mut write = |name: &str, bytes: &[u8]| {
+        let path = out.join(name);
+        replace(&path, bytes)?;
+        paths.push(path);
+        anyhow::Ok(())
+    };
+    write("report.html", report::html(&built).as_bytes())?;
+    write("report.json", report::json(&built).as_bytes())?;
+    write("report.md", report::markdown(&built).as_bytes())?;
+    write("trials.parquet", &report::parquet(&material)?)?;
+    write("environment.json", &serde_json::to_vec_pretty(&environment)?)?;
+    let study_file = out.join("study.toml");
+    if std::fs::read_to_string(&study_file).ok().as_deref() != Some(stored.text.as_str()) {
+        let name = if study_file.exists() { "study-as-run.toml" } else { "study.toml" };
+        write(name, stored.text.as_bytes())?;
+    }
+    Ok(Written { paths, verdict: report::verdict(&built) })
+}
+
+/// Where and with what the outcomes were made. Apart from the report, which depends on them alone.
+async fn environment(client: &Client, name: &str, id: StudyId) -> anyhow::Result<Value> {
+    let agents = match client.ask(Request::Agents).await? {
+        Response::Agents { agents } => agents,
+        _ => Vec::new(),
+    };
+    let agents: Vec<Value> = agents
+        .iter()
+        .map(|agent| {
+            json!({
+                "member": agent.member.to_string(),
+                "host": agent.about.host,
+                "device": agent.about.device,
+                "model": agent.about.model,
+                "lanes": agent.about.lanes,
+                "version": agent.about.version,
+            })
+        })
+        .collect();
+    Ok(json!({
+        "schema": "seedsweep.environment/1",
+        "study": { "name": name, "id": id.to_string() },
+        "seedsweep": env!("CARGO_PKG_VERSION"),
+        "os": std::env::consts::OS,
+        "architecture": std::env::consts::ARCH,
+        "agents": agents,
+    }))
+}
+
+/// The files by name, a line each.
+pub fn naming(paths: &[PathBuf]) -> String {
+    let lines: Vec<String> = paths.iter().map(|path| format!("  {}", path.display())).collect();
+    format!("wrote\n{}", lines.join("\n"))
+}
+
+/// Writes beside and renames, so that a reader never sees half a file.
+fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let beside = path.with_extension("writing");
+    std::fs::write(&beside, bytes)
+        .and_then(|()| std::fs::rename(&beside, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn write_to(path: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
+    match path {
+        Some(path) => replace(path, bytes),
+        None => {
+            let _ = std::io::stdout().write_all(bytes);
+            Ok(())
+        }
+    }
+}
+
+/// Trials above which the report takes longer than a moment.
+const REPORT_SLOW_ROWS: usize = 100_000;

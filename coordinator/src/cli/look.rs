@@ -1,0 +1,195 @@
+//! `coordinator list`, `status` and `agents`: looking without touching.
+//!
+//! Floor: wiring.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use common::time::Timestamp;
+use common::wire::message::{AgentStatus, Request, Response, StudyState, StudyStatus};
+use serde_json::{Value, json};
+
+use super::output::{Output, duration, table};
+use super::{Shared, connect};
+use crate::client::ClientError;
+use crate::driver::wall_clock;
+
+/// How far studies are.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  coordinator status\n  coordinator status wdbc --json")]
+pub struct StatusArgs {
+    /// Name or id of the study; default: all of them.
+    study: Option<String>,
+}
+
+/// `coordinator list`: a line a study.
+pub async fn list(shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> {
+    let studies = all(shared).await?;
+    let rows = studies
+        .iter()
+        .map(|study| {
+            let done = format!("{}/{}", study.complete + study.failed, study.planned);
+            vec![study.id.to_string(), study.name.clone(), state(study), done, ago(study.submitted)]
+        })
+        .collect();
+    let people = if studies.is_empty() {
+        "no studies yet".to_string()
+    } else {
+        table(&["id", "name", "state", "done", "submitted"], rows)
+    };
+    output.answer(&people, "seedsweep.status/1", json!({ "studies": studies_json(&studies) }));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `coordinator status [STUDY]`.
+pub async fn status(args: StatusArgs, shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> {
+    let studies = match &args.study {
+        None => all(shared).await?,
+        Some(name) => {
+            let client = connect::client(shared).await?;
+            vec![connect::find_study(&client, Some(name)).await?]
+        }
+    };
+    print_status(&studies, output);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what `status` and `watch` know.
+pub fn print_status(studies: &[StudyStatus], output: &Output) {
+    let rows = studies
+        .iter()
+        .map(|study| {
+            let left = match (study.state, study.seconds_left) {
+                (StudyState::Active, Some(seconds)) => duration(seconds),
+                (StudyState::Active, None) => "unknown".to_string(),
+                _ => "-".to_string(),
+            };
+            let counts = [study.planned, study.complete, study.failed, study.waiting, study.leased];
+            let mut row = vec![study.id.to_string(), study.name.clone(), state(study)];
+            row.extend(counts.iter().map(u64::to_string));
+            row.push(left);
+            row
+        })
+        .collect();
+    let headings =
+        ["id", "name", "state", "planned", "complete", "failed", "waiting", "leased", "time left"];
+    let mut people = if studies.is_empty() {
+        "no studies yet; send one with `coordinator submit STUDY`".to_string()
+    } else {
+        table(&headings, rows)
+    };
+    for study in studies {
+        for (reason, count) in &study.failures {
+            people.push_str(&format!("\n{}: {count} attempts ended with: {reason}", study.name));
+        }
+        if study.differing > 0 {
+            people.push_str(&format!(
+                "\n{}: {} trials gave another outcome when trained again; training is not \
+                 reproducible on these agents",
+                study.name, study.differing
+            ));
+        }
+    }
+    output.answer(&people, "seedsweep.status/1", json!({ "studies": studies_json(studies) }));
+}
+
+/// `coordinator agents`: the machines that train.
+pub async fn agents(shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> {
+    let client = connect::client(shared).await?;
+    let Response::Agents { agents } = client.ask(Request::Agents).await? else {
+        return Err(ClientError::Unexpected.into());
+    };
+    let rows = agents.iter().map(agent_row).collect();
+    let headings =
+        ["agent", "host", "device", "lanes", "leased", "complete", "failed", "address", "heard"];
+    let people = if agents.is_empty() {
+        "no agents yet; `coordinator start` prints how they join".to_string()
+    } else {
+        table(&headings, rows)
+    };
+    let list: Vec<Value> = agents.iter().map(agent_json).collect();
+    output.answer(&people, "seedsweep.agents/1", json!({ "agents": list }));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn all(shared: &Shared) -> anyhow::Result<Vec<StudyStatus>> {
+    let client = connect::client(shared).await?;
+    match client.ask(Request::Status { study: None }).await? {
+        Response::Status { studies } => Ok(studies),
+        _ => Err(ClientError::Unexpected.into()),
+    }
+}
+
+fn agent_row(agent: &AgentStatus) -> Vec<String> {
+    let heard = if agent.connected { ago(agent.heard) } else { format!("left {}", ago(agent.heard)) };
+    vec![
+        agent.member.to_string(),
+        agent.about.host.clone(),
+        format!("{} ({})", agent.about.device, agent.about.model),
+        agent.about.lanes.to_string(),
+        agent.leased.to_string(),
+        agent.complete.to_string(),
+        agent.failed.to_string(),
+        agent.address.clone(),
+        heard,
+    ]
+}
+
+fn agent_json(agent: &AgentStatus) -> Value {
+    json!({
+        "member": agent.member.to_string(),
+        "host": agent.about.host,
+        "device": agent.about.device,
+        "model": agent.about.model,
+        "version": agent.about.version,
+        "lanes": agent.about.lanes,
+        "cohort_lanes": agent.about.cohort_lanes,
+        "leased": agent.leased,
+        "complete": agent.complete,
+        "failed": agent.failed,
+        "address": agent.address,
+        "connected": agent.connected,
+        "heard_unix_ms": agent.heard.0,
+    })
+}
+
+fn studies_json(studies: &[StudyStatus]) -> Vec<Value> {
+    let failures = |study: &StudyStatus| {
+        let pairs = study.failures.iter().map(|(reason, count)| (reason.clone(), json!(count)));
+        Value::Object(pairs.collect())
+    };
+    let one = |study: &StudyStatus| {
+        json!({
+            "id": study.id.to_string(),
+            "name": study.name,
+            "state": state(study),
+            "planned": study.planned,
+            "complete": study.complete,
+            "failed": study.failed,
+            "cancelled": study.cancelled,
+            "waiting": study.waiting,
+            "leased": study.leased,
+            "seconds_left": study.seconds_left,
+            "rate": study.rate,
+            "failures": failures(study),
+            "differing": study.differing,
+            "submitted_unix_ms": study.submitted.0,
+            "finished_unix_ms": study.finished.map(|at| at.0),
+        })
+    };
+    studies.iter().map(one).collect()
+}
+
+fn state(study: &StudyStatus) -> String {
+    match study.state {
+        StudyState::Active if study.leased > 0 => "active",
+        StudyState::Active => "waiting",
+        StudyState::Finished => "finished",
+        StudyState::Cancelled => "cancelled",
+    }
+    .to_string()
+}
+
+fn ago(at: Timestamp) -> String {
+    format!("{} ago", duration(wall_clock().since_ms(at) / 1000))
+}

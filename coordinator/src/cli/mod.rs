@@ -1,0 +1,177 @@
+//! The command line: one file a group of commands.
+//!
+//! parse → resolve → run → print. stdout is the answer, stderr the talk. Exit status: 0 done, 1 the
+//! study or command failed, 2 wrong usage, 3 no coordinator reached.
+//!
+//! Floor: wiring.
+
+mod admin;
+mod analyze;
+mod connect;
+mod demo;
+mod files;
+mod look;
+mod output;
+mod run;
+mod start;
+mod study;
+mod submit;
+mod watch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use output::Output;
+
+/// Runs many small trainings over seeds, folds and hyperparameters, and reports how much of a score
+/// is luck.
+#[derive(Debug, Parser)]
+#[command(name = "coordinator", version, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    shared: Shared,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags that every command has.
+#[derive(Clone, Debug, Args)]
+pub struct Shared {
+    /// Answer in JSON, for programs.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say only the answer and errors.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// What to log on stderr, such as `info` or `coordinator=debug`.
+    #[arg(long, global = true, env = "RUST_LOG", value_name = "FILTER")]
+    log: Option<String>,
+    /// The coordinator's data folder.
+    #[arg(long, global = true, env = "SEEDSWEEP_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Address of the coordinator; default: the one on this machine.
+    #[arg(long, global = true, env = "SEEDSWEEP_COORDINATOR", value_name = "HOST:PORT")]
+    coordinator: Option<String>,
+    /// An operator token, needed the first time with `--coordinator`.
+    #[arg(long, global = true, env = "SEEDSWEEP_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a demonstration study with real data and run it, to the report.
+    Demo(demo::DemoArgs),
+    /// Run a study file in this process, to the report.
+    Run(run::RunArgs),
+    /// Start a coordinator for agents to join.
+    Start(start::StartArgs),
+    /// Check a study file and its data; say everything that is wrong.
+    Check(study::CheckArgs),
+    /// Send a study to the coordinator.
+    Submit(submit::SubmitArgs),
+    /// All studies, a line each.
+    List,
+    /// How far studies are.
+    Status(look::StatusArgs),
+    /// Follow a study until it ends.
+    Watch(watch::WatchArgs),
+    /// Write a study's report.
+    Report(files::ReportArgs),
+    /// Write a study's outcomes as a table.
+    Export(files::ExportArgs),
+    /// Stop a study; what is complete is kept.
+    Cancel(submit::CancelArgs),
+    /// Fit a mixed model to any table.
+    Analyze(analyze::AnalyzeArgs),
+    /// The machines that train.
+    Agents,
+    /// Join tokens: create, list, revoke.
+    Token(admin::TokenArgs),
+    /// Admitted machines and operators: list, remove.
+    Members(admin::MembersArgs),
+    /// Completions for a shell.
+    #[command(after_help = "Example:\n  coordinator completions bash > ~/.local/share/bash-completion/completions/coordinator")]
+    Completions { shell: Shell },
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.shared.json, cli.shared.quiet);
+    let default_log = if matches!(cli.command, Command::Start(_)) { "info" } else { "error" };
+    start_log(cli.shared.log.as_deref().unwrap_or(default_log));
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the program's threads cannot be started: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    let ended = runtime.block_on(dispatch(cli, &output));
+    runtime.shutdown_background();
+    match ended {
+        Ok(code) => code,
+        Err(error) => output.failure(&error),
+    }
+}
+
+async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
+    let shared = &cli.shared;
+    match cli.command {
+        Command::Demo(args) => demo::demo(args, output).await,
+        Command::Run(args) => run::run(args, output).await,
+        Command::Start(args) => start::start(args, shared, output).await,
+        Command::Check(args) => study::check(args, output),
+        Command::Submit(args) => submit::submit(args, shared, output).await,
+        Command::List => look::list(shared, output).await,
+        Command::Status(args) => look::status(args, shared, output).await,
+        Command::Watch(args) => watch::watch(args, shared, output).await,
+        Command::Report(args) => files::report(args, shared, output).await,
+        Command::Export(args) => files::export(args, shared, output).await,
+        Command::Cancel(args) => submit::cancel(args, shared, output).await,
+        Command::Analyze(args) => analyze::analyze(args, output),
+        Command::Agents => look::agents(shared, output).await,
+        Command::Token(args) => admin::token(args, shared, output).await,
+        Command::Members(args) => admin::members(args, shared, output).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "coordinator", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn start_log(filter: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    subscriber.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  coordinator demo                        a real study on real data, in a minute
+  coordinator run study.toml              a study of your own, on this machine
+  coordinator start                       a coordinator; it prints how agents join
+  coordinator submit study.toml --watch   the same study on all agents";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let plain = ["list", "agents", "help"].contains(&command.get_name());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(plain || help.contains("Example"), "{} has no example", command.get_name());
+        }
+    }
+}

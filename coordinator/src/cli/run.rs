@@ -1,0 +1,157 @@
+//! `coordinator run`: coordinator and agent in one process, to the report.
+//!
+//! Ctrl-C stops cleanly; the same command goes on where it stopped, since the log lies in the
+//! output folder.
+//!
+//! Floor: wiring.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use common::wire::message::StudyStatus;
+use serde_json::json;
+
+use super::output::{Output, duration};
+use super::study::ReadStudy;
+use super::{files, study, watch};
+use crate::client::Client;
+use crate::cluster;
+use crate::node::Settings;
+
+/// Run a study file in this process.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  coordinator run study.toml --out results\n\nCtrl-C stops cleanly; the same command goes on where it stopped.")]
+pub struct RunArgs {
+    /// The study file.
+    study: PathBuf,
+    /// Folder for the report; default: the study's name.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Threads that train; default: one a core.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroU32>,
+}
+
+/// `coordinator run STUDY [--out DIR]`.
+pub async fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
+    let Some(read) = study::read(&args.study, output)? else { return Ok(ExitCode::from(1)) };
+    let out = args.out.unwrap_or_else(|| PathBuf::from(&read.checked.study.name));
+    run_study(read, &out, args.threads, output).await
+}
+
+/// Runs a checked study to its report in `out`.
+pub async fn run_study(
+    read: ReadStudy,
+    out: &Path,
+    threads: Option<NonZeroU32>,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let data_folder = out.join(".seedsweep");
+    let cluster = cluster::open(&data_folder, Settings::default())
+        .with_context(|| format!("in {}", data_folder.display()))?;
+    let trainer = Arc::new(agent::driver::Candle);
+    let agent_folder = data_folder.join("agent");
+    let mut agent = crate::embedded::start(&cluster.handle, &agent_folder, threads, trainer)?;
+    let client = Client::Here(cluster.handle.clone());
+    read.checked.notes.iter().for_each(|note| output.say(format!("note: {note}")));
+    let name = read.checked.study.name.clone();
+    let (id, known) = client.submit(read.checked.study, read.checked.text, &read.data).await?;
+    let before = super::connect::status_of(&client, id).await?;
+    announce(&before, known, agent.device.threads.get(), output);
+    let ended = tokio::select! {
+        status = watch::follow(&client, id, output) => Ended::Study(Box::new(status?)),
+        () = interrupted() => Ended::Interrupted,
+        why = cluster.handle.ended() => Ended::Broken(why),
+        why = agent.ended() => Ended::Broken(why),
+    };
+    let status = match ended {
+        Ended::Study(status) => *status,
+        Ended::Broken(why) => bail!("{why}"),
+        Ended::Interrupted => {
+            output.warn("stopping: the trainings under way end first; Ctrl-C again leaves at once");
+            return stop_early(agent, cluster, &client, before, output).await;
+        }
+    };
+    let written = files::write_all(&client, id, out, output).await;
+    agent.stop().await?;
+    cluster.handle.stop().await;
+    let written = written?;
+    let seconds = started.elapsed().as_secs();
+    let newly = status.complete + status.failed - before.complete - before.failed;
+    output.say(format!("{name}: {newly} trainings in {}", duration(seconds)));
+    let text = format!("{}\n{}", written.verdict, files::naming(&written.paths));
+    let answer = json!({
+        "study": id.to_string(),
+        "name": name,
+        "complete": status.complete,
+        "failed": status.failed,
+        "trained": newly,
+        "seconds": started.elapsed().as_secs_f64(),
+        "files": written.paths,
+    });
+    output.answer(&text, "seedsweep.run/1", answer);
+    Ok(watch::exit_code(&status))
+}
+
+enum Ended {
+    Study(Box<StudyStatus>),
+    Interrupted,
+    Broken(String),
+}
+
+fn announce(before: &StudyStatus, known: bool, threads: u32, output: &Output) {
+    let done = before.complete + before.failed;
+    let on = if threads == 1 { "1 thread".to_string() } else { format!("{threads} threads") };
+    if known && done > 0 && done < before.planned {
+        output.say(format!(
+            "{}: going on after {done} of {} trainings, on {on}",
+            before.name, before.planned
+        ));
+    } else if done < before.planned {
+        output.say(format!("{}: {} trainings on {on}", before.name, before.planned));
+    }
+}
+
+/// After a Ctrl-C: everything that was trained is kept.
+async fn stop_early(
+    agent: crate::embedded::LocalAgent,
+    cluster: cluster::Cluster,
+    client: &Client,
+    before: StudyStatus,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
+    tokio::select! {
+        stopped = agent.stop() => stopped?,
+        () = interrupted() => return Ok(ExitCode::from(INTERRUPTED)),
+    }
+    let status = super::connect::status_of(client, before.id).await?;
+    cluster.handle.stop().await;
+    let done = status.complete + status.failed;
+    output.warn(format!(
+        "stopped after {done} of {} trainings; the same command goes on from there",
+        status.planned
+    ));
+    Ok(ExitCode::from(INTERRUPTED))
+}
+
+/// Ctrl-C or SIGTERM.
+pub async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// As shells report a program ended by Ctrl-C.
+const INTERRUPTED: u8 = 130;

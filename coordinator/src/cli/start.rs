@@ -1,0 +1,213 @@
+//! `coordinator start`: one replica, listening.
+//!
+//! On first start it makes its data folder, the cluster's certificate authority and a join token,
+//! and prints the line that makes a machine an agent.
+//!
+//! Floor: wiring.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use common::wire::message::{Request, Response, Role};
+use link::{JoinToken, Listener};
+use serde_json::json;
+
+use super::connect::{ADDRESS_FILE, OPERATOR_FOLDER, data_folder};
+use super::output::{Output, parse_duration};
+use super::{Shared, run};
+use crate::cluster::{self, Cluster};
+use crate::node::Settings;
+use crate::scheduler::state::LOCAL_OPERATOR;
+use crate::serve;
+
+/// Start a coordinator.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  coordinator start\n  coordinator start --data /srv/seedsweep --listen 0.0.0.0:7461")]
+pub struct StartArgs {
+    /// Where agents and operators connect (UDP).
+    #[arg(long, default_value = "0.0.0.0:7461", value_name = "IP:PORT")]
+    listen: SocketAddr,
+    /// The address agents are told; default: this machine's own.
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    /// How long an agent may be silent before its trials go to another.
+    #[arg(long, default_value = "15s", value_parser = parse_duration, value_name = "TIME")]
+    lease: Duration,
+}
+
+/// `coordinator start`.
+pub async fn start(args: StartArgs, shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> {
+    if args.lease < LEASE_MIN {
+        bail!("--lease must be at least {} s: agents renew three times in it", LEASE_MIN.as_secs());
+    }
+    let folder = data_folder(shared)?;
+    let settings =
+        Settings { lease_ms: args.lease.as_millis() as u64, ..Settings::default() };
+    let cluster = cluster::open(&folder, settings)?;
+    let listener = listen(&cluster, args.listen)?;
+    let local = listener.local_address()?;
+    let told = args.advertise.clone().unwrap_or_else(|| own_address(local).to_string());
+    write_operator(&cluster, local)?;
+    let token = agent_token(&cluster, &told).await?;
+    print_start(&cluster, &told, token.as_deref(), output);
+    let renewing = renew(&cluster, &listener);
+    tokio::select! {
+        () = serve::serve(&listener, &cluster.handle) => {}
+        () = renewing => {}
+        () = run::interrupted() => output.say("stopping"),
+        why = cluster.handle.ended() => bail!("{why}"),
+    }
+    listener.close("the coordinator is stopping").await;
+    cluster.handle.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn listen(cluster: &Cluster, address: SocketAddr) -> anyhow::Result<Listener> {
+    let authority = cluster.handle.authority();
+    let identity = authority.server_identity(cluster.identity.replica, SystemTime::now())?;
+    let gate = cluster.handle.gate();
+    Listener::bind(address, &identity, cluster.identity.cluster, gate)
+        .with_context(|| format!("cannot listen on {address}; name another with --listen"))
+}
+
+/// A new certificate well before the old one ends.
+async fn renew(cluster: &Cluster, listener: &Listener) {
+    loop {
+        tokio::time::sleep(RENEW_EVERY).await;
+        let authority = cluster.handle.authority();
+        let renewed = authority
+            .server_identity(cluster.identity.replica, SystemTime::now())
+            .and_then(|identity| listener.renew(&identity));
+        if let Err(error) = renewed {
+            tracing::warn!(%error, "the certificate could not be renewed");
+        }
+    }
+}
+
+/// What this machine's own operator needs: an address and a certificate.
+fn write_operator(cluster: &Cluster, local: SocketAddr) -> anyhow::Result<()> {
+    let authority = cluster.handle.authority();
+    let identity = authority.client_identity(Role::Operator, LOCAL_OPERATOR, SystemTime::now())?;
+    identity.save(&cluster.folder.join(OPERATOR_FOLDER))?;
+    let reachable = match local.ip() {
+        ip if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), local.port()),
+        _ => local,
+    };
+    let path = cluster.folder.join(ADDRESS_FILE);
+    std::fs::write(&path, reachable.to_string())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A valid agent token of this cluster: the one kept from an earlier start, or a new one.
+async fn agent_token(cluster: &Cluster, told: &str) -> anyhow::Result<Option<String>> {
+    let path = cluster.folder.join(TOKEN_FILE);
+    let kept = std::fs::read_to_string(&path).ok().and_then(|line| token_in(&line));
+    if let Some(token) = kept {
+        return Ok(still_good(cluster, &token).await?.then_some(token.expose()));
+    }
+    if !cluster.is_new {
+        return Ok(None);
+    }
+    let request = Request::CreateToken {
+        role: Role::Agent,
+        ttl_ms: FIRST_TOKEN_TTL.as_millis() as u64,
+        uses: None,
+        label: "first start".to_string(),
+    };
+    match answer_when_leading(cluster, request).await? {
+        Response::Token { token } => {
+            write_secret(&path, &format!("agent join {told} --token {token}\n"))?;
+            Ok(Some(token))
+        }
+        Response::Refused { why } => bail!("no join token could be made: {why}"),
+        _ => bail!("no join token could be made"),
+    }
+}
+
+async fn still_good(cluster: &Cluster, token: &JoinToken) -> anyhow::Result<bool> {
+    match answer_when_leading(cluster, Request::Tokens).await? {
+        Response::Tokens { tokens } => {
+            let now = crate::driver::wall_clock();
+            Ok(tokens.iter().any(|known| known.id == token.id_hex() && known.expires > now))
+        }
+        _ => Ok(false),
+    }
+}
+
+/// A replica alone leads within moments of its start.
+async fn answer_when_leading(cluster: &Cluster, request: Request) -> anyhow::Result<Response> {
+    for _ in 0..100 {
+        match cluster.handle.ask(request.clone()).await {
+            Response::Refused { why } if why.contains("does not lead") => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            response => return Ok(response),
+        }
+    }
+    bail!("this coordinator does not become the leader")
+}
+
+fn token_in(line: &str) -> Option<JoinToken> {
+    line.split_whitespace().last()?.parse().ok()
+}
+
+fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.create(true).truncate(true).write(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn print_start(cluster: &Cluster, told: &str, token: Option<&str>, output: &Output) {
+    let join = match token {
+        Some(token) => format!("agent join {told} --token {token}"),
+        None => format!("agent join {told}"),
+    };
+    let mut text = format!(
+        "coordinator {} of cluster {} on {told}\ndata in {}\nmake a machine an agent with\n  {join}",
+        cluster.identity.replica,
+        cluster.identity.cluster,
+        cluster.folder.display()
+    );
+    if token.is_none() {
+        text.push_str("\n(new machines need a token: coordinator token create)");
+    }
+    let answer = json!({
+        "cluster": cluster.identity.cluster.to_string(),
+        "replica": cluster.identity.replica.to_string(),
+        "address": told,
+        "data": cluster.folder,
+        "token": token,
+        "join": join,
+    });
+    output.answer(&text, "seedsweep.start/1", answer);
+}
+
+/// The address this machine speaks from, where it listens on all of them. Sends nothing.
+fn own_address(local: SocketAddr) -> SocketAddr {
+    if !local.ip().is_unspecified() {
+        return local;
+    }
+    let outward = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
+        .and_then(|socket| {
+            // A documentation address: connecting a datagram socket only picks a route.
+            socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+            socket.local_addr()
+        })
+        .map(|address| address.ip())
+        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    SocketAddr::new(outward, local.port())
+}
+
+/// In the data folder, for its owner alone: the line that makes a machine an agent.
+pub const TOKEN_FILE: &str = "agent-join";
+const FIRST_TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
+const LEASE_MIN: Duration = Duration::from_secs(3);
+/// Server certificates last 30 days.
+const RENEW_EVERY: Duration = Duration::from_secs(10 * 24 * 3600);

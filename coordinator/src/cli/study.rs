@@ -1,0 +1,166 @@
+//! `coordinator check`, and reading a study for every command that takes one.
+//!
+//! Floor: wiring.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use common::design::Design;
+use common::study::{Checked, Finding, Findings};
+use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+use serde_json::json;
+
+use super::output::Output;
+
+/// Check a study file and its data.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  coordinator check study.toml")]
+pub struct CheckArgs {
+    /// The study file.
+    study: PathBuf,
+}
+
+/// `coordinator check STUDY`: everything that is wrong, at once; nothing runs.
+pub fn check(args: CheckArgs, output: &Output) -> anyhow::Result<ExitCode> {
+    let Some(read) = read(&args.study, output)? else { return Ok(ExitCode::from(1)) };
+    let Checked { study, notes, .. } = &read.checked;
+    let trials = Design::of(study).trials().unwrap_or_default();
+    let configs: usize = study.arms.iter().map(|arm| arm.configs.len()).sum();
+    let seeds: Vec<String> = study
+        .seeds
+        .factors
+        .iter()
+        .map(|factor| format!("{} {}", factor.count, plural(&factor.name, factor.count)))
+        .collect();
+    let mut text = format!(
+        "{} is a valid study: {} rows, {} arms with {configs} configs, {}, {} partitions of {} outer \
+         folds: {trials} trainings",
+        args.study.display(),
+        study.data.rows,
+        study.arms.len(),
+        seeds.join(" × "),
+        study.outer.partitions,
+        study.outer.folds,
+    );
+    notes.iter().for_each(|note| text.push_str(&format!("\nnote: {note}")));
+    let answer = json!({
+        "valid": true,
+        "name": study.name,
+        "study": study.id().to_string(),
+        "rows": study.data.rows,
+        "arms": study.arms.len(),
+        "configs": configs,
+        "trials": trials,
+        "notes": notes,
+        "findings": [],
+    });
+    output.answer(&text, "seedsweep.check/1", answer);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A study file that passed, with the bytes of its data.
+pub struct ReadStudy {
+    pub checked: Checked,
+    pub data: Vec<u8>,
+}
+
+/// Reads and checks a study file; findings are printed and give `None`.
+pub fn read(path: &Path, output: &Output) -> anyhow::Result<Option<ReadStudy>> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the study file {}", path.display()))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut data = Vec::new();
+    let checked = common::study::check(&text, &mut |name| {
+        let bytes = std::fs::read(folder.join(name)).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                format!("there is no file {}", folder.join(name).display())
+            }
+            _ => format!("cannot read {}: {error}", folder.join(name).display()),
+        })?;
+        data.clone_from(&bytes);
+        Ok(bytes)
+    });
+    match checked {
+        Ok(checked) => Ok(Some(ReadStudy { checked, data })),
+        Err(findings) => {
+            print_findings(path, &text, &findings, output);
+            Ok(None)
+        }
+    }
+}
+
+fn print_findings(path: &Path, text: &str, findings: &Findings, output: &Output) {
+    let name = path.display().to_string();
+    if output.is_json() {
+        let list: Vec<_> = findings
+            .0
+            .iter()
+            .map(|finding| {
+                json!({
+                    "line": finding.line,
+                    "column": finding.column,
+                    "message": finding.message,
+                    "help": finding.help,
+                })
+            })
+            .collect();
+        let answer = json!({ "valid": false, "file": name, "findings": list });
+        output.answer("", "seedsweep.check/1", answer);
+        return;
+    }
+    let handler = miette::GraphicalReportHandler::new().with_width(100);
+    for finding in &findings.0 {
+        let mut rendered = String::new();
+        let diagnostic = FindingDiagnostic {
+            source: NamedSource::new(&name, text.to_string()),
+            place: format!("{name}:{}:{}", finding.line, finding.column),
+            finding: finding.clone(),
+        };
+        let printed = handler.render_report(&mut rendered, &diagnostic);
+        match printed {
+            Ok(()) => output.warn(rendered.trim_end()),
+            Err(_) => output.warn(format!("{}: {}", diagnostic.place, finding.message)),
+        }
+    }
+    let count = findings.0.len();
+    let things = if count == 1 { "thing" } else { "things" };
+    output.warn(format!("\n{name}: {count} {things} to mend; nothing was run"));
+}
+
+/// A finding as miette draws it, under the line it is about.
+#[derive(Debug)]
+struct FindingDiagnostic {
+    source: NamedSource<String>,
+    place: String,
+    finding: Finding,
+}
+
+impl fmt::Display for FindingDiagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.finding.message)
+    }
+}
+
+impl std::error::Error for FindingDiagnostic {}
+
+impl Diagnostic for FindingDiagnostic {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.finding.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&self.source)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let span = self.finding.span.clone();
+        Some(Box::new(std::iter::once(LabeledSpan::underline(span))))
+    }
+}
+
+fn plural(word: &str, count: u32) -> String {
+    if count == 1 { word.to_string() } else { format!("{word}s") }
+}

@@ -1,0 +1,200 @@
+//! Data files by content: a folder with one file a digest.
+//!
+//! A file under its digest's name is whole and verified; what is still arriving lies beside it under
+//! `.part`. Nothing here is named by user text.
+//!
+//! Floor: shell.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use common::id::Digest;
+use thiserror::Error;
+
+/// The folder.
+#[derive(Clone, Debug)]
+pub struct Content {
+    folder: PathBuf,
+}
+
+/// Why a file cannot be kept or read.
+#[derive(Debug, Error)]
+pub enum ContentError {
+    #[error("cannot use {path}: {source}")]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("the data that arrived has another digest than announced; send it again")]
+    Digest,
+    #[error("more bytes arrived than were announced")]
+    TooLong,
+    #[error("there is no data with digest {digest}")]
+    Absent { digest: String },
+}
+
+impl Content {
+    pub fn open(folder: PathBuf) -> Result<Self, ContentError> {
+        fs::create_dir_all(&folder)
+            .map_err(|source| ContentError::File { path: folder.clone(), source })?;
+        Ok(Self { folder })
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.path(digest).is_file()
+    }
+
+    /// Keeps a file that is already in memory.
+    pub fn put(&self, bytes: &[u8]) -> Result<Digest, ContentError> {
+        let digest = Digest::of(bytes);
+        if !self.has(&digest) {
+            let mut arriving = self.arrive(&digest, bytes.len() as u64)?;
+            arriving.restart()?;
+            arriving.append(bytes)?;
+            arriving.finish()?;
+        }
+        Ok(digest)
+    }
+
+    /// Up to `bytes_max` bytes from `offset` on, and the file's whole length.
+    pub fn read(
+        &self,
+        digest: &Digest,
+        offset: u64,
+        bytes_max: usize,
+    ) -> Result<(Vec<u8>, u64), ContentError> {
+        let path = self.path(digest);
+        let failed = |source| ContentError::File { path: path.clone(), source };
+        if !path.is_file() {
+            return Err(ContentError::Absent { digest: digest.hex() });
+        }
+        let mut file = File::open(&path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+        let mut bytes = Vec::new();
+        file.take(bytes_max as u64).read_to_end(&mut bytes).map_err(failed)?;
+        Ok((bytes, length))
+    }
+
+    /// Takes up a file that arrives in pieces, where an earlier try stopped.
+    pub fn arrive(&self, digest: &Digest, length: u64) -> Result<Arriving, ContentError> {
+        let path = self.folder.join(format!("{}.part", digest.hex()));
+        let failed = |source| ContentError::File { path: path.clone(), source };
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(failed)?;
+        let mut there = file.metadata().map_err(failed)?.len();
+        if there > length {
+            file.set_len(0).map_err(failed)?;
+            there = 0;
+        }
+        file.seek(SeekFrom::Start(there)).map_err(failed)?;
+        Ok(Arriving { digest: *digest, length, there, file, path, whole: self.path(digest) })
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.folder.join(digest.hex())
+    }
+}
+
+/// A file that is still arriving.
+#[derive(Debug)]
+pub struct Arriving {
+    digest: Digest,
+    length: u64,
+    there: u64,
+    file: File,
+    path: PathBuf,
+    whole: PathBuf,
+}
+
+impl Arriving {
+    /// Bytes already here.
+    pub fn there(&self) -> u64 {
+        self.there
+    }
+
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
+        self.there += bytes.len() as u64;
+        if self.there > self.length {
+            return Err(ContentError::TooLong);
+        }
+        let path = self.path.clone();
+        self.file.write_all(bytes).map_err(|source| ContentError::File { path, source })
+    }
+
+    fn restart(&mut self) -> Result<(), ContentError> {
+        let path = self.path.clone();
+        let failed = |source| ContentError::File { path, source };
+        self.there = 0;
+        self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(failed)
+    }
+
+    /// Verifies the whole and gives it its name; a file that is not what was announced is removed.
+    pub fn finish(self) -> Result<(), ContentError> {
+        let failed = |source| ContentError::File { path: self.path.clone(), source };
+        self.file.sync_all().map_err(failed)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut file = File::open(&self.path).map_err(failed)?;
+        let mut piece = vec![0u8; 1 << 16];
+        loop {
+            let read = file.read(&mut piece).map_err(failed)?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&piece[..read]);
+        }
+        if *hasher.finalize().as_bytes() != self.digest.0 {
+            fs::remove_file(&self.path).map_err(failed)?;
+            return Err(ContentError::Digest);
+        }
+        fs::rename(&self.path, &self.whole).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_stopped_half_way_goes_on_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let content = Content::open(folder.path().join("data")).expect("opens");
+        let bytes = b"twenty bytes of data".to_vec();
+        let digest = Digest::of(&bytes);
+        content.arrive(&digest, 20).expect("begins").append(&bytes[..7]).expect("writes");
+        assert!(!content.has(&digest));
+
+        let mut again = content.arrive(&digest, 20).expect("goes on");
+        assert_eq!(again.there(), 7);
+        again.append(&bytes[7..]).expect("writes");
+        again.finish().expect("verifies");
+
+        assert_eq!(content.read(&digest, 7, 100).expect("reads"), (bytes[7..].to_vec(), 20));
+    }
+
+    #[test]
+    fn data_with_another_digest_is_not_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let content = Content::open(folder.path().join("data")).expect("opens");
+        let digest = Digest::of(b"right");
+        let mut arriving = content.arrive(&digest, 5).expect("begins");
+        arriving.append(b"wrong").expect("writes");
+        assert!(matches!(arriving.finish(), Err(ContentError::Digest)));
+        assert!(!content.has(&digest));
+        assert_eq!(content.arrive(&digest, 5).expect("begins").there(), 0);
+    }
+
+    #[test]
+    fn more_than_announced_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let content = Content::open(folder.path().join("data")).expect("opens");
+        let mut arriving = content.arrive(&Digest::of(b"x"), 1).expect("begins");
+        assert!(matches!(arriving.append(b"xx"), Err(ContentError::TooLong)));
+    }
+}

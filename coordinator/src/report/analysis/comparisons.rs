@@ -1,0 +1,168 @@
+//! Arms against each other, on the folds and seeds that both have.
+//!
+//! A cell (seeds, partition, fold) counts when every config of both arms that ever ended well has
+//! a score there, so a difference is never one of which runs are missing. The fold is the unit of
+//! the test: seeds of one fold share its rows.
+//!
+//! Floor: core.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::study::Study;
+
+use super::super::content::{Contrast, Target};
+use super::super::table::{Run, Table};
+use super::{arms, estimate, grouped, interval, test_over_train};
+
+/// One pair of arms.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compared {
+    pub a: usize,
+    pub b: usize,
+    pub cells: u64,
+    pub folds: u64,
+    /// The contrast, or why there is none.
+    pub contrast: Result<Contrast, String>,
+}
+
+/// Every pair of arms, in the study's order.
+pub fn of_all(study: &Study, table: &Table) -> Vec<Compared> {
+    let cells: Vec<Cells> = table.arms.iter().map(|runs| complete_cells(study, runs)).collect();
+    let mut all = Vec::new();
+    for a in 0..study.arms.len() {
+        for b in a + 1..study.arms.len() {
+            all.push(compare(study, (a, &cells[a]), (b, &cells[b])));
+        }
+    }
+    holm(&mut all);
+    all
+}
+
+/// Mean over configs of each cell.
+type Cells = BTreeMap<(u32, Vec<u32>), f64>;
+
+fn complete_cells(study: &Study, runs: &[Run]) -> Cells {
+    let configs: BTreeSet<u32> = runs.iter().map(|run| run.config).collect();
+    grouped(runs, |run| (run.block(study), run.seeds.clone()))
+        .into_iter()
+        .filter(|(_, group)| group.len() == configs.len())
+        .map(|(cell, group)| {
+            let scores: Vec<f64> = group.iter().map(|run| run.score).collect();
+            (cell, estimate::mean(&scores))
+        })
+        .collect()
+}
+
+fn compare(study: &Study, (a, of_a): (usize, &Cells), (b, of_b): (usize, &Cells)) -> Compared {
+    let paired: Vec<(u32, &[u32], f64)> = of_a
+        .iter()
+        .filter_map(|(cell, score)| {
+            of_b.get(cell).map(|other| (cell.0, cell.1.as_slice(), score - other))
+        })
+        .collect();
+    let by_fold = grouped(&paired, |(fold, _, _)| *fold);
+    let folds: Vec<f64> = by_fold
+        .values()
+        .map(|group| estimate::mean(&group.iter().map(|(_, _, d)| *d).collect::<Vec<f64>>()))
+        .collect();
+    let contrast = contrast(study, &paired, &folds);
+    Compared { a, b, cells: paired.len() as u64, folds: folds.len() as u64, contrast }
+}
+
+fn contrast(
+    study: &Study,
+    paired: &[(u32, &[u32], f64)],
+    folds: &[f64],
+) -> Result<Contrast, String> {
+    if paired.is_empty() {
+        return Err("there is no seed and fold in which every config of both has a score".into());
+    }
+    if folds.len() < 2 {
+        return Err("both were tested on one fold only, so nothing says how much the difference \
+                    would move with other rows"
+            .into());
+    }
+    if folds.iter().all(|d| *d == folds[0]) {
+        return Err(
+            "the difference is the same in every fold, so it has no spread to be judged by".into(),
+        );
+    }
+    let ratio = test_over_train(study)
+        .ok_or("the split leaves no rows to test or to train, so no error can be computed")?;
+    let missing = || "the differences do not allow a t-test".to_string();
+    let corrected = estimate::corrected_t(folds, ratio).ok_or_else(missing)?;
+    let naive = estimate::naive_t(folds).ok_or_else(missing)?;
+    let sign = if study.primary().larger_is_better() { 1.0 } else { -1.0 };
+    let better = |values: &mut dyn Iterator<Item = f64>| values.filter(|d| d * sign > 0.0).count();
+    let seeds = seed_differences(paired);
+    let wins = better(&mut paired.iter().map(|(_, _, d)| *d)) as f64;
+    let ties = paired.iter().filter(|(_, _, d)| *d == 0.0).count() as f64;
+    Ok(Contrast {
+        difference: corrected.mean,
+        se: corrected.se,
+        df: corrected.df,
+        ci: interval(corrected.ci, CORRECTED, Some(Target::T2)).ok_or_else(missing)?,
+        p_corrected: corrected.p,
+        p_holm: corrected.p,
+        se_naive: naive.se,
+        ci_naive: interval(naive.ci, "paired t over fold means", None).ok_or_else(missing)?,
+        p_naive: naive.p,
+        ci_t1: over_seeds(study, paired, corrected.mean),
+        p_a_beats_b: (wins + ties / 2.0) / paired.len() as f64,
+        folds_a_better: better(&mut folds.iter().copied()) as u64,
+        seeds: seeds.len() as u64,
+        seeds_a_better: better(&mut seeds.iter().copied()) as u64,
+        seeds_b_better: better(&mut seeds.iter().map(|d| -d)) as u64,
+        target: Target::T2,
+        method: CORRECTED,
+    })
+}
+
+/// Mean difference of each seed, freed of which folds it has.
+fn seed_differences(paired: &[(u32, &[u32], f64)]) -> Vec<f64> {
+    let centre = estimate::mean(&paired.iter().map(|(_, _, d)| *d).collect::<Vec<f64>>());
+    grouped(deviations(paired), |(seeds, _)| seeds.to_vec())
+        .values()
+        .map(|group| centre + estimate::mean(&group.iter().map(|(_, d)| *d).collect::<Vec<f64>>()))
+        .collect()
+}
+
+fn over_seeds(
+    study: &Study,
+    paired: &[(u32, &[u32], f64)],
+    mean: f64,
+) -> Option<super::super::content::Interval> {
+    let (se, df) = arms::seed_error(study.seeds.factors.len(), &deviations(paired))?;
+    let half = estimate::t_quantile(df) * se;
+    interval((mean - half, mean + half), "paired t over seed means", Some(Target::T1))
+}
+
+/// Each cell's difference minus the mean of its fold over seeds.
+fn deviations<'a>(paired: &[(u32, &'a [u32], f64)]) -> Vec<(&'a [u32], f64)> {
+    let mut list = Vec::with_capacity(paired.len());
+    for group in grouped(paired, |(fold, _, _)| *fold).values().filter(|group| group.len() > 1) {
+        let mean = estimate::mean(&group.iter().map(|(_, _, d)| *d).collect::<Vec<f64>>());
+        list.extend(group.iter().map(|(_, seeds, d)| (*seeds, d - mean)));
+    }
+    list
+}
+
+/// Holm's step-down adjustment of all corrected p-values.
+fn holm(all: &mut [Compared]) {
+    let mut order: Vec<(f64, usize)> = all
+        .iter()
+        .enumerate()
+        .filter_map(|(place, pair)| pair.contrast.as_ref().ok().map(|c| (c.p_corrected, place)))
+        .collect();
+    order.sort_by(|x, y| x.0.total_cmp(&y.0).then(x.1.cmp(&y.1)));
+    let tests = order.len();
+    let mut least: f64 = 0.0;
+    for (rank, (p, place)) in order.into_iter().enumerate() {
+        least = least.max((p * (tests - rank) as f64).min(1.0));
+        if let Ok(contrast) = &mut all[place].contrast {
+            contrast.p_holm = least;
+        }
+    }
+}
+
+const CORRECTED: &str = "corrected resampled t over fold means (Nadeau and Bengio)";

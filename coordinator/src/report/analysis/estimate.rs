@@ -1,0 +1,162 @@
+//! The border to `common::stats`: the report's runs in, plain numbers out.
+//!
+//! The only file of the report that names the statistics' types. Factors travel under the names
+//! `f0`, `f1`, …, since a factor's own name may mean something in a formula.
+//!
+//! Floor: core.
+
+use std::collections::BTreeMap;
+
+use common::stats::compare::{self, CompareError, PairedT};
+use common::stats::mixed::{self, Column, Component, Fit, Formula, Method};
+use common::stats::summary;
+
+use super::super::content::LEVEL;
+
+/// A factor's level of each run, with the levels' names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Factor {
+    pub name: String,
+    pub codes: Vec<u32>,
+    pub levels: Vec<String>,
+}
+
+/// A fitted division of the spread; parts in the factors' order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spread {
+    pub parts: Vec<Part>,
+    pub residual: Part,
+    pub converged: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    pub levels: u64,
+    pub variance: f64,
+    pub sd: f64,
+    pub share: f64,
+    pub ci_sd: Option<(f64, f64)>,
+    /// Chance of a variance this far from zero when there is none; absent for the residual.
+    pub p_zero: Option<f64>,
+    pub at_boundary: bool,
+    /// Level, predicted effect, conditional standard deviation.
+    pub effects: Vec<(String, f64, f64)>,
+}
+
+/// A t-test of a mean against zero.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Paired {
+    pub mean: f64,
+    pub se: f64,
+    pub df: f64,
+    pub p: f64,
+    pub ci: (f64, f64),
+}
+
+/// Divides the spread of `scores` by REML over crossed and nested `factors`.
+///
+/// `fixed`, when given, is a factor whose levels have means of their own.
+/// Errors: in words, why the design cannot tell the parts from each other.
+pub fn spread(
+    scores: &[f64],
+    factors: &[Factor],
+    fixed: Option<&Factor>,
+) -> Result<Spread, String> {
+    let mut columns = BTreeMap::from([("y".to_string(), Column::Numbers(scores.to_vec()))]);
+    let mut text = "y ~ 1".to_string();
+    if let Some(factor) = fixed {
+        text += " + x";
+        columns.insert("x".to_string(), levels(factor));
+    }
+    for (place, factor) in factors.iter().enumerate() {
+        text += &format!(" + (1 | f{place})");
+        columns.insert(format!("f{place}"), levels(factor));
+    }
+    let named = |words: String| {
+        // Longest place first, so that `f1` is not found in `f10`.
+        (0..factors.len())
+            .rev()
+            .fold(words, |words, place| words.replace(&format!("`f{place}`"), &factors[place].name))
+    };
+    let formula = Formula::parse(&text).map_err(|error| error.to_string())?;
+    let fit =
+        mixed::fit(&formula, &columns, Method::Reml).map_err(|error| named(error.to_string()))?;
+    let parts = fit
+        .components
+        .iter()
+        .enumerate()
+        .map(|(place, component)| part(&fit, component, Some(place)))
+        .collect();
+    Ok(Spread { parts, residual: part(&fit, &fit.residual, None), converged: fit.converged })
+}
+
+fn levels(factor: &Factor) -> Column {
+    Column::Levels { codes: factor.codes.clone(), names: factor.levels.clone() }
+}
+
+fn part(fit: &Fit, component: &Component, place: Option<usize>) -> Part {
+    let which = place.map_or(mixed::Part::Residual, mixed::Part::Component);
+    let effects = place.and_then(|place| fit.blups.get(place)).map_or(&[][..], Vec::as_slice);
+    Part {
+        levels: component.levels as u64,
+        variance: component.variance,
+        sd: component.sd,
+        share: component.share,
+        ci_sd: Some(mixed::profile_interval(fit, which, LEVEL)),
+        p_zero: place.map(|place| mixed::zero_test(fit, place).p),
+        at_boundary: component.at_boundary,
+        effects: effects.iter().map(|blup| (blup.level.clone(), blup.mean, blup.sd)).collect(),
+    }
+}
+
+/// Mean of one or more values. Equal values have exactly that mean, so that scores without spread
+/// are not given one by rounding.
+pub fn mean(values: &[f64]) -> f64 {
+    if all_equal(values) { values[0] } else { summary::mean(values) }
+}
+
+/// Standard deviation with n − 1; `None` for fewer than two values.
+pub fn sd(values: &[f64]) -> Option<f64> {
+    if values.len() > 1 && all_equal(values) { Some(0.0) } else { summary::sd(values) }
+}
+
+pub fn median(values: &[f64]) -> f64 {
+    summary::median(values)
+}
+
+/// Mean of the middle half.
+pub fn iqm(values: &[f64]) -> f64 {
+    summary::iqm(values)
+}
+
+/// Half-width of a 95 % interval in standard errors, at `df` degrees of freedom.
+pub fn t_quantile(df: f64) -> f64 {
+    summary::student_quantile(0.5 + LEVEL / 2.0, df)
+}
+
+/// Plain t-test of the mean of `values`; `None` where it has no spread or fewer than two values.
+pub fn naive_t(values: &[f64]) -> Option<Paired> {
+    judged(values, compare::naive_t)
+}
+
+/// Corrected resampled t-test of the mean of `values`, one a fold.
+///
+/// Variance of the mean: `(1/J + n_test/n_train) s²`. Source: Nadeau & Bengio (2003).
+pub fn corrected_t(values: &[f64], test_over_train: f64) -> Option<Paired> {
+    judged(values, |values| compare::corrected_t(values, test_over_train))
+}
+
+fn judged(
+    values: &[f64],
+    test: impl Fn(&[f64]) -> Result<PairedT, CompareError>,
+) -> Option<Paired> {
+    if all_equal(values) {
+        return None;
+    }
+    let PairedT { mean, se, df, p, ci, .. } = test(values).ok()?;
+    Some(Paired { mean, se, df, p, ci })
+}
+
+fn all_equal(values: &[f64]) -> bool {
+    values.first().is_some_and(|first| values.iter().all(|value| value == first))
+}

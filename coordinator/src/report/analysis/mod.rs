@@ -1,0 +1,54 @@
+//! Runs to numbers: each arm alone, sources of spread, arms against each other.
+//!
+//! Every sum runs in trial order. Deliberately absent: words for readers (verdicts are beside this
+//! folder) and the statistics themselves, which are in `common::stats`.
+//!
+//! Floor: core.
+
+pub mod arms;
+pub mod comparisons;
+pub mod components;
+pub mod estimate;
+
+use common::study::{OuterKind, Study};
+
+use super::content::{Interval, LEVEL, Target};
+
+/// Test rows over training rows of one outer fold: what Nadeau and Bengio's correction needs.
+///
+/// `None` where one fold holds all rows or none.
+pub fn test_over_train(study: &Study) -> Option<f64> {
+    let ratio = match study.outer.kind {
+        OuterKind::Holdout { share } => share / (1.0 - share),
+        OuterKind::KFold | OuterKind::LeaveOut => 1.0 / (f64::from(study.outer.folds) - 1.0),
+    };
+    (ratio.is_finite() && ratio > 0.0).then_some(ratio)
+}
+
+/// Names of a trial's seed levels, such as `3` or `3/0` when streams move apart.
+pub fn seed_label(seeds: &[u32]) -> String {
+    let words: Vec<String> = seeds.iter().map(u32::to_string).collect();
+    words.join("/")
+}
+
+/// `low` to `high`, when both are finite.
+pub fn interval(
+    (low, high): (f64, f64),
+    method: &'static str,
+    target: Option<Target>,
+) -> Option<Interval> {
+    let finite = low.is_finite() && high.is_finite();
+    finite.then_some(Interval { low, high, level: LEVEL, method, target })
+}
+
+/// Groups of `items` by key, in key order, each in the items' order.
+pub fn grouped<T, K: Ord>(
+    items: impl IntoIterator<Item = T>,
+    key: impl Fn(&T) -> K,
+) -> std::collections::BTreeMap<K, Vec<T>> {
+    let mut groups = std::collections::BTreeMap::new();
+    for item in items {
+        groups.entry(key(&item)).or_insert_with(Vec::new).push(item);
+    }
+    groups
+}

@@ -1,0 +1,316 @@
+//! What a report says, as data: `report.json` is this, and the pages are made of it.
+//!
+//! Keys are stable under [`SCHEMA`]; a part that a study does not have is an absent key. Numbers
+//! that are not finite are absent too. Deliberately absent: words for readers beyond the verdicts,
+//! which `page.rs` writes, and figures.
+//!
+//! Floor: core.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    pub schema: &'static str,
+    pub study: StudyPart,
+    pub design: DesignPart,
+    pub verdict: Verdict,
+    pub arms: Vec<ArmPart>,
+    pub components: Vec<ComponentPart>,
+    /// Sources of spread that the design cannot estimate, and why.
+    pub not_estimable: Vec<NotEstimable>,
+    pub comparisons: Vec<ComparisonPart>,
+    pub seed_use: SeedUse,
+    pub cost: Cost,
+    pub methods: String,
+    pub references: Vec<&'static str>,
+    pub reproduce: String,
+    /// What only the figures show.
+    #[serde(skip)]
+    pub drawn: Drawn,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StudyPart {
+    pub name: String,
+    pub notes: String,
+    pub digest: String,
+    pub metric: String,
+    /// `larger is better` or `smaller is better`.
+    pub goal: &'static str,
+    pub task: &'static str,
+    pub data: String,
+    pub data_digest: String,
+    pub target: String,
+    pub rows: u64,
+    /// The column whose groups no split parts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<String>,
+    /// The split in words.
+    pub split: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DesignPart {
+    pub arms: u64,
+    /// Over all arms.
+    pub configs: u64,
+    /// Levels of each seed factor.
+    pub seeds: BTreeMap<String, u32>,
+    pub partitions: u32,
+    pub outer_folds: u32,
+    pub planned: u64,
+    pub complete: u64,
+    /// Diverged ones included.
+    pub failed: u64,
+    pub diverged: u64,
+    pub cancelled: u64,
+    /// Complete, but the metric is not defined on their test rows.
+    pub undefined: u64,
+    pub diverged_policy: &'static str,
+    pub missing: Vec<Missing>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Missing {
+    pub arm: String,
+    pub config: String,
+    pub reason: String,
+    pub trials: u64,
+}
+
+/// An answer in plain words, with what it rests on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    pub kind: VerdictKind,
+    pub text: String,
+    /// What the text rests on: target, rows, seeds, folds, failed runs, class of seed use.
+    pub basis: String,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictKind {
+    Clear,
+    NotShown,
+    NotEstimable,
+    /// One arm: nothing is compared.
+    Described,
+}
+
+impl VerdictKind {
+    pub fn title(self) -> &'static str {
+        match self {
+            VerdictKind::Clear => "Clear",
+            VerdictKind::NotShown => "Not shown",
+            VerdictKind::NotEstimable => "Not estimable",
+            VerdictKind::Described => "Described",
+        }
+    }
+}
+
+/// A 95 % interval.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Interval {
+    pub low: f64,
+    pub high: f64,
+    pub level: f64,
+    pub method: &'static str,
+    /// What a repetition would draw anew: T1 seeds, T2 training samples and seeds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub enum Target {
+    /// The same rows and folds, new seeds.
+    T1,
+    /// A new training sample of the same size, and new seeds.
+    T2,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ArmPart {
+    pub arm: String,
+    pub model: &'static str,
+    pub n: u64,
+    pub failed: u64,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<Scores>,
+    pub configs: Vec<ConfigPart>,
+    /// The study's other metrics.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<AlsoPart>,
+    /// Findings a reader should know before trusting the numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
+}
+
+/// An arm's scores, over all its runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Scores {
+    pub mean: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sd: Option<f64>,
+    pub median: f64,
+    pub iqm: f64,
+    pub min: f64,
+    pub max: f64,
+    /// Least and largest mean of one seed over the folds and configs that all its peers have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed_min: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed_max: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci_t1: Option<Interval>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci_t2: Option<Interval>,
+    /// Where one more run of this arm, with a new seed on new folds, is expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_run: Option<Interval>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConfigPart {
+    pub config: String,
+    pub n: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sd: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AlsoPart {
+    pub metric: String,
+    pub n: u64,
+    pub mean: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sd: Option<f64>,
+}
+
+/// One source of spread in one model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ComponentPart {
+    /// Absent for the model over all arms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arm: Option<String>,
+    pub factor: String,
+    pub levels: u64,
+    pub variance: f64,
+    pub sd: f64,
+    /// Of the sum of all variances of this model.
+    pub share: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci_sd: Option<Interval>,
+    pub method: &'static str,
+    /// Chance of a variance this far from zero when there is none; absent for the residual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p: Option<f64>,
+    pub at_boundary: bool,
+    pub meaning: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NotEstimable {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arm: Option<String>,
+    /// Absent when no component of the model is estimable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub factor: Option<String>,
+    pub why: String,
+}
+
+/// Two arms on the folds and seeds that both have.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ComparisonPart {
+    pub a: String,
+    pub b: String,
+    /// Seed and fold cells in which every config of both arms has a score.
+    pub cells: u64,
+    pub folds: u64,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub contrast: Option<Contrast>,
+    pub verdict: Verdict,
+}
+
+/// Mean of a minus mean of b, over folds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Contrast {
+    pub difference: f64,
+    pub se: f64,
+    pub df: f64,
+    pub ci: Interval,
+    pub p_corrected: f64,
+    /// `p_corrected` after Holm's step for all comparisons of this report.
+    pub p_holm: f64,
+    pub se_naive: f64,
+    pub ci_naive: Interval,
+    pub p_naive: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci_t1: Option<Interval>,
+    /// Share of cells in which a had the better score; ties count half.
+    pub p_a_beats_b: f64,
+    pub folds_a_better: u64,
+    pub seeds: u64,
+    pub seeds_a_better: u64,
+    pub seeds_b_better: u64,
+    pub target: Target,
+    pub method: &'static str,
+}
+
+/// How seeds are used, after Bethard (2022).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SeedUse {
+    pub class: &'static str,
+    pub risky: bool,
+    pub why: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mend_cost: Option<MendCost>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MendCost {
+    pub trials: u64,
+    pub agent_seconds: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Cost {
+    pub agent_seconds: f64,
+}
+
+/// What the figures show beyond the tables.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Drawn {
+    pub arms: Vec<ArmDrawn>,
+    pub effects: Vec<SeedEffects>,
+}
+
+/// One arm's scores: every run, and one mean a seed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ArmDrawn {
+    pub arm: String,
+    /// Ascending.
+    pub runs: Vec<f64>,
+    /// Label and mean of each seed, in seed order.
+    pub seeds: Vec<(String, f64)>,
+}
+
+/// Predicted effects of one seed factor's levels in one arm.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeedEffects {
+    pub arm: String,
+    pub factor: String,
+    /// Level, effect, conditional standard deviation; in order of the effect.
+    pub levels: Vec<(String, f64, f64)>,
+}
+
+/// First key of `report.json`; changes when a key changes its meaning.
+pub const SCHEMA: &str = "seedsweep.report/1";
+
+/// The level of every interval.
+pub const LEVEL: f64 = 0.95;

@@ -1,0 +1,307 @@
+//! A drawing surface: lines, marks and text in CSS pixels, written as SVG by kuva.
+//!
+//! Coordinates are rounded to quarters of a pixel, so that the text is short and the same
+//! everywhere. Deliberately absent: kuva's own plots, whose layout and colours are not ours to set
+//! for two widths and two colour schemes, and its interactive mode, which adds scripts.
+//!
+//! Floor: core.
+
+use kuva::backend::svg::SvgBackend;
+use kuva::render::color::Color;
+use kuva::render::render::{PathData, Primitive, Scene, TextAnchor};
+
+use super::super::html::escaped;
+
+/// What a mark stands for; the page's style gives each a colour in light and in dark.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ink {
+    Text,
+    Faint,
+    Rule,
+    Paper,
+    /// Hue number of the palette; taken round.
+    Hue(usize),
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Align {
+    Start,
+    Middle,
+    End,
+}
+
+pub struct Canvas {
+    scene: Scene,
+    width: f64,
+    height: f64,
+}
+
+/// Where values of an axis lie.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    pub low: f64,
+    pub high: f64,
+    pub from: f64,
+    pub to: f64,
+}
+
+impl Canvas {
+    pub fn new(width: f64, height: f64) -> Self {
+        let mut scene = Scene::new(width, height);
+        scene.background_color = None;
+        scene.font_family = Some(FONT.to_string());
+        Self { scene, width, height }
+    }
+
+    pub fn line(&mut self, from: (f64, f64), to: (f64, f64), ink: Ink, width: f64) {
+        self.scene.elements.push(Primitive::Line {
+            x1: quarter(from.0),
+            y1: quarter(from.1),
+            x2: quarter(to.0),
+            y2: quarter(to.1),
+            stroke: colour(ink),
+            stroke_width: width,
+            stroke_dasharray: None,
+        });
+    }
+
+    pub fn rect(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), ink: Ink) {
+        self.scene.elements.push(Primitive::Rect {
+            x: quarter(x),
+            y: quarter(y),
+            width: quarter(width),
+            height: quarter(height),
+            fill: colour(ink),
+            stroke: None,
+            stroke_width: None,
+            opacity: None,
+        });
+    }
+
+    pub fn dot(&mut self, (x, y): (f64, f64), radius: f64, fill: Ink, opacity: f64) {
+        self.scene.elements.push(Primitive::Circle {
+            cx: quarter(x),
+            cy: quarter(y),
+            r: radius,
+            fill: colour(fill),
+            fill_opacity: Some(opacity),
+            stroke: None,
+            stroke_width: None,
+        });
+    }
+
+    /// A dot ringed by the page's ground, so that it stands out on lines and areas.
+    pub fn mark(&mut self, (x, y): (f64, f64), radius: f64, fill: Ink) {
+        self.scene.elements.push(Primitive::Circle {
+            cx: quarter(x),
+            cy: quarter(y),
+            r: radius,
+            fill: colour(fill),
+            fill_opacity: None,
+            stroke: Some(colour(Ink::Paper)),
+            stroke_width: Some(2.0),
+        });
+    }
+
+    /// A filled area through `points`, closed.
+    pub fn area(&mut self, points: &[(f64, f64)], ink: Ink, opacity: f64) {
+        let mut path = String::new();
+        for (place, (x, y)) in points.iter().enumerate() {
+            let pen = if place == 0 { 'M' } else { 'L' };
+            path += &format!("{pen}{} {}", quarter(*x), quarter(*y));
+        }
+        path.push('Z');
+        self.scene.elements.push(Primitive::Path(Box::new(PathData {
+            d: path,
+            fill: Some(colour(ink)),
+            stroke: Color::None,
+            stroke_width: 0.0,
+            opacity: Some(opacity),
+            stroke_dasharray: None,
+        })));
+    }
+
+    pub fn text(&mut self, (x, y): (f64, f64), text: &str, align: Align, ink: Ink) {
+        self.written((x, y), text, align, ink, false);
+    }
+
+    pub fn bold(&mut self, at: (f64, f64), text: &str, align: Align) {
+        self.written(at, text, align, Ink::Text, true);
+    }
+
+    fn written(&mut self, (x, y): (f64, f64), text: &str, align: Align, ink: Ink, bold: bool) {
+        let clean: String = text.chars().filter(|symbol| !symbol.is_control()).collect();
+        self.scene.elements.push(Primitive::Text {
+            x: quarter(x),
+            y: quarter(y),
+            // kuva reads what stands between two dollars as mathematics.
+            content: clean.replace('$', "\\$"),
+            size: TEXT_SIZE,
+            anchor: match align {
+                Align::Start => TextAnchor::Start,
+                Align::Middle => TextAnchor::Middle,
+                Align::End => TextAnchor::End,
+            },
+            rotate: None,
+            bold,
+            color: Some(colour(ink)),
+        });
+    }
+
+    /// Names what is drawn until [`Canvas::end`]: a tooltip, without a script.
+    pub fn begin(&mut self, title: &str) {
+        self.scene.elements.push(Primitive::GroupStart {
+            transform: None,
+            title: Some(title.chars().filter(|symbol| !symbol.is_control()).collect()),
+            extra_attrs: Some("class=\"t\"".to_string()),
+        });
+    }
+
+    pub fn end(&mut self) {
+        self.scene.elements.push(Primitive::GroupEnd);
+    }
+
+    /// Ticks and numbers of a horizontal axis, with a faint rule up to `top` at each.
+    pub fn axis_below(&mut self, scale: &Scale, top: f64, bottom: f64, title: &str) {
+        let room = ((scale.to - scale.from) / 84.0).clamp(2.0, 8.0) as usize;
+        let (ticks, places) = scale.ticks(room);
+        for value in ticks {
+            let x = scale.at(value);
+            self.line((x, top), (x, bottom), Ink::Rule, 1.0);
+            let label = super::super::number::decimals(value, places);
+            self.text((x, bottom + 17.0), &label, Align::Middle, Ink::Faint);
+        }
+        let middle = (scale.from + scale.to) / 2.0;
+        self.text((middle, bottom + 36.0), title, Align::Middle, Ink::Faint);
+    }
+
+    /// The SVG element, which scales with its box and names itself to readers without sight.
+    pub fn finish(self, label: &str) -> String {
+        let svg = SvgBackend::new().render_scene(&self.scene);
+        let body = svg.split_once('>').map_or("", |(_, body)| body);
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" width=\"{}\" \
+             height=\"{}\" font-family=\"{FONT}\" role=\"img\" aria-label=\"{}\">{body}",
+            self.width,
+            self.height,
+            self.width,
+            self.height,
+            escaped(label)
+        )
+    }
+}
+
+impl Scale {
+    /// Values from `low` to `high` with a margin, laid from `from` to `to`.
+    pub fn around(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
+        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+        for value in values.filter(|value| value.is_finite()) {
+            low = low.min(value);
+            high = high.max(value);
+        }
+        if low > high {
+            (low, high) = (0.0, 1.0);
+        }
+        let margin = match high - low {
+            0.0 => low.abs().max(1e-3) * 0.01,
+            range => range * 0.04,
+        };
+        Self { low: low - margin, high: high + margin, from, to }
+    }
+
+    pub fn at(&self, value: f64) -> f64 {
+        self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
+    }
+
+    /// Round values inside, at most about `room`, and the decimals that tell them apart.
+    pub fn ticks(&self, room: usize) -> (Vec<f64>, usize) {
+        let raw = (self.high - self.low) / room as f64;
+        let power = raw.log10().floor();
+        let unit = 10f64.powf(power);
+        let (step, extra) = match raw / unit {
+            ratio if ratio <= 1.0 => (1.0, 0.0),
+            ratio if ratio <= 2.0 => (2.0, 0.0),
+            ratio if ratio <= 2.5 => (2.5, 1.0),
+            ratio if ratio <= 5.0 => (5.0, 0.0),
+            _ => (10.0, -1.0),
+        };
+        let places = (extra - power).clamp(0.0, 9.0) as usize;
+        let (first, last) =
+            ((self.low / (step * unit)).ceil() as i64, (self.high / (step * unit)).floor() as i64);
+        ((first..=last).map(|tick| tick as f64 * step * unit).collect(), places)
+    }
+}
+
+/// `text` cut to about `width` pixels, by letters of average width.
+pub fn fitted(text: &str, width: f64) -> String {
+    let room = (width / (f64::from(TEXT_SIZE) * 0.56)).max(1.0) as usize;
+    if text.chars().count() <= room {
+        return text.to_string();
+    }
+    let mut short: String = text.chars().take(room.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+/// Width that `text` is expected to take.
+pub fn text_width(text: &str) -> f64 {
+    text.chars().count() as f64 * f64::from(TEXT_SIZE) * 0.56
+}
+
+fn quarter(value: f64) -> f64 {
+    (value * 4.0).round() / 4.0
+}
+
+fn colour(ink: Ink) -> Color {
+    let name = match ink {
+        Ink::Text => "var(--ink,#1d1d1f)".to_string(),
+        Ink::Faint => "var(--faint,#6b6b70)".to_string(),
+        Ink::Rule => "var(--rule,#e3e1dc)".to_string(),
+        Ink::Paper => "var(--paper,#ffffff)".to_string(),
+        Ink::Hue(number) => {
+            let number = number % HUES.len();
+            format!("var(--hue{number},{})", HUES[number])
+        }
+    };
+    Color::Css(name.into())
+}
+
+/// Size of all text, in CSS pixels.
+pub const TEXT_SIZE: u32 = 13;
+
+/// Hues after Okabe and Ito (2008), darkened where white text lies on them; the last is grey.
+pub const HUES: [&str; 7] =
+    ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#9a9a9f"];
+
+const FONT: &str = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_and_inside() {
+        let scale = Scale { low: 0.9712, high: 1.0004, from: 0.0, to: 400.0 };
+        let (ticks, places) = scale.ticks(5);
+        let shown: Vec<String> = ticks.iter().map(|t| format!("{t:.places$}")).collect();
+        assert_eq!(shown, ["0.98", "0.99", "1.00"]);
+    }
+
+    #[test]
+    fn an_axis_of_one_value_has_room_on_both_sides() {
+        let scale = Scale::around([0.5].into_iter(), 0.0, 100.0);
+        assert!((scale.at(0.5) - 50.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn text_in_a_figure_is_only_text() {
+        let mut canvas = Canvas::new(100.0, 50.0);
+        canvas.begin("<b>");
+        canvas.text((0.0, 10.0), "<script>$x$ & $y$", Align::Start, Ink::Text);
+        canvas.end();
+        let svg = canvas.finish("\"><script>");
+        assert!(!svg.contains("<script"), "{svg}");
+        assert!(svg.contains("&lt;script&gt;$x$ &amp; $y$"), "{svg}");
+        assert!(svg.starts_with("<svg xmlns") && svg.contains("viewBox=\"0 0 100 50\""));
+    }
+}

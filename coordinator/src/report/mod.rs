@@ -1,0 +1,153 @@
+//! The report: outcomes → table → analysis → figures → HTML, Markdown, JSON, Parquet, CSV.
+//!
+//! A pure function of the outcomes: the same ones give the same bytes, in whatever order they
+//! come and whoever trained them; agents and durations show in the cost and in the exports alone.
+//! Deliberately absent: files, clocks, and any claim that the design cannot carry.
+//!
+//! Floor: core.
+
+mod analysis;
+pub mod content;
+mod export;
+mod figures;
+mod html;
+mod markdown;
+mod methods;
+mod number;
+mod page;
+mod table;
+mod verdict;
+
+use common::metric::Metric;
+use common::study::{Study, Task};
+use common::wire::message::OutcomeRow;
+
+pub use content::Report;
+pub use export::{ExportError, csv, parquet};
+pub use html::html;
+pub use markdown::markdown;
+
+use content::{Cost, DesignPart, Drawn, Missing, SCHEMA, StudyPart};
+use table::Table;
+
+/// What a report is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Material<'a> {
+    pub study: &'a Study,
+    /// In any order.
+    pub rows: &'a [OutcomeRow],
+    /// Trials that were cancelled.
+    pub cancelled: u64,
+}
+
+/// Analyses the outcomes. Works for any number of them, none included.
+pub fn build(material: &Material<'_>) -> Report {
+    let study = material.study;
+    let table = Table::open(material);
+    let parts: Vec<_> =
+        (0..study.arms.len()).map(|arm| analysis::components::of_arm(study, &table, arm)).collect();
+    let arms: Vec<_> = parts
+        .iter()
+        .enumerate()
+        .map(|(arm, parts)| analysis::arms::describe(study, &table, arm, parts))
+        .collect();
+    let drawn = Drawn {
+        arms: table
+            .arms
+            .iter()
+            .enumerate()
+            .map(|(arm, runs)| analysis::arms::drawn(study, arm, runs))
+            .collect(),
+        effects: parts.iter().flat_map(|parts| parts.effects.clone()).collect(),
+    };
+    let joint = analysis::components::jointly(study, &table);
+    let (mut components, mut not_estimable) = (Vec::new(), Vec::new());
+    for part in parts.into_iter().chain([joint]) {
+        components.extend(part.components);
+        not_estimable.extend(part.dropped);
+    }
+    let seed_use = verdict::seed_use(study, &table);
+    let basis = verdict::basis(study, &table, material.cancelled, &seed_use);
+    let comparisons: Vec<_> = analysis::comparisons::of_all(study, &table)
+        .iter()
+        .map(|compared| verdict::on_pair(study, compared, &basis))
+        .collect();
+    Report {
+        schema: SCHEMA,
+        study: study_part(study),
+        design: design_part(material, &table),
+        verdict: verdict::on_study(study, &table, &arms, &components, &comparisons, &basis),
+        arms,
+        components,
+        not_estimable,
+        comparisons,
+        seed_use,
+        cost: Cost { agent_seconds: table.agent_seconds },
+        methods: methods::paragraph(study),
+        references: methods::REFERENCES.to_vec(),
+        reproduce: REPRODUCE.to_string(),
+        drawn,
+    }
+}
+
+/// `report.json`, indented, with a line end.
+pub fn json(report: &Report) -> String {
+    let mut text = serde_json::to_string_pretty(report).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn study_part(study: &Study) -> StudyPart {
+    StudyPart {
+        name: study.name.clone(),
+        notes: study.notes.clone(),
+        digest: study.digest().hex(),
+        metric: study.primary().to_string(),
+        goal: goal(study.primary()),
+        task: match study.data.task {
+            Task::Classification { .. } => "classification",
+            Task::Regression => "regression",
+        },
+        data: study.data.path.clone(),
+        data_digest: study.data.digest.hex(),
+        target: study.data.target.clone(),
+        rows: study.data.rows,
+        groups: study.data.group.clone(),
+        split: verdict::split_in_words(study),
+    }
+}
+
+fn design_part(material: &Material<'_>, table: &Table) -> DesignPart {
+    let study = material.study;
+    let missing = |((arm, config, reason), trials): (&(u32, u32, String), &u64)| {
+        let arm = &study.arms[*arm as usize];
+        Missing {
+            arm: arm.name.clone(),
+            config: arm.configs[*config as usize].point.to_string(),
+            reason: reason.clone(),
+            trials: *trials,
+        }
+    };
+    DesignPart {
+        arms: study.arms.len() as u64,
+        configs: study.arms.iter().map(|arm| arm.configs.len() as u64).sum(),
+        seeds: study.seeds.factors.iter().map(|f| (f.name.clone(), f.count)).collect(),
+        partitions: study.outer.partitions,
+        outer_folds: study.outer.folds,
+        planned: table.planned,
+        complete: table.complete,
+        failed: table.failed,
+        diverged: table.diverged,
+        cancelled: material.cancelled,
+        undefined: table.undefined,
+        diverged_policy: methods::diverged_policy(study),
+        missing: table.missing.iter().map(missing).collect(),
+    }
+}
+
+fn goal(metric: Metric) -> &'static str {
+    if metric.larger_is_better() { "larger is better" } else { "smaller is better" }
+}
+
+/// The study as it ran lies beside the report.
+const REPRODUCE: &str = "coordinator run study.toml";

@@ -1,0 +1,493 @@
+//! The report's pages as blocks: one order and one wording, which HTML and Markdown both render.
+//!
+//! All text here is plain; escaping is the renderer's duty, so none can be forgotten in between.
+//!
+//! Floor: core.
+
+use super::content::{ArmPart, ComparisonPart, ComponentPart, Interval, Report, VerdictKind};
+use super::figures::{self, Figure};
+use super::number::{beside, count, counted, decimals, duration, p, percent, places, significant};
+
+/// One piece of a page.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Block {
+    Verdict {
+        kind: VerdictKind,
+        text: String,
+        basis: String,
+    },
+    Heading(String),
+    Text(String),
+    /// Words with their values.
+    Facts(Vec<(String, String)>),
+    Sheet(Sheet),
+    Figure(Figure),
+    /// Text to be typed as it stands.
+    Command(String),
+    List(Vec<String>),
+}
+
+/// A table with a title and the meaning of its columns.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sheet {
+    pub title: String,
+    /// Title, and whether the column holds numbers.
+    pub columns: Vec<(String, bool)>,
+    pub rows: Vec<Vec<String>>,
+    /// Column or word, and what it means in one sentence.
+    pub legend: Vec<(String, String)>,
+}
+
+/// Every block after the title, in reading order.
+pub fn blocks(report: &Report) -> Vec<Block> {
+    let mut list = vec![Block::Verdict {
+        kind: report.verdict.kind,
+        text: report.verdict.text.clone(),
+        basis: report.verdict.basis.clone(),
+    }];
+    if !report.study.notes.is_empty() {
+        list.push(Block::Text(report.study.notes.clone()));
+    }
+    list.push(Block::Facts(facts(report)));
+    list.push(Block::Heading("How good is each arm?".into()));
+    list.extend(figures::distribution(report).map(Block::Figure));
+    list.push(Block::Sheet(arms(report)));
+    list.push(Block::Sheet(intervals(report)));
+    list.extend(remarks(report).map(Block::List));
+    list.extend(configs(report).map(Block::Sheet));
+    list.extend(also(report).map(Block::Sheet));
+    if !report.comparisons.is_empty() {
+        list.push(Block::Heading("Is one better than another?".into()));
+        let unsaid = report.comparisons.iter().filter(|pair| pair.verdict != report.verdict);
+        list.extend(unsaid.map(|pair| {
+            Block::Text(format!("{}. {}", pair.verdict.kind.title(), pair.verdict.text))
+        }));
+        list.push(Block::Sheet(comparisons(report)));
+        list.push(Block::Sheet(other_intervals(report)));
+    }
+    list.push(Block::Heading("Where does the spread come from?".into()));
+    list.extend(figures::variance(report).map(Block::Figure));
+    if !report.components.is_empty() {
+        list.push(Block::Sheet(components(report)));
+    }
+    list.extend(not_estimable(report).map(Block::List));
+    list.extend(figures::caterpillar(report).map(Block::Figure));
+    list.push(Block::Heading("Can these numbers be trusted?".into()));
+    list.push(Block::Text(seed_use(report)));
+    list.push(Block::Text(completeness(report)));
+    list.extend(missing(report).map(Block::Sheet));
+    list.push(Block::Heading("Methods".into()));
+    list.push(Block::Text(report.methods.clone()));
+    list.push(Block::List(report.references.iter().map(ToString::to_string).collect()));
+    list.push(Block::Heading("Do it again".into()));
+    list.push(Block::Command(report.reproduce.clone()));
+    list
+}
+
+/// A number beside the spread that decides its digits.
+fn score(value: f64, scale: Option<f64>) -> String {
+    beside(value, scale.unwrap_or(0.0))
+}
+
+fn span(interval: Option<&Interval>, scale: Option<f64>) -> String {
+    match interval {
+        Some(interval) => {
+            format!("{} to {}", score(interval.low, scale), score(interval.high, scale))
+        }
+        None => "–".to_string(),
+    }
+}
+
+fn facts(report: &Report) -> Vec<(String, String)> {
+    let (study, design) = (&report.study, &report.design);
+    let seeds: Vec<String> =
+        design.seeds.iter().map(|(name, levels)| format!("{levels} ({name})")).collect();
+    let fact = |word: &str, value: String| (word.to_string(), value);
+    let mut list = vec![
+        fact(
+            "Question",
+            format!(
+                "{} of {}, judged by {} ({})",
+                study.task, study.target, study.metric, study.goal
+            ),
+        ),
+        fact("Data", format!("{}, {}", study.data, counted(study.rows, "row"))),
+    ];
+    if let Some(column) = &study.groups {
+        list.push(fact("Groups", format!("rows of one {column} stay together")));
+    }
+    list.extend([
+        fact("Split", study.split.clone()),
+        fact("Seeds", seeds.join(" × ")),
+        fact(
+            "Arms",
+            format!(
+                "{} with {} in all",
+                report.arms.iter().map(|arm| arm.arm.as_str()).collect::<Vec<_>>().join(", "),
+                counted(design.configs, "config")
+            ),
+        ),
+        fact(
+            "Trials",
+            format!(
+                "{} planned, {} complete, {} failed ({} diverged), {} cancelled",
+                count(design.planned),
+                count(design.complete),
+                count(design.failed),
+                count(design.diverged),
+                count(design.cancelled)
+            ),
+        ),
+        fact("Training time", duration(report.cost.agent_seconds)),
+    ]);
+    list
+}
+
+fn columns(titles: &[&str], text: usize) -> Vec<(String, bool)> {
+    titles.iter().enumerate().map(|(place, title)| (title.to_string(), place >= text)).collect()
+}
+
+/// Rows whose first cell is written only where it changes, as in a printed table.
+fn unrepeated(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    for place in (1..rows.len()).rev() {
+        if rows[place][0] == rows[place - 1][0] {
+            rows[place][0].clear();
+        }
+    }
+    rows
+}
+
+fn legend(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(word, meaning)| (word.to_string(), meaning.to_string())).collect()
+}
+
+fn arms(report: &Report) -> Sheet {
+    let row = |arm: &ArmPart| {
+        let mut cells = vec![arm.arm.clone(), count(arm.n)];
+        match &arm.scores {
+            Some(s) => cells.extend([
+                score(s.mean, s.sd),
+                s.sd.map_or("–".into(), significant),
+                score(s.median, s.sd),
+                score(s.iqm, s.sd),
+                format!("{} to {}", score(s.min, s.sd), score(s.max, s.sd)),
+                match (s.seed_min, s.seed_max) {
+                    (Some(low), Some(high)) => {
+                        format!("{} to {}", score(low, s.sd), score(high, s.sd))
+                    }
+                    _ => "–".into(),
+                },
+            ]),
+            None => cells.extend(vec!["–".to_string(); 6]),
+        }
+        cells
+    };
+    Sheet {
+        title: format!("Scores of each arm ({}, {})", report.study.metric, report.study.goal),
+        columns: columns(
+            &["Arm", "Runs", "Mean", "SD", "Median", "IQM", "Runs' range", "Seeds' range"],
+            1,
+        ),
+        rows: report.arms.iter().map(row).collect(),
+        legend: legend(&[
+            ("Runs", "Trainings with a score, over all seeds, folds and configs."),
+            (
+                "Mean",
+                "The average score; over several configs, that of a typical config of the space.",
+            ),
+            ("SD", "How far a single run lies from the mean, typically."),
+            ("Median", "Half of the runs scored below it."),
+            ("IQM", "The mean of the middle half of the runs, which extremes do not move."),
+            ("Runs' range", "The worst and the best single run."),
+            (
+                "Seeds' range",
+                "The worst and the best seed, each averaged over folds and configs: what a lucky seed can look like.",
+            ),
+        ]),
+    }
+}
+
+fn intervals(report: &Report) -> Sheet {
+    let row = |arm: &ArmPart| {
+        let s = arm.scores.as_ref();
+        let scale = s.and_then(|s| s.sd).map(|sd| sd / 3.0);
+        vec![
+            arm.arm.clone(),
+            s.map_or("–".into(), |s| score(s.mean, scale)),
+            span(s.and_then(|s| s.ci_t1.as_ref()), scale),
+            span(s.and_then(|s| s.ci_t2.as_ref()), scale),
+            span(s.and_then(|s| s.next_run.as_ref()), scale),
+        ]
+    };
+    Sheet {
+        title: "How sure is the mean?".into(),
+        columns: columns(&["Arm", "Mean", "T1: new seeds", "T2: new samples", "One more run"], 1),
+        rows: report.arms.iter().map(row).collect(),
+        legend: legend(&[
+            (
+                "T1: new seeds",
+                "95 % interval of the mean if the same rows and folds were trained with other seeds.",
+            ),
+            (
+                "T2: new samples",
+                "95 % interval of the mean if another sample of the same size were drawn: the claim most papers make, and the wider one.",
+            ),
+            (
+                "One more run",
+                "Where 95 of 100 further single runs are expected, each with a new seed on a new fold.",
+            ),
+        ]),
+    }
+}
+
+fn remarks(report: &Report) -> Option<Vec<String>> {
+    let list: Vec<String> = report
+        .arms
+        .iter()
+        .flat_map(|arm| arm.remarks.iter().map(move |remark| format!("{}: {remark}", arm.arm)))
+        .collect();
+    (!list.is_empty()).then_some(list)
+}
+
+fn configs(report: &Report) -> Option<Sheet> {
+    let rows: Vec<Vec<String>> = report
+        .arms
+        .iter()
+        .filter(|arm| arm.configs.len() > 1)
+        .flat_map(|arm| {
+            arm.configs.iter().map(move |config| {
+                vec![
+                    arm.arm.clone(),
+                    config.config.clone(),
+                    count(config.n),
+                    config.mean.map_or("–".into(), |mean| score(mean, config.sd)),
+                    config.sd.map_or("–".into(), significant),
+                ]
+            })
+        })
+        .collect();
+    (!rows.is_empty()).then(|| Sheet {
+        title: "Configs, in the order of the study file".into(),
+        columns: columns(&["Arm", "Config", "Runs", "Mean", "SD"], 2),
+        rows: unrepeated(rows),
+        legend: legend(&[(
+            "Config",
+            "No config is named the best: the one that leads here was seen on the test rows, and its mean would flatter it. Choosing one honestly takes inner folds.",
+        )]),
+    })
+}
+
+fn also(report: &Report) -> Option<Sheet> {
+    let rows: Vec<Vec<String>> = report
+        .arms
+        .iter()
+        .flat_map(|arm| {
+            arm.also.iter().map(move |also| {
+                vec![
+                    arm.arm.clone(),
+                    also.metric.clone(),
+                    count(also.n),
+                    score(also.mean, also.sd),
+                    also.sd.map_or("–".into(), significant),
+                ]
+            })
+        })
+        .collect();
+    (!rows.is_empty()).then(|| Sheet {
+        title: "Other metrics".into(),
+        columns: columns(&["Arm", "Metric", "Runs", "Mean", "SD"], 2),
+        rows: unrepeated(rows),
+        legend: legend(&[(
+            "Metric",
+            "Reported beside the primary one; verdicts rest on the primary metric alone.",
+        )]),
+    })
+}
+
+fn comparisons(report: &Report) -> Sheet {
+    let row = |pair: &ComparisonPart| {
+        let mut cells = vec![format!("{} − {}", pair.a, pair.b)];
+        match &pair.contrast {
+            Some(c) => cells.extend([
+                beside(c.difference, c.se),
+                span(Some(&c.ci), Some(c.se)),
+                p(c.p_corrected),
+                p(c.p_holm),
+                percent(c.p_a_beats_b),
+                format!("{} of {}", c.folds_a_better, pair.folds),
+            ]),
+            None => cells.extend(vec!["–".to_string(); 6]),
+        }
+        cells
+    };
+    Sheet {
+        title: format!("Differences in {} (first arm minus second)", report.study.metric),
+        columns: columns(
+            &["Arms", "Difference", "95 % interval", "p", "p, Holm", "First wins", "Folds won"],
+            1,
+        ),
+        rows: report.comparisons.iter().map(row).collect(),
+        legend: legend(&[
+            ("Difference", "Mean over folds of the difference on the same folds and seeds."),
+            (
+                "95 % interval",
+                "Where the difference lies for new samples of this size (T2), by the corrected resampled t-test: folds share training rows, and it allows for that.",
+            ),
+            ("p", "How often luck alone would give a difference this large, if there were none."),
+            (
+                "p, Holm",
+                "The same, allowing for the number of comparisons made; the verdict rests on it.",
+            ),
+            (
+                "First wins",
+                "Share of pairs with the same seed and fold in which the first arm had the better score; ties count half.",
+            ),
+            ("Folds won", "Folds in which the first arm did better on average."),
+        ]),
+    }
+}
+
+fn other_intervals(report: &Report) -> Sheet {
+    let row = |pair: &ComparisonPart| {
+        let mut cells = vec![format!("{} − {}", pair.a, pair.b)];
+        match &pair.contrast {
+            Some(c) => cells.extend([
+                span(Some(&c.ci_naive), Some(c.se_naive)),
+                p(c.p_naive),
+                span(c.ci_t1.as_ref(), Some(c.se_naive)),
+                format!("{} of {}", c.seeds_a_better, c.seeds),
+            ]),
+            None => cells.extend(vec!["–".to_string(); 4]),
+        }
+        cells
+    };
+    Sheet {
+        title: "What the same differences look like with less asked of them".into(),
+        columns: columns(&["Arms", "Naive interval", "Naive p", "T1: new seeds", "Seeds won"], 1),
+        rows: report.comparisons.iter().map(row).collect(),
+        legend: legend(&[
+            (
+                "Naive interval",
+                "What a plain paired t-test over folds claims: too narrow, and shown so that it can be recognised elsewhere.",
+            ),
+            (
+                "T1: new seeds",
+                "95 % interval of the difference if these rows and folds were trained with other seeds: true of this data alone.",
+            ),
+            ("Seeds won", "Seeds in which the first arm did better, averaged over all folds."),
+        ]),
+    }
+}
+
+fn components(report: &Report) -> Sheet {
+    let residuals = report.components.iter().filter(|part| part.factor == "residual");
+    let digits = places(residuals.map(|part| part.sd).fold(f64::INFINITY, f64::min)) + 1;
+    let row = |part: &ComponentPart| {
+        vec![
+            part.arm.clone().unwrap_or_else(|| "all arms".into()),
+            part.factor.clone(),
+            count(part.levels),
+            decimals(part.sd, digits),
+            part.ci_sd.as_ref().map_or("–".into(), |ci| {
+                format!("{} to {}", decimals(ci.low, digits), decimals(ci.high, digits))
+            }),
+            percent(part.share),
+        ]
+    };
+    let mut meanings: Vec<(String, String)> = Vec::new();
+    for part in &report.components {
+        if meanings.iter().all(|(factor, _)| *factor != part.factor) {
+            meanings.push((part.factor.clone(), part.meaning.clone()));
+        }
+    }
+    meanings.push((
+        "SD".into(),
+        "How far this source alone moves a score, in the metric's own unit; 0 means that the data \
+         cannot tell it from nothing, and the interval says how large it could still be."
+            .into(),
+    ));
+    meanings.push((
+        "Share".into(),
+        "Its part of the variance of a single run; shares of one arm add up to 100 %.".into(),
+    ));
+    Sheet {
+        title: "Variance components (REML)".into(),
+        columns: columns(&["Arm", "Source", "Levels", "SD", "95 % interval of SD", "Share"], 2),
+        rows: unrepeated(report.components.iter().map(row).collect()),
+        legend: meanings,
+    }
+}
+
+fn not_estimable(report: &Report) -> Option<Vec<String>> {
+    let list: Vec<String> = report
+        .not_estimable
+        .iter()
+        .map(|part| {
+            let arm = part.arm.as_deref().unwrap_or("all arms");
+            match &part.factor {
+                Some(factor) => format!("{arm}: {factor} is left out: {}.", part.why),
+                None => format!("{arm}: {}.", part.why),
+            }
+        })
+        .collect();
+    (!list.is_empty()).then_some(list)
+}
+
+fn seed_use(report: &Report) -> String {
+    let used = &report.seed_use;
+    let mut text = format!("Use of seeds, in Bethard's classes: {}. {}", used.class, used.why);
+    if let Some(mend) = &used.mend {
+        text += &format!(" {mend}");
+    }
+    if let Some(cost) = &used.mend_cost {
+        text += &format!(
+            " That is {} more, about {} of training.",
+            counted(cost.trials, "trial"),
+            duration(cost.agent_seconds)
+        );
+    }
+    text
+}
+
+fn completeness(report: &Report) -> String {
+    let design = &report.design;
+    let ended = design.complete + design.failed;
+    let mut text = if design.complete == design.planned && design.undefined == 0 {
+        "Every planned trial has a score.".to_string()
+    } else {
+        format!("{} of {} planned trials have ended.", count(ended), count(design.planned))
+    };
+    if design.diverged > 0 {
+        text += &format!(
+            " {} diverged ({} of those that ended); they are {}.",
+            counted(design.diverged, "run"),
+            percent(design.diverged as f64 / ended.max(1) as f64),
+            design.diverged_policy
+        );
+    }
+    if design.undefined > 0 {
+        text += &format!(
+            " In {} the metric is not defined on the test rows; they are left out.",
+            counted(design.undefined, "run")
+        );
+    }
+    text
+}
+
+fn missing(report: &Report) -> Option<Sheet> {
+    let rows: Vec<Vec<String>> = report
+        .design
+        .missing
+        .iter()
+        .map(|m| vec![m.arm.clone(), m.config.clone(), m.reason.clone(), count(m.trials)])
+        .collect();
+    (!rows.is_empty()).then(|| Sheet {
+        title: "Trials without a score".into(),
+        columns: columns(&["Arm", "Config", "Reason", "Trials"], 3),
+        rows,
+        legend: legend(&[(
+            "Trials",
+            "Cells of the design that no number above has seen; harmless only if the reason has nothing to do with the score.",
+        )]),
+    })
+}

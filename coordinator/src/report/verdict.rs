@@ -1,0 +1,385 @@
+//! Verdicts in plain words: what the numbers carry, and what they do not.
+//!
+//! Nothing is called significant; each verdict names its target, and what it rests on. Deliberately
+//! absent: verdicts on a config. The one with the best score was found on the test rows.
+//!
+//! Floor: core.
+
+use std::collections::BTreeSet;
+
+use common::study::{Diverged, OuterKind, Study};
+
+use super::analysis::comparisons::Compared;
+use super::content::{
+    ArmPart, ComparisonPart, ComponentPart, Contrast, Interval, MendCost, SeedUse, Verdict,
+    VerdictKind,
+};
+use super::number::{beside, count, counted, percent};
+use super::table::Table;
+
+/// The verdict on one pair of arms.
+pub fn on_pair(study: &Study, compared: &Compared, basis: &str) -> ComparisonPart {
+    let (a, b) = (study.arms[compared.a].name.clone(), study.arms[compared.b].name.clone());
+    let (kind, text) = match &compared.contrast {
+        Ok(contrast) if contrast.p_holm < ALPHA => {
+            (VerdictKind::Clear, clear(study, compared, contrast))
+        }
+        Ok(contrast) => (VerdictKind::NotShown, not_shown(study, compared, contrast)),
+        Err(why) => (VerdictKind::NotEstimable, format!("{a} and {b} cannot be compared: {why}.")),
+    };
+    ComparisonPart {
+        a,
+        b,
+        cells: compared.cells,
+        folds: compared.folds,
+        contrast: compared.contrast.clone().ok(),
+        verdict: Verdict { kind, text, basis: basis.to_string() },
+    }
+}
+
+/// The verdict on the study.
+pub fn on_study(
+    study: &Study,
+    table: &Table,
+    arms: &[ArmPart],
+    components: &[ComponentPart],
+    pairs: &[ComparisonPart],
+    basis: &str,
+) -> Verdict {
+    let verdict = |kind, text| Verdict { kind, text, basis: basis.to_string() };
+    if study.budget.diverged == Diverged::Fail && table.diverged > 0 {
+        let text = format!(
+            "{} diverged, and this study declares that a diverged run fails it. The numbers below \
+             are those of the other runs.",
+            counted(table.diverged, "run")
+        );
+        return verdict(VerdictKind::NotEstimable, text);
+    }
+    let silent: Vec<&str> =
+        arms.iter().filter(|arm| arm.scores.is_none()).map(|arm| arm.arm.as_str()).collect();
+    match (arms, pairs) {
+        _ if silent.len() == arms.len() => verdict(
+            VerdictKind::NotEstimable,
+            "No trial has ended with a score, so there is nothing to judge yet.".to_string(),
+        ),
+        ([arm], _) => {
+            let (kind, text) = described(study, arm, components);
+            verdict(kind, text)
+        }
+        (_, [pair]) => verdict(pair.verdict.kind, pair.verdict.text.clone()),
+        _ => several(pairs, verdict),
+    }
+}
+
+/// What every verdict rests on.
+pub fn basis(study: &Study, table: &Table, cancelled: u64, seed_use: &SeedUse) -> String {
+    let ended = table.complete + table.failed;
+    let seeds: Vec<String> = study
+        .seeds
+        .factors
+        .iter()
+        .map(|factor| match factor.name.as_str() {
+            "seed" => counted(u64::from(factor.count), "seed"),
+            stream => format!("{} of {stream}", counted(u64::from(factor.count), "seed")),
+        })
+        .collect();
+    let mut text = format!(
+        "Target T2: the same training on a new sample of the same size. {}, {}, {}; {} failed{}.",
+        counted(study.data.rows, "row"),
+        seeds.join(" × "),
+        folds_in_words(study),
+        counted(table.failed, "run"),
+        match table.diverged {
+            0 => String::new(),
+            diverged if diverged == table.failed => ", all by diverging".to_string(),
+            diverged => format!(", {} of them by diverging", count(diverged)),
+        },
+    );
+    if ended < table.planned {
+        let open = table.planned - ended;
+        text += &format!(
+            " Only {} of {} trials have ended{}: read this as an interim look, whose intervals do \
+             not allow for looking early.",
+            count(ended),
+            count(table.planned),
+            if cancelled == open { " and the rest were cancelled" } else { "" }
+        );
+    }
+    text + &format!(" Seed use: {}.", seed_use.class)
+}
+
+/// Class of seed use after Bethard (2022), from the seeds and folds that have scores.
+pub fn seed_use(study: &Study, table: &Table) -> SeedUse {
+    let runs = || table.arms.iter().flatten();
+    let seeds: BTreeSet<&Vec<u32>> = runs().map(|run| &run.seeds).collect();
+    let blocks: BTreeSet<u32> = runs().map(|run| run.block(study)).collect();
+    let per_trial = table.agent_seconds / table.complete.max(1) as f64;
+    let configs: u64 = study.arms.iter().map(|arm| arm.configs.len() as u64).sum();
+    let cost = |trials: u64| Some(MendCost { trials, agent_seconds: trials as f64 * per_trial });
+    let planned = u64::from(study.outer.partitions) * u64::from(study.outer.folds);
+    match (seeds.len(), blocks.len()) {
+        (0, _) => SeedUse {
+            class: "none yet",
+            risky: false,
+            why: "No run has a score.".into(),
+            mend: None,
+            mend_cost: None,
+        },
+        (1, _) => SeedUse {
+            class: "4, risky: a single fixed seed",
+            risky: true,
+            why: "Every score comes from one seed, so the luck of the seed is inside every number \
+                  and cannot be told from merit."
+                .into(),
+            mend: Some(format!("Train {SEEDS_ADVISED} seeds: [seeds] count = {SEEDS_ADVISED}.")),
+            mend_cost: cost(configs * planned * (SEEDS_ADVISED - 1)),
+        },
+        (seeds, 1) if study.arms.len() > 1 => SeedUse {
+            class: "5, risky: seeds are the only source varied",
+            risky: true,
+            why:
+                "Arms are compared over seeds on one and the same test set. More seeds narrow the \
+                  interval without making the claim hold for other rows."
+                    .into(),
+            mend: Some("Test on folds: [split] outer = { folds = 5, repeats = 2 }.".into()),
+            mend_cost: cost(configs * seeds as u64 * 9),
+        },
+        (_, 1) => SeedUse {
+            class: "3: sensitivity to the seed",
+            risky: false,
+            why: "One arm on one test set: the numbers describe how much the seed matters there, \
+                  not how the arm does on other rows."
+                .into(),
+            mend: None,
+            mend_cost: None,
+        },
+        _ => SeedUse {
+            class: "6: seeds and data both varied and modelled",
+            risky: false,
+            why: "Seeds and the rows trained on both vary, and each has its own variance \
+                  component."
+                .into(),
+            mend: None,
+            mend_cost: None,
+        },
+    }
+}
+
+/// The split's folds: `10 folds (2 partitions of 5)`.
+pub fn folds_in_words(study: &Study) -> String {
+    let (partitions, folds) = (u64::from(study.outer.partitions), u64::from(study.outer.folds));
+    match (partitions, folds) {
+        (partitions, 1) => counted(partitions, "drawn test set"),
+        (1, folds) => counted(folds, "fold"),
+        (partitions, folds) => {
+            format!("{} folds ({partitions} partitions of {folds})", count(partitions * folds))
+        }
+    }
+}
+
+/// The contrast seen from the arm that did better: its name, the other's, and how much better.
+struct Lead<'a> {
+    leader: &'a str,
+    other: &'a str,
+    advantage: f64,
+    low: f64,
+    high: f64,
+    share: f64,
+    seeds_won: u64,
+}
+
+fn lead<'a>(study: &'a Study, compared: &Compared, contrast: &Contrast) -> Lead<'a> {
+    let (a, b) = (&study.arms[compared.a].name, &study.arms[compared.b].name);
+    let sign = if study.primary().larger_is_better() { 1.0 } else { -1.0 };
+    let a_leads = contrast.difference * sign >= 0.0;
+    let flip = if a_leads { sign } else { -sign };
+    let ends = (contrast.ci.low * flip, contrast.ci.high * flip);
+    Lead {
+        leader: if a_leads { a } else { b },
+        other: if a_leads { b } else { a },
+        advantage: contrast.difference.abs(),
+        low: ends.0.min(ends.1),
+        high: ends.0.max(ends.1),
+        share: if a_leads { contrast.p_a_beats_b } else { 1.0 - contrast.p_a_beats_b },
+        seeds_won: if a_leads { contrast.seeds_a_better } else { contrast.seeds_b_better },
+    }
+}
+
+fn clear(study: &Study, compared: &Compared, contrast: &Contrast) -> String {
+    let lead = lead(study, compared, contrast);
+    format!(
+        "{} did better than {}: its {} is better by {} (95 % interval {} to {}). Of 100 pairs \
+         trained with the same seed on the same fold, it won about {:.0}. Neither lucky seeds nor \
+         a lucky split explains the difference.{}",
+        lead.leader,
+        lead.other,
+        study.primary(),
+        beside(lead.advantage, contrast.se),
+        beside(lead.low, contrast.se),
+        beside(lead.high, contrast.se),
+        lead.share * 100.0,
+        typical(study, compared),
+    )
+}
+
+fn not_shown(study: &Study, compared: &Compared, contrast: &Contrast) -> String {
+    let lead = lead(study, compared, contrast);
+    let (advantage, low, high) = (
+        beside(lead.advantage, contrast.se),
+        beside(lead.low, contrast.se),
+        beside(lead.high, contrast.se),
+    );
+    let metric = study.primary();
+    let steady = contrast.ci_t1.as_ref().is_some_and(leaves_out_zero);
+    let text = if contrast.p_corrected < ALPHA {
+        format!(
+            "{} looked better than {} by {advantage} in {metric} (95 % interval {low} to {high}), \
+             and alone that interval would leave out zero; but this report makes several \
+             comparisons, and among so many one like this is no surprise.",
+            lead.leader, lead.other
+        )
+    } else if steady {
+        format!(
+            "{} looked better than {} in {} of {}, but every seed met the same {} in the same {}. \
+             On new samples of this size the difference of {advantage} in {metric} is uncertain \
+             (95 % interval {low} to {high}). More seeds will not settle this; more rows would \
+             help.",
+            lead.leader,
+            lead.other,
+            count(lead.seeds_won),
+            counted(contrast.seeds, "seed"),
+            counted(study.data.rows, "row"),
+            counted(compared.folds, "fold"),
+        )
+    } else {
+        format!(
+            "{} was ahead of {} by {advantage} in {metric}, and luck with seeds and folds alone \
+             can give that much (95 % interval {low} to {high}). This does not show that the two \
+             are equal.",
+            lead.leader, lead.other
+        )
+    };
+    text + &typical(study, compared)
+}
+
+/// A reminder that an arm with several configs is judged by their mean.
+fn typical(study: &Study, compared: &Compared) -> String {
+    let spaces: Vec<String> = [compared.a, compared.b]
+        .into_iter()
+        .map(|arm| &study.arms[arm])
+        .filter(|arm| arm.configs.len() > 1)
+        .map(|arm| {
+            format!("{} stands for a typical one of its {} configs", arm.name, arm.configs.len())
+        })
+        .collect();
+    if spaces.is_empty() {
+        return String::new();
+    }
+    format!(" Here {}, not for its best.", spaces.join(", "))
+}
+
+fn described(study: &Study, arm: &ArmPart, components: &[ComponentPart]) -> (VerdictKind, String) {
+    let Some(scores) = &arm.scores else {
+        return (VerdictKind::NotEstimable, format!("{} has no score.", arm.arm));
+    };
+    let metric = study.primary();
+    let mut text = match &scores.ci_t2 {
+        Some(ci) => {
+            let scale = (ci.high - ci.low) / 4.0;
+            format!(
+                "{} reached a mean {metric} of {} (95 % interval {} to {} for new samples of this \
+                 size).",
+                arm.arm,
+                beside(scores.mean, scale),
+                beside(ci.low, scale),
+                beside(ci.high, scale)
+            )
+        }
+        None => format!(
+            "{} reached a mean {metric} of {}. With one fold, nothing says how far that would move \
+             with other rows.",
+            arm.arm,
+            beside(scores.mean, scores.sd.unwrap_or(0.0))
+        ),
+    };
+    let named = components.iter().filter(|part| part.factor != "residual");
+    if let Some(largest) = named.max_by(|x, y| x.share.total_cmp(&y.share)) {
+        text += &format!(
+            " Of the spread between runs, the largest named source is {} with {}.",
+            largest.factor,
+            percent(largest.share)
+        );
+    }
+    let kind = match scores.ci_t2 {
+        Some(_) => VerdictKind::Described,
+        None => VerdictKind::NotEstimable,
+    };
+    (kind, text)
+}
+
+fn several(pairs: &[ComparisonPart], verdict: impl Fn(VerdictKind, String) -> Verdict) -> Verdict {
+    let of = |kind: VerdictKind| pairs.iter().filter(move |pair| pair.verdict.kind == kind);
+    let clear = of(VerdictKind::Clear).count();
+    let open = of(VerdictKind::NotShown).count();
+    let kind = match (clear, open) {
+        (0, 0) => VerdictKind::NotEstimable,
+        (0, _) => VerdictKind::NotShown,
+        _ => VerdictKind::Clear,
+    };
+    let mut text = format!(
+        "Of {}, {} clear, {} not shown and {} not estimable, allowing for how many were made.",
+        counted(pairs.len() as u64, "comparison"),
+        are(clear),
+        are(open),
+        are(pairs.len() - clear - open)
+    );
+    for pair in of(VerdictKind::Clear).take(PAIRS_SPELLED) {
+        text += " ";
+        text += &pair.verdict.text;
+    }
+    verdict(kind, text)
+}
+
+fn are(number: usize) -> String {
+    if number == 1 { "1 is".to_string() } else { format!("{number} are") }
+}
+
+fn leaves_out_zero(interval: &Interval) -> bool {
+    interval.low > 0.0 || interval.high < 0.0
+}
+
+/// The split in a sentence.
+pub fn split_in_words(study: &Study) -> String {
+    let outer = &study.outer;
+    let strata = if outer.stratify { ", stratified by the target" } else { "" };
+    let groups = match &study.data.group {
+        Some(column) => format!("; rows of one {column} never part"),
+        None => String::new(),
+    };
+    let kind = match (&outer.kind, outer.partitions) {
+        (OuterKind::KFold, 1) => format!("{}-fold cross-validation", outer.folds),
+        (OuterKind::KFold, partitions) => {
+            format!("{}-fold cross-validation, drawn {partitions} times", outer.folds)
+        }
+        (OuterKind::Holdout { share }, partitions) => format!(
+            "{} of the rows held out to test, drawn {}",
+            percent(*share),
+            counted(u64::from(partitions), "time")
+        ),
+        (OuterKind::LeaveOut, _) => format!(
+            "each of the {} values of {} left out to test in turn",
+            outer.folds,
+            study.data.leave_out.as_deref().unwrap_or("the column")
+        ),
+    };
+    format!("{kind}{strata}{groups}")
+}
+
+/// Below this a difference is called clear, after Holm's adjustment.
+const ALPHA: f64 = 0.05;
+
+/// Seeds that the advice asks for.
+const SEEDS_ADVISED: u64 = 10;
+
+/// Clear comparisons spelled out in the verdict on a study of many arms.
+const PAIRS_SPELLED: usize = 3;

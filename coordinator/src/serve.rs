@@ -1,0 +1,194 @@
+//! The coordinator's socket: joins, agents' control streams, operators' questions, data.
+//!
+//! The certificate's role decides what each stream may ask; nothing in a message does.
+//!
+//! Floor: shell.
+
+use common::id::Digest;
+use common::wire::message::{Bulk, Open, Request, Response, Role};
+use link::{Arrival, FrameReceiver, FrameSender, JoinAttempt, Link, LinkError, Listener};
+
+use crate::content::{Arriving, ContentError};
+use crate::driver::Handle;
+
+/// Serves everyone who arrives until the listener closes.
+pub async fn serve(listener: &Listener, handle: &Handle) {
+    while let Some(arrival) = listener.accept().await {
+        let handle = handle.clone();
+        match arrival {
+            Arrival::Join(attempt) => drop(tokio::spawn(join(attempt, handle))),
+            Arrival::Member(link) => drop(tokio::spawn(member(link, handle))),
+        }
+    }
+}
+
+async fn join(attempt: JoinAttempt, handle: Handle) {
+    let address = attempt.address;
+    let admitted = handle.admit(attempt.token_id, attempt.secret_hash, attempt.public_key).await;
+    match admitted {
+        Some((member, certificate)) => {
+            tracing::info!(%address, %member, "joined");
+            attempt.admit(certificate).await;
+        }
+        None => attempt.refuse().await,
+    }
+}
+
+async fn member(link: Link, handle: Handle) {
+    let who = link.who();
+    handle.connected(who.member, link.clone());
+    tracing::debug!(member = %who.member, role = who.role.name(), address = %link.address(), "connected");
+    loop {
+        match link.accept().await {
+            Ok(Some((open, sender, receiver))) => {
+                let (link, handle) = (link.clone(), handle.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = stream(&link, open, sender, receiver, &handle).await {
+                        tracing::debug!(address = %link.address(), %error, "a stream ended early");
+                    }
+                });
+            }
+            Ok(None) => break,
+            Err(error) => {
+                tracing::warn!(member = %who.member, address = %link.address(), %error, "refused");
+                link.close("refused");
+                break;
+            }
+        }
+    }
+    handle.disconnected(who.member, &link);
+}
+
+async fn stream(
+    link: &Link,
+    open: Open,
+    sender: FrameSender,
+    receiver: FrameReceiver,
+    handle: &Handle,
+) -> Result<(), LinkError> {
+    match (link.who().role, open) {
+        (Role::Agent, Open::Agent) => agent(link, sender, receiver, handle).await,
+        (Role::Agent, Open::Fetch { digest, offset }) => fetch(sender, handle, digest, offset).await,
+        (Role::Operator, Open::Request) => request(sender, receiver, handle).await,
+        (Role::Operator, Open::Upload { digest, bytes }) => {
+            upload(sender, receiver, handle, digest, bytes).await
+        }
+        (role, open) => {
+            let address = link.address();
+            tracing::warn!(%address, member = %link.who().member, "a member with the role {} asked for {open:?}: refused", role.name());
+            link.close(&format!("not allowed: this certificate is for the role {}", role.name()));
+            Ok(())
+        }
+    }
+}
+
+/// An agent's control stream: each direction is a loop of its own, so that no half-read frame is lost.
+async fn agent(
+    link: &Link,
+    mut sender: FrameSender,
+    mut receiver: FrameReceiver,
+    handle: &Handle,
+) -> Result<(), LinkError> {
+    let (said, mut to_agent) = handle.agent(link.who().member, link.address().to_string());
+    let up = async {
+        while let Some(message) = receiver.receive().await? {
+            said.said(message);
+        }
+        Ok(())
+    };
+    let down = async {
+        while let Some(message) = to_agent.recv().await {
+            sender.send(&message).await?;
+        }
+        link.close("the coordinator let this connection go; come back");
+        Ok(())
+    };
+    let ended: Result<(), LinkError> = tokio::select! { ended = up => ended, ended = down => ended };
+    if let Err(error) = &ended {
+        tracing::warn!(address = %link.address(), %error, "an agent's stream was ended");
+        link.close("a message was refused");
+    }
+    ended
+}
+
+async fn request(
+    mut sender: FrameSender,
+    mut receiver: FrameReceiver,
+    handle: &Handle,
+) -> Result<(), LinkError> {
+    if let Some(request) = receiver.receive::<Request>().await? {
+        let response = handle.ask(request).await;
+        sender.send(&response).await?;
+    }
+    sender.finish().await
+}
+
+async fn fetch(
+    mut sender: FrameSender,
+    handle: &Handle,
+    digest: Digest,
+    offset: u64,
+) -> Result<(), LinkError> {
+    let read = |offset| {
+        let handle = handle.clone();
+        async move {
+            let read = tokio::task::spawn_blocking(move || handle.read_data(&digest, offset)).await;
+            read.unwrap_or_else(|_| Err(ContentError::Absent { digest: digest.hex() }))
+        }
+    };
+    let (mut bytes, length) = match read(offset).await {
+        Ok(piece) => piece,
+        Err(error) => {
+            sender.send(&Bulk::Refused { why: error.to_string() }).await?;
+            return sender.finish().await;
+        }
+    };
+    sender.send(&Bulk::Here { bytes: length }).await?;
+    let mut sent = offset;
+    while !bytes.is_empty() {
+        sender.send_chunk(&bytes).await?;
+        sent += bytes.len() as u64;
+        bytes = read(sent).await.map(|(bytes, _)| bytes).unwrap_or_default();
+    }
+    sender.finish().await
+}
+
+async fn upload(
+    mut sender: FrameSender,
+    mut receiver: FrameReceiver,
+    handle: &Handle,
+    digest: Digest,
+    bytes: u64,
+) -> Result<(), LinkError> {
+    let mut arriving = match handle.content().arrive(&digest, bytes) {
+        Ok(arriving) => arriving,
+        Err(error) => {
+            sender.send(&Bulk::Refused { why: error.to_string() }).await?;
+            return sender.finish().await;
+        }
+    };
+    sender.send(&Bulk::Here { bytes: arriving.there() }).await?;
+    let mut taken = Ok(());
+    while let Some(chunk) = receiver.chunk().await? {
+        taken = append(&mut arriving, &chunk);
+        if taken.is_err() {
+            break;
+        }
+    }
+    let whole = match taken {
+        Ok(()) => tokio::task::spawn_blocking(move || arriving.finish())
+            .await
+            .unwrap_or(Err(ContentError::Digest)),
+        Err(error) => Err(error),
+    };
+    let response = match whole {
+        Ok(()) => Response::Done,
+        Err(error) => Response::Refused { why: error.to_string() },
+    };
+    sender.send(&response).await?;
+    sender.finish().await
+}
+
+fn append(arriving: &mut Arriving, chunk: &[u8]) -> Result<(), ContentError> {
+    arriving.append(chunk)
+}
