@@ -55,11 +55,9 @@ impl Design {
 
     /// Number of trials, or `None` when it does not fit 64 bits.
     pub fn trials(&self) -> Option<u64> {
-        let cells = self
-            .seeds
+        self.seeds
             .iter()
-            .try_fold(self.block(), |product, &count| product.checked_mul(u64::from(count)));
-        cells
+            .try_fold(self.block(), |product, &count| product.checked_mul(u64::from(count)))
     }
 
     /// Trials of one seed combination: all folds of all configs.
@@ -158,12 +156,15 @@ impl TrialKey {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         };
+        // Of the data what decides its rows and columns, not what the file is called; of the split
+        // not the number of partitions: drawing more of them changes none that was drawn.
+        let (data, outer) = (&study.data, &study.outer);
+        text(&data.digest.hex());
+        text(&format!("{:?} {:?} {:?} {:?}", data.target, data.task, data.drop, data.missing));
+        text(&format!("{:?} {:?}", data.group, data.leave_out));
+        text(&format!("{:?} {} {}", outer.kind, outer.folds, outer.stratify));
         text(&self.arm(study).written);
         text(&self.config(study).point.to_string());
-        // Not the number of partitions: drawing more of them changes none that was drawn.
-        let outer = &study.outer;
-        text(&format!("{:?} {} {} {:?}", outer.kind, outer.folds, outer.stratify, study.metrics));
-        text(&format!("{:?}", study.data));
         for stream in Stream::TRAINING {
             text(&self.seed_of(study, stream).to_string());
         }

@@ -190,6 +190,15 @@ impl Remote {
     }
 }
 
+impl Drop for Remote {
+    /// Tells the coordinator, so that it need not wait for the silence to be long enough.
+    fn drop(&mut self) {
+        if let Some(link) = self.link.get_mut().take() {
+            link.close("done");
+        }
+    }
+}
+
 /// A coordinator that restarts is back within seconds.
 const TRIES: u32 = 6;
 const BETWEEN_TRIES: Duration = Duration::from_millis(500);

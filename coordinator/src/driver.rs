@@ -64,12 +64,30 @@ pub enum DriverError {
 enum Event {
     Input(Input),
     /// Connects an agent's outgoing queue.
-    Agent { session: SessionId, member: MemberId, address: String, queue: mpsc::Sender<ToAgent> },
-    Request { request: Request, answer: oneshot::Sender<Response> },
-    Token { token: NewToken, text: String, answer: oneshot::Sender<Response> },
-    Join { join: [[u8; 32]; 2], token_id: [u8; 6], answer: oneshot::Sender<Option<(MemberId, Member)>> },
+    Agent {
+        session: SessionId,
+        member: MemberId,
+        address: String,
+        queue: mpsc::Sender<ToAgent>,
+    },
+    Request {
+        request: Request,
+        answer: oneshot::Sender<Response>,
+    },
+    Token {
+        token: NewToken,
+        text: String,
+        answer: oneshot::Sender<Response>,
+    },
+    Join {
+        join: [[u8; 32]; 2],
+        token_id: [u8; 6],
+        answer: oneshot::Sender<Option<(MemberId, Member)>>,
+    },
     /// Lets readers of the disk see everything applied so far.
-    Flush { done: oneshot::Sender<()> },
+    Flush {
+        done: oneshot::Sender<()>,
+    },
     Stop,
 }
 
@@ -149,7 +167,7 @@ impl Driver {
         loop {
             let patience = next_tick.saturating_duration_since(Instant::now());
             let mut stop = false;
-            let mut flushes = Vec::new();
+            let mut flushes: Vec<oneshot::Sender<()>> = Vec::new();
             match events.recv_timeout(patience) {
                 Ok(event) => {
                     stop |= self.event(event, &mut flushes);
@@ -169,7 +187,9 @@ impl Driver {
             if !flushes.is_empty() || stop {
                 self.flush(stop)?;
             }
-            flushes.into_iter().for_each(|done: oneshot::Sender<()>| drop(done.send(())));
+            for done in flushes {
+                let _ = done.send(());
+            }
             if stop {
                 return Ok(());
             }
@@ -334,7 +354,8 @@ impl Handle {
             }
             Request::Submit { study, text } => {
                 if !self.shared.content.has(&study.data.digest) {
-                    let why = format!("the data of study {} is not here yet; send it first", study.name);
+                    let why =
+                        format!("the data of study {} is not here yet; send it first", study.name);
                     return Response::Refused { why };
                 }
                 self.send_request(Request::Submit { study, text }).await
@@ -495,4 +516,4 @@ const AGENT_QUEUE: usize = 4_096;
 /// Bytes of outcomes in one answer.
 const PAGE_BYTES: usize = 768 << 10;
 /// Bytes of a data file in one frame.
-pub const CHUNK_BYTES: usize = 1 << 19;
+pub const CHUNK_BYTES: usize = 1 << 18;

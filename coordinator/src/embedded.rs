@@ -46,7 +46,7 @@ pub fn start(
     trainer: Arc<dyn Train>,
 ) -> Result<LocalAgent, EmbeddedError> {
     let device = Device::choose(Wanted::Auto, threads, None)?;
-    let folder = Folder::open(folder).map_err(|source| EmbeddedError::Folder { source })?;
+    let folder = Folder::claim(folder).map_err(|source| EmbeddedError::Folder { source })?;
     let settings = Settings {
         folder,
         shared: vec![handle.content().folder().to_path_buf()],

@@ -68,7 +68,9 @@ async fn stream(
 ) -> Result<(), LinkError> {
     match (link.who().role, open) {
         (Role::Agent, Open::Agent) => agent(link, sender, receiver, handle).await,
-        (Role::Agent, Open::Fetch { digest, offset }) => fetch(sender, handle, digest, offset).await,
+        (Role::Agent, Open::Fetch { digest, offset }) => {
+            fetch(sender, handle, digest, offset).await
+        }
         (Role::Operator, Open::Request) => request(sender, receiver, handle).await,
         (Role::Operator, Open::Upload { digest, bytes }) => {
             upload(sender, receiver, handle, digest, bytes).await
@@ -103,7 +105,8 @@ async fn agent(
         link.close("the coordinator let this connection go; come back");
         Ok(())
     };
-    let ended: Result<(), LinkError> = tokio::select! { ended = up => ended, ended = down => ended };
+    let ended: Result<(), LinkError> =
+        tokio::select! { ended = up => ended, ended = down => ended };
     if let Err(error) = &ended {
         tracing::warn!(address = %link.address(), %error, "an agent's stream was ended");
         link.close("a message was refused");

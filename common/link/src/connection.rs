@@ -81,6 +81,11 @@ impl Link {
         }
     }
 
+    /// Tells this connection from every other of the process.
+    pub fn id(&self) -> usize {
+        self.shared.connection.stable_id()
+    }
+
     /// On the serving side the peer, on the connecting side this process itself.
     pub fn who(&self) -> Who {
         self.shared.who

@@ -18,7 +18,9 @@ use crate::driver::wall_clock;
 
 /// Join tokens.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  coordinator token create --ttl 7d --label gpu-room\n  coordinator token list\n  coordinator token revoke 3f9a0c11d2e4")]
+#[command(
+    after_help = "Example:\n  coordinator token create --ttl 7d --label gpu-room\n  coordinator token list\n  coordinator token revoke 3f9a0c11d2e4"
+)]
 pub struct TokenArgs {
     #[command(subcommand)]
     command: TokenCommand,
@@ -88,7 +90,11 @@ pub async fn token(args: TokenArgs, shared: &Shared, output: &Output) -> anyhow:
                 return Err(ClientError::Unexpected.into());
             };
             output.say(format!("good for {}; it is shown only now:", duration(ttl.as_secs())));
-            output.answer(&token, "seedsweep.token/1", json!({ "token": token, "role": role.name() }));
+            output.answer(
+                &token,
+                "seedsweep.token/1",
+                json!({ "token": token, "role": role.name() }),
+            );
         }
         TokenCommand::List => {
             let Response::Tokens { tokens } = client.ask(Request::Tokens).await? else {
@@ -124,14 +130,22 @@ pub async fn token(args: TokenArgs, shared: &Shared, output: &Output) -> anyhow:
         }
         TokenCommand::Revoke { id } => {
             client.ask(Request::RevokeToken { id: id.clone() }).await?;
-            output.answer(&format!("token {id} is revoked"), "seedsweep.done/1", json!({ "id": id }));
+            output.answer(
+                &format!("token {id} is revoked"),
+                "seedsweep.done/1",
+                json!({ "id": id }),
+            );
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// `coordinator members …`.
-pub async fn members(args: MembersArgs, shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> {
+pub async fn members(
+    args: MembersArgs,
+    shared: &Shared,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
     let client = connect::client(shared).await?;
     match args.command {
         MembersCommand::List => {

@@ -10,14 +10,16 @@ use anyhow::{Context, bail};
 use clap::Args;
 use common::stats::mixed::{self, Column, Component, Fit, Formula, Method, Part};
 use common::study::Format;
-use common::table::{Table, Values};
+use common::table::{self, Table, Values};
 use serde_json::{Value, json};
 
-use super::output::{Output, table};
+use super::output::{self, Output};
 
 /// Fit a mixed model to a table.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  coordinator analyze scores.csv --metric dice --formula \"y ~ 1 + (1|seed) + (1|fold)\"\n  coordinator analyze trials.parquet --metric auroc --formula \"y ~ arm + (1|seed) + (1|partition/fold)\" --json\n\n`y` stands for the metric. Factors: (1|a) crossed, (1|a/b) b nested in a, (1|a:b) their combinations.")]
+#[command(
+    after_help = "Example:\n  coordinator analyze scores.csv --metric dice --formula \"y ~ 1 + (1|seed) + (1|fold)\"\n  coordinator analyze trials.parquet --metric auroc --formula \"y ~ arm + (1|seed) + (1|partition/fold)\" --json\n\n`y` stands for the metric. Factors: (1|a) crossed, (1|a/b) b nested in a, (1|a:b) their combinations."
+)]
 pub struct AnalyzeArgs {
     /// A CSV, TSV or Parquet file with a header; one row an observation.
     table: PathBuf,
@@ -71,7 +73,9 @@ fn columns(
 ) -> anyhow::Result<(BTreeMap<String, Column>, usize)> {
     let response = formula.response();
     if response != metric && table.find(response).is_some() {
-        bail!("the formula explains {response:?} but --metric is {metric:?}; write y for the metric");
+        bail!(
+            "the formula explains {response:?} but --metric is {metric:?}; write y for the metric"
+        );
     }
     let factors = formula.factors();
     let grouping: BTreeSet<&str> = factors.iter().flat_map(|name| name.split(':')).collect();
@@ -82,34 +86,34 @@ fn columns(
             let known: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
             bail!("the table has no column {name:?}; it has {}", known.join(", "));
         };
-        chosen.push((variable.to_string(), &table.columns[place].values));
+        chosen.push((variable.to_string(), &table.columns[place]));
     }
-    if let Some((_, Values::Text(_))) = chosen.first() {
+    if chosen.first().is_some_and(|(_, column)| matches!(column.values, Values::Text(_))) {
         bail!("the column {metric:?} holds text; a metric is a number");
     }
     let whole: Vec<usize> = (0..table.rows)
-        .filter(|&row| chosen.iter().all(|(_, values)| !values.is_missing(row)))
+        .filter(|&row| chosen.iter().all(|(_, column)| !column.is_missing(row)))
         .collect();
     let left_out = table.rows - whole.len();
     let columns = chosen
         .into_iter()
-        .map(|(variable, values)| {
+        .map(|(variable, written)| {
             let as_levels = grouping.contains(variable.as_str());
-            let column = column(values, &whole, as_levels);
+            let column = model_column(written, &whole, as_levels);
             (variable, column)
         })
         .collect();
     Ok((columns, left_out))
 }
 
-fn column(values: &Values, rows: &[usize], as_levels: bool) -> Column {
-    match values {
+fn model_column(written: &table::Column, rows: &[usize], as_levels: bool) -> Column {
+    match &written.values {
         Values::Numbers(numbers) if !as_levels => {
             Column::Numbers(rows.iter().map(|&row| numbers[row]).collect())
         }
-        values => {
+        _ => {
             let texts: Vec<String> =
-                rows.iter().map(|&row| values.text(row).unwrap_or_default()).collect();
+                rows.iter().map(|&row| written.text(row).unwrap_or_default()).collect();
             let names: BTreeSet<&String> = texts.iter().collect();
             let names: Vec<String> = names.into_iter().cloned().collect();
             let code = |text: &String| names.binary_search(text).unwrap_or_default() as u32;
@@ -190,8 +194,11 @@ fn people(fit: &Fit, metric: &str) -> String {
         fit.n,
         method_name(fit.method),
         fit.criterion,
-        table(&["source", "levels", "sd", "95 % interval of the sd", "share of the variance"], rows),
-        table(&["name", "estimate", "standard error"], fixed),
+        output::table(
+            &["source", "levels", "sd", "95 % interval of the sd", "share of the variance"],
+            rows
+        ),
+        output::table(&["name", "estimate", "standard error"], fixed),
     )
 }
 

@@ -15,7 +15,9 @@ use super::{files, run, study};
 
 /// Write a demonstration study with its data and run it.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  coordinator demo\n  coordinator demo --write-only --out my-first-study")]
+#[command(
+    after_help = "Example:\n  coordinator demo\n  coordinator demo --write-only --out my-first-study"
+)]
 pub struct DemoArgs {
     /// Which demonstration; `wdbc` is the only one.
     #[arg(default_value = "wdbc")]
@@ -38,8 +40,10 @@ pub async fn demo(args: DemoArgs, output: &Output) -> anyhow::Result<ExitCode> {
     }
     let out = args.out.unwrap_or_else(|| PathBuf::from(&args.name));
     std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
-    let written: Vec<PathBuf> =
-        FILES.iter().map(|(name, text)| keep(&out, name, text, output)).collect::<Result<_, _>>()?;
+    let written: Vec<PathBuf> = FILES
+        .iter()
+        .map(|(name, text)| keep(&out, name, text, output))
+        .collect::<Result<_, _>>()?;
     if args.write_only {
         let study = out.join("study.toml");
         let text = format!(

@@ -21,7 +21,9 @@ use crate::report::{self, Material};
 
 /// Write a study's report.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  coordinator report wdbc --out results\n  coordinator report wdbc --format md")]
+#[command(
+    after_help = "Example:\n  coordinator report wdbc --out results\n  coordinator report wdbc --format md"
+)]
 pub struct ReportArgs {
     /// Name or id of the study; default: the latest.
     study: Option<String>,
@@ -42,7 +44,9 @@ enum Format {
 
 /// Write a study's outcomes as a table, a row a trial.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  coordinator export wdbc --parquet trials.parquet\n  coordinator export wdbc --csv - | head")]
+#[command(
+    after_help = "Example:\n  coordinator export wdbc --parquet trials.parquet\n  coordinator export wdbc --csv - | head"
+)]
 pub struct ExportArgs {
     /// Name or id of the study; default: the latest.
     study: Option<String>,
@@ -62,7 +66,11 @@ pub struct Written {
 }
 
 /// `coordinator report STUDY`.
-pub async fn report(args: ReportArgs, shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> {
+pub async fn report(
+    args: ReportArgs,
+    shared: &Shared,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
     let client = connect::client(shared).await?;
     let status = connect::find_study(&client, args.study.as_deref()).await?;
     let Some(format) = args.format else {
@@ -86,7 +94,11 @@ pub async fn report(args: ReportArgs, shared: &Shared, output: &Output) -> anyho
 }
 
 /// `coordinator export STUDY --parquet FILE | --csv FILE`.
-pub async fn export(args: ExportArgs, shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> {
+pub async fn export(
+    args: ExportArgs,
+    shared: &Shared,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
     let client = connect::client(shared).await?;
     let status = connect::find_study(&client, args.study.as_deref()).await?;
     let stored = client.study(status.id).await?;
@@ -140,7 +152,7 @@ pub async fn write_all(
         let name = if study_file.exists() { "study-as-run.toml" } else { "study.toml" };
         write(name, stored.text.as_bytes())?;
     }
-    Ok(Written { paths, verdict: report::verdict(&built) })
+    Ok(Written { paths, verdict: built.verdict.text.clone() })
 }
 
 /// Where and with what the outcomes were made. Apart from the report, which depends on them alone.

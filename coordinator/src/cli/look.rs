@@ -42,7 +42,11 @@ pub async fn list(shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> 
 }
 
 /// `coordinator status [STUDY]`.
-pub async fn status(args: StatusArgs, shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> {
+pub async fn status(
+    args: StatusArgs,
+    shared: &Shared,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
     let studies = match &args.study {
         None => all(shared).await?,
         Some(name) => {
@@ -121,7 +125,8 @@ async fn all(shared: &Shared) -> anyhow::Result<Vec<StudyStatus>> {
 }
 
 fn agent_row(agent: &AgentStatus) -> Vec<String> {
-    let heard = if agent.connected { ago(agent.heard) } else { format!("left {}", ago(agent.heard)) };
+    let heard =
+        if agent.connected { ago(agent.heard) } else { format!("left {}", ago(agent.heard)) };
     vec![
         agent.member.to_string(),
         agent.about.host.clone(),

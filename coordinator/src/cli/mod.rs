@@ -20,6 +20,7 @@ mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -56,7 +57,13 @@ pub struct Shared {
     #[arg(long, global = true, env = "SEEDSWEEP_COORDINATOR", value_name = "HOST:PORT")]
     coordinator: Option<String>,
     /// An operator token, needed the first time with `--coordinator`.
-    #[arg(long, global = true, env = "SEEDSWEEP_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "SEEDSWEEP_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
     token: Option<String>,
 }
 
@@ -93,7 +100,9 @@ enum Command {
     /// Admitted machines and operators: list, remove.
     Members(admin::MembersArgs),
     /// Completions for a shell.
-    #[command(after_help = "Example:\n  coordinator completions bash > ~/.local/share/bash-completion/completions/coordinator")]
+    #[command(
+        after_help = "Example:\n  coordinator completions bash > ~/.local/share/bash-completion/completions/coordinator"
+    )]
     Completions { shell: Shell },
 }
 
@@ -110,7 +119,12 @@ pub fn main() -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    let ended = runtime.block_on(dispatch(cli, &output));
+    let ended = runtime.block_on(async {
+        let ended = dispatch(cli, &output).await;
+        // A connection that was closed still has to say so.
+        tokio::time::sleep(FAREWELL).await;
+        ended
+    });
     runtime.shutdown_background();
     match ended {
         Ok(code) => code,
@@ -137,7 +151,12 @@ async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Token(args) => admin::token(args, shared, output).await,
         Command::Members(args) => admin::members(args, shared, output).await,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "coordinator", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "coordinator",
+                &mut std::io::stdout(),
+            );
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -149,6 +168,8 @@ fn start_log(filter: &str) {
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     subscriber.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
 }
+
+const FAREWELL: Duration = Duration::from_millis(10);
 
 const EXAMPLES: &str = "\
 Examples:

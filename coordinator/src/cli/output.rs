@@ -69,7 +69,10 @@ impl Output {
         let text = printable(&lines.join(": "));
         let unreachable = error.chain().any(|cause| {
             let error = cause.downcast_ref::<ClientError>();
-            matches!(error, Some(ClientError::Unreachable { .. } | ClientError::NoCoordinator { .. }))
+            matches!(
+                error,
+                Some(ClientError::Unreachable { .. } | ClientError::NoCoordinator { .. })
+            )
         });
         let status = if unreachable { 3 } else { 1 };
         if self.json {
@@ -98,7 +101,7 @@ impl Output {
 /// A table for people: columns under headings, nothing drawn.
 pub fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(headings.iter().copied());
+    table.load_style(NOTHING).set_header(headings.iter().copied());
     rows.into_iter().for_each(|row| {
         table.add_row(row);
     });

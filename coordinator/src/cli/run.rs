@@ -25,7 +25,9 @@ use crate::node::Settings;
 
 /// Run a study file in this process.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  coordinator run study.toml --out results\n\nCtrl-C stops cleanly; the same command goes on where it stopped.")]
+#[command(
+    after_help = "Example:\n  coordinator run study.toml --out results\n\nCtrl-C stops cleanly; the same command goes on where it stopped."
+)]
 pub struct RunArgs {
     /// The study file.
     study: PathBuf,
@@ -55,7 +57,7 @@ pub async fn run_study(
     let data_folder = out.join(".seedsweep");
     let cluster = cluster::open(&data_folder, Settings::default())
         .with_context(|| format!("in {}", data_folder.display()))?;
-    let trainer = Arc::new(agent::driver::Candle);
+    let trainer = Arc::new(agent::driver::Trainer);
     let agent_folder = data_folder.join("agent");
     let mut agent = crate::embedded::start(&cluster.handle, &agent_folder, threads, trainer)?;
     let client = Client::Here(cluster.handle.clone());

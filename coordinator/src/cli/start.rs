@@ -28,7 +28,9 @@ use crate::serve;
 
 /// Start a coordinator.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  coordinator start\n  coordinator start --data /srv/seedsweep --listen 0.0.0.0:7461")]
+#[command(
+    after_help = "Example:\n  coordinator start\n  coordinator start --data /srv/seedsweep --listen 0.0.0.0:7461"
+)]
 pub struct StartArgs {
     /// Where agents and operators connect (UDP).
     #[arg(long, default_value = "0.0.0.0:7461", value_name = "IP:PORT")]
@@ -47,8 +49,7 @@ pub async fn start(args: StartArgs, shared: &Shared, output: &Output) -> anyhow:
         bail!("--lease must be at least {} s: agents renew three times in it", LEASE_MIN.as_secs());
     }
     let folder = data_folder(shared)?;
-    let settings =
-        Settings { lease_ms: args.lease.as_millis() as u64, ..Settings::default() };
+    let settings = Settings { lease_ms: args.lease.as_millis() as u64, ..Settings::default() };
     let cluster = cluster::open(&folder, settings)?;
     let listener = listen(&cluster, args.listen)?;
     let local = listener.local_address()?;

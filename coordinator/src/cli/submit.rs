@@ -14,7 +14,9 @@ use super::{Shared, connect, look, study, watch};
 
 /// Send a study to the coordinator.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  coordinator submit study.toml --watch\n\nSubmitting the same study again goes on where it stopped.")]
+#[command(
+    after_help = "Example:\n  coordinator submit study.toml --watch\n\nSubmitting the same study again goes on where it stopped."
+)]
 pub struct SubmitArgs {
     /// The study file.
     study: PathBuf,
@@ -25,14 +27,20 @@ pub struct SubmitArgs {
 
 /// Stop a study.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  coordinator cancel wdbc\n\nComplete trials are kept; `coordinator submit` takes the study up again.")]
+#[command(
+    after_help = "Example:\n  coordinator cancel wdbc\n\nComplete trials are kept; `coordinator submit` takes the study up again."
+)]
 pub struct CancelArgs {
     /// Name or id of the study.
     study: String,
 }
 
 /// `coordinator submit STUDY`: checks the study file, sends its data and it, prints the study's id.
-pub async fn submit(args: SubmitArgs, shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> {
+pub async fn submit(
+    args: SubmitArgs,
+    shared: &Shared,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
     let Some(read) = study::read(&args.study, output)? else { return Ok(ExitCode::from(1)) };
     let client = connect::client(shared).await?;
     read.checked.notes.iter().for_each(|note| output.say(format!("note: {note}")));
@@ -40,7 +48,8 @@ pub async fn submit(args: SubmitArgs, shared: &Shared, output: &Output) -> anyho
     let (id, known) = client.submit(read.checked.study, read.checked.text, &read.data).await?;
     if !args.watch {
         let again = if known { " (known already)" } else { "" };
-        let text = format!("study {name} has id {id}{again}; follow it with `coordinator watch {id}`");
+        let text =
+            format!("study {name} has id {id}{again}; follow it with `coordinator watch {id}`");
         let answer = json!({ "study": id.to_string(), "name": name, "known": known });
         output.answer(&text, "seedsweep.submit/1", answer);
         return Ok(ExitCode::SUCCESS);
@@ -53,7 +62,11 @@ pub async fn submit(args: SubmitArgs, shared: &Shared, output: &Output) -> anyho
 }
 
 /// `coordinator cancel STUDY`.
-pub async fn cancel(args: CancelArgs, shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> {
+pub async fn cancel(
+    args: CancelArgs,
+    shared: &Shared,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
     let client = connect::client(shared).await?;
     let study = connect::find_study(&client, Some(&args.study)).await?;
     client.ask(Request::Cancel { study: study.id }).await?;

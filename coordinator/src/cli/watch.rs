@@ -15,7 +15,9 @@ use crate::client::{Client, ClientError};
 
 /// Follow a study until it ends.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  coordinator watch wdbc\n\nCtrl-C stops watching; the study goes on.")]
+#[command(
+    after_help = "Example:\n  coordinator watch wdbc\n\nCtrl-C stops watching; the study goes on."
+)]
 pub struct WatchArgs {
     /// Name or id of the study; default: the latest.
     study: Option<String>,
@@ -67,7 +69,8 @@ fn message(status: &StudyStatus) -> String {
         None if status.leased == 0 => "waiting for agents".to_string(),
         None => "starting".to_string(),
     };
-    let failed = if status.failed > 0 { format!("  {} failed", status.failed) } else { String::new() };
+    let failed =
+        if status.failed > 0 { format!("  {} failed", status.failed) } else { String::new() };
     format!("{:.0}/s  {left}{failed}", status.rate)
 }
 
