@@ -115,8 +115,9 @@ fn processor() -> String {
 
 #[cfg(target_os = "macos")]
 fn named_by_system() -> Option<String> {
-    let asked = std::process::Command::new("sysctl").args(["-n", "machdep.cpu.brand_string"]);
-    let name = String::from_utf8(asked.output().ok()?.stdout).ok()?.trim().to_string();
+    let mut sysctl = std::process::Command::new("sysctl");
+    let answer = sysctl.args(["-n", "machdep.cpu.brand_string"]).output().ok()?;
+    let name = String::from_utf8(answer.stdout).ok()?.trim().to_string();
     (!name.is_empty()).then_some(name)
 }
 

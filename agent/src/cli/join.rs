@@ -5,6 +5,7 @@
 //! Floor: wiring.
 
 use std::fs;
+use std::io;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process;
@@ -15,6 +16,8 @@ use anyhow::Context;
 use clap::Args;
 use etcetera::BaseStrategy;
 use link::{Identity, JoinToken};
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::{Failure, UNREACHED, duration, printable};
@@ -35,9 +38,9 @@ pub struct JoinArgs {
     #[arg(required = true, value_name = "ADDR")]
     addresses: Vec<String>,
     /// The join token, as `coordinator start` printed it
-    #[arg(long, env = "SEEDSWEEP_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
+    #[arg(long, env = "SEEDSWEEP_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// A file that holds the join token
+    /// A file that holds the join token; it goes before the other two
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// What to train on: auto or cpu
@@ -103,7 +106,10 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
         .build()
         .context("the runtime cannot be started")?;
     let (stop, stopped) = oneshot::channel();
-    runtime.spawn(signals(stop));
+    let inside = runtime.enter();
+    let signals = Signals::listen().context("signals cannot be listened to")?;
+    runtime.spawn(obey(signals, stop));
+    drop(inside);
     let shutdown = async {
         let _ = stopped.await;
     };
@@ -115,38 +121,32 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
 }
 
 /// The first signal asks the agent to leave, the second leaves.
-async fn signals(stop: oneshot::Sender<()>) {
-    let mut asked = Signals::new();
-    asked.next().await;
+async fn obey(mut signals: Signals, stop: oneshot::Sender<()>) {
+    signals.next().await;
     let _ = stop.send(());
-    asked.next().await;
+    signals.next().await;
     eprintln!("left at once; what was training is reported as crashed at the next start");
     process::exit(LEFT_AT_ONCE);
 }
 
 #[cfg(unix)]
 struct Signals {
-    terminate: Option<tokio::signal::unix::Signal>,
+    interrupt: Signal,
+    terminate: Signal,
 }
 
 #[cfg(unix)]
 impl Signals {
-    fn new() -> Self {
-        use tokio::signal::unix::{SignalKind, signal};
-        Self { terminate: signal(SignalKind::terminate()).ok() }
+    fn listen() -> io::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
     }
 
     /// Ctrl-C or SIGTERM.
     async fn next(&mut self) {
-        let terminated = async {
-            match &mut self.terminate {
-                Some(terminate) => terminate.recv().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminated => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
 }
@@ -156,8 +156,8 @@ struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    fn new() -> Self {
-        Self
+    fn listen() -> io::Result<Self> {
+        Ok(Self)
     }
 
     async fn next(&mut self) {
@@ -166,13 +166,12 @@ impl Signals {
 }
 
 fn token_of(args: &JoinArgs) -> Result<Option<JoinToken>, Failure> {
-    let text = match (&args.token, &args.token_file) {
-        (Some(token), _) => Some(token.clone()),
-        (None, Some(path)) => Some(
+    let text = match &args.token_file {
+        Some(path) => Some(
             fs::read_to_string(path)
                 .with_context(|| format!("cannot read the token in {}", path.display()))?,
         ),
-        (None, None) => None,
+        None => args.token.clone(),
     };
     // An empty variable is no token: containers set it so.
     let text = text.as_deref().map(str::trim).filter(|text| !text.is_empty());

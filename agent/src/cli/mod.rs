@@ -30,10 +30,10 @@ struct Cli {
 #[derive(Args)]
 struct Talk {
     /// Say nothing but errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = 100)]
     quiet: bool,
     /// What to log to stderr, such as `info` or `link=debug`; RUST_LOG does the same
-    #[arg(long, global = true, value_name = "FILTER")]
+    #[arg(long, global = true, value_name = "FILTER", display_order = 101)]
     log: Option<String>,
 }
 

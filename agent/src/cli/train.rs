@@ -2,7 +2,6 @@
 //!
 //! Floor: wiring.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use common::design::Design;
 use common::id::{LeaseId, TrialIndex};
-use common::study::{Checked, Findings, Study, check};
+use common::study::{Checked, Study, check};
 use common::trial::{Ending, Outcome};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -84,23 +83,11 @@ fn checked(path: &Path) -> Result<Checked, Failure> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let folder = path.parent().unwrap_or(Path::new(""));
+    let shown = path.display().to_string();
     let mut read = |name: &str| {
         fs::read(folder.join(name)).map_err(|error| format!("cannot read {name}: {error}"))
     };
-    check(&text, &mut read).map_err(|findings| refused(path, &findings).into())
-}
-
-fn refused(path: &Path, Findings(findings): &Findings) -> anyhow::Error {
-    let mut lines = format!("{} is no study that can be trained", path.display());
-    for finding in findings {
-        let (line, column, message) = (finding.line, finding.column, &finding.message);
-        // Writing to a string cannot fail.
-        let _ = write!(lines, "\n{}:{line}:{column}: {message}", path.display());
-        if let Some(help) = &finding.help {
-            let _ = write!(lines, "; {help}");
-        }
-    }
-    anyhow!(lines)
+    check(&text, &mut read).map_err(|findings| anyhow!(findings.render(&shown)).into())
 }
 
 /// The trial, what it stands for, and how it ended, under stable keys.

@@ -498,7 +498,7 @@ impl Session {
     /// Lanes that could be granted now: a cohort in training and one queued for each thread, less
     /// what is held.
     fn lanes_free(&self) -> u32 {
-        if self.leaving.is_some() {
+        if self.leaving.is_some() || self.outbox.is_full() {
             return 0;
         }
         let load = self.load();

@@ -69,6 +69,11 @@ impl Outbox {
         self.reports.is_empty()
     }
 
+    /// Whether the coordinator is so far behind that more outcomes should not be made.
+    pub fn is_full(&self) -> bool {
+        self.reports.len() >= UNACKNOWLEDGED_MAX
+    }
+
     pub fn attempts(&self) -> impl Iterator<Item = Attempt> {
         self.numbers.keys().copied()
     }

@@ -281,6 +281,22 @@ fn crashed_attempts_are_registered_until_they_are_acknowledged() {
 }
 
 #[test]
+fn an_agent_whose_outcomes_are_not_acknowledged_takes_no_more() {
+    let report = |trial| {
+        let attempt = Attempt { study: STUDY, trial: TrialIndex(trial), lease: lease(9) };
+        Report { attempt, ending: complete() }
+    };
+    let left: Vec<Report> = (0..UNACKNOWLEDGED_MAX as u64).map(report).collect();
+    let mut session = Session::new(about(), 2, Vec::new(), left.clone());
+    session.step(Input::Connected, at(0));
+    let effects = session.step(registered(Vec::new()), at(0));
+    assert!(effects.iter().all(|effect| matches!(effect, Effect::Send(FromAgent::Reports { .. }))));
+    let attempts = vec![left[0].attempt];
+    let effects = session.step(acknowledge(attempts.clone()), at(1));
+    assert_eq!(effects, [Effect::Forget { attempts }, offer(16)]);
+}
+
+#[test]
 fn refused_data_fails_the_waiting_trials_with_the_reason() {
     let mut session = new();
     session.step(assign(1, 10), at(0));

@@ -6,6 +6,9 @@
 //!
 //! Floor: shell.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -273,7 +276,3 @@ fn place(part: &Path, cached: &Path, digest: Digest) -> io::Result<bool> {
 
 /// Parsed tables kept in memory for the next study of the same data.
 const REMEMBERED_MAX: usize = 2;
-
-#[cfg(test)]
-#[path = "dataset_tests.rs"]
-mod tests;

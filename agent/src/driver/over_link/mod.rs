@@ -6,6 +6,9 @@
 //!
 //! Floor: shell.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +19,9 @@ use link::{FrameReceiver, FrameSender, Identity, JoinToken, Link, LinkError};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::connect::{ConnectError, Connection, Connector, QUEUE_MESSAGES};
-use super::with_causes;
 use crate::dataset::{DataSource, FetchError, Fetched, Fetching};
+use crate::driver::connect::{ConnectError, Connection, Connector, QUEUE_MESSAGES};
+use crate::driver::with_causes;
 
 /// Connects to the coordinators at some addresses, as the member that a folder's certificate names.
 pub struct LinkConnector {
@@ -87,7 +90,7 @@ impl LinkConnector {
 
 impl Connector for LinkConnector {
     async fn connect(&mut self) -> Result<Connection, ConnectError> {
-        let (mut refused, mut failed) = (None, None);
+        let (mut refused, mut failed, mut answered) = (None, None, false);
         for turn in 0..self.addresses.len() {
             let number = (self.first + turn) % self.addresses.len();
             let address = self.addresses[number].clone();
@@ -97,12 +100,16 @@ impl Connector for LinkConnector {
                     return Ok(connection);
                 }
                 Err(error) if error.is_refusal() => refused = Some(with_causes(&error)),
-                Err(error) => failed = Some((is_answer(&error), with_causes(&error))),
+                Err(error) => {
+                    answered |= is_answer(&error);
+                    failed = Some(with_causes(&error));
+                }
             }
         }
         match (refused, failed) {
-            (Some(why), None | Some((false, _))) => Err(ConnectError::Refused { why }),
-            (_, Some((_, why))) => Err(ConnectError::Later { why }),
+            (Some(why), None) => Err(ConnectError::Refused { why }),
+            (Some(why), Some(_)) if !answered => Err(ConnectError::Refused { why }),
+            (_, Some(why)) => Err(ConnectError::Later { why }),
             (None, None) => Err(ConnectError::Refused { why: "no address is given".to_string() }),
         }
     }

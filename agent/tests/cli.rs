@@ -1,0 +1,157 @@
+//! The program `agent` as a user meets it: answers on stdout, talk on stderr, and exit status.
+//!
+//! Floor: wiring.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use link::JoinToken;
+use serde_json::Value;
+
+fn agent(arguments: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agent"));
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("SEEDSWEEP_TOKEN")
+        .env_remove("RUST_LOG");
+    // The default folder lies below these.
+    command.env("HOME", folder).env_remove("XDG_DATA_HOME");
+    command
+}
+
+fn run(arguments: &[&str], folder: &Path) -> Output {
+    agent(arguments, folder).output().expect("runs")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn token() -> String {
+    JoinToken::mint([3; 32]).expect("randomness").expose()
+}
+
+#[test]
+fn devices_are_one_json_object() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let output = run(&["devices", "--json"], dir.path());
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(answer["schema"], "seedsweep/devices/1");
+    assert_eq!(answer["devices"][0]["device"], "cpu");
+    assert!(answer["devices"][0]["threads"].as_u64() >= Some(1));
+    assert!(output.status.success());
+}
+
+#[test]
+fn one_trial_trains_by_hand_to_the_same_digest_twice() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let rows: String = (0..40).map(|row| format!("{row},{},{}\n", row * 7 % 11, row % 2)).collect();
+    fs::write(dir.path().join("rows.csv"), format!("a,b,class\n{rows}")).expect("written");
+    let study = "[study]\nname = \"small\"\nmetric = \"accuracy\"\n\
+                 [data]\npath = \"rows.csv\"\ntarget = \"class\"\ntask = \"classification\"\n\
+                 [split]\nouter = { folds = 2 }\n[seeds]\ncount = 2\n\
+                 [arms.linear]\nmodel = \"linear\"\nepochs = 2\n";
+    fs::create_dir(dir.path().join("deep")).expect("made");
+    fs::write(dir.path().join("study.toml"), study).expect("written");
+    let trial = r#"{"study": "../study.toml", "trial": 3}"#;
+    fs::write(dir.path().join("deep/trial.json"), trial).expect("written");
+    let train = || {
+        let output = run(&["train", "deep/trial.json", "--json"], dir.path());
+        assert!(output.status.success(), "{}", stderr(&output));
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
+    };
+    let (first, second) = (train(), train());
+    assert_eq!((&first["arm"], &first["fold"]), (&"linear".into(), &1.into()));
+    assert!(first["metrics"]["accuracy"].is_f64());
+    assert_eq!(first["digest"], second["digest"]);
+
+    let beyond = r#"{"study": "../study.toml", "trial": 4}"#;
+    fs::write(dir.path().join("deep/trial.json"), beyond).expect("written");
+    let output = run(&["train", "deep/trial.json"], dir.path());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("the study has 4 trials"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_study_that_cannot_be_trained_is_refused_with_its_line() {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::write(dir.path().join("study.toml"), "[study]\nnamme = \"x\"\n").expect("written");
+    let trial = r#"{"study": "study.toml", "trial": 0}"#;
+    fs::write(dir.path().join("trial.json"), trial).expect("written");
+    let output = run(&["train", "trial.json"], dir.path());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("study.toml:2:1: "), "{}", stderr(&output));
+}
+
+#[test]
+fn joining_without_a_token_or_certificate_is_wrong_usage() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let output = run(&["join", "127.0.0.1:1"], dir.path());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--token-file"), "{}", stderr(&output));
+}
+
+#[test]
+fn no_coordinator_is_status_3_and_no_log_has_the_token() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let token = token();
+    let arguments = ["join", "127.0.0.1:1", "--wait", "0s", "--log", "trace"];
+    let output =
+        agent(&arguments, dir.path()).env("SEEDSWEEP_TOKEN", &token).output().expect("runs");
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("no coordinator reached"), "{said}");
+    let secret = token.rsplit('.').next().expect("four parts");
+    assert!(!said.contains(secret));
+}
+
+#[test]
+fn two_agents_of_one_machine_take_two_folders_and_a_named_one_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::write(dir.path().join("token"), token()).expect("written");
+    let join = |more: &[&str]| {
+        let arguments = [&["join", "127.0.0.1:1", "--token-file", "token"], more].concat();
+        agent(&arguments, dir.path()).stderr(Stdio::piped()).spawn().expect("runs")
+    };
+    let (first, second) = (join(&[]), join(&[]));
+    let folders = dir.path().join(".local/share/seedsweep");
+    let both = ["agent-127.0.0.1-1", "agent-127.0.0.1-1-2"];
+    wait_until(|| both.iter().all(|name| folders.join(name).join("spool.log").exists()));
+    let named = folders.join(both[0]);
+    let refused = join(&["--folder", &named.to_string_lossy()]).wait_with_output().expect("ends");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("another agent uses"), "{}", stderr(&refused));
+    for child in [first, second] {
+        interrupt(&child, "-INT");
+        let output = child.wait_with_output().expect("ends");
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn sigterm_leaves_cleanly() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let arguments = ["join", "127.0.0.1:1", "--token", &token(), "--folder", "kept"];
+    let child = agent(&arguments, dir.path()).stderr(Stdio::piped()).spawn().expect("runs");
+    wait_until(|| dir.path().join("kept/spool.log").exists());
+    interrupt(&child, "-TERM");
+    let output = child.wait_with_output().expect("ends");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("leaving"), "{}", stderr(&output));
+}
+
+fn interrupt(child: &Child, signal: &str) {
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
+    assert!(sent.expect("kill is there").success());
+}
+
+fn wait_until(what: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !what() {
+        assert!(began.elapsed() < Duration::from_secs(20), "in time");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
