@@ -311,6 +311,7 @@ mod tests {
     use common::id::MemberId;
     use common::time::Timestamp;
     use common::wire::message::RowEnd;
+    use redb::ReadableTable;
 
     use super::*;
     use crate::replica::log::EntryKind;

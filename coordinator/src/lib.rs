@@ -16,5 +16,7 @@ pub mod embedded;
 pub mod node;
 pub mod replica;
 pub mod report;
+#[cfg(test)]
+mod sample;
 pub mod scheduler;
 pub mod serve;

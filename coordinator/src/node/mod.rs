@@ -343,7 +343,7 @@ impl Node {
             Applied::Submitted { study, .. } => self.open_queue(*study),
             Applied::Cancelled { study } => self.study_stopped(*study),
             Applied::Ended { attempt, .. } => {
-                self.trial_settled(attempt, None);
+                self.trial_ended(attempt);
                 self.soft.progress.entry(attempt.study).or_default().ended(now.mono);
                 let state = self.state.studies.get(&attempt.study).map(|record| record.state);
                 if state != Some(StudyState::Active) {
@@ -357,11 +357,10 @@ impl Node {
                     .get(&attempt.study)
                     .and_then(|record| record.tallies.get(&attempt.trial));
                 let suspect = tally.is_some_and(|tally| tally.own + tally.losses > 1);
-                self.trial_settled(attempt, Some(suspect));
+                self.trial_again(attempt, suspect);
             }
-            Applied::Late { attempt, .. } => {
-                self.soft.proposed.remove(&(attempt.study, attempt.trial));
-            }
+            // Its trial may be open: a failure told twice ends the lease it was told under.
+            Applied::Late { attempt, .. } => self.trial_again(attempt, false),
             Applied::MemberRemoved { member } => {
                 for lease in self.soft.leases.of_agent(*member) {
                     self.give_back(lease);
@@ -452,8 +451,8 @@ impl Node {
         }
     }
 
-    /// A trial has ended (`again` is `None`) or waits again; no lease holds it any more.
-    fn trial_settled(&mut self, attempt: &Attempt, again: Option<bool>) {
+    /// A trial has ended, whoever trained it: no lease holds it any more.
+    fn trial_ended(&mut self, attempt: &Attempt) {
         self.soft.proposed.remove(&(attempt.study, attempt.trial));
         if let Some((lease, agent)) = self.soft.leases.release(attempt.study, attempt.trial) {
             let superfluous = lease != attempt.lease && self.soft.leases.lease(lease).is_none();
@@ -461,7 +460,18 @@ impl Node {
                 self.tell_member(agent, ToAgent::Revoke { lease });
             }
         }
-        if let (Some(suspect), Some(queue)) = (again, self.soft.queues.get_mut(&attempt.study)) {
+    }
+
+    /// This attempt is over. The trial waits again, unless it has ended or another lease holds it.
+    fn trial_again(&mut self, attempt: &Attempt, suspect: bool) {
+        self.soft.proposed.remove(&(attempt.study, attempt.trial));
+        let holder = self.soft.leases.holder(attempt.study, attempt.trial);
+        if holder.is_some_and(|holder| holder != attempt.lease) {
+            return;
+        }
+        self.soft.leases.release(attempt.study, attempt.trial);
+        if let Some(queue) = self.soft.queues.get_mut(&attempt.study) {
+            // One that has ended is dropped when its turn comes.
             queue.put_back(attempt.trial, suspect);
         }
     }

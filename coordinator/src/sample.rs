@@ -1,0 +1,23 @@
+//! A small checked study for tests of the cores.
+//!
+//! Floor: core.
+
+use common::study::{Study, check};
+
+/// One linear arm of two learning rates, `seeds` seeds, two partitions of two folds.
+pub fn study(seeds: u32) -> Study {
+    let text = format!(
+        "[study]\nname = \"sample\"\nmetric = \"auroc\"\n\
+         [data]\npath = \"rows.csv\"\ntarget = \"y\"\ntask = \"classification\"\n\
+         [split]\nouter = {{ folds = 2, repeats = 2 }}\n\
+         [seeds]\ncount = {seeds}\n\
+         [arms.a]\nmodel = \"linear\"\nepochs = 2\nspace = {{ lr = [0.1, 0.2] }}\n"
+    );
+    let rows: Vec<String> = (0..40).map(|n| format!("{}.5,{}\n", n * 7 % 13, n % 2)).collect();
+    let csv = format!("x,y\n{}", rows.concat());
+    let checked = check(&text, &mut |_| Ok(csv.clone().into_bytes()));
+    match checked {
+        Ok(checked) => checked.study,
+        Err(findings) => panic!("the sample study is valid: {findings}"),
+    }
+}
