@@ -6,6 +6,7 @@
 
 use common::study::{Diverged, Study};
 
+use super::number::counted;
 use super::verdict::{folds_in_words, split_in_words};
 
 /// The methods in one paragraph.
@@ -25,17 +26,17 @@ pub fn paragraph(study: &Study) -> String {
         .iter()
         .map(|factor| {
             let streams: Vec<&str> = factor.streams.iter().map(|stream| stream.name()).collect();
-            format!("{} seeds moving {}", factor.count, streams.join(", "))
+            format!("{} of {}", counted(u64::from(factor.count), "seed"), streams.join(", "))
         })
         .collect();
     let mut text = format!(
-        "Each arm, {}, was trained with {} on every outer fold of {} ({}; {} rows). The primary \
-         metric was {metric} on the test rows. ",
-        arms.join(" and "),
+        "Each arm, {}, was trained with {} on {} of {} rows; the split was {}. The primary metric \
+         was {metric} on the test rows. ",
+        listed(&arms),
         seeds.join(" crossed with "),
-        split_in_words(study),
         folds_in_words(study),
         study.data.rows,
+        split_in_words(study),
     );
     text += "Seeds, partitions and folds were the same for all arms, so comparisons are paired. \
              The spread of scores was divided by linear mixed models with random intercepts, fitted \
@@ -57,6 +58,15 @@ pub fn paragraph(study: &Study) -> String {
     };
     text + "Varying several sources at once follows Bouthillier et al. (2021); the use of seeds is \
             classed after Bethard (2022)."
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn listed(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [others @ .., last] => format!("{} and {last}", others.join(", ")),
+    }
 }
 
 /// What the policy for diverged runs did, as in "they are …".

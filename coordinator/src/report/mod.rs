@@ -16,6 +16,8 @@ mod methods;
 mod number;
 mod page;
 mod table;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use common::metric::Metric;

@@ -4,7 +4,9 @@
 //!
 //! Floor: core.
 
-use super::content::{ArmPart, ComparisonPart, ComponentPart, Interval, Report, VerdictKind};
+use super::content::{
+    ArmPart, ComparisonPart, ComponentPart, Contrast, Interval, Report, VerdictKind,
+};
 use super::figures::{self, Figure};
 use super::number::{beside, count, counted, decimals, duration, p, percent, places, significant};
 
@@ -58,7 +60,8 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     list.extend(also(report).map(Block::Sheet));
     if !report.comparisons.is_empty() {
         list.push(Block::Heading("Is one better than another?".into()));
-        let unsaid = report.comparisons.iter().filter(|pair| pair.verdict != report.verdict);
+        let few = report.comparisons.len() <= PAIRS_SPELLED;
+        let unsaid = report.comparisons.iter().filter(|pair| few && pair.verdict != report.verdict);
         list.extend(unsaid.map(|pair| {
             Block::Text(format!("{}. {}", pair.verdict.kind.title(), pair.verdict.text))
         }));
@@ -304,26 +307,32 @@ fn also(report: &Report) -> Option<Sheet> {
     })
 }
 
+/// The least standard error of all comparisons: one number of digits for a whole table.
+fn least_se(report: &Report, se: impl Fn(&Contrast) -> f64) -> Option<f64> {
+    report.comparisons.iter().filter_map(|pair| pair.contrast.as_ref()).map(se).reduce(f64::min)
+}
+
 fn comparisons(report: &Report) -> Sheet {
+    let scale = least_se(report, |contrast| contrast.se);
     let row = |pair: &ComparisonPart| {
         let mut cells = vec![format!("{} − {}", pair.a, pair.b)];
         match &pair.contrast {
             Some(c) => cells.extend([
-                beside(c.difference, c.se),
-                span(Some(&c.ci), Some(c.se)),
+                score(c.difference, scale),
+                span(Some(&c.ci), scale),
                 p(c.p_corrected),
                 p(c.p_holm),
                 percent(c.p_a_beats_b),
-                format!("{} of {}", c.folds_a_better, pair.folds),
             ]),
-            None => cells.extend(vec!["–".to_string(); 6]),
+            None => cells.extend(vec!["–".to_string(); 5]),
         }
+        cells.push(pair.verdict.kind.title().to_string());
         cells
     };
     Sheet {
         title: format!("Differences in {} (first arm minus second)", report.study.metric),
         columns: columns(
-            &["Arms", "Difference", "95 % interval", "p", "p, Holm", "First wins", "Folds won"],
+            &["Arms", "Difference", "95 % interval", "p", "p, Holm", "First wins", "Verdict"],
             1,
         ),
         rows: report.comparisons.iter().map(row).collect(),
@@ -342,28 +351,32 @@ fn comparisons(report: &Report) -> Sheet {
                 "First wins",
                 "Share of pairs with the same seed and fold in which the first arm had the better score; ties count half.",
             ),
-            ("Folds won", "Folds in which the first arm did better on average."),
         ]),
     }
 }
 
 fn other_intervals(report: &Report) -> Sheet {
+    let scale = least_se(report, |contrast| contrast.se_naive);
     let row = |pair: &ComparisonPart| {
         let mut cells = vec![format!("{} − {}", pair.a, pair.b)];
         match &pair.contrast {
             Some(c) => cells.extend([
-                span(Some(&c.ci_naive), Some(c.se_naive)),
+                span(Some(&c.ci_naive), scale),
                 p(c.p_naive),
-                span(c.ci_t1.as_ref(), Some(c.se_naive)),
+                span(c.ci_t1.as_ref(), scale),
                 format!("{} of {}", c.seeds_a_better, c.seeds),
+                format!("{} of {}", c.folds_a_better, pair.folds),
             ]),
-            None => cells.extend(vec!["–".to_string(); 4]),
+            None => cells.extend(vec!["–".to_string(); 5]),
         }
         cells
     };
     Sheet {
         title: "What the same differences look like with less asked of them".into(),
-        columns: columns(&["Arms", "Naive interval", "Naive p", "T1: new seeds", "Seeds won"], 1),
+        columns: columns(
+            &["Arms", "Naive interval", "Naive p", "T1: new seeds", "Seeds won", "Folds won"],
+            1,
+        ),
         rows: report.comparisons.iter().map(row).collect(),
         legend: legend(&[
             (
@@ -375,6 +388,7 @@ fn other_intervals(report: &Report) -> Sheet {
                 "95 % interval of the difference if these rows and folds were trained with other seeds: true of this data alone.",
             ),
             ("Seeds won", "Seeds in which the first arm did better, averaged over all folds."),
+            ("Folds won", "Folds in which the first arm did better, averaged over all seeds."),
         ]),
     }
 }
@@ -491,3 +505,6 @@ fn missing(report: &Report) -> Option<Sheet> {
         )]),
     })
 }
+
+/// Comparisons up to which each has its verdict spelled out above the table.
+const PAIRS_SPELLED: usize = 10;

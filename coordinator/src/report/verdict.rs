@@ -14,7 +14,7 @@ use super::content::{
     ArmPart, ComparisonPart, ComponentPart, Contrast, Interval, MendCost, SeedUse, Verdict,
     VerdictKind,
 };
-use super::number::{beside, count, counted, percent};
+use super::number::{beside, count, counted, decimals, percent, places};
 use super::table::Table;
 
 /// The verdict on one pair of arms.
@@ -67,7 +67,7 @@ pub fn on_study(
             verdict(kind, text)
         }
         (_, [pair]) => verdict(pair.verdict.kind, pair.verdict.text.clone()),
-        _ => several(pairs, verdict),
+        _ => several(study, arms, pairs, verdict),
     }
 }
 
@@ -182,14 +182,18 @@ struct Lead<'a> {
     leader: &'a str,
     other: &'a str,
     advantage: f64,
+    se: f64,
     low: f64,
     high: f64,
     share: f64,
     seeds_won: u64,
 }
 
-fn lead<'a>(study: &'a Study, compared: &Compared, contrast: &Contrast) -> Lead<'a> {
-    let (a, b) = (&study.arms[compared.a].name, &study.arms[compared.b].name);
+fn lead_in<'a>(study: &'a Study, compared: &Compared, contrast: &Contrast) -> Lead<'a> {
+    lead(study, (&study.arms[compared.a].name, &study.arms[compared.b].name), contrast)
+}
+
+fn lead<'a>(study: &Study, (a, b): (&'a str, &'a str), contrast: &Contrast) -> Lead<'a> {
     let sign = if study.primary().larger_is_better() { 1.0 } else { -1.0 };
     let a_leads = contrast.difference * sign >= 0.0;
     let flip = if a_leads { sign } else { -sign };
@@ -198,6 +202,7 @@ fn lead<'a>(study: &'a Study, compared: &Compared, contrast: &Contrast) -> Lead<
         leader: if a_leads { a } else { b },
         other: if a_leads { b } else { a },
         advantage: contrast.difference.abs(),
+        se: contrast.se,
         low: ends.0.min(ends.1),
         high: ends.0.max(ends.1),
         share: if a_leads { contrast.p_a_beats_b } else { 1.0 - contrast.p_a_beats_b },
@@ -206,7 +211,7 @@ fn lead<'a>(study: &'a Study, compared: &Compared, contrast: &Contrast) -> Lead<
 }
 
 fn clear(study: &Study, compared: &Compared, contrast: &Contrast) -> String {
-    let lead = lead(study, compared, contrast);
+    let lead = lead_in(study, compared, contrast);
     format!(
         "{} did better than {}: its {} is better by {} (95 % interval {} to {}). Of 100 pairs \
          trained with the same seed on the same fold, it won about {:.0}. Neither lucky seeds nor \
@@ -223,7 +228,7 @@ fn clear(study: &Study, compared: &Compared, contrast: &Contrast) -> String {
 }
 
 fn not_shown(study: &Study, compared: &Compared, contrast: &Contrast) -> String {
-    let lead = lead(study, compared, contrast);
+    let lead = lead_in(study, compared, contrast);
     let (advantage, low, high) = (
         beside(lead.advantage, contrast.se),
         beside(lead.low, contrast.se),
@@ -317,26 +322,55 @@ fn described(study: &Study, arm: &ArmPart, components: &[ComponentPart]) -> (Ver
     (kind, text)
 }
 
-fn several(pairs: &[ComparisonPart], verdict: impl Fn(VerdictKind, String) -> Verdict) -> Verdict {
+/// The verdict on more than two arms: clear when one arm did better than every other.
+fn several(
+    study: &Study,
+    arms: &[ArmPart],
+    pairs: &[ComparisonPart],
+    verdict: impl Fn(VerdictKind, String) -> Verdict,
+) -> Verdict {
     let of = |kind: VerdictKind| pairs.iter().filter(move |pair| pair.verdict.kind == kind);
-    let clear = of(VerdictKind::Clear).count();
     let open = of(VerdictKind::NotShown).count();
-    let kind = match (clear, open) {
-        (0, 0) => VerdictKind::NotEstimable,
-        (0, _) => VerdictKind::NotShown,
-        _ => VerdictKind::Clear,
+    let clear: Vec<Lead<'_>> = of(VerdictKind::Clear)
+        .filter_map(|pair| Some(lead(study, (&pair.a, &pair.b), pair.contrast.as_ref()?)))
+        .collect();
+    let wins = |arm: &ArmPart| clear.iter().filter(|lead| lead.leader == arm.arm).count();
+    let ahead = arms.iter().find(|arm| wins(arm) + 1 == arms.len());
+    let mut text = match ahead {
+        Some(arm) => format!("{} did better than every other arm. ", arm.arm),
+        None => "No arm was shown to be better than every other. ".to_string(),
     };
-    let mut text = format!(
+    text += &format!(
         "Of {}, {} clear, {} not shown and {} not estimable, allowing for how many were made.",
         counted(pairs.len() as u64, "comparison"),
-        are(clear),
+        are(clear.len()),
         are(open),
-        are(pairs.len() - clear - open)
+        are(pairs.len() - clear.len() - open)
     );
-    for pair in of(VerdictKind::Clear).take(PAIRS_SPELLED) {
-        text += " ";
-        text += &pair.verdict.text;
+    let digits = clear.iter().map(|lead| places(lead.se)).max().unwrap_or(0);
+    let spelled: Vec<String> = clear
+        .iter()
+        .take(PAIRS_SPELLED)
+        .map(|lead| {
+            format!(
+                "{} did better than {} by {} ({} to {})",
+                lead.leader,
+                lead.other,
+                decimals(lead.advantage, digits),
+                decimals(lead.low, digits),
+                decimals(lead.high, digits)
+            )
+        })
+        .collect();
+    if !spelled.is_empty() {
+        let metric = study.primary();
+        text += &format!(" In {metric}, with 95 % intervals: {}.", spelled.join("; "));
     }
+    let kind = match (ahead, clear.len() + open) {
+        (Some(_), _) => VerdictKind::Clear,
+        (None, 0) => VerdictKind::NotEstimable,
+        (None, _) => VerdictKind::NotShown,
+    };
     verdict(kind, text)
 }
 

@@ -156,7 +156,7 @@ pub fn fit(
         return Err(FitError::NoResidual);
     }
     let evaluations = profile.evaluations;
-    let Optimum { x: block_theta, point, value, gradient_norm, converged } = best;
+    let Optimum { x: block_theta, point, value, gradient_norm, converged, .. } = best;
     let variance = point.variance(method);
     let (fixed, fixed_vcov) = fixed_effects(&point, variance);
     let (components, residual) = components(&point, variance);
@@ -234,7 +234,7 @@ impl<'a> Surface for Profile<'a> {
 fn search<'a>(profile: &mut Profile<'a>) -> Result<Optimum<Point<'a>>, FitError> {
     let count = profile.terms.blocks.len();
     let tolerance = tolerance(profile.terms);
-    let mut best = optimise::minimise(profile, &vec![1.0; count], tolerance);
+    let mut best = optimise::minimise(profile, &vec![1.0; count], None, tolerance);
     let mut corners: Vec<Vec<usize>> = (0..count).map(|zero| vec![zero]).collect();
     if count > 1 {
         corners.push((0..count).collect());
@@ -252,10 +252,9 @@ fn search<'a>(profile: &mut Profile<'a>) -> Result<Optimum<Point<'a>>, FitError>
         if !holds && !lower {
             continue;
         }
-        if let Some(end) = optimise::minimise(profile, &start, tolerance) {
-            if best.as_ref().is_none_or(|best| end.value < best.value) {
-                best = Some(end);
-            }
+        let end = optimise::minimise(profile, &start, None, tolerance);
+        if let Some(end) = end.filter(|end| best.as_ref().is_none_or(|b| end.value < b.value)) {
+            best = Some(end);
         }
     }
     best.ok_or(FitError::Singular)

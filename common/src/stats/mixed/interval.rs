@@ -10,7 +10,7 @@ use statrs::distribution::{ChiSquared, ContinuousCDF};
 
 use super::fit::{Fit, Method, tolerance};
 use super::objective::{Point, freedom};
-use super::optimise::{self, BOUND, Surface};
+use super::optimise::{self, BOUND, Inverse, Surface};
 use super::terms::Terms;
 
 /// A source of spread in a fit.
@@ -75,6 +75,7 @@ struct SdProfile<'a> {
     held: Option<usize>,
     /// log sigma unless held, then theta of the blocks that are not.
     last: Vec<f64>,
+    inverse: Option<Inverse>,
     best: Vec<f64>,
 }
 
@@ -91,71 +92,75 @@ impl<'a> SdProfile<'a> {
         if held.is_some() {
             best.insert(0, (fit.residual.sd / fit.terms.y_scale).ln());
         }
-        Self { fit, held, last: best.clone(), best }
+        Self { fit, held, last: best.clone(), inverse: None, best }
     }
 
     /// Rise of the profiled criterion above the fit's, at standard deviation `sd`.
     fn rise(&mut self, sd: f64) -> Option<f64> {
         let mut slice = Slice { fit: self.fit, held: self.held, sd };
-        let tolerance = tolerance(&self.fit.terms);
+        // The criterion errs by the square of the gradient that is left, so less will do here.
+        let tolerance = LOOSER * tolerance(&self.fit.terms);
         let from_best = self.best.clone();
-        let end = optimise::minimise(&mut slice, &self.last, tolerance)
-            .or_else(|| optimise::minimise(&mut slice, &from_best, tolerance))?;
+        let end = optimise::minimise(&mut slice, &self.last, self.inverse.take(), tolerance)
+            .or_else(|| optimise::minimise(&mut slice, &from_best, None, tolerance))?;
         self.last = end.x;
+        self.inverse = end.inverse;
         Some(end.value - self.fit.criterion)
+    }
+
+    /// Root of the rise less that of the cut: close to linear in log sd, and below 0 inside.
+    fn gap(&mut self, sd: f64, cut: f64) -> f64 {
+        self.rise(sd).map_or(f64::INFINITY, |rise| rise.max(0.0).sqrt()) - cut.sqrt()
     }
 
     /// Where the profile crosses the cut on one side of the estimate.
     fn end(&mut self, estimate: f64, cut: f64, above: bool) -> f64 {
-        self.last = self.best.clone();
         let sigma = self.fit.residual.sd / self.fit.terms.y_scale;
-        let (mut inside, mut outside);
-        if above {
-            inside = estimate.max(SMALLEST * sigma);
-            outside = inside;
-            loop {
-                outside *= 1.5;
-                if outside > BOUND * sigma {
-                    return f64::INFINITY;
-                }
-                match self.rise(outside) {
-                    Some(rise) if rise >= cut => break,
-                    Some(_) => inside = outside,
-                    None => return f64::INFINITY,
-                }
-            }
-        } else {
-            let never = |profile: &mut Self| profile.rise(0.0).is_some_and(|rise| rise < cut);
-            if estimate == 0.0 || (self.held.is_some() && never(self)) {
-                return 0.0;
-            }
-            self.last = self.best.clone();
-            (inside, outside) = (estimate, estimate);
-            loop {
-                outside *= 0.6;
-                match self.rise(outside) {
-                    Some(rise) if rise < cut => inside = outside,
-                    _ => break,
-                }
-            }
+        if !above && self.held.is_some() && (estimate == 0.0 || self.gap(0.0, cut) < 0.0) {
+            return 0.0;
         }
-        self.crossing(inside, outside, cut)
+        (self.last, self.inverse) = (self.best.clone(), None);
+        // The half-width if the effects themselves had been seen, at most an octave.
+        let freedom = match self.held {
+            Some(block) => (self.fit.terms.blocks[block].levels.len() - 1) as f64,
+            None => freedom(&self.fit.terms, self.fit.method),
+        };
+        let mut stride = (cut / (2.0 * freedom)).sqrt().min(0.7);
+        if !above {
+            stride = -stride;
+        }
+        let mut inside = estimate.max(SMALLEST * sigma).ln();
+        let mut at_inside = -cut.sqrt();
+        loop {
+            let outside = inside + stride;
+            if outside.exp() > BOUND * sigma {
+                return f64::INFINITY;
+            }
+            let at_outside = self.gap(outside.exp(), cut);
+            if at_outside.abs() < CLOSE {
+                return outside.exp();
+            }
+            if at_outside > 0.0 {
+                return self.crossing([inside, at_inside], [outside, at_outside], cut);
+            }
+            // On along the chord, and a little further, so that the next point brackets the end.
+            let chord = -at_outside * stride / (at_outside - at_inside).max(1e-3);
+            let doubled = 2.0 * stride.abs();
+            stride = (1.2 * chord.abs()).clamp(0.05 * stride.abs(), doubled).copysign(stride);
+            (inside, at_inside) = (outside, at_outside);
+        }
     }
 
-    /// Regula falsi (Illinois) on the root of the rise, which is close to linear in log sd.
-    fn crossing(&mut self, inside: f64, outside: f64, cut: f64) -> f64 {
-        let gap = |profile: &mut Self, sd: f64| {
-            profile.rise(sd).map_or(f64::INFINITY, |rise| rise.max(0.0).sqrt()) - cut.sqrt()
-        };
-        let (mut a, mut b) = (inside.ln(), outside.ln());
-        let (mut at_a, mut at_b) = (gap(self, inside), gap(self, outside));
+    /// Regula falsi (Illinois) between two points, each log sd and gap, of opposite sign.
+    fn crossing(&mut self, inside: [f64; 2], outside: [f64; 2], cut: f64) -> f64 {
+        let ([mut a, mut at_a], [mut b, mut at_b]) = (inside, outside);
         for _ in 0..CROSSINGS_MAX {
-            let middle = if at_b.is_finite() && at_a < 0.0 {
+            let middle = if at_a.is_finite() && at_b.is_finite() && at_a != at_b {
                 (a * at_b - b * at_a) / (at_b - at_a)
             } else {
                 0.5 * (a + b)
             };
-            let at_middle = gap(self, middle.exp());
+            let at_middle = self.gap(middle.exp(), cut);
             if at_middle.abs() < CLOSE || (b - a).abs() < CLOSE {
                 return middle.exp();
             }
@@ -232,6 +237,7 @@ fn chi_square(freedom: f64) -> ChiSquared {
 
 const CROSSINGS_MAX: u32 = 60;
 /// In the root of the criterion, and in log sd.
-const CLOSE: f64 = 1e-9;
+const CLOSE: f64 = 1e-7;
+const LOOSER: f64 = 1e3;
 /// A spread below this share of sigma is none.
 const SMALLEST: f64 = 1e-3;

@@ -73,8 +73,8 @@ impl<'a> Point<'a> {
         let rest = schur.solve(&right);
         corner -= right.transpose() * &rest;
         right = rest;
-        for level in 0..q1 {
-            let weight = first * first / diagonal[level];
+        for (level, d) in diagonal.iter().enumerate() {
+            let weight = first * first / d;
             for i in 0..=terms.p {
                 for j in 0..=terms.p {
                     corner[(i, j)] -= weight * terms.border[(level, i)] * terms.border[(level, j)];

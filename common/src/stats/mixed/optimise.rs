@@ -9,6 +9,9 @@
 //!
 //! Floor: common.
 
+use faer::Mat;
+use faer::linalg::solvers::Solve;
+
 /// A function to be minimised.
 pub(super) trait Surface {
     type Point;
@@ -30,16 +33,22 @@ pub(super) struct Optimum<P> {
     /// Largest slope by x among the arguments that are not held at zero.
     pub gradient_norm: f64,
     pub converged: bool,
+    /// Approximate inverse Hessian, for a search of a similar function.
+    pub inverse: Option<Inverse>,
 }
 
+pub(super) type Inverse = Vec<Vec<f64>>;
+
 /// Searches from `start` until the gradient is below `tolerance` and no argument at zero wants
-/// to leave it. `None` when the function cannot be computed at `start`.
+/// to leave it. `inverse` may come from an earlier search. `None` when the function cannot be
+/// computed at `start`.
 pub(super) fn minimise<S: Surface>(
     surface: &mut S,
     start: &[f64],
+    inverse: Option<Inverse>,
     tolerance: f64,
 ) -> Option<Optimum<S::Point>> {
-    let mut search = Search::begin(surface, start, tolerance)?;
+    let mut search = Search::begin(surface, start, inverse, tolerance)?;
     let mut converged = false;
     let mut stalls = 0;
     for _ in 0..ITERATIONS_MAX {
@@ -57,15 +66,16 @@ pub(super) fn minimise<S: Surface>(
             search.forget();
             stalls += 1;
             if stalls == STALLS_MAX {
-                // The function is flat to rounding here.
+                // The function is flat to rounding here; its slopes are not.
+                search.polish();
                 converged = search.gradient_norm() <= STALLED_FACTOR * tolerance;
                 break;
             }
         }
     }
     let gradient_norm = search.gradient_norm();
-    let Search { x, point, value, .. } = search;
-    Some(Optimum { x, point, value, gradient_norm, converged })
+    let Search { x, point, value, inverse, .. } = search;
+    Some(Optimum { x, point, value, gradient_norm, converged, inverse })
 }
 
 struct Search<'s, S: Surface> {
@@ -76,23 +86,28 @@ struct Search<'s, S: Surface> {
     slopes: Vec<f64>,
     tolerance: f64,
     /// Approximate inverse Hessian over all arguments; `None` before the first step.
-    inverse: Option<Vec<Vec<f64>>>,
+    inverse: Option<Inverse>,
     /// Snaps to zero left for each argument, so that none goes in and out for ever.
     snaps: Vec<u32>,
 }
 
 impl<'s, S: Surface> Search<'s, S> {
-    fn begin(surface: &'s mut S, start: &[f64], tolerance: f64) -> Option<Self> {
+    fn begin(
+        surface: &'s mut S,
+        start: &[f64],
+        inverse: Option<Inverse>,
+        tolerance: f64,
+    ) -> Option<Self> {
         let point = surface.at(start)?;
         let (value, slopes) = (surface.value(&point), surface.slopes(&point));
         let (x, snaps) = (start.to_vec(), vec![SNAPS_MAX; start.len()]);
-        Some(Self { surface, x, point, value, slopes, tolerance, inverse: None, snaps })
+        Some(Self { surface, x, point, value, slopes, tolerance, inverse, snaps })
     }
 
     /// Slopes by x; zero for arguments held at zero.
     fn gradient(&self) -> Vec<f64> {
         (self.x.iter().zip(&self.slopes).enumerate())
-            .map(|(i, (x, slope))| if self.surface.bounded(i) { 2.0 * x * slope } else { *slope })
+            .map(|(i, (x, slope))| by_x(self.surface.bounded(i), *x, *slope))
             .collect()
     }
 
@@ -190,6 +205,53 @@ impl<'s, S: Surface> Search<'s, S> {
         false
     }
 
+    /// Newton steps on the slopes alone, with their Jacobian by differences, as long as each
+    /// halves the gradient.
+    fn polish(&mut self) {
+        let free: Vec<usize> =
+            (0..self.x.len()).filter(|&i| !self.surface.bounded(i) || self.x[i] > 0.0).collect();
+        for _ in 0..POLISHES_MAX {
+            let Some(moves) = self.newton_moves(&free) else { return };
+            let mut x = self.x.clone();
+            free.iter().zip(&moves).for_each(|(&i, step)| x[i] += step);
+            let inside = |i: &usize| !self.surface.bounded(*i) || (x[*i] > 0.0 && x[*i] < BOUND);
+            if !free.iter().all(inside) {
+                return;
+            }
+            let Some(point) = self.surface.at(&x) else { return };
+            let value = self.surface.value(&point);
+            let before = self.gradient_norm();
+            let slopes = self.surface.slopes(&point);
+            let kept =
+                (std::mem::replace(&mut self.x, x), std::mem::replace(&mut self.slopes, slopes));
+            if self.gradient_norm() > 0.5 * before {
+                (self.x, self.slopes) = kept;
+                return;
+            }
+            (self.point, self.value) = (point, value);
+        }
+    }
+
+    fn newton_moves(&mut self, free: &[usize]) -> Option<Vec<f64>> {
+        let gradient = self.gradient();
+        let mut jacobian = Mat::zeros(free.len(), free.len());
+        for (column, &j) in free.iter().enumerate() {
+            let mut beside = self.x.clone();
+            beside[j] += DIFFERENCE * beside[j].abs().max(DIFFERENCE);
+            let step = beside[j] - self.x[j];
+            let point = self.surface.at(&beside)?;
+            let slopes = self.surface.slopes(&point);
+            for (row, &i) in free.iter().enumerate() {
+                let slope = by_x(self.surface.bounded(i), beside[i], slopes[i]);
+                jacobian[(row, column)] = (slope - gradient[i]) / step;
+            }
+        }
+        let target = Mat::from_fn(free.len(), 1, |row, _| -gradient[free[row]]);
+        let moves = jacobian.partial_piv_lu().solve(&target);
+        let moves: Vec<f64> = (0..free.len()).map(|row| moves[(row, 0)]).collect();
+        moves.iter().all(|step| step.is_finite()).then_some(moves)
+    }
+
     fn accept(
         &mut self,
         x: Vec<f64>,
@@ -210,7 +272,7 @@ impl<'s, S: Surface> Search<'s, S> {
         } else {
             self.forget();
         }
-        before - value > rounding || self.gradient_norm() < 0.5 * norm_before
+        before - value > rounding || self.gradient_norm() < 0.9 * norm_before
     }
 
     /// Downhill over the arguments that are not held at zero.
@@ -260,12 +322,20 @@ impl<'s, S: Surface> Search<'s, S> {
     }
 }
 
+/// The slope by x of an argument whose slope by x^2 is given when it is bounded.
+fn by_x(bounded: bool, x: f64, slope: f64) -> f64 {
+    if bounded { 2.0 * x * slope } else { slope }
+}
+
 /// Largest value of a bounded argument.
 pub(super) const BOUND: f64 = 1e5;
 const ITERATIONS_MAX: usize = 200;
 const STALLS_MAX: u32 = 2;
 /// A stalled search counts as converged when its gradient is within this factor of the tolerance.
 const STALLED_FACTOR: f64 = 1e4;
+const POLISHES_MAX: u32 = 5;
+/// Of an argument, for differences of slopes.
+const DIFFERENCE: f64 = 1e-5;
 const SNAPS_MAX: u32 = 4;
 const NEAR_ZERO: f64 = 0.02;
 const RELEASE: f64 = 0.25;
@@ -276,5 +346,5 @@ const STEP_FLOOR: f64 = 0.3;
 const FIRST_STEP: f64 = 0.3;
 const HALVINGS_MAX: u32 = 40;
 const ARMIJO: f64 = 1e-4;
-const ROUNDING: f64 = 1e-14;
+const ROUNDING: f64 = 1e-13;
 const CURVATURE_MIN: f64 = 1e-10;

@@ -120,11 +120,11 @@ impl Terms {
         }
         for level in 0..self.border.nrows() {
             let mut products: Vec<f64> = (0..p).map(|j| self.border[(level, j)]).collect();
-            x.to_orthonormal(&mut products);
+            x.products_with_q(&mut products);
             products.iter().enumerate().for_each(|(j, &value)| self.border[(level, j)] = value);
         }
         let mut with_y: Vec<f64> = (0..p).map(|j| with_y[(j, 0)]).collect();
-        x.to_orthonormal(&mut with_y);
+        x.products_with_q(&mut with_y);
         self.corner = Mat::identity(p + 1, p + 1);
         for (j, &value) in with_y.iter().enumerate() {
             self.corner[(j, p)] = value;
@@ -234,8 +234,8 @@ impl<'a> StandardX<'a> {
             for (row, &value) in values.iter().enumerate() {
                 self.for_row(row, |column, entry| step[column] += entry * value);
             }
-            self.to_orthonormal(&mut step);
-            self.from_orthonormal(&mut step);
+            self.products_with_q(&mut step);
+            self.coefficients_of_x(&mut step);
             for (row, value) in values.iter_mut().enumerate() {
                 self.for_row(row, |column, entry| *value -= entry * step[column]);
             }
@@ -252,7 +252,7 @@ impl<'a> StandardX<'a> {
     }
 
     /// `L^-1 v`: products with X become products with Q.
-    fn to_orthonormal(&self, products: &mut [f64]) {
+    fn products_with_q(&self, products: &mut [f64]) {
         for i in 0..products.len() {
             let known: f64 = (0..i).map(|j| self.factor[(i, j)] * products[j]).sum();
             products[i] = (products[i] - known) / self.factor[(i, i)];
@@ -260,7 +260,7 @@ impl<'a> StandardX<'a> {
     }
 
     /// `L^-T v`: coefficients of Q become coefficients of the standardised X.
-    fn from_orthonormal(&self, coefficients: &mut [f64]) {
+    fn coefficients_of_x(&self, coefficients: &mut [f64]) {
         for i in (0..coefficients.len()).rev() {
             let known: f64 =
                 (i + 1..coefficients.len()).map(|j| self.factor[(j, i)] * coefficients[j]).sum();
@@ -289,7 +289,7 @@ impl<'a> StandardX<'a> {
         for j in 0..p {
             let mut unit = vec![0.0; p];
             unit[j] = y_scale;
-            self.from_orthonormal(&mut unit);
+            self.coefficients_of_x(&mut unit);
             for (i, value) in self.unstandardised(&unit).into_iter().enumerate() {
                 back[(i, j)] = value;
             }

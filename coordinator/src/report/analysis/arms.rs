@@ -52,9 +52,12 @@ pub fn drawn(study: &Study, arm: usize, runs: &[Run]) -> ArmDrawn {
 /// Mean of each seed, freed of which folds and configs it happens to have: the arm's mean plus the
 /// mean of `score − mean of the same config and fold over seeds`.
 ///
-/// Equal to the plain means per seed where no run is missing.
+/// Equal to the plain means per seed where no run is missing. Empty where no fold has two seeds.
 pub fn seed_means(study: &Study, runs: &[Run]) -> Vec<(Vec<u32>, f64)> {
     let deviations = deviations(study, runs);
+    if deviations.is_empty() {
+        return Vec::new();
+    }
     let centre = estimate::mean(&scores_of(runs));
     let by_seed = grouped(deviations, |(run, _)| run.seeds.clone());
     by_seed

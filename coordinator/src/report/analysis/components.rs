@@ -129,7 +129,18 @@ fn decompose(
         refuse(None, "no source of spread has been varied with repetition".to_string());
         return parts;
     }
-    match estimate::spread(&scores, &kept, fixed.as_ref()) {
+    let levels: usize = kept.iter().map(|factor| factor.levels.len()).sum();
+    let intervals = fixed.is_none() || levels <= LEVELS_PROFILED_JOINTLY;
+    if !intervals {
+        refuse(
+            None,
+            format!(
+                "over {LEVELS_PROFILED_JOINTLY} levels the intervals of this model are not \
+                 computed; those of each arm are"
+            ),
+        );
+    }
+    match estimate::spread(&scores, &kept, fixed.as_ref(), intervals) {
         Ok(spread) => fill(study, &arm, &kept, spread, &mut parts),
         Err(why) => refuse(None, why),
     }
@@ -234,3 +245,6 @@ fn meaning(study: &Study, factor: &str) -> String {
 
 /// Fewest scores whose spread is divided.
 const RUNS_MIN: usize = 3;
+
+/// Levels above which the model over all arms has no intervals: they would take minutes.
+const LEVELS_PROFILED_JOINTLY: usize = 500;

@@ -55,12 +55,14 @@ pub struct Paired {
 
 /// Divides the spread of `scores` by REML over crossed and nested `factors`.
 ///
-/// `fixed`, when given, is a factor whose levels have means of their own.
+/// `fixed`, when given, is a factor whose levels have means of their own. `intervals` asks for the
+/// profile intervals, which cost some hundred times the fit.
 /// Errors: in words, why the design cannot tell the parts from each other.
 pub fn spread(
     scores: &[f64],
     factors: &[Factor],
     fixed: Option<&Factor>,
+    intervals: bool,
 ) -> Result<Spread, String> {
     let mut columns = BTreeMap::from([("y".to_string(), Column::Numbers(scores.to_vec()))]);
     let mut text = "y ~ 1".to_string();
@@ -85,16 +87,20 @@ pub fn spread(
         .components
         .iter()
         .enumerate()
-        .map(|(place, component)| part(&fit, component, Some(place)))
+        .map(|(place, component)| part(&fit, component, Some(place), intervals))
         .collect();
-    Ok(Spread { parts, residual: part(&fit, &fit.residual, None), converged: fit.converged })
+    Ok(Spread {
+        parts,
+        residual: part(&fit, &fit.residual, None, intervals),
+        converged: fit.converged,
+    })
 }
 
 fn levels(factor: &Factor) -> Column {
     Column::Levels { codes: factor.codes.clone(), names: factor.levels.clone() }
 }
 
-fn part(fit: &Fit, component: &Component, place: Option<usize>) -> Part {
+fn part(fit: &Fit, component: &Component, place: Option<usize>, intervals: bool) -> Part {
     let which = place.map_or(mixed::Part::Residual, mixed::Part::Component);
     let effects = place.and_then(|place| fit.blups.get(place)).map_or(&[][..], Vec::as_slice);
     Part {
@@ -102,7 +108,7 @@ fn part(fit: &Fit, component: &Component, place: Option<usize>) -> Part {
         variance: component.variance,
         sd: component.sd,
         share: component.share,
-        ci_sd: Some(mixed::profile_interval(fit, which, LEVEL)),
+        ci_sd: intervals.then(|| mixed::profile_interval(fit, which, LEVEL)),
         p_zero: place.map(|place| mixed::zero_test(fit, place).p),
         at_boundary: component.at_boundary,
         effects: effects.iter().map(|blup| (blup.level.clone(), blup.mean, blup.sd)).collect(),
