@@ -31,8 +31,8 @@ use crate::folder::{Folder, FolderError};
 /// the address is enough.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-    agent join 10.0.0.5:7450 --token-file token.txt\n  \
-    agent join 10.0.0.5:7450 --threads 4 --shared /data")]
+    agent join 10.0.0.5:7461 --token-file token.txt\n  \
+    agent join 10.0.0.5:7461 --threads 4 --shared /data")]
 pub struct JoinArgs {
     /// HOST:PORT of the coordinator, or of several of one cluster
     #[arg(required = true, value_name = "ADDR")]

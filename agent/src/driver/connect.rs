@@ -20,7 +20,7 @@ pub trait Connector: Send + 'static {
 
 /// One connection. Dropping `up` ends it; so does the other side, by ending `down`.
 pub struct Connection {
-    /// For people: `m7 at 10.0.0.5:7450`.
+    /// For people: `m7 at 10.0.0.5:7461`.
     pub name: String,
     pub up: mpsc::Sender<FromAgent>,
     pub down: mpsc::Receiver<ToAgent>,
