@@ -160,7 +160,7 @@ fn dyestuff_equals_its_closed_forms() {
 
     near(reml.components[0].variance, 1764.05, 1e-5, "REML variance of Batch");
     near(reml.residual.variance, 2451.25, 1e-6, "REML residual variance");
-    near(ml.components[0].variance, 1388.333_333_333_333, 1e-5, "ML variance of Batch");
+    near(ml.components[0].variance, 1_388.333_333_333_333, 1e-5, "ML variance of Batch");
     near(reml.fixed[0].estimate, 1527.5, 1e-9, "mean");
 }
 

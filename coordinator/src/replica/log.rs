@@ -89,16 +89,18 @@ impl LogEntry {
     }
 
     pub(super) fn to_raft(&self) -> Entry {
-        let mut entry = Entry::default();
-        entry.index = self.index;
-        entry.term = self.term;
-        entry.entry_type = match self.kind {
+        let entry_type = match self.kind {
             EntryKind::Command => EntryType::EntryNormal,
             EntryKind::Membership => EntryType::EntryConfChangeV2,
         };
-        entry.context = self.context.clone().into();
-        entry.data = self.data.clone().into();
-        entry
+        Entry {
+            index: self.index,
+            term: self.term,
+            entry_type,
+            context: self.context.clone().into(),
+            data: self.data.clone().into(),
+            ..Entry::default()
+        }
     }
 }
 
@@ -108,11 +110,7 @@ impl Vote {
     }
 
     pub(super) fn to_raft(self) -> HardState {
-        let mut state = HardState::default();
-        state.term = self.term;
-        state.vote = self.vote;
-        state.commit = self.commit;
-        state
+        HardState { term: self.term, vote: self.vote, commit: self.commit, ..HardState::default() }
     }
 }
 

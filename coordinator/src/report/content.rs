@@ -15,6 +15,7 @@ pub struct Report {
     pub schema: &'static str,
     pub study: StudyPart,
     pub design: DesignPart,
+    #[serde(flatten)]
     pub verdict: Verdict,
     pub arms: Vec<ArmPart>,
     pub components: Vec<ComponentPart>,
@@ -83,9 +84,12 @@ pub struct Missing {
 /// An answer in plain words, with what it rests on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
+    #[serde(rename = "verdict_kind")]
     pub kind: VerdictKind,
+    #[serde(rename = "verdict")]
     pub text: String,
     /// What the text rests on: target, rows, seeds, folds, failed runs, class of seed use.
+    #[serde(rename = "verdict_basis")]
     pub basis: String,
 }
 
@@ -232,6 +236,7 @@ pub struct ComparisonPart {
     pub folds: u64,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub contrast: Option<Contrast>,
+    #[serde(flatten)]
     pub verdict: Verdict,
 }
 

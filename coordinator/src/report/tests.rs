@@ -123,23 +123,34 @@ fn component<'a>(report: &'a Report, arm: &str, factor: &str) -> &'a ComponentPa
 #[test]
 fn an_arms_numbers_are_those_worked_out_by_hand() {
     let study = study(&[("a", 1)], 2, 1, 2);
-    let cells = [[0.8, 0.6], [0.9, 0.7]];
+    let cells = [[0.48, 0.46], [0.49, 0.47]];
     let rows = rows(&study, |key| Some(cells[key.seeds[0] as usize][key.fold as usize]));
 
     let report = built(&study, &rows);
 
     let scores = report.arms[0].scores.as_ref().expect("scores");
-    near(scores.mean, 0.75);
-    near(scores.sd.expect("sd"), 0.129_099_4);
-    near(scores.median, 0.75);
-    near(scores.iqm, 0.75);
-    assert_eq!((scores.min, scores.max), (0.6, 0.9));
-    near(scores.seed_min.expect("seeds"), 0.7);
-    near(scores.seed_max.expect("seeds"), 0.8);
-    // Seed means 0.7 and 0.8: standard error 0.05, t of 1 degree of freedom 12.7062.
-    near(scores.ci_t1.as_ref().expect("T1").low, 0.75 - 12.706_205 * 0.05);
-    // Fold means 0.85 and 0.65: s² = 0.02, times 1/2 + 1/1.
-    near(scores.ci_t2.as_ref().expect("T2").high, 0.75 + 12.706_205 * 0.03f64.sqrt());
+    near(scores.mean, 0.475);
+    near(scores.sd.expect("sd"), 0.012_909_94);
+    near(scores.median, 0.475);
+    near(scores.iqm, 0.475);
+    assert_eq!((scores.min, scores.max), (0.46, 0.49));
+    near(scores.seed_min.expect("seeds"), 0.47);
+    near(scores.seed_max.expect("seeds"), 0.48);
+    // Seed means 0.47 and 0.48: standard error 0.005, t of 1 degree of freedom 12.7062.
+    near(scores.ci_t1.as_ref().expect("T1").low, 0.475 - 12.706_205 * 0.005);
+    // Fold means 0.485 and 0.465: s² = 0.0002, times 1/2 + 1/1.
+    near(scores.ci_t2.as_ref().expect("T2").high, 0.475 + 12.706_205 * 0.000_3f64.sqrt());
+}
+
+#[test]
+fn no_interval_of_a_score_goes_beyond_what_the_metric_can_be() {
+    let study = study(&[("a", 1)], 2, 1, 2);
+    let cells = [[0.8, 0.6], [0.9, 0.7]];
+    let rows = rows(&study, |key| Some(cells[key.seeds[0] as usize][key.fold as usize]));
+    let report = built(&study, &rows);
+    let scores = report.arms[0].scores.as_ref().expect("scores");
+    assert_eq!(scores.ci_t1.as_ref().expect("T1").high, 1.0);
+    assert_eq!(scores.ci_t2.as_ref().expect("T2").high, 1.0);
 }
 
 #[test]

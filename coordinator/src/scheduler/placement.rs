@@ -22,7 +22,7 @@ pub struct Queue {
     trials: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct ShapeQueue {
     /// Config numbers, ascending.
     configs: Vec<u32>,
@@ -95,18 +95,6 @@ impl Queue {
             shape.suspects.insert(trial);
         } else {
             shape.returned.insert(trial);
-        }
-    }
-}
-
-impl Default for ShapeQueue {
-    fn default() -> Self {
-        Self {
-            configs: Vec::new(),
-            cell: 0,
-            place: 0,
-            returned: BTreeSet::new(),
-            suspects: BTreeSet::new(),
         }
     }
 }

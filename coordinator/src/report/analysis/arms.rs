@@ -113,7 +113,7 @@ fn scores(study: &Study, runs: &[Run], parts: &Decomposition) -> Option<Scores> 
         ci_t1: over_seeds(study, runs, mean),
         ci_t2: over_samples(study, runs).and_then(|t| {
             interval(
-                t.ci,
+                within_metric(study, t.ci),
                 "t over fold means, variance corrected after Nadeau and Bengio",
                 Some(Target::T2),
             )
@@ -128,7 +128,8 @@ fn over_seeds(study: &Study, runs: &[Run], mean: f64) -> Option<Interval> {
         deviations.iter().map(|(run, value)| (run.seeds.as_slice(), *value)).collect();
     let (se, df) = seed_error(study.seeds.factors.len(), &values)?;
     let half = estimate::t_quantile(df) * se;
-    interval((mean - half, mean + half), "t over seed means", Some(Target::T1))
+    let ends = within_metric(study, (mean - half, mean + half));
+    interval(ends, "t over seed means", Some(Target::T1))
 }
 
 /// The mean over folds with the corrected resampled standard error.
@@ -158,9 +159,8 @@ fn next_run(study: &Study, runs: &[Run], parts: &Decomposition) -> Option<Interv
         None => (plain / values.len() as f64, (values.len() - 1) as f64),
     };
     let half = estimate::t_quantile(df) * (total + variance_of_mean).sqrt();
-    let (least, most) = bounds(study.primary());
-    let cut = ((mean - half).max(least), (mean + half).min(most));
-    interval(cut, "t, sum of variance components and variance of the mean", Some(Target::T2))
+    let ends = within_metric(study, (mean - half, mean + half));
+    interval(ends, "t, sum of variance components and variance of the mean", Some(Target::T2))
 }
 
 /// Each run with its score minus the mean of its config and fold over seeds. Runs without a peer
@@ -239,6 +239,12 @@ fn remarks(study: &Study, runs: &[Run]) -> Vec<String> {
 
 fn scores_of(runs: &[Run]) -> Vec<f64> {
     runs.iter().map(|run| run.score).collect()
+}
+
+/// An interval cut where the metric ends: no score lies beyond.
+fn within_metric(study: &Study, (low, high): (f64, f64)) -> (f64, f64) {
+    let (least, most) = bounds(study.primary());
+    (low.max(least), high.min(most))
 }
 
 /// Least and greatest value that the metric can have.
