@@ -5,7 +5,7 @@
 //!
 //! Floor: shell.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::id::{Digest, StudyId, TrialIndex};
@@ -29,6 +29,7 @@ pub enum Client {
 pub struct Remote {
     address: String,
     identity: Identity,
+    kept: Option<PathBuf>,
     link: Mutex<Option<Link>>,
 }
 
@@ -57,8 +58,15 @@ pub struct StoredStudy {
 
 impl Client {
     /// Connects now, so that an unreachable coordinator is told at once.
-    pub async fn connect(address: &str, identity: Identity) -> Result<Self, ClientError> {
-        let remote = Remote { address: address.to_string(), identity, link: Mutex::new(None) };
+    ///
+    /// `kept`: the folder with the identity, where a renewed one belongs.
+    pub async fn connect(
+        address: &str,
+        identity: Identity,
+        kept: Option<&Path>,
+    ) -> Result<Self, ClientError> {
+        let (address, kept) = (address.to_string(), kept.map(Path::to_path_buf));
+        let remote = Remote { address, identity, kept, link: Mutex::new(None) };
         remote.link().await?;
         Ok(Self::There(remote))
     }
