@@ -58,13 +58,19 @@ struct Shared {
 #[command(next_help_heading = "Which coordinator")]
 pub struct Target {
     /// The data folder of the coordinator on this machine.
-    #[arg(long, env = "SEEDSWEEP_DATA", value_name = "DIR")]
+    #[arg(long, global = true, env = "SEEDSWEEP_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
     /// Address of a coordinator elsewhere.
-    #[arg(long, env = "SEEDSWEEP_COORDINATOR", value_name = "HOST:PORT")]
+    #[arg(long, global = true, env = "SEEDSWEEP_COORDINATOR", value_name = "HOST:PORT")]
     coordinator: Option<String>,
     /// An operator token, needed the first time with `--coordinator`.
-    #[arg(long, env = "SEEDSWEEP_OPERATOR_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "SEEDSWEEP_OPERATOR_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
     token: Option<String>,
 }
 
