@@ -4,9 +4,11 @@
 //!
 //! Floor: shell.
 
+use std::time::SystemTime;
+
 use common::id::Digest;
-use common::wire::message::{Bulk, Open, Request, Response, Role};
-use link::{Arrival, FrameReceiver, FrameSender, JoinAttempt, Link, LinkError, Listener};
+use common::wire::message::{Bulk, Open, Renewal, Request, Response, Role};
+use link::{Arrival, FrameReceiver, FrameSender, Gate, JoinAttempt, Link, LinkError, Listener};
 
 use crate::content::{Arriving, ContentError};
 use crate::driver::Handle;
@@ -67,6 +69,7 @@ async fn stream(
     handle: &Handle,
 ) -> Result<(), LinkError> {
     match (link.who().role, open) {
+        (_, Open::Renew) => renew(link, sender, handle).await,
         (Role::Agent, Open::Agent) => agent(link, sender, receiver, handle).await,
         (Role::Agent, Open::Fetch { digest, offset }) => {
             fetch(sender, handle, digest, offset).await
@@ -112,6 +115,29 @@ async fn agent(
         link.close("a message was refused");
     }
     ended
+}
+
+/// A new certificate for exactly what the member's own certificate says; it can ask for nothing else.
+async fn renew(link: &Link, mut sender: FrameSender, handle: &Handle) -> Result<(), LinkError> {
+    let who = link.who();
+    // A removed member's connections are closed a moment after its removal.
+    let answer = if handle.gate().role(who.member) != Some(who.role) {
+        Renewal::Refused { why: "it is no longer a member".to_string() }
+    } else {
+        let now = SystemTime::now();
+        match handle.authority().issue(&link.public_key(), who.role, who.member, now) {
+            Ok(certificate) => Renewal::Renewed { certificate },
+            Err(error) => {
+                tracing::error!(member = %who.member, %error, "a certificate could not be signed");
+                Renewal::Refused { why: "it could not be signed".to_string() }
+            }
+        }
+    };
+    if let Renewal::Renewed { .. } = &answer {
+        tracing::info!(member = %who.member, address = %link.address(), "certificate renewed");
+    }
+    sender.send(&answer).await?;
+    sender.finish().await
 }
 
 async fn request(

@@ -1,4 +1,4 @@
-//! The connecting side: joining with a token, and connecting as a member.
+//! The connecting side: joining with a token, connecting as a member, renewing a certificate.
 //!
 //! The token's secret is sent only on a connection whose chain ended in the CA the token names.
 //! Deliberately absent: retries after a failure and back-off, which are the caller's, and where
@@ -10,7 +10,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use common::wire::frame::{self, FIRST_FRAME_MAX};
-use common::wire::message::{Greeting, Hello};
+use common::wire::message::{Greeting, Hello, Open, Renewal};
 use quinn::{Connection, Endpoint};
 use rcgen::KeyPair;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -40,6 +40,29 @@ pub async fn join(address: &str, token: &JoinToken) -> Result<Identity, LinkErro
 /// Connects as a member and greets. `address` is HOST:PORT, resolved anew on every call.
 pub async fn connect(address: &str, identity: &Identity) -> Result<Link, LinkError> {
     connect_limited(address, identity, &Limits::standard()).await
+}
+
+/// Asks for the certificate of `identity` anew over `link`, a connection made with it.
+///
+/// The connection goes on with the old certificate; the next one is made with what is returned.
+pub async fn renew(link: &Link, identity: &Identity) -> Result<Identity, LinkError> {
+    let shared = link.shared();
+    let address = || shared.address.clone();
+    let within = shared.limits.join_answer;
+    let answer = async {
+        let (_sender, mut receiver) = link.open(&Open::Renew).await?;
+        receiver.receive::<Renewal>().await
+    };
+    let answer = timeout(within, answer).await.unwrap_or_else(|_| {
+        Err(LinkError::NoAnswer { address: address(), seconds: within.as_secs() })
+    });
+    match answer? {
+        Some(Renewal::Renewed { certificate }) => identity.renewed(certificate),
+        Some(Renewal::Refused { why }) => {
+            Err(LinkError::RenewalRefused { address: address(), why: printable(&why) })
+        }
+        None => Err(LinkError::Unexpected { address: address() }),
+    }
 }
 
 pub(crate) async fn join_limited(
@@ -77,7 +100,7 @@ pub(crate) async fn connect_limited(
     identity: &Identity,
     limits: &Limits,
 ) -> Result<Link, LinkError> {
-    let who = identity.who()?;
+    let (who, public_key) = (identity.who()?, identity.public_key()?);
     let dialled = dial(address, tls::client(identity, limits)?, limits).await?;
     let greeted = timeout(2 * limits.first_frame, greet(&dialled, limits)).await;
     match greeted.unwrap_or_else(|_| Err(dialled.no_answer(limits.first_frame))) {
@@ -92,6 +115,7 @@ pub(crate) async fn connect_limited(
     Ok(Link::new(Shared {
         connection: dialled.connection,
         who,
+        public_key,
         limits: *limits,
         address: dialled.address,
         fingerprint: None,

@@ -91,6 +91,11 @@ impl Link {
         self.shared.who
     }
 
+    /// The Ed25519 key in the certificate of [`Link::who`]; TLS proved that its holder has it.
+    pub fn public_key(&self) -> [u8; 32] {
+        self.shared.public_key
+    }
+
     /// The peer's address, now.
     pub fn address(&self) -> SocketAddr {
         self.shared.connection.remote_address()
@@ -129,6 +134,8 @@ impl Link {
 pub(crate) struct Shared {
     pub connection: Connection,
     pub who: Who,
+    /// Of `who`.
+    pub public_key: [u8; 32],
     pub limits: Limits,
     /// The peer as errors name it.
     pub address: String,

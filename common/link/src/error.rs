@@ -93,10 +93,12 @@ pub enum LinkError {
     File { path: PathBuf, source: io::Error },
     #[error("{path} is damaged: {what}; restore it from a backup, or remove it and join again")]
     Damaged { path: PathBuf, what: &'static str },
-    #[error("a certificate cannot be read: {what}")]
+    #[error("a certificate cannot be used: {what}")]
     Certificate { what: &'static str },
     #[error("the coordinator's answer is no certificate for this machine's key")]
     WrongCertificate { source: rustls::Error },
+    #[error("the coordinator at {address} did not renew this machine's certificate: {why}")]
+    RenewalRefused { address: String, why: String },
     #[error("a certificate cannot be made")]
     Issue { source: rcgen::Error },
     #[error("the time {seconds} s after 1970 fits no certificate; check this machine's clock")]

@@ -12,12 +12,14 @@ use std::time::{Duration, SystemTime};
 use common::id::{ClusterId, MemberId};
 use common::wire::message::Role;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::error::LinkError;
+use crate::limits::RENEW_BEFORE;
 use crate::store;
+use crate::tls;
 use crate::token::{Secret, hex, sha256};
 
 #[derive(Clone, Debug)]
@@ -81,6 +83,26 @@ impl Identity {
         let seconds = u64::try_from(end)
             .map_err(|_| LinkError::Certificate { what: "it ends before 1970" })?;
         Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+
+    /// Whether two thirds of the certificate's time are over.
+    pub fn is_due(&self, now: SystemTime) -> Result<bool, LinkError> {
+        Ok(now + RENEW_BEFORE > self.valid_until()?)
+    }
+
+    /// This identity with a new certificate, in DER, which must be valid now, of the same CA, and
+    /// for the same key, cluster, role and member; else an error and nothing changes.
+    pub fn renewed(&self, certificate: Vec<u8>) -> Result<Self, LinkError> {
+        let certificate = CertificateDer::from(certificate);
+        tls::verify_member(&self.ca, &certificate, UnixTime::now())
+            .map_err(|source| LinkError::WrongCertificate { source })?;
+        if who(&certificate)? != self.who()? {
+            return Err(LinkError::Certificate { what: "it is for another member or role" });
+        }
+        if public_key(&certificate)? != self.public_key()? {
+            return Err(LinkError::Certificate { what: "it is for another key" });
+        }
+        Ok(Self { certificate, ..self.clone() })
     }
 
     pub(crate) fn key_der(&self) -> PrivateKeyDer<'static> {

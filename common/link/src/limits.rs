@@ -131,6 +131,9 @@ pub const CONNECTIONS_MAX: usize = 20_000;
 pub const REFUSED_JOINS_MAX: usize = 10;
 pub const REFUSED_JOINS_WINDOW: Duration = Duration::from_secs(60);
 
+/// A certificate is renewed when less than this is left of it: a third of [`LEAF_VALID`].
+pub const RENEW_BEFORE: Duration = Duration::from_secs(10 * 24 * 3600);
+
 /// A leaf certificate is good this long; the CA's own ten years.
 pub const LEAF_VALID: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const AUTHORITY_VALID: Duration = Duration::from_secs(3652 * 24 * 3600);

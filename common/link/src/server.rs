@@ -345,8 +345,9 @@ impl Reception {
         connection: &Connection,
         certificate: &CertificateDer<'static>,
     ) -> Result<Link, Refusal> {
-        let who = identity::who(certificate)
-            .map_err(|error| Refusal::new(Closing::Misbehaved, chain(&error)))?;
+        let unusable = |error: LinkError| Refusal::new(Closing::Misbehaved, chain(&error));
+        let who = identity::who(certificate).map_err(unusable)?;
+        let public_key = identity::public_key(certificate).map_err(unusable)?;
         if who.cluster != self.cluster {
             return Err(Refusal::new(Closing::Misbehaved, "a member of another cluster"));
         }
@@ -371,6 +372,7 @@ impl Reception {
         Ok(Link::new(Shared {
             connection: connection.clone(),
             who,
+            public_key,
             limits: self.limits,
             address: connection.remote_address().to_string(),
             fingerprint: Some(fingerprint(certificate)),

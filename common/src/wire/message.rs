@@ -43,6 +43,8 @@ pub enum Open {
     /// An operator sends a data file: a [`Bulk`] header down with what is already there, then
     /// chunks as frames up, then a [`Response`] down.
     Upload { digest: Digest, bytes: u64 },
+    /// A member of any role asks for its own certificate anew: a [`Renewal`] down.
+    Renew,
 }
 
 /// What the serving side has of a data file.
@@ -51,6 +53,18 @@ pub enum Bulk {
     /// Fetch: the whole length. Upload: bytes already stored, go on from there.
     Here {
         bytes: u64,
+    },
+    Refused {
+        why: String,
+    },
+}
+
+/// The answer to [`Open::Renew`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Renewal {
+    /// For the key, role and member of the certificate that asked; X.509 in DER.
+    Renewed {
+        certificate: Vec<u8>,
     },
     Refused {
         why: String,

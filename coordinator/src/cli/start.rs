@@ -57,7 +57,8 @@ pub async fn start(args: StartArgs, output: &Output) -> anyhow::Result<ExitCode>
     let listener = listen(&cluster, args.listen)?;
     let local = listener.local_address()?;
     let told = args.advertise.clone().unwrap_or_else(|| own_address(local).to_string());
-    write_operator(&cluster, local)?;
+    write_operator(&cluster)?;
+    write_address(&cluster, local)?;
     let token = agent_token(&cluster, &told).await?;
     print_start(&cluster, &told, token.as_deref(), output);
     let renewing = renew(&cluster, &listener);
@@ -80,7 +81,7 @@ fn listen(cluster: &Cluster, address: SocketAddr) -> anyhow::Result<Listener> {
         .with_context(|| format!("cannot listen on {address}; name another with --listen"))
 }
 
-/// A new certificate well before the old one ends.
+/// New certificates, for this coordinator and its own operator, well before the old ones end.
 async fn renew(cluster: &Cluster, listener: &Listener) {
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
@@ -91,14 +92,21 @@ async fn renew(cluster: &Cluster, listener: &Listener) {
         if let Err(error) = renewed {
             tracing::warn!(%error, "the certificate could not be renewed");
         }
+        if let Err(error) = write_operator(cluster) {
+            tracing::warn!(%error, "the local operator's certificate could not be renewed");
+        }
     }
 }
 
-/// What this machine's own operator needs: an address and a certificate.
-fn write_operator(cluster: &Cluster, local: SocketAddr) -> anyhow::Result<()> {
+/// The certificate of this machine's own operator.
+fn write_operator(cluster: &Cluster) -> anyhow::Result<()> {
     let authority = cluster.handle.authority();
     let identity = authority.client_identity(Role::Operator, LOCAL_OPERATOR, SystemTime::now())?;
-    identity.save(&cluster.folder.join(OPERATOR_FOLDER))?;
+    Ok(identity.save(&cluster.folder.join(OPERATOR_FOLDER))?)
+}
+
+/// Where this machine's own operator finds the coordinator.
+fn write_address(cluster: &Cluster, local: SocketAddr) -> anyhow::Result<()> {
     let reachable = match local.ip() {
         ip if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), local.port()),
         _ => local,

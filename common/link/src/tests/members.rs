@@ -14,7 +14,7 @@ use super::support::{Cluster, LOOPBACK, echoed, locked, raw, raw_member, replica
 use crate::identity::fingerprint;
 use crate::limits::Limits;
 use crate::stream::{Reading, Writing};
-use crate::{Authority, Identity, LinkError, connect, tls};
+use crate::{Authority, Identity, LinkError, connect, renew, tls};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const SOON: Duration = Duration::from_secs(2);
@@ -276,11 +276,67 @@ async fn a_closed_listener_tells_its_members() {
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_serves_the_next_connection() {
+async fn a_coordinators_renewed_certificate_serves_the_next_connection() {
     let expired = SystemTime::now() - 31 * DAY;
     let cluster = Cluster::start_at(expired, Limits::standard());
     assert!(connect(&cluster.address, &cluster.member(7)).await.is_err());
     let fresh = cluster.authority.server_identity(replica(), SystemTime::now());
     cluster.listener.renew(&fresh.expect("issued")).expect("renewed");
     connect(&cluster.address, &cluster.member(7)).await.expect("trusted again");
+}
+
+#[tokio::test]
+async fn a_member_renews_its_certificate_over_the_connection_made_with_the_old_one() {
+    let cluster = Cluster::start();
+    let old = cluster.member_since(7, SystemTime::now() - 21 * DAY);
+    let now = SystemTime::now();
+    assert!(old.is_due(now).expect("dated"));
+    let link = connect(&cluster.address, &old).await.expect("connected");
+    let renewed = timeout(SOON, renew(&link, &old)).await.expect("soon").expect("renewed");
+    assert!(!renewed.is_due(now).expect("dated"));
+    assert!(renewed.valid_until().expect("dated") > old.valid_until().expect("dated") + 20 * DAY);
+    assert_eq!(echoed(&link, "still here").await, "still here");
+    let link = connect(&cluster.address, &renewed).await.expect("connected");
+    assert_eq!((link.who(), link.public_key()), (old.who().expect("named"), key_of(&old)));
+}
+
+#[test]
+fn a_certificate_is_due_when_a_third_of_its_time_is_left() {
+    let now = SystemTime::UNIX_EPOCH + 20_000 * DAY;
+    let identity = authority(now).client_identity(Role::Agent, MemberId(1), now).expect("issued");
+    let due = |days| identity.is_due(now + days * DAY).expect("dated");
+    assert_eq!([0, 20, 21, 30, 31].map(due), [false, false, true, true, true]);
+}
+
+#[test]
+fn only_a_certificate_for_the_same_key_role_member_and_cluster_renews() {
+    let now = SystemTime::now();
+    let ours = authority(now);
+    let identity = ours.client_identity(Role::Agent, MemberId(1), now).expect("issued");
+    let other = ours.client_identity(Role::Agent, MemberId(1), now).expect("issued");
+    let renewed = |authority: &Authority, key, role, member, issued| {
+        let certificate = authority.issue(key, role, MemberId(member), issued).expect("issued");
+        identity.renewed(certificate).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let (key, later) = (&key_of(&identity), now + Duration::from_secs(60));
+    assert_eq!(renewed(&ours, key, Role::Agent, 1, later), Ok(()));
+    for (issuer, key, role, member, issued, why) in [
+        (&ours, &key_of(&other), Role::Agent, 1, now, "another key"),
+        (&ours, key, Role::Operator, 1, now, "another member or role"),
+        (&ours, key, Role::Agent, 2, now, "another member or role"),
+        (&authority(now), key, Role::Agent, 1, now, "no certificate for"),
+        (&ours, key, Role::Agent, 1, now - 31 * DAY, "no certificate for"),
+    ] {
+        let error = renewed(issuer, key, role, member, issued).expect_err(why);
+        assert!(error.contains(why), "{error}");
+    }
+    assert!(identity.renewed(b"not a certificate".to_vec()).is_err());
+}
+
+fn authority(now: SystemTime) -> Authority {
+    Authority::create(common::id::ClusterId([5; 16]), now).expect("made")
+}
+
+fn key_of(identity: &Identity) -> [u8; 32] {
+    identity.public_key().expect("Ed25519")
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use common::id::{ClusterId, MemberId, ReplicaId};
 use common::wire::frame::{self, FIRST_FRAME_MAX};
-use common::wire::message::{Greeting, Hello, Open, Role};
+use common::wire::message::{Greeting, Hello, Open, Renewal, Role};
 use quinn::{Connection, Endpoint};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
@@ -19,7 +19,8 @@ use crate::limits::Limits;
 use crate::stream::{Reading, Writing};
 use crate::{Arrival, Authority, Gate, Identity, JoinAttempt, JoinToken, Link, Listener, tls};
 
-/// A coordinator that admits by a table of tokens and echoes every frame of every stream.
+/// A coordinator that admits by a table of tokens, renews certificates and echoes every frame of
+/// every other stream.
 pub(super) struct Cluster {
     pub authority: Authority,
     pub address: String,
@@ -85,10 +86,13 @@ impl Cluster {
 
     /// A member without a join.
     pub(super) fn member(&self, number: u64) -> Identity {
+        self.member_since(number, SystemTime::now())
+    }
+
+    /// A member with a certificate of that age.
+    pub(super) fn member_since(&self, number: u64, issued: SystemTime) -> Identity {
         locked(&self.desk.members).insert(MemberId(number), Role::Agent);
-        self.authority
-            .client_identity(Role::Agent, MemberId(number), SystemTime::now())
-            .expect("issued")
+        self.authority.client_identity(Role::Agent, MemberId(number), issued).expect("issued")
     }
 
     fn serve(&self) {
@@ -96,6 +100,7 @@ impl Cluster {
         let dir = tempfile::tempdir().expect("a folder");
         self.authority.save(dir.path()).expect("saved");
         let authority = Authority::load(dir.path()).expect("readable").expect("saved");
+        let authority = Arc::new(authority);
         assert_eq!(authority.hash(), self.authority.hash());
         let listener = Arc::downgrade(&listener);
         tokio::spawn(async move {
@@ -115,7 +120,7 @@ impl Cluster {
                     }
                     Ok(Some(Arrival::Member(link))) => {
                         locked(&desk.links).push(link.clone());
-                        tokio::spawn(echo(link));
+                        tokio::spawn(echo(link, authority.clone()));
                     }
                     Ok(None) => return,
                     Err(_) => {}
@@ -165,7 +170,7 @@ impl Desk {
     }
 }
 
-async fn echo(link: Link) {
+async fn echo(link: Link, authority: Arc<Authority>) {
     while let Ok(Some((open, mut sender, mut receiver))) = link.accept().await {
         if open == SILENT {
             // Neither read nor dropped: the peer meets the windows.
@@ -173,6 +178,14 @@ async fn echo(link: Link) {
                 let _held = (sender, receiver);
                 std::future::pending::<()>().await;
             });
+            continue;
+        }
+        if open == Open::Renew {
+            let who = link.who();
+            let key = link.public_key();
+            let issued = authority.issue(&key, who.role, who.member, SystemTime::now());
+            let answer = Renewal::Renewed { certificate: issued.expect("issued") };
+            sender.send(&answer).await.expect("sent");
             continue;
         }
         tokio::spawn(async move {
