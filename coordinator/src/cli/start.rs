@@ -77,7 +77,7 @@ fn listen(cluster: &Cluster, address: SocketAddr) -> anyhow::Result<Listener> {
     let authority = cluster.handle.authority();
     let identity = authority.server_identity(cluster.identity.replica, SystemTime::now())?;
     let gate = cluster.handle.gate();
-    Listener::bind(address, &identity, cluster.identity.cluster, gate)
+    Listener::bind(address, &identity, authority, gate)
         .with_context(|| format!("cannot listen on {address}; name another with --listen"))
 }
 
