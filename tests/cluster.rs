@@ -56,8 +56,8 @@ impl Cluster {
 
     /// Runs `coordinator …` against this cluster.
     pub fn run(&self, arguments: &[&str]) -> Answer {
-        let mut all = vec!["--data", DATA];
-        all.extend(arguments);
+        let mut all = arguments.to_vec();
+        all.extend(["--data", DATA]);
         self.site.run(Program::Coordinator, &all)
     }
 
