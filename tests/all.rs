@@ -2,8 +2,14 @@
 //!
 //! Floor: wiring.
 
-// A test that finds nothing where it looked has failed.
+// What a test calls may unwrap as the test itself may.
 #![allow(clippy::unwrap_used)]
 
+mod analyze;
+mod cluster;
+mod crash;
+mod demo;
 mod metrics;
+mod process;
 mod reference;
+mod scenarios;

@@ -5,8 +5,8 @@
 //!
 //! Floor: shell.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use common::id::{Digest, StudyId, TrialIndex};
 use common::study::Study;
@@ -29,6 +29,7 @@ pub enum Client {
 pub struct Remote {
     address: String,
     identity: Identity,
+    kept: Option<PathBuf>,
     link: Mutex<Option<Link>>,
 }
 
@@ -57,8 +58,15 @@ pub struct StoredStudy {
 
 impl Client {
     /// Connects now, so that an unreachable coordinator is told at once.
-    pub async fn connect(address: &str, identity: Identity) -> Result<Self, ClientError> {
-        let remote = Remote { address: address.to_string(), identity, link: Mutex::new(None) };
+    ///
+    /// `kept`: the folder with the identity, where a renewed one belongs.
+    pub async fn connect(
+        address: &str,
+        identity: Identity,
+        kept: Option<&Path>,
+    ) -> Result<Self, ClientError> {
+        let (address, kept) = (address.to_string(), kept.map(Path::to_path_buf));
+        let remote = Remote { address, identity, kept, link: Mutex::new(None) };
         remote.link().await?;
         Ok(Self::There(remote))
     }
@@ -138,7 +146,20 @@ impl Remote {
             .await
             .map_err(|source| ClientError::Unreachable { address: self.address.clone(), source })?;
         *kept = Some(link.clone());
+        self.renew(&link).await;
         Ok(link)
+    }
+
+    /// Takes a new certificate well before the old one ends, where one is kept. That it fails is no
+    /// reason not to answer: the old one is good for days.
+    async fn renew(&self, link: &Link) {
+        let due = self.identity.is_due(SystemTime::now()).unwrap_or(false);
+        if let (Some(folder), true) = (&self.kept, due) {
+            let renewed = link::renew(link, &self.identity).await;
+            if let Err(error) = renewed.and_then(|identity| identity.save(folder)) {
+                tracing::warn!(%error, "this operator's certificate could not be renewed");
+            }
+        }
     }
 
     async fn ask(&self, request: Request) -> Result<Response, ClientError> {

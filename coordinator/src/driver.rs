@@ -358,13 +358,27 @@ impl Handle {
                         format!("the data of study {} is not here yet; send it first", study.name);
                     return Response::Refused { why };
                 }
-                self.send_request(Request::Submit { study, text }).await
+                let response = self.ask_log(Request::Submit { study, text }).await;
+                if let Response::Submitted { study, known: false } = response {
+                    let taken = crate::reuse::reuse(self, study).await;
+                    tracing::info!(%study, taken, "submitted");
+                }
+                response
             }
-            other => self.send_request(other).await,
+            other => self.ask_log(other).await,
         }
     }
 
-    async fn send_request(&self, request: Request) -> Response {
+    /// Gives a study outcomes that are known already; returns when they are applied.
+    pub async fn adopt(&self, study: StudyId, rows: Vec<OutcomeRow>) {
+        self.send(Event::Input(Input::Adopt { study, rows }));
+        let (done, applied) = oneshot::channel();
+        self.send(Event::Flush { done });
+        let _ = applied.await;
+    }
+
+    /// A question or command for the log itself.
+    pub async fn ask_log(&self, request: Request) -> Response {
         let (answer, answered) = oneshot::channel();
         self.send(Event::Request { request, answer });
         answered.await.unwrap_or_else(|_| self.stopped())
@@ -394,7 +408,8 @@ impl Handle {
         answered.await.unwrap_or_else(|_| self.stopped())
     }
 
-    async fn outcomes(&self, study: StudyId, from: TrialIndex) -> Response {
+    /// A page of a study's outcomes.
+    pub async fn outcomes(&self, study: StudyId, from: TrialIndex) -> Response {
         let (done, flushed) = oneshot::channel();
         self.send(Event::Flush { done });
         if flushed.await.is_err() {

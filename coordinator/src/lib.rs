@@ -16,6 +16,7 @@ pub mod embedded;
 pub mod node;
 pub mod replica;
 pub mod report;
+pub mod reuse;
 #[cfg(test)]
 mod sample;
 pub mod scheduler;

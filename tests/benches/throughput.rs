@@ -77,7 +77,7 @@ async fn over_quic() -> anyhow::Result<f64> {
     let identity = authority.server_identity(cluster.identity.replica, SystemTime::now())?;
     let address = "127.0.0.1:0".parse()?;
     let gate = cluster.handle.gate();
-    let listener = Arc::new(Listener::bind(address, &identity, cluster.identity.cluster, gate)?);
+    let listener = Arc::new(Listener::bind(address, &identity, authority, gate)?);
     let address = listener.local_address()?.to_string();
     let serving = {
         let (listener, handle) = (Arc::clone(&listener), cluster.handle.clone());

@@ -85,6 +85,11 @@ impl Authority {
         self.cluster
     }
 
+    /// What a coordinator proves with that it forgot a connection; the same in each of its lives.
+    pub(crate) fn reset_key(&self) -> Secret<[u8; 32]> {
+        Secret::new(sha256(&[RESET, self.key.expose()].concat()))
+    }
+
     /// A member's certificate in DER, good for 30 days from `issued`.
     pub fn issue(
         &self,
@@ -223,6 +228,8 @@ fn issue(source: rcgen::Error) -> LinkError {
     LinkError::Issue { source }
 }
 
+/// Sets the digest apart from every other use of the key.
+const RESET: &[u8] = b"seedsweep stateless reset";
 const FILE: &str = "authority.pem";
 const AUTHORITY_NAME: &str = "seedsweep cluster ";
 const COORDINATOR: &str = "coordinator";

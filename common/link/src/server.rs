@@ -7,20 +7,21 @@
 //!
 //! Floor: shell.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Instant;
 
 use common::id::{ClusterId, MemberId};
 use common::wire::frame::{self, FIRST_FRAME_MAX};
 use common::wire::message::{Greeting, Hello, Role};
-use quinn::{Connecting, Connection, Endpoint, Incoming, SendStream};
+use quinn::{Connecting, Connection, Endpoint, Incoming, SendStream, TokioRuntime};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tracing::warn;
 
 use crate::admission::{Admission, StrangerPlace, TurnedAway};
+use crate::authority::Authority;
 use crate::closing::{Closing, REVOKED, printable};
 use crate::connection::{Link, Shared, chain};
 use crate::error::LinkError;
@@ -52,25 +53,32 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds a UDP socket and begins to serve it; to be called inside a tokio runtime.
+    /// Binds a UDP socket and begins to serve it; to be called inside a tokio runtime. Members that
+    /// were connected to an earlier life of this coordinator learn with their next packet that it
+    /// is gone.
     pub fn bind(
         address: SocketAddr,
         identity: &Identity,
-        cluster: ClusterId,
+        authority: &Authority,
         gate: Arc<dyn Gate>,
     ) -> Result<Self, LinkError> {
-        Self::bind_limited(address, identity, cluster, gate, Limits::standard())
+        Self::bind_limited(address, identity, authority, gate, Limits::standard())
     }
 
     pub(crate) fn bind_limited(
         address: SocketAddr,
         identity: &Identity,
-        cluster: ClusterId,
+        authority: &Authority,
         gate: Arc<dyn Gate>,
         limits: Limits,
     ) -> Result<Self, LinkError> {
         let config = tls::server(identity, &limits)?;
-        let endpoint = Endpoint::server(config, address)
+        let cluster = authority.cluster();
+        let endpoint = UdpSocket::bind(address)
+            .and_then(|socket| {
+                let runtime = Arc::new(TokioRuntime);
+                Endpoint::new(tls::endpoint(authority), Some(config), socket, runtime)
+            })
             .map_err(|source| LinkError::Listen { address, source })?;
         let admission = Admission::new(&limits);
         let pending = Arc::new(Semaphore::new(limits.pending));

@@ -9,7 +9,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{IdleTimeout, TransportConfig, VarInt};
+use quinn::{EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
+use ring::hmac::{self, HMAC_SHA256};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
@@ -22,6 +24,7 @@ use rustls::{
 };
 use thiserror::Error;
 
+use crate::authority::Authority;
 use crate::error::LinkError;
 use crate::identity::{Identity, fingerprint};
 use crate::limits::{self, Limits};
@@ -34,6 +37,19 @@ pub(crate) fn server(
 ) -> Result<quinn::ServerConfig, LinkError> {
     let crypto = server_crypto(identity).map_err(|source| LinkError::Tls { source })?;
     quic_server(crypto, limits)
+}
+
+/// What packets of an earlier life are answered with: a reset that its peer believes, since the key
+/// is the authority's.
+pub(crate) fn endpoint(authority: &Authority) -> EndpointConfig {
+    let key = authority.reset_key();
+    // Connection ids are sent in the clear, so what they are made from tells nothing of the key.
+    let mut ids = [0; 8];
+    ids.copy_from_slice(&sha256(key.expose())[..8]);
+    let ids = u64::from_be_bytes(ids);
+    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(HMAC_SHA256, key.expose())));
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+    config
 }
 
 /// A member that connects.

@@ -12,18 +12,20 @@ use common::wire::message::{Request, Response, Role};
 use serde_json::json;
 
 use super::output::{Output, duration, parse_duration, table};
-use super::{Shared, connect};
+use super::{Target, connect};
 use crate::client::ClientError;
 use crate::driver::wall_clock;
 
 /// Join tokens.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  coordinator token create --ttl 7d --label gpu-room\n  coordinator token list\n  coordinator token revoke 3f9a0c11d2e4"
+    after_help = "Examples:\n  coordinator token create --ttl 7d --label gpu-room\n  coordinator token list\n  coordinator token revoke 3f9a0c11d2e4"
 )]
 pub struct TokenArgs {
     #[command(subcommand)]
     command: TokenCommand,
+    #[command(flatten)]
+    target: Target,
 }
 
 #[derive(Debug, Subcommand)]
@@ -40,7 +42,7 @@ enum TokenCommand {
         #[arg(long, value_name = "N")]
         uses: Option<u32>,
         /// A name for people.
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "unnamed")]
         label: String,
     },
     /// Tokens that exist, without their secrets.
@@ -54,10 +56,12 @@ enum TokenCommand {
 
 /// Admitted machines and operators.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  coordinator members list\n  coordinator members remove m17")]
+#[command(after_help = "Examples:\n  coordinator members list\n  coordinator members remove m17")]
 pub struct MembersArgs {
     #[command(subcommand)]
     command: MembersCommand,
+    #[command(flatten)]
+    target: Target,
 }
 
 #[derive(Debug, Subcommand)]
@@ -72,8 +76,8 @@ enum MembersCommand {
 }
 
 /// `coordinator token …`.
-pub async fn token(args: TokenArgs, shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> {
-    let client = connect::client(shared).await?;
+pub async fn token(args: TokenArgs, output: &Output) -> anyhow::Result<ExitCode> {
+    let client = connect::client(&args.target).await?;
     match args.command {
         TokenCommand::Create { role, ttl, uses, label } => {
             let Ok(role @ (Role::Agent | Role::Operator)) = role.parse() else {
@@ -141,12 +145,8 @@ pub async fn token(args: TokenArgs, shared: &Shared, output: &Output) -> anyhow:
 }
 
 /// `coordinator members …`.
-pub async fn members(
-    args: MembersArgs,
-    shared: &Shared,
-    output: &Output,
-) -> anyhow::Result<ExitCode> {
-    let client = connect::client(shared).await?;
+pub async fn members(args: MembersArgs, output: &Output) -> anyhow::Result<ExitCode> {
+    let client = connect::client(&args.target).await?;
     match args.command {
         MembersCommand::List => {
             let Response::Members { members } = client.ask(Request::Members).await? else {

@@ -18,7 +18,7 @@ use super::output::{self, Output};
 /// Fit a mixed model to a table.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  coordinator analyze scores.csv --metric dice --formula \"y ~ 1 + (1|seed) + (1|fold)\"\n  coordinator analyze trials.parquet --metric auroc --formula \"y ~ arm + (1|seed) + (1|partition/fold)\" --json\n\n`y` stands for the metric. Factors: (1|a) crossed, (1|a/b) b nested in a, (1|a:b) their combinations."
+    after_help = "Examples:\n  coordinator analyze scores.csv --metric dice --formula \"y ~ 1 + (1|seed) + (1|fold)\"\n  coordinator analyze trials.parquet --metric auroc --formula \"y ~ arm + (1|seed) + (1|partition/fold)\" --json\n\n`y`, or the column's own name, stands for the metric. Factors: (1|a) crossed, (1|a/b) b nested in a, (1|a:b) their combinations."
 )]
 pub struct AnalyzeArgs {
     /// A CSV, TSV or Parquet file with a header; one row an observation.

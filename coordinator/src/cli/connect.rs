@@ -13,13 +13,13 @@ use common::wire::message::{Request, Response, StudyStatus};
 use etcetera::{BaseStrategy, choose_base_strategy};
 use link::{Identity, JoinToken};
 
-use super::Shared;
+use super::Target;
 use crate::client::{Client, ClientError};
 
 /// The data folder: as told, or the user's own.
-pub fn data_folder(shared: &Shared) -> anyhow::Result<PathBuf> {
-    match &shared.data {
-        Some(folder) => Ok(folder.clone()),
+pub fn data_folder(told: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match told {
+        Some(folder) => Ok(folder.to_path_buf()),
         None => Ok(base_folder()?.join("coordinator")),
     }
 }
@@ -30,16 +30,18 @@ fn base_folder() -> anyhow::Result<PathBuf> {
 }
 
 /// A client of the coordinator that the flags name.
-pub async fn client(shared: &Shared) -> anyhow::Result<Client> {
-    if let Some(address) = &shared.coordinator {
-        return remote(address, shared.token.as_deref()).await;
+pub async fn client(target: &Target) -> anyhow::Result<Client> {
+    if let Some(address) = &target.coordinator {
+        return remote(address, target.token.as_deref()).await;
     }
-    let folder = data_folder(shared)?;
+    let folder = data_folder(target.data.as_deref())?;
     let address = std::fs::read_to_string(folder.join(ADDRESS_FILE)).ok();
     let identity = Identity::load(&folder.join(OPERATOR_FOLDER))
         .with_context(|| format!("in {}", folder.display()))?;
     match (address, identity) {
-        (Some(address), Some(identity)) => Ok(Client::connect(address.trim(), identity).await?),
+        (Some(address), Some(identity)) => {
+            Ok(Client::connect(address.trim(), identity, None).await?)
+        }
         _ => Err(no_coordinator(&folder)),
     }
 }
@@ -48,29 +50,27 @@ async fn remote(address: &str, token: Option<&str>) -> anyhow::Result<Client> {
     let name = &Digest::of(address.as_bytes()).hex()[..16];
     let folder = base_folder()?.join("operator").join(name);
     let kept = Identity::load(&folder).with_context(|| format!("in {}", folder.display()))?;
-    let identity = match (token, kept) {
-        (Some(token), kept) => {
-            let token: JoinToken = token.parse().context("the operator token cannot be read")?;
-            match kept.filter(|identity| identity.ca_hash() == token.ca_hash) {
-                Some(identity) => identity,
-                None => {
-                    let joined = link::join(address, &token).await;
-                    let identity = joined.map_err(|source| ClientError::Unreachable {
-                        address: address.to_string(),
-                        source,
-                    })?;
-                    identity.save(&folder)?;
-                    identity
-                }
-            }
-        }
-        (None, Some(identity)) => identity,
-        (None, None) => bail!(
-            "this machine has no certificate for {address}; get a token there with \
-             `coordinator token create --role operator` and give it once with --token"
-        ),
+    let Some(token) = token else {
+        let Some(identity) = kept else {
+            bail!(
+                "this machine has no certificate for {address}; get a token there with \
+                 `coordinator token create --role operator` and give it once with --token"
+            )
+        };
+        return Ok(Client::connect(address, identity, Some(&folder)).await?);
     };
-    Ok(Client::connect(address, identity).await?)
+    let token: JoinToken = token.parse().context("the operator token cannot be read")?;
+    if let Some(identity) = kept.filter(|identity| identity.ca_hash() == token.ca_hash) {
+        match Client::connect(address, identity, Some(&folder)).await {
+            // Expired or removed: that is what the token is for.
+            Err(ClientError::Unreachable { source, .. }) if source.is_refusal() => {}
+            answered => return Ok(answered?),
+        }
+    }
+    let unreachable = |source| ClientError::Unreachable { address: address.to_string(), source };
+    let identity = link::join(address, &token).await.map_err(unreachable)?;
+    identity.save(&folder)?;
+    Ok(Client::connect(address, identity, Some(&folder)).await?)
 }
 
 fn no_coordinator(folder: &Path) -> anyhow::Error {

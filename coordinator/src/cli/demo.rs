@@ -16,7 +16,7 @@ use super::{files, run, study};
 /// Write a demonstration study with its data and run it.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  coordinator demo\n  coordinator demo --write-only --out my-first-study"
+    after_help = "Examples:\n  coordinator demo\n  coordinator demo --write-only --out my-first-study"
 )]
 pub struct DemoArgs {
     /// Which demonstration; `wdbc` is the only one.

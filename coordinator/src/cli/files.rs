@@ -15,14 +15,14 @@ use common::wire::message::{Request, Response};
 use serde_json::{Value, json};
 
 use super::output::Output;
-use super::{Shared, connect};
+use super::{Target, connect};
 use crate::client::Client;
 use crate::report::{self, Material};
 
 /// Write a study's report.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  coordinator report wdbc --out results\n  coordinator report wdbc --format md"
+    after_help = "Examples:\n  coordinator report wdbc --out results\n  coordinator report wdbc --format md"
 )]
 pub struct ReportArgs {
     /// Name or id of the study; default: the latest.
@@ -33,6 +33,8 @@ pub struct ReportArgs {
     /// Folder for all files, or the file for one form; default: the study's name.
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    target: Target,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -45,7 +47,7 @@ enum Format {
 /// Write a study's outcomes as a table, a row a trial.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  coordinator export wdbc --parquet trials.parquet\n  coordinator export wdbc --csv - | head"
+    after_help = "Examples:\n  coordinator export wdbc --parquet trials.parquet\n  coordinator export wdbc --csv - | head"
 )]
 pub struct ExportArgs {
     /// Name or id of the study; default: the latest.
@@ -54,8 +56,10 @@ pub struct ExportArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "csv")]
     parquet: Option<PathBuf>,
     /// Write CSV to this file; `-` is stdout.
-    #[arg(long, value_name = "FILE", required_unless_present = "parquet")]
+    #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    #[command(flatten)]
+    target: Target,
 }
 
 /// What was written.
@@ -66,12 +70,8 @@ pub struct Written {
 }
 
 /// `coordinator report STUDY`.
-pub async fn report(
-    args: ReportArgs,
-    shared: &Shared,
-    output: &Output,
-) -> anyhow::Result<ExitCode> {
-    let client = connect::client(shared).await?;
+pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCode> {
+    let client = connect::client(&args.target).await?;
     let status = connect::find_study(&client, args.study.as_deref()).await?;
     let Some(format) = args.format else {
         let out = args.out.unwrap_or_else(|| PathBuf::from(&status.name));
@@ -94,12 +94,8 @@ pub async fn report(
 }
 
 /// `coordinator export STUDY --parquet FILE | --csv FILE`.
-pub async fn export(
-    args: ExportArgs,
-    shared: &Shared,
-    output: &Output,
-) -> anyhow::Result<ExitCode> {
-    let client = connect::client(shared).await?;
+pub async fn export(args: ExportArgs, output: &Output) -> anyhow::Result<ExitCode> {
+    let client = connect::client(&args.target).await?;
     let status = connect::find_study(&client, args.study.as_deref()).await?;
     let stored = client.study(status.id).await?;
     let rows = client.outcomes(status.id).await?;
@@ -107,7 +103,7 @@ pub async fn export(
     let (bytes, path) = match (&args.parquet, &args.csv) {
         (Some(path), _) => (report::parquet(&material)?, path),
         (None, Some(path)) => (report::csv(&material)?, path),
-        (None, None) => bail!("say --parquet FILE or --csv FILE"),
+        (None, None) => bail!("say which form: --parquet FILE or --csv FILE; `-` is stdout"),
     };
     let to_stdout = path.as_os_str() == "-";
     write_to(Some(path.as_path()).filter(|_| !to_stdout), &bytes)?;
@@ -146,7 +142,7 @@ pub async fn write_all(
     write("report.json", report::json(&built).as_bytes())?;
     write("report.md", report::markdown(&built).as_bytes())?;
     write("trials.parquet", &report::parquet(&material)?)?;
-    write("environment.json", &serde_json::to_vec_pretty(&environment)?)?;
+    write("environment.json", format!("{environment:#}\n").as_bytes())?;
     let study_file = out.join("study.toml");
     if std::fs::read_to_string(&study_file).ok().as_deref() != Some(stored.text.as_str()) {
         let name = if study_file.exists() { "study-as-run.toml" } else { "study.toml" };

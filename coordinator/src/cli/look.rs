@@ -10,21 +10,31 @@ use common::wire::message::{AgentStatus, Request, Response, StudyState, StudySta
 use serde_json::{Value, json};
 
 use super::output::{Output, duration, table};
-use super::{Shared, connect};
+use super::{Target, connect};
 use crate::client::ClientError;
 use crate::driver::wall_clock;
 
 /// How far studies are.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  coordinator status\n  coordinator status wdbc --json")]
+#[command(after_help = "Examples:\n  coordinator status\n  coordinator status wdbc --json")]
 pub struct StatusArgs {
     /// Name or id of the study; default: all of them.
     study: Option<String>,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// What there is.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  coordinator list\n  coordinator agents --json")]
+pub struct LookArgs {
+    #[command(flatten)]
+    target: Target,
 }
 
 /// `coordinator list`: a line a study.
-pub async fn list(shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> {
-    let studies = all(shared).await?;
+pub async fn list(args: LookArgs, output: &Output) -> anyhow::Result<ExitCode> {
+    let studies = all(&args.target).await?;
     let rows = studies
         .iter()
         .map(|study| {
@@ -42,15 +52,11 @@ pub async fn list(shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> 
 }
 
 /// `coordinator status [STUDY]`.
-pub async fn status(
-    args: StatusArgs,
-    shared: &Shared,
-    output: &Output,
-) -> anyhow::Result<ExitCode> {
+pub async fn status(args: StatusArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let studies = match &args.study {
-        None => all(shared).await?,
+        None => all(&args.target).await?,
         Some(name) => {
-            let client = connect::client(shared).await?;
+            let client = connect::client(&args.target).await?;
             vec![connect::find_study(&client, Some(name)).await?]
         }
     };
@@ -98,8 +104,8 @@ pub fn print_status(studies: &[StudyStatus], output: &Output) {
 }
 
 /// `coordinator agents`: the machines that train.
-pub async fn agents(shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> {
-    let client = connect::client(shared).await?;
+pub async fn agents(args: LookArgs, output: &Output) -> anyhow::Result<ExitCode> {
+    let client = connect::client(&args.target).await?;
     let Response::Agents { agents } = client.ask(Request::Agents).await? else {
         return Err(ClientError::Unexpected.into());
     };
@@ -116,8 +122,8 @@ pub async fn agents(shared: &Shared, output: &Output) -> anyhow::Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-async fn all(shared: &Shared) -> anyhow::Result<Vec<StudyStatus>> {
-    let client = connect::client(shared).await?;
+async fn all(target: &Target) -> anyhow::Result<Vec<StudyStatus>> {
+    let client = connect::client(target).await?;
     match client.ask(Request::Status { study: None }).await? {
         Response::Status { studies } => Ok(studies),
         _ => Err(ClientError::Unexpected.into()),

@@ -40,7 +40,8 @@ struct Cli {
 
 /// Flags that every command has.
 #[derive(Clone, Debug, Args)]
-pub struct Shared {
+#[command(next_help_heading = "Everywhere")]
+struct Shared {
     /// Answer in JSON, for programs.
     #[arg(long, global = true)]
     json: bool,
@@ -50,17 +51,23 @@ pub struct Shared {
     /// What to log on stderr, such as `info` or `coordinator=debug`.
     #[arg(long, global = true, env = "RUST_LOG", value_name = "FILTER")]
     log: Option<String>,
-    /// The coordinator's data folder.
+}
+
+/// Which coordinator is meant.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Which coordinator")]
+pub struct Target {
+    /// The data folder of the coordinator on this machine.
     #[arg(long, global = true, env = "SEEDSWEEP_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Address of the coordinator; default: the one on this machine.
+    /// Address of a coordinator elsewhere.
     #[arg(long, global = true, env = "SEEDSWEEP_COORDINATOR", value_name = "HOST:PORT")]
     coordinator: Option<String>,
     /// An operator token, needed the first time with `--coordinator`.
     #[arg(
         long,
         global = true,
-        env = "SEEDSWEEP_TOKEN",
+        env = "SEEDSWEEP_OPERATOR_TOKEN",
         value_name = "TOKEN",
         hide_env_values = true
     )]
@@ -80,7 +87,7 @@ enum Command {
     /// Send a study to the coordinator.
     Submit(submit::SubmitArgs),
     /// All studies, a line each.
-    List,
+    List(look::LookArgs),
     /// How far studies are.
     Status(look::StatusArgs),
     /// Follow a study until it ends.
@@ -94,7 +101,7 @@ enum Command {
     /// Fit a mixed model to any table.
     Analyze(analyze::AnalyzeArgs),
     /// The machines that train.
-    Agents,
+    Agents(look::LookArgs),
     /// Join tokens: create, list, revoke.
     Token(admin::TokenArgs),
     /// Admitted machines and operators: list, remove.
@@ -133,23 +140,22 @@ pub fn main() -> ExitCode {
 }
 
 async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
-    let shared = &cli.shared;
     match cli.command {
         Command::Demo(args) => demo::demo(args, output).await,
         Command::Run(args) => run::run(args, output).await,
-        Command::Start(args) => start::start(args, shared, output).await,
+        Command::Start(args) => start::start(args, output).await,
         Command::Check(args) => study::check(args, output),
-        Command::Submit(args) => submit::submit(args, shared, output).await,
-        Command::List => look::list(shared, output).await,
-        Command::Status(args) => look::status(args, shared, output).await,
-        Command::Watch(args) => watch::watch(args, shared, output).await,
-        Command::Report(args) => files::report(args, shared, output).await,
-        Command::Export(args) => files::export(args, shared, output).await,
-        Command::Cancel(args) => submit::cancel(args, shared, output).await,
+        Command::Submit(args) => submit::submit(args, output).await,
+        Command::List(args) => look::list(args, output).await,
+        Command::Status(args) => look::status(args, output).await,
+        Command::Watch(args) => watch::watch(args, output).await,
+        Command::Report(args) => files::report(args, output).await,
+        Command::Export(args) => files::export(args, output).await,
+        Command::Cancel(args) => submit::cancel(args, output).await,
         Command::Analyze(args) => analyze::analyze(args, output),
-        Command::Agents => look::agents(shared, output).await,
-        Command::Token(args) => admin::token(args, shared, output).await,
-        Command::Members(args) => admin::members(args, shared, output).await,
+        Command::Agents(args) => look::agents(args, output).await,
+        Command::Token(args) => admin::token(args, output).await,
+        Command::Members(args) => admin::members(args, output).await,
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,
@@ -190,9 +196,8 @@ mod tests {
     #[test]
     fn every_command_shows_an_example() {
         for command in Cli::command().get_subcommands() {
-            let plain = ["list", "agents", "help"].contains(&command.get_name());
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(plain || help.contains("Example"), "{} has no example", command.get_name());
+            assert!(help.contains("Example"), "{} has no example", command.get_name());
         }
     }
 }

@@ -42,8 +42,19 @@ pub struct RunArgs {
 /// `coordinator run STUDY [--out DIR]`.
 pub async fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let Some(read) = study::read(&args.study, output)? else { return Ok(ExitCode::from(1)) };
-    let out = args.out.unwrap_or_else(|| PathBuf::from(&read.checked.study.name));
+    let name = &read.checked.study.name;
+    let out = args.out.unwrap_or_else(|| default_out(&args.study, name));
     run_study(read, &out, args.threads, output).await
+}
+
+/// The study file's own folder when it is called as the study is, else a folder called so.
+fn default_out(study: &Path, name: &str) -> PathBuf {
+    let folder = match study.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let own = folder.canonicalize().ok().is_some_and(|whole| whole.ends_with(name));
+    if own { folder.to_path_buf() } else { PathBuf::from(name) }
 }
 
 /// Runs a checked study to its report in `out`.
@@ -86,7 +97,11 @@ pub async fn run_study(
     let written = written?;
     let seconds = started.elapsed().as_secs();
     let newly = status.complete + status.failed - before.complete - before.failed;
-    output.say(format!("{name}: {newly} trainings in {}", duration(seconds)));
+    if newly > 0 {
+        output.say(format!("{name}: {newly} trainings in {}", duration(seconds)));
+    } else {
+        output.say(format!("{name}: every training was done before; the report is written again"));
+    }
     let text = format!("{}\n{}", written.verdict, files::naming(&written.paths));
     let answer = json!({
         "study": id.to_string(),
@@ -113,6 +128,11 @@ fn announce(before: &StudyStatus, known: bool, threads: u32, output: &Output) {
     if known && done > 0 && done < before.planned {
         output.say(format!(
             "{}: going on after {done} of {} trainings, on {on}",
+            before.name, before.planned
+        ));
+    } else if done > 0 && done < before.planned {
+        output.say(format!(
+            "{}: {done} of {} trainings are known from an earlier study; training the rest on {on}",
             before.name, before.planned
         ));
     } else if done < before.planned {

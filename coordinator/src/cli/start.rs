@@ -8,7 +8,7 @@
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::connect::{ADDRESS_FILE, OPERATOR_FOLDER, data_folder};
 use super::output::{Output, parse_duration};
-use super::{Shared, run};
+use super::run;
 use crate::cluster::{self, Cluster};
 use crate::node::Settings;
 use crate::scheduler::state::LOCAL_OPERATOR;
@@ -29,7 +29,7 @@ use crate::serve;
 /// Start a coordinator.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  coordinator start\n  coordinator start --data /srv/seedsweep --listen 0.0.0.0:7461"
+    after_help = "Examples:\n  coordinator start\n  coordinator start --data /srv/seedsweep --listen 0.0.0.0:7461"
 )]
 pub struct StartArgs {
     /// Where agents and operators connect (UDP).
@@ -41,14 +41,17 @@ pub struct StartArgs {
     /// How long an agent may be silent before its trials go to another.
     #[arg(long, default_value = "15s", value_parser = parse_duration, value_name = "TIME")]
     lease: Duration,
+    /// The data folder; made on first start.
+    #[arg(long, env = "SEEDSWEEP_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
 }
 
 /// `coordinator start`.
-pub async fn start(args: StartArgs, shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> {
+pub async fn start(args: StartArgs, output: &Output) -> anyhow::Result<ExitCode> {
     if args.lease < LEASE_MIN {
         bail!("--lease must be at least {} s: agents renew three times in it", LEASE_MIN.as_secs());
     }
-    let folder = data_folder(shared)?;
+    let folder = data_folder(args.data.as_deref())?;
     let settings = Settings { lease_ms: args.lease.as_millis() as u64, ..Settings::default() };
     let cluster = cluster::open(&folder, settings)?;
     let listener = listen(&cluster, args.listen)?;
@@ -74,7 +77,7 @@ fn listen(cluster: &Cluster, address: SocketAddr) -> anyhow::Result<Listener> {
     let authority = cluster.handle.authority();
     let identity = authority.server_identity(cluster.identity.replica, SystemTime::now())?;
     let gate = cluster.handle.gate();
-    Listener::bind(address, &identity, cluster.identity.cluster, gate)
+    Listener::bind(address, &identity, authority, gate)
         .with_context(|| format!("cannot listen on {address}; name another with --listen"))
 }
 

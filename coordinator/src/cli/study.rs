@@ -33,17 +33,20 @@ pub fn check(args: CheckArgs, output: &Output) -> anyhow::Result<ExitCode> {
         .seeds
         .factors
         .iter()
-        .map(|factor| format!("{} {}", factor.count, plural(&factor.name, factor.count)))
+        .map(|factor| match factor.name.as_str() {
+            "seed" => counted(factor.count.into(), "seed"),
+            stream => counted(factor.count.into(), &format!("{stream} seed")),
+        })
         .collect();
     let mut text = format!(
-        "{} is a valid study: {} rows, {} arms with {configs} configs, {}, {} partitions of {} outer \
-         folds: {trials} trainings",
+        "{} is a valid study: {} rows, {} with {}, {}, {} of {}: {trials} trainings",
         args.study.display(),
         study.data.rows,
-        study.arms.len(),
+        counted(study.arms.len() as u64, "arm"),
+        counted(configs as u64, "config"),
         seeds.join(" × "),
-        study.outer.partitions,
-        study.outer.folds,
+        counted(study.outer.partitions.into(), "partition"),
+        counted(study.outer.folds.into(), "outer fold"),
     );
     notes.iter().for_each(|note| text.push_str(&format!("\nnote: {note}")));
     let answer = json!({
@@ -161,6 +164,7 @@ impl Diagnostic for FindingDiagnostic {
     }
 }
 
-fn plural(word: &str, count: u32) -> String {
-    if count == 1 { word.to_string() } else { format!("{word}s") }
+fn counted(count: u64, word: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {word}{ending}")
 }

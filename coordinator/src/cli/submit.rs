@@ -10,7 +10,7 @@ use common::wire::message::Request;
 use serde_json::json;
 
 use super::output::Output;
-use super::{Shared, connect, look, study, watch};
+use super::{Target, connect, look, study, watch};
 
 /// Send a study to the coordinator.
 #[derive(Debug, Args)]
@@ -23,6 +23,8 @@ pub struct SubmitArgs {
     /// Follow it until it ends.
     #[arg(long)]
     watch: bool,
+    #[command(flatten)]
+    target: Target,
 }
 
 /// Stop a study.
@@ -33,16 +35,14 @@ pub struct SubmitArgs {
 pub struct CancelArgs {
     /// Name or id of the study.
     study: String,
+    #[command(flatten)]
+    target: Target,
 }
 
 /// `coordinator submit STUDY`: checks the study file, sends its data and it, prints the study's id.
-pub async fn submit(
-    args: SubmitArgs,
-    shared: &Shared,
-    output: &Output,
-) -> anyhow::Result<ExitCode> {
+pub async fn submit(args: SubmitArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let Some(read) = study::read(&args.study, output)? else { return Ok(ExitCode::from(1)) };
-    let client = connect::client(shared).await?;
+    let client = connect::client(&args.target).await?;
     read.checked.notes.iter().for_each(|note| output.say(format!("note: {note}")));
     let name = read.checked.study.name.clone();
     let (id, known) = client.submit(read.checked.study, read.checked.text, &read.data).await?;
@@ -62,12 +62,8 @@ pub async fn submit(
 }
 
 /// `coordinator cancel STUDY`.
-pub async fn cancel(
-    args: CancelArgs,
-    shared: &Shared,
-    output: &Output,
-) -> anyhow::Result<ExitCode> {
-    let client = connect::client(shared).await?;
+pub async fn cancel(args: CancelArgs, output: &Output) -> anyhow::Result<ExitCode> {
+    let client = connect::client(&args.target).await?;
     let study = connect::find_study(&client, Some(&args.study)).await?;
     client.ask(Request::Cancel { study: study.id }).await?;
     let after = connect::status_of(&client, study.id).await?;

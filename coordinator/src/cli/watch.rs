@@ -10,7 +10,7 @@ use common::id::StudyId;
 use common::wire::message::{StudyState, StudyStatus};
 
 use super::output::{Output, duration};
-use super::{Shared, connect, look};
+use super::{Target, connect, look};
 use crate::client::{Client, ClientError};
 
 /// Follow a study until it ends.
@@ -21,11 +21,13 @@ use crate::client::{Client, ClientError};
 pub struct WatchArgs {
     /// Name or id of the study; default: the latest.
     study: Option<String>,
+    #[command(flatten)]
+    target: Target,
 }
 
 /// `coordinator watch STUDY`: a bar until the study ends, then its status.
-pub async fn watch(args: WatchArgs, shared: &Shared, output: &Output) -> anyhow::Result<ExitCode> {
-    let client = connect::client(shared).await?;
+pub async fn watch(args: WatchArgs, output: &Output) -> anyhow::Result<ExitCode> {
+    let client = connect::client(&args.target).await?;
     let study = connect::find_study(&client, args.study.as_deref()).await?;
     let last = follow(&client, study.id, output).await?;
     look::print_status(std::slice::from_ref(&last), output);
@@ -40,14 +42,17 @@ pub async fn follow(
 ) -> Result<StudyStatus, ClientError> {
     let mut status = connect::status_of(client, study).await?;
     let bar = output.bar(status.planned);
-    let mut said = Instant::now();
+    let mut said = (Instant::now(), String::new());
     while status.state == StudyState::Active {
         bar.set_position(status.complete + status.failed);
         bar.set_message(message(&status));
-        if bar.is_hidden() && said.elapsed() >= BETWEEN_LINES {
-            said = Instant::now();
+        if bar.is_hidden() && said.0.elapsed() >= BETWEEN_LINES {
             let done = status.complete + status.failed;
-            output.say(format!("{done}/{} trainings  {}", status.planned, message(&status)));
+            let line = format!("{done}/{} trainings  {}", status.planned, message(&status));
+            if line != said.1 {
+                output.say(&line);
+            }
+            said = (Instant::now(), line);
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;
         status = connect::status_of(client, study).await?;

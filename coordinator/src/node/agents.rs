@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use common::id::{LeaseId, MemberId, StudyId, TrialIndex};
 use common::trial::{Attempt, Ending, FailReason, Report};
-use common::wire::message::{AgentAbout, FromAgent, StudyState, ToAgent};
+use common::wire::message::{AgentAbout, FromAgent, OutcomeRow, RowEnd, StudyState, ToAgent};
 
 use super::{Asker, Node, Now, Output, Session, SessionId};
 use crate::scheduler::Applied;
@@ -199,8 +199,8 @@ impl Node {
         if let Some(entry) = self.sessions.get_mut(&session) {
             match applied {
                 Applied::Ended { row, .. } => match row.end {
-                    common::wire::message::RowEnd::Complete(_) => entry.complete += 1,
-                    common::wire::message::RowEnd::Failed { .. } => entry.failed += 1,
+                    RowEnd::Complete(_) => entry.complete += 1,
+                    RowEnd::Failed { .. } => entry.failed += 1,
                 },
                 Applied::Again { .. } => entry.failed += 1,
                 _ => {}
@@ -218,6 +218,22 @@ impl Node {
             return;
         }
         self.tell(session, ToAgent::Acknowledge { attempts: vec![attempt] });
+    }
+
+    /// Puts known outcomes into the log, under a lease that no leader ever grants.
+    pub(super) fn adopt_outcomes(&mut self, study: StudyId, rows: Vec<OutcomeRow>) {
+        let lease = LeaseId { term: 0, counter: 0 };
+        for OutcomeRow { trial, ended, agent, end } in rows {
+            let attempt = Attempt { study, trial, lease };
+            if let RowEnd::Complete(outcome) = end
+                && self.is_open(&attempt)
+            {
+                let outcome = Box::new(outcome);
+                let command = Command::Outcome { attempt, agent, outcome, at: ended };
+                self.soft.proposed.insert((study, trial));
+                self.propose(command, Asker::Nobody);
+            }
+        }
     }
 
     pub(super) fn expire_leases(&mut self, now: Now) {

@@ -99,6 +99,11 @@ pub enum Input {
         id: RequestId,
         request: Request,
     },
+    /// Outcomes of the same trainings in an earlier study, under this study's indices.
+    Adopt {
+        study: StudyId,
+        rows: Vec<OutcomeRow>,
+    },
     /// The driver drew the token; `text` is shown once and never kept.
     TokenMinted {
         id: RequestId,
@@ -226,6 +231,7 @@ impl Node {
             Input::AgentSaid { session, message } => self.agent_said(session, message, now),
             Input::AgentGone { session } => self.agent_gone(session),
             Input::Asked { id, request } => self.asked(id, request, now),
+            Input::Adopt { study, rows } => self.adopt_outcomes(study, rows),
             Input::TokenMinted { id, token, text } => {
                 self.propose(Command::CreateToken(token), Asker::Token(id, text));
             }
@@ -344,7 +350,10 @@ impl Node {
             Applied::Cancelled { study } => self.study_stopped(*study),
             Applied::Ended { attempt, .. } => {
                 self.trial_ended(attempt);
-                self.soft.progress.entry(attempt.study).or_default().ended(now.mono);
+                // What an earlier study knew says nothing about speed.
+                if attempt.lease.term > 0 {
+                    self.soft.progress.entry(attempt.study).or_default().ended(now.mono);
+                }
                 let state = self.state.studies.get(&attempt.study).map(|record| record.state);
                 if state != Some(StudyState::Active) {
                     self.study_stopped(attempt.study);

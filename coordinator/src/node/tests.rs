@@ -561,3 +561,30 @@ impl Chaos {
         }
     }
 }
+
+#[test]
+fn outcomes_of_an_earlier_study_are_adopted_and_not_trained() {
+    let mut bench = Bench::new();
+    let study = bench.submit(1);
+    let known: Vec<OutcomeRow> = (0..3)
+        .map(|trial| {
+            let lease = LeaseId { term: 9, counter: 9 };
+            let Ending::Complete(outcome) =
+                done(Attempt { study, trial: TrialIndex(trial), lease }).ending
+            else {
+                unreachable!("it is complete")
+            };
+            let end = common::wire::message::RowEnd::Complete(outcome);
+            OutcomeRow { trial: TrialIndex(trial), ended: Timestamp(5), agent: OTHER, end }
+        })
+        .collect();
+
+    bench.step(Input::Adopt { study, rows: known.clone() });
+
+    assert_eq!(bench.status(study).complete, 3);
+    assert_eq!(bench.kept[&(study, TrialIndex(2))], known[2]);
+    let session = bench.arrive(AGENT, vec![], vec![]);
+    let granted: Vec<TrialIndex> =
+        bench.offer(session, 400).into_iter().flat_map(|grant| grant.3).collect();
+    assert!((0..3).all(|trial| !granted.contains(&TrialIndex(trial))), "{granted:?}");
+}

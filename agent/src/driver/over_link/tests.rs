@@ -74,7 +74,8 @@ impl Cluster {
         let identity = authority.server_identity(replica, now).expect("issued");
         let desk = Arc::new(Desk::default());
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener = Listener::bind(any, &identity, cluster, desk.clone()).expect("a free port");
+        let listener =
+            Listener::bind(any, &identity, &authority, desk.clone()).expect("a free port");
         let address = listener.local_address().expect("bound").to_string();
         let (tell, heard) = mpsc::channel(1_000);
         let serving = tokio::spawn(serve(listener, authority.clone(), desk.clone(), tell));

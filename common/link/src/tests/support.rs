@@ -68,7 +68,8 @@ impl Cluster {
         let authority = Authority::create(cluster, SystemTime::now()).expect("made");
         let identity = authority.server_identity(replica(), issued).expect("issued");
         let desk = Arc::new(Desk::default());
-        let listener = Listener::bind_limited(LOOPBACK, &identity, cluster, desk.clone(), limits);
+        let listener =
+            Listener::bind_limited(LOOPBACK, &identity, &authority, desk.clone(), limits);
         let listener = Arc::new(listener.expect("a free port"));
         let address = listener.local_address().expect("bound").to_string();
         let this = Self { authority, address, listener, desk };

@@ -1,0 +1,131 @@
+//! `coordinator demo`: the first thing that anybody runs.
+//!
+//! Floor: wiring.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use common::study::Format;
+use common::table::Table;
+use serde_json::Value;
+
+use crate::process::{Program, Site};
+
+#[test]
+fn the_demonstration_ends_in_a_report_that_makes_sense() {
+    let site = Site::new();
+    let began = Instant::now();
+    let answer = site.run(Program::Coordinator, &["demo", "--out", "wdbc"]).done();
+    assert!(began.elapsed() < PROMISED, "{:?}", began.elapsed());
+    for name in FILES {
+        let path = PathBuf::from("wdbc").join(name);
+        assert!(site.path("wdbc").join(name).is_file(), "{name}");
+        assert!(answer.stdout.contains(path.to_str().expect("text")), "{name}: {answer}");
+    }
+
+    let report = report(&site);
+    for key in KEYS {
+        assert!(!report[key].is_null(), "report.json lacks {key}");
+    }
+    assert_eq!(report["schema"], "seedsweep.report/1");
+    let design = &report["design"];
+    assert!(design["complete"].as_u64() >= Some(1_000), "{design}");
+    assert_eq!(design["complete"], design["planned"]);
+    assert_eq!(design["failed"], 0);
+    assert_eq!((&design["partitions"], &design["outer_folds"]), (&2.into(), &5.into()));
+    let arms = report["arms"].as_array().expect("a list");
+    let names: Vec<&Value> = arms.iter().map(|arm| &arm["arm"]).collect();
+    assert_eq!(names, ["mlp", "logistic"]);
+    for arm in arms {
+        let mean = arm["mean"].as_f64().expect("a mean");
+        assert!((0.98..1.0).contains(&mean), "{}: {mean}", arm["arm"]);
+        let interval = |edge: &str| arm["ci_t2"][edge].as_f64().expect("an interval");
+        assert!(interval("low") < mean && mean < interval("high"), "{arm}");
+    }
+    shares_are_whole(&report);
+
+    let bytes = fs::read(site.path("wdbc/trials.parquet")).expect("readable");
+    let trials = Table::read(Format::Parquet, &bytes).expect("a table");
+    assert_eq!(Some(trials.rows as u64), design["complete"].as_u64());
+    let page = fs::read_to_string(site.path("wdbc/report.html")).expect("readable");
+    assert!(
+        page.contains("<svg") && !page.contains("http://") && !page.contains("src="),
+        "one file"
+    );
+}
+
+#[test]
+fn a_second_run_trains_nothing_and_writes_the_same_report() {
+    let site = Site::new();
+    let demo = ["demo", "--out", "here", "--json"];
+    let first = site.run(Program::Coordinator, &demo).done().json();
+    assert_eq!(first["trained"], first["complete"]);
+    let files = || {
+        ["report.html", "report.json", "report.md", "trials.parquet"]
+            .map(|name| fs::read(site.path("here").join(name)).expect("readable"))
+    };
+    let before = files();
+    let again = site.run(Program::Coordinator, &demo).done().json();
+    assert_eq!((&again["trained"], &again["complete"]), (&0.into(), &first["complete"]));
+    assert_eq!(again["study"], first["study"]);
+    assert!(before == files(), "the report is a function of the outcomes");
+}
+
+#[test]
+fn write_only_writes_and_runs_nothing() {
+    let site = Site::new();
+    let demo = ["demo", "--write-only", "--out", "here", "--json"];
+    let answer = site.run(Program::Coordinator, &demo).done().json();
+    let mut there: Vec<String> = fs::read_dir(site.path("here"))
+        .expect("made")
+        .map(|entry| entry.expect("readable").file_name().into_string().expect("text"))
+        .collect();
+    there.sort();
+    assert_eq!(there, ["SOURCE.md", "breast-cancer.csv", "study.toml"]);
+    assert_eq!(answer["files"].as_array().map(Vec::len), Some(3));
+    let check =
+        site.run(Program::Coordinator, &["check", "here/study.toml", "--json"]).done().json();
+    assert_eq!((&check["valid"], &check["rows"]), (&true.into(), &569.into()));
+    assert!(check["trials"].as_u64() >= Some(1_000));
+}
+
+/// The shares of each model's components are parts of one whole.
+fn shares_are_whole(report: &Value) {
+    let components = report["components"].as_array().expect("a list");
+    for arm in ["mlp", "logistic"] {
+        let own = components.iter().filter(|component| component["arm"] == arm);
+        let (mut whole, mut factors) = (0.0, Vec::new());
+        for component in own {
+            whole += component["share"].as_f64().expect("a share");
+            factors.push(component["factor"].as_str().expect("a name"));
+        }
+        assert!((whole - 1.0_f64).abs() < 1e-9, "{arm}: {whole} over {factors:?}");
+        assert!(factors.contains(&"seed") && factors.len() >= 3, "{arm}: {factors:?}");
+    }
+}
+
+fn report(site: &Site) -> Value {
+    let text = fs::read_to_string(site.path("wdbc/report.json")).expect("readable");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// What the demonstration promises of two processors.
+const PROMISED: Duration = Duration::from_secs(60);
+
+const FILES: [&str; 5] =
+    ["report.html", "report.json", "report.md", "trials.parquet", "environment.json"];
+
+const KEYS: [&str; 11] = [
+    "schema",
+    "study",
+    "design",
+    "arms",
+    "components",
+    "comparisons",
+    "seed_use",
+    "cost",
+    "verdict",
+    "methods",
+    "reproduce",
+];

@@ -1,0 +1,251 @@
+//! The real programs as processes: started in a folder of their own, waited for with deadlines, and
+//! killed when a test ends.
+//!
+//! No process outlives its test, and none sees the user's own folders or settings. What the
+//! processes of a failed test wrote to stderr is printed. Deliberately absent: fixed waits; a test
+//! waits for what it needs, and a deadline only bounds how long.
+//!
+//! Floor: wiring.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+#[derive(Clone, Copy, Debug)]
+pub enum Program {
+    Coordinator,
+    Agent,
+}
+
+/// A folder for one test: the home of its processes, and where their words are kept.
+pub struct Site {
+    dir: TempDir,
+    started: AtomicU32,
+    /// What every process logs; `None`: its own default.
+    pub log: Option<&'static str>,
+}
+
+/// How a process that ran to its end ended.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+    command: String,
+}
+
+/// A process in the background; killed when dropped.
+pub struct Running {
+    child: Child,
+    command: String,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Site {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::create_dir(dir.path().join(LOGS)).expect("made");
+        Self { dir, started: AtomicU32::new(0), log: None }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).expect("written");
+        path
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, program: Program, arguments: &[&str]) -> Answer {
+        self.run_in(self.dir.path(), program, arguments)
+    }
+
+    /// Runs a command to its end, from another folder.
+    pub fn run_in(&self, folder: &Path, program: Program, arguments: &[&str]) -> Answer {
+        let mut running = self.start(folder, program, arguments, &[]);
+        let status = running.ends();
+        let (stdout, stderr) = (running.stdout(), running.stderr());
+        Answer { status, stdout, stderr, command: running.command.clone() }
+    }
+
+    /// Starts a process that goes on in the background.
+    pub fn spawn(&self, program: Program, arguments: &[&str], env: &[(&str, &str)]) -> Running {
+        self.start(self.dir.path(), program, arguments, env)
+    }
+
+    /// Everything that processes of this site wrote to stdout and stderr, file by file.
+    pub fn words(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        files_below(&self.path(LOGS))
+    }
+
+    fn start(
+        &self,
+        folder: &Path,
+        program: Program,
+        arguments: &[&str],
+        env: &[(&str, &str)],
+    ) -> Running {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let name = arguments.first().unwrap_or(&"").replace('/', "-");
+        let log = |ending| self.path(&format!("{LOGS}/{number:03}-{name}.{ending}"));
+        let (stdout, stderr) = (log("out"), log("err"));
+        let mut command = Command::new(program.path());
+        command
+            .args(arguments)
+            .current_dir(folder)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.dir.path())
+            .envs(self.log.map(|filter| ("RUST_LOG", filter)))
+            .envs(env.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout).expect("made"))
+            .stderr(File::create(&stderr).expect("made"));
+        let child = command.spawn().expect("the program starts");
+        let command = format!("{program:?} {}", arguments.join(" "));
+        Running { child, command, stdout, stderr }
+    }
+}
+
+impl Program {
+    /// The binary that was built beside this test.
+    fn path(self) -> PathBuf {
+        let name = match self {
+            Program::Coordinator => "coordinator",
+            Program::Agent => "agent",
+        };
+        let this = std::env::current_exe().expect("this test's path");
+        let profile = this.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
+        let path = profile.join(name);
+        let built = path.is_file();
+        assert!(built, "{} is missing: cargo build --workspace --bins", path.display());
+        path
+    }
+}
+
+impl Answer {
+    /// Asserts that the command succeeded.
+    pub fn done(self) -> Self {
+        assert!(self.status.success(), "{self}");
+        self
+    }
+
+    /// Asserts the exit status of a failure; returns what was said about it.
+    pub fn failed(self, status: i32) -> String {
+        assert_eq!(self.status.code(), Some(status), "{self}");
+        self.stderr
+    }
+
+    /// Its stdout as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self}"))
+    }
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { status, stdout, stderr, command } = self;
+        write!(f, "{command}\n{status}\nstdout: {stdout}\nstderr: {stderr}")
+    }
+}
+
+impl Running {
+    /// SIGKILL: no last words, no last write.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it was running");
+        self.child.wait().expect("it ended");
+    }
+
+    /// Ctrl-C, as a terminal sends it.
+    pub fn interrupt(&self) {
+        let kill = format!("kill -INT {}", self.child.id());
+        let sent = Command::new("sh").args(["-c", &kill]).status().expect("sh runs");
+        assert!(sent.success(), "{kill}");
+    }
+
+    /// Waits for its end.
+    pub fn ends(&mut self) -> ExitStatus {
+        let command = self.command.clone();
+        eventually(&format!("the end of {command}"), || self.child.try_wait().expect("a child"))
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
+    }
+
+    pub fn stdout(&self) -> String {
+        text(&self.stdout)
+    }
+
+    pub fn stderr(&self) -> String {
+        text(&self.stderr)
+    }
+
+    /// Waits until its stderr has a line with `part`; returns the line.
+    pub fn says(&self, part: &str) -> String {
+        let what = format!("{part:?} from {}", self.command);
+        eventually(&what, || self.stderr().lines().find(|l| l.contains(part)).map(str::to_string))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only for a process that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let stderr = self.stderr();
+            let lines: Vec<&str> = stderr.lines().collect();
+            let last = lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n");
+            eprintln!("--- stderr of {}\n{last}", self.command);
+        }
+    }
+}
+
+/// Looks again and again until there is something.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < WITHIN, "waited {} s for {what}", WITHIN.as_secs());
+        thread::sleep(BETWEEN_LOOKS);
+    }
+}
+
+/// Every file below a folder, with its bytes.
+pub fn files_below(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            let bytes = fs::read(&path).expect("readable");
+            files.push((path, bytes));
+        }
+    }
+    files
+}
+
+fn text(path: &Path) -> String {
+    // While a failed test is taken down, its folder may be gone already.
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}
+
+/// Far above what a busy machine needs: reached only when something hangs.
+const WITHIN: Duration = Duration::from_secs(120);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+const LINES_SHOWN: usize = 40;
+const LOGS: &str = "words";
