@@ -201,12 +201,12 @@ fn an_operator_elsewhere_needs_a_token_once() {
 #[test]
 fn without_a_coordinator_the_exit_status_is_3() {
     let site = Site::new();
-    let said = site.run(Program::Coordinator, &["--data", "empty", "status"]).failed(3);
+    let said = site.run(Program::Coordinator, &["status", "--data", "empty"]).failed(3);
     assert!(said.contains("coordinator start"), "{said}");
 
     let cluster = Cluster::start();
     let dead = cluster.kill();
-    let said = dead.site.run(Program::Coordinator, &["--data", DATA, "status"]).failed(3);
+    let said = dead.site.run(Program::Coordinator, &["status", "--data", DATA]).failed(3);
     assert!(said.contains(&dead.address), "{said}");
 }
 
