@@ -13,3 +13,4 @@ mod metrics;
 mod process;
 mod reference;
 mod scenarios;
+mod security;

@@ -56,9 +56,7 @@ impl Cluster {
 
     /// Runs `coordinator …` against this cluster.
     pub fn run(&self, arguments: &[&str]) -> Answer {
-        let mut all = arguments.to_vec();
-        all.extend(["--data", DATA]);
-        self.site.run(Program::Coordinator, &all)
+        self.site.run_with(Program::Coordinator, arguments, &[("SEEDSWEEP_DATA", DATA)])
     }
 
     /// The JSON answer of a command that has to succeed.

@@ -67,12 +67,12 @@ impl Site {
 
     /// Runs a command to its end.
     pub fn run(&self, program: Program, arguments: &[&str]) -> Answer {
-        self.run_in(self.dir.path(), program, arguments)
+        self.run_with(program, arguments, &[])
     }
 
-    /// Runs a command to its end, from another folder.
-    pub fn run_in(&self, folder: &Path, program: Program, arguments: &[&str]) -> Answer {
-        let mut running = self.start(folder, program, arguments, &[]);
+    /// Runs a command to its end, with further variables.
+    pub fn run_with(&self, program: Program, arguments: &[&str], env: &[(&str, &str)]) -> Answer {
+        let mut running = self.spawn(program, arguments, env);
         let status = running.ends();
         let (stdout, stderr) = (running.stdout(), running.stderr());
         Answer { status, stdout, stderr, command: running.command.clone() }
@@ -80,21 +80,6 @@ impl Site {
 
     /// Starts a process that goes on in the background.
     pub fn spawn(&self, program: Program, arguments: &[&str], env: &[(&str, &str)]) -> Running {
-        self.start(self.dir.path(), program, arguments, env)
-    }
-
-    /// Everything that processes of this site wrote to stdout and stderr, file by file.
-    pub fn words(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        files_below(&self.path(LOGS))
-    }
-
-    fn start(
-        &self,
-        folder: &Path,
-        program: Program,
-        arguments: &[&str],
-        env: &[(&str, &str)],
-    ) -> Running {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let name = arguments.first().unwrap_or(&"").replace('/', "-");
         let log = |ending| self.path(&format!("{LOGS}/{number:03}-{name}.{ending}"));
@@ -102,7 +87,7 @@ impl Site {
         let mut command = Command::new(program.path());
         command
             .args(arguments)
-            .current_dir(folder)
+            .current_dir(self.dir.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.dir.path())
@@ -177,10 +162,6 @@ impl Running {
     pub fn ends(&mut self) -> ExitStatus {
         let command = self.command.clone();
         eventually(&format!("the end of {command}"), || self.child.try_wait().expect("a child"))
-    }
-
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("a child").is_some()
     }
 
     pub fn stdout(&self) -> String {
