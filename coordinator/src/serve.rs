@@ -221,3 +221,40 @@ async fn upload(
 fn append(arriving: &mut Arriving, chunk: &[u8]) -> Result<(), ContentError> {
     arriving.append(chunk)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cluster;
+    use crate::node::Settings;
+    use crate::scheduler::state::LOCAL_OPERATOR;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_member_is_given_its_own_certificate_anew() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let cluster = cluster::open(dir.path(), Settings::default()).expect("opened");
+        let (handle, now) = (cluster.handle.clone(), SystemTime::now());
+        let authority = handle.authority();
+        let server = authority.server_identity(cluster.identity.replica, now).expect("issued");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = Listener::bind(any, &server, authority, handle.gate()).expect("a free port");
+        let address = listener.local_address().expect("bound").to_string();
+        let serving = tokio::spawn({
+            let handle = handle.clone();
+            async move { serve(&listener, &handle).await }
+        });
+        let issued = now - Duration::from_secs(21 * 24 * 3600);
+        let old = authority.client_identity(Role::Operator, LOCAL_OPERATOR, issued);
+        let old = old.expect("issued");
+        let link = link::connect(&address, &old).await.expect("connected");
+        let renewed = link::renew(&link, &old).await.expect("renewed");
+        assert!(old.is_due(now).expect("dated") && !renewed.is_due(now).expect("dated"));
+        assert_eq!(renewed.who().expect("named"), old.who().expect("named"));
+        link::connect(&address, &renewed).await.expect("accepted");
+        serving.abort();
+        handle.stop().await;
+    }
+}
