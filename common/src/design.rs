@@ -53,16 +53,21 @@ impl Design {
         )
     }
 
-    /// Number of trials, or `None` when it does not fit 64 bits.
-    pub fn trials(&self) -> Option<u64> {
-        self.seeds
-            .iter()
-            .try_fold(self.block(), |product, &count| product.checked_mul(u64::from(count)))
+    /// The design of a study that came from elsewhere; `None` when a factor has no level.
+    pub fn try_of(study: &Study) -> Option<Self> {
+        let levels = study.arms.iter().all(|arm| !arm.configs.is_empty())
+            && study.seeds.factors.iter().all(|factor| factor.count > 0)
+            && !study.arms.is_empty()
+            && study.outer.partitions > 0
+            && study.outer.folds > 0;
+        levels.then(|| Self::of(study))
     }
 
-    /// Trials of one seed combination: all folds of all configs.
-    pub fn block(&self) -> u64 {
-        u64::from(self.partitions) * u64::from(self.folds) * self.configs_total()
+    /// Number of trials, or `None` when it does not fit 64 bits.
+    pub fn trials(&self) -> Option<u64> {
+        let block = (u64::from(self.partitions) * u64::from(self.folds))
+            .checked_mul(self.configs_total())?;
+        self.seeds.iter().try_fold(block, |product, &count| product.checked_mul(u64::from(count)))
     }
 
     fn configs_total(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! An operator's way to a coordinator: over a socket, or to the one in this process.
 //!
-//! Every request but the making of a token may be asked twice without harm, so a lost answer is
-//! asked for again.
+//! A lost answer is asked for again, but for commands about tokens and members: asked twice they
+//! would make two, or find nothing to remove.
 //!
 //! Floor: shell.
 
@@ -163,7 +163,12 @@ impl Remote {
     }
 
     async fn ask(&self, request: Request) -> Result<Response, ClientError> {
-        let once = matches!(request, Request::CreateToken { .. });
+        let once = matches!(
+            request,
+            Request::CreateToken { .. }
+                | Request::RevokeToken { .. }
+                | Request::RemoveMember { .. }
+        );
         let mut tries = 0;
         loop {
             tries += 1;

@@ -69,10 +69,12 @@ pub fn open(folder: &Path, settings: Settings) -> Result<Cluster, ClusterError> 
     };
     let (disk, identity) = Disk::open(folder, fresh)?;
     let is_new = identity == fresh;
-    let authority = authority(folder, &identity, is_new)?;
     let replica_number = identity.replica.0.get();
     let alone = Voters { voters: vec![replica_number], learners: Vec::new() };
     let recovered = disk.recover(alone)?;
+    // Nothing was ever logged: this start is the first that gets so far.
+    let is_empty = recovered.snapshot.index == 0 && recovered.entries.is_empty();
+    let authority = authority(folder, &identity, is_empty)?;
     let applied = recovered.snapshot.index;
     let state = if recovered.snapshot.state.is_empty() {
         State::new(identity.cluster)
@@ -91,14 +93,14 @@ pub fn open(folder: &Path, settings: Settings) -> Result<Cluster, ClusterError> 
 fn authority(
     folder: &Path,
     identity: &FolderIdentity,
-    is_new: bool,
+    is_empty: bool,
 ) -> Result<Authority, ClusterError> {
     let path = folder.join("ca");
     let failed = |source| ClusterError::Authority { source };
     if let Some(authority) = Authority::load(&path).map_err(failed)? {
         return Ok(authority);
     }
-    if !is_new {
+    if !is_empty {
         return Err(ClusterError::NoAuthority { path: folder.to_path_buf() });
     }
     let authority = Authority::create(identity.cluster, SystemTime::now()).map_err(failed)?;

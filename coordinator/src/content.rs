@@ -5,9 +5,11 @@
 //!
 //! Floor: shell.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use common::id::Digest;
 use thiserror::Error;
@@ -16,6 +18,8 @@ use thiserror::Error;
 #[derive(Clone, Debug)]
 pub struct Content {
     folder: PathBuf,
+    /// What is being written now; two writers of one file would spoil it.
+    arriving: Arc<Mutex<BTreeSet<Digest>>>,
 }
 
 /// Why a file cannot be kept or read.
@@ -27,6 +31,8 @@ pub enum ContentError {
     Digest,
     #[error("more bytes arrived than were announced")]
     TooLong,
+    #[error("these data are being sent by somebody else just now; try again in a moment")]
+    Busy,
     #[error("there is no data with digest {digest}")]
     Absent { digest: String },
 }
@@ -35,7 +41,7 @@ impl Content {
     pub fn open(folder: PathBuf) -> Result<Self, ContentError> {
         fs::create_dir_all(&folder)
             .map_err(|source| ContentError::File { path: folder.clone(), source })?;
-        Ok(Self { folder })
+        Ok(Self { folder, arriving: Arc::default() })
     }
 
     pub fn folder(&self) -> &Path {
@@ -80,6 +86,12 @@ impl Content {
 
     /// Takes up a file that arrives in pieces, where an earlier try stopped.
     pub fn arrive(&self, digest: &Digest, length: u64) -> Result<Arriving, ContentError> {
+        let mut arriving = self.arriving.lock().unwrap_or_else(PoisonError::into_inner);
+        if !arriving.insert(*digest) {
+            return Err(ContentError::Busy);
+        }
+        drop(arriving);
+        let claim = Claim { digest: *digest, arriving: Arc::clone(&self.arriving) };
         let path = self.folder.join(format!("{}.part", digest.hex()));
         let failed = |source| ContentError::File { path: path.clone(), source };
         let mut file = OpenOptions::new()
@@ -94,7 +106,7 @@ impl Content {
             there = 0;
         }
         file.seek(SeekFrom::Start(there)).map_err(failed)?;
-        Ok(Arriving { digest: *digest, length, there, file, path, whole: self.path(digest) })
+        Ok(Arriving { claim, length, there, file, path, whole: self.path(digest) })
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -105,12 +117,25 @@ impl Content {
 /// A file that is still arriving.
 #[derive(Debug)]
 pub struct Arriving {
-    digest: Digest,
+    claim: Claim,
     length: u64,
     there: u64,
     file: File,
     path: PathBuf,
     whole: PathBuf,
+}
+
+/// The right to write one file, given back when dropped.
+#[derive(Debug)]
+struct Claim {
+    digest: Digest,
+    arriving: Arc<Mutex<BTreeSet<Digest>>>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.arriving.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
+    }
 }
 
 impl Arriving {
@@ -149,11 +174,13 @@ impl Arriving {
             }
             hasher.update(&piece[..read]);
         }
-        if *hasher.finalize().as_bytes() != self.digest.0 {
+        if *hasher.finalize().as_bytes() != self.claim.digest.0 {
             fs::remove_file(&self.path).map_err(failed)?;
             return Err(ContentError::Digest);
         }
-        fs::rename(&self.path, &self.whole).map_err(failed)
+        fs::rename(&self.path, &self.whole).map_err(failed)?;
+        let folder = self.whole.parent().unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
     }
 }
 
@@ -176,6 +203,17 @@ mod tests {
         again.finish().expect("verifies");
 
         assert_eq!(content.read(&digest, 7, 100).expect("reads"), (bytes[7..].to_vec(), 20));
+    }
+
+    #[test]
+    fn two_writers_of_one_file_do_not_meet() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let content = Content::open(folder.path().join("data")).expect("opens");
+        let digest = Digest::of(b"x");
+        let first = content.arrive(&digest, 1).expect("begins");
+        assert!(matches!(content.arrive(&digest, 1), Err(ContentError::Busy)));
+        drop(first);
+        assert!(content.arrive(&digest, 1).is_ok());
     }
 
     #[test]

@@ -75,17 +75,29 @@ impl Disk {
             .map_err(file_error(&lock_path))?;
         lock.try_lock().map_err(|_| DiskError::Locked { path: folder.to_path_buf() })?;
         let path = folder.join("log.redb");
+        if !path.exists() {
+            // Made beside and renamed when whole: a first start may be killed at any moment.
+            let beside = folder.join("log.redb.new");
+            let _ = fs::remove_file(&beside);
+            let lock = lock.try_clone().map_err(file_error(&lock_path))?;
+            Self::on(beside.clone(), lock)?.claim(fresh)?;
+            fs::rename(&beside, &path).map_err(file_error(&path))?;
+            File::open(folder).and_then(|f| f.sync_all()).map_err(file_error(folder))?;
+        }
+        let disk = Self::on(path, lock)?;
+        let identity = disk.claim(fresh)?;
+        Ok((disk, identity))
+    }
+
+    fn on(path: PathBuf, lock: File) -> Result<Self, DiskError> {
         // redb asserts its invariants: on a damaged file that is a panic, told here as what it is.
         let opening = path.clone();
         let opened = std::panic::catch_unwind(move || Database::create(opening));
-        let database = match opened {
-            Ok(Ok(database)) => database,
-            Ok(Err(error)) => return Err(damaged(&path, error)),
-            Err(_) => return Err(damaged(&path, "it breaks the database's invariants")),
-        };
-        let disk = Self { database, path, _lock: lock };
-        let identity = disk.claim(fresh)?;
-        Ok((disk, identity))
+        match opened {
+            Ok(Ok(database)) => Ok(Self { database, path, _lock: lock }),
+            Ok(Err(error)) => Err(damaged(&path, error)),
+            Err(_) => Err(damaged(&path, "it breaks the database's invariants")),
+        }
     }
 
     /// The folder's identity, written when there is none.

@@ -70,6 +70,12 @@ enum Event {
         address: String,
         queue: mpsc::Sender<ToAgent>,
     },
+    /// Answered when what it led to is on disk: an agent is heard no faster than that.
+    Said {
+        session: SessionId,
+        message: FromAgent,
+        done: oneshot::Sender<()>,
+    },
     Request {
         request: Request,
         answer: oneshot::Sender<Response>,
@@ -102,6 +108,8 @@ struct Driver {
     joins: BTreeMap<RequestId, oneshot::Sender<Option<(MemberId, Member)>>>,
     agents: BTreeMap<SessionId, mpsc::Sender<ToAgent>>,
     staged: Vec<(StudyId, OutcomeRow)>,
+    /// Agents whose messages are being worked on.
+    heard: Vec<oneshot::Sender<()>>,
     removed: mpsc::UnboundedSender<MemberId>,
 }
 
@@ -134,6 +142,7 @@ pub fn start(
         joins: BTreeMap::new(),
         agents: BTreeMap::new(),
         staged: Vec::new(),
+        heard: Vec::new(),
         removed,
     };
     let thread = std::thread::Builder::new()
@@ -184,6 +193,9 @@ impl Driver {
                 next_tick = Instant::now() + tick;
             }
             self.turn()?;
+            for done in self.heard.drain(..) {
+                let _ = done.send(());
+            }
             if !flushes.is_empty() || stop {
                 self.flush(stop)?;
             }
@@ -239,6 +251,10 @@ impl Driver {
             Event::Agent { session, member, address, queue } => {
                 self.agents.insert(session, queue);
                 self.node.step(Input::AgentArrived { session, member, address }, now);
+            }
+            Event::Said { session, message, done } => {
+                self.heard.push(done);
+                self.node.step(Input::AgentSaid { session, message }, now);
             }
             Event::Request { request, answer } => {
                 let id = self.number();
@@ -391,6 +407,10 @@ impl Handle {
         uses: Option<u32>,
         label: String,
     ) -> Response {
+        if label.len() > LABEL_BYTES_MAX {
+            let why = format!("a label has at most {LABEL_BYTES_MAX} letters");
+            return Response::Refused { why };
+        }
         let minted = match JoinToken::mint(self.shared.authority.hash()) {
             Ok(minted) => minted,
             Err(error) => return Response::Refused { why: error.to_string() },
@@ -511,10 +531,11 @@ impl Handle {
 }
 
 impl AgentVoice {
-    /// What the agent said.
-    pub fn said(&self, message: FromAgent) {
-        let session = self.session;
-        self.handle.send(Event::Input(Input::AgentSaid { session, message }));
+    /// What the agent said; returns when it is worked on, so that nobody can say more than is heard.
+    pub async fn said(&self, message: FromAgent) {
+        let (done, heard) = oneshot::channel();
+        self.handle.send(Event::Said { session: self.session, message, done });
+        let _ = heard.await;
     }
 }
 
@@ -526,6 +547,8 @@ impl Drop for AgentVoice {
 
 /// Inputs stepped before the disk is written: a group commit.
 const EVENTS_AT_ONCE: usize = 4_096;
+/// A token's name for people.
+pub const LABEL_BYTES_MAX: usize = 64;
 /// Messages that may wait for one agent.
 const AGENT_QUEUE: usize = 4_096;
 /// Bytes of outcomes in one answer.

@@ -89,7 +89,7 @@ async fn seat_agents(handle: Handle, mut seats: Seats) {
         let (voice, mut messages) = handle.agent(LOCAL_AGENT, "in this process".to_string());
         let up = async {
             while let Some(message) = from_agent.recv().await {
-                voice.said(message);
+                voice.said(message).await;
             }
         };
         let down = async {

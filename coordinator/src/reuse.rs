@@ -27,7 +27,11 @@ pub async fn reuse(handle: &Handle, id: StudyId) -> u64 {
         if !could_share(&study, &other) {
             continue;
         }
-        let wanted = wanted.get_or_insert_with(|| digests(&study));
+        if wanted.is_none() {
+            let study = study.clone();
+            wanted = tokio::task::spawn_blocking(move || digests(&study)).await.ok();
+        }
+        let Some(wanted) = &mut wanted else { return taken };
         taken += take_from(handle, id, earlier.id, &other, wanted).await;
     }
     taken

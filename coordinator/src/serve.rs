@@ -97,7 +97,7 @@ async fn agent(
     let (said, mut to_agent) = handle.agent(link.who().member, link.address().to_string());
     let up = async {
         while let Some(message) = receiver.receive().await? {
-            said.said(message);
+            said.said(message).await;
         }
         Ok(())
     };

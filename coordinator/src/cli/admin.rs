@@ -14,7 +14,7 @@ use serde_json::json;
 use super::output::{Output, duration, parse_duration, table};
 use super::{Target, connect};
 use crate::client::ClientError;
-use crate::driver::wall_clock;
+use crate::driver::{LABEL_BYTES_MAX, wall_clock};
 
 /// Join tokens.
 #[derive(Debug, Args)]
@@ -84,9 +84,11 @@ pub async fn token(args: TokenArgs, output: &Output) -> anyhow::Result<ExitCode>
                 bail!("{role:?} is not a role; say agent or operator");
             };
             if !label.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-                || label.len() > LABEL_MAX
+                || label.len() > LABEL_BYTES_MAX
             {
-                bail!("a label has at most {LABEL_MAX} letters, digits, dots, dashes, underscores");
+                bail!(
+                    "a label has at most {LABEL_BYTES_MAX} letters, digits, dots, dashes, underscores"
+                );
             }
             let ttl_ms = ttl.as_millis() as u64;
             let request = Request::CreateToken { role, ttl_ms, uses, label };
@@ -186,5 +188,3 @@ pub async fn members(args: MembersArgs, output: &Output) -> anyhow::Result<ExitC
     }
     Ok(ExitCode::SUCCESS)
 }
-
-const LABEL_MAX: usize = 64;

@@ -153,8 +153,9 @@ pub async fn write_all(
 
 /// Where and with what the outcomes were made. Apart from the report, which depends on them alone.
 async fn environment(client: &Client, name: &str, id: StudyId) -> anyhow::Result<Value> {
-    let agents = match client.ask(Request::Agents).await? {
-        Response::Agents { agents } => agents,
+    // A report is not given up for want of its agents' names.
+    let agents = match client.ask(Request::Agents).await {
+        Ok(Response::Agents { agents }) => agents,
         _ => Vec::new(),
     };
     let agents: Vec<Value> = agents
@@ -198,8 +199,14 @@ fn write_to(path: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
     match path {
         Some(path) => replace(path, bytes),
         None => {
-            let _ = std::io::stdout().write_all(bytes);
-            Ok(())
+            let mut stdout = std::io::stdout();
+            match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+                // A reader that went away (`| head`) has what it wanted.
+                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                    Err(error).context("cannot write to stdout")
+                }
+                _ => Ok(()),
+            }
         }
     }
 }

@@ -100,6 +100,7 @@ impl Node {
         let Some(entry) = self.sessions.get_mut(&session) else { return };
         entry.about = Some(bounded(about));
         let member = entry.member;
+        self.replace_sessions(member, session);
         let mut cohorts: BTreeMap<LeaseId, u32> = BTreeMap::new();
         crashed.iter().for_each(|attempt| *cohorts.entry(attempt.lease).or_default() += 1);
         for attempt in crashed {
@@ -126,6 +127,23 @@ impl Node {
             }
         }
         self.tell(session, ToAgent::Registered { lease_ms: self.settings.lease_ms, keep });
+    }
+
+    /// A member speaks on one connection: what is granted to an older one would never be heard.
+    fn replace_sessions(&mut self, member: MemberId, newest: SessionId) {
+        let same = |(id, entry): (&SessionId, &Session)| {
+            (entry.member == member && *id != newest).then_some(*id)
+        };
+        let older: Vec<SessionId> = self.sessions.iter().filter_map(same).collect();
+        for session in older {
+            let Some(gone) = self.sessions.remove(&session) else { continue };
+            if let Some(entry) = self.sessions.get_mut(&newest) {
+                entry.complete += gone.complete;
+                entry.failed += gone.failed;
+            }
+            let why = "this agent has connected anew".to_string();
+            self.outputs.push(Output::CloseAgent { session, why });
+        }
     }
 
     /// Which of the leases that an agent holds go on.
@@ -161,6 +179,13 @@ impl Node {
     fn report(&mut self, session: SessionId, member: MemberId, report: Report, now: Now) {
         let Report { attempt, ending } = report;
         let at = now.wall;
+        let record = self.state.studies.get(&attempt.study);
+        if record.and_then(|record| record.trial(attempt.trial)).is_none() {
+            // A log older than the agent, restored from a backup, does not know the study: there is
+            // no place for its outcome, and the agent must not keep it for ever.
+            self.tell(session, ToAgent::Acknowledge { attempts: vec![attempt] });
+            return;
+        }
         let command = match ending {
             Ending::Complete(outcome) if self.is_plausible(&attempt, &outcome) => {
                 Command::Outcome { attempt, agent: member, outcome: Box::new(outcome), at }
@@ -196,6 +221,7 @@ impl Node {
 
     /// The entry of a report is applied: the agent may forget it.
     pub(super) fn acknowledge(&mut self, session: SessionId, attempt: Attempt, applied: &Applied) {
+        self.soft.proposed.remove(&(attempt.study, attempt.trial));
         if let Some(entry) = self.sessions.get_mut(&session) {
             match applied {
                 Applied::Ended { row, .. } => match row.end {
@@ -256,36 +282,35 @@ impl Node {
 
     /// Hands waiting trials to free lanes: the oldest study first, agents in turn.
     pub(super) fn grant(&mut self, now: Now) {
-        let mut studies: Vec<(u64, StudyId)> = self
-            .soft
-            .queues
-            .keys()
-            .filter_map(|id| self.state.studies.get(id).map(|record| (record.order, *id)))
-            .collect();
+        let waits = |id: &StudyId| {
+            let record = self.state.studies.get(id)?;
+            (record.open() > self.soft.leases.leased(*id)).then_some((record.order, *id))
+        };
+        let mut studies: Vec<(u64, StudyId)> = self.soft.queues.keys().filter_map(waits).collect();
         studies.sort_unstable();
+        if studies.is_empty() {
+            return;
+        }
+        // Cohorts that can train at once, over all agents.
+        let slots: u32 =
+            self.sessions.values().map(lanes).map(|(all, one)| all.div_ceil(one)).sum();
         for (_, study) in studies {
-            loop {
-                let offers: Vec<SessionId> = self
-                    .sessions
-                    .iter()
-                    .filter(|(_, s)| s.offered > 0)
-                    .map(|(id, _)| *id)
-                    .collect();
-                if offers.is_empty() {
-                    return;
-                }
-                let granted = offers.into_iter().filter(|id| self.grant_one(*id, study, now));
-                if granted.count() == 0 {
-                    break;
-                }
-            }
+            while self.grant_round(study, slots, now) {}
         }
     }
 
+    /// A cohort for every agent that offers lanes. False when nothing of the study waits any more, or
+    /// nobody offers.
+    fn grant_round(&mut self, study: StudyId, slots: u32, now: Now) -> bool {
+        let offers: Vec<SessionId> =
+            self.sessions.iter().filter(|(_, s)| s.offered > 0).map(|(id, _)| *id).collect();
+        !offers.is_empty() && offers.into_iter().all(|id| self.grant_one(id, study, slots, now))
+    }
+
     /// One cohort of one study for one agent. False when nothing of it waits.
-    fn grant_one(&mut self, session: SessionId, study: StudyId, now: Now) -> bool {
+    fn grant_one(&mut self, session: SessionId, study: StudyId, slots: u32, now: Now) -> bool {
         let Some(record) = self.state.studies.get(&study) else { return false };
-        let width = self.cohort_width(session, record.open(), study);
+        let width = self.cohort_width(session, record.open(), study, slots);
         let (leases, proposed) = (&self.soft.leases, &self.soft.proposed);
         let free = |trial: TrialIndex| {
             record.trial(trial) == Some(TrialState::Open)
@@ -298,8 +323,7 @@ impl Node {
         if trials.is_empty() {
             return false;
         }
-        let cohort_lanes = entry.about.as_ref().map_or(1, |about| about.cohort_lanes.max(1));
-        entry.offered = entry.offered.saturating_sub(cohort_lanes);
+        entry.offered = entry.offered.saturating_sub(lanes(entry).1);
         let deadline = now.mono.plus_ms(self.settings.lease_ms);
         let member = entry.member;
         let term = self.replica.term();
@@ -309,17 +333,17 @@ impl Node {
     }
 
     /// Lanes of the next cohort: the agent's width, less near the end so that no agent idles.
-    fn cohort_width(&self, session: SessionId, open: u64, study: StudyId) -> usize {
-        let lanes = |s: &Session| {
-            s.about.as_ref().map_or((1, 1), |about| (about.lanes.max(1), about.cohort_lanes.max(1)))
-        };
-        let slots: u32 =
-            self.sessions.values().map(lanes).map(|(all, one)| all.div_ceil(one)).sum();
+    fn cohort_width(&self, session: SessionId, open: u64, study: StudyId, slots: u32) -> usize {
         let waiting = open.saturating_sub(self.soft.leases.leased(study));
         let share = waiting.div_ceil(u64::from(slots.max(1))).max(1);
         let width = self.sessions.get(&session).map_or(1, |entry| lanes(entry).1);
-        u64::from(width.min(COHORT_LANES_MAX)).min(share) as usize
+        u64::from(width).min(share) as usize
     }
+}
+
+/// Lanes of an agent, and of one of its cohorts.
+fn lanes(session: &Session) -> (u32, u32) {
+    session.about.as_ref().map_or((1, 1), |about| (about.lanes.max(1), about.cohort_lanes.max(1)))
 }
 
 /// What an agent says of itself, in lengths that fit a page.

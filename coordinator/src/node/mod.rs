@@ -251,7 +251,10 @@ impl Node {
         if let Some(persist) = self.replica.ready() {
             return Ok(Some(persist));
         }
-        let long = self.replica.log_length() >= self.settings.snapshot_entries;
+        // A large state is written the more rarely.
+        let trials: u64 = self.state.studies.values().map(|record| record.planned()).sum();
+        let entries_max = self.settings.snapshot_entries.max(trials / 10);
+        let long = self.replica.log_length() >= entries_max;
         if !long && self.log_bytes < LOG_BYTES_MAX {
             return Ok(None);
         }
@@ -452,6 +455,7 @@ impl Node {
     fn open_queue(&mut self, study: StudyId) {
         if let Some(record) = self.state.studies.get(&study)
             && record.state == StudyState::Active
+            && !self.soft.queues.contains_key(&study)
         {
             self.soft.queues.insert(study, Queue::new(&record.study));
         }

@@ -21,9 +21,10 @@ impl Node {
         }
         match request {
             Request::Submit { study, text } => {
-                let trials = Design::of(&study).trials();
-                if trials.is_none_or(|trials| trials > TRIALS_MAX) {
-                    return self.refuse(id, format!("a study has at most {TRIALS_MAX} trials"));
+                let trials = Design::try_of(&study).and_then(|design| design.trials());
+                if trials.is_none_or(|trials| trials > TRIALS_MAX) || study.metrics.is_empty() {
+                    let why = format!("a study has a metric and between 1 and {TRIALS_MAX} trials");
+                    return self.refuse(id, why);
                 }
                 let kept: u64 = self.state.studies.values().map(StudyRecord::planned).sum();
                 let known = self.state.studies.contains_key(&study.id());
