@@ -6,7 +6,7 @@
 //! Floor: shell.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use common::id::{Digest, StudyId, TrialIndex};
 use common::study::Study;
@@ -146,7 +146,20 @@ impl Remote {
             .await
             .map_err(|source| ClientError::Unreachable { address: self.address.clone(), source })?;
         *kept = Some(link.clone());
+        self.renew(&link).await;
         Ok(link)
+    }
+
+    /// Takes a new certificate well before the old one ends, where one is kept. That it fails is no
+    /// reason not to answer: the old one is good for days.
+    async fn renew(&self, link: &Link) {
+        let due = self.identity.is_due(SystemTime::now()).unwrap_or(false);
+        if let (Some(folder), true) = (&self.kept, due) {
+            let renewed = link::renew(link, &self.identity).await;
+            if let Err(error) = renewed.and_then(|identity| identity.save(folder)) {
+                tracing::warn!(%error, "this operator's certificate could not be renewed");
+            }
+        }
     }
 
     async fn ask(&self, request: Request) -> Result<Response, ClientError> {

@@ -1,15 +1,17 @@
 //! Reaching a coordinator over the network: joining once, then connecting as a member.
 //!
 //! The certificate won by the token is kept in the agent's folder before it is used. The token is
-//! used again only when the cluster no longer knows this member. All addresses are tried in turn;
-//! it is final when every coordinator that answered refused.
+//! used again only when the cluster no longer knows this member. While connected, the certificate is
+//! renewed before it ends. All addresses are tried in turn; it is final when every coordinator that
+//! answered refused.
 //!
 //! Floor: shell.
 
+mod certificate;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use link::{FrameReceiver, FrameSender, Identity, JoinToken, Link, LinkError};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use self::certificate::Certificate;
 use crate::dataset::{DataSource, FetchError, Fetched, Fetching};
 use crate::driver::connect::{ConnectError, Connection, Connector, QUEUE_MESSAGES};
 use crate::driver::with_causes;
@@ -28,8 +31,7 @@ pub struct LinkConnector {
     addresses: Vec<String>,
     /// Where the next round begins: the address that worked last.
     first: usize,
-    folder: PathBuf,
-    identity: Option<Identity>,
+    certificate: Certificate,
     /// Not yet traded for a certificate in this process.
     token: Option<JoinToken>,
 }
@@ -48,17 +50,18 @@ impl LinkConnector {
             token.as_ref().is_none_or(|token| token.ca_hash == identity.ca_hash())
         };
         let identity = identity.filter(same_cluster);
-        Ok(Self { addresses, first: 0, folder: folder.to_path_buf(), identity, token })
+        let certificate = Certificate::new(folder, identity);
+        Ok(Self { addresses, first: 0, certificate, token })
     }
 
     /// Whether there is anything to show a coordinator.
     pub fn has_credentials(&self) -> bool {
-        self.identity.is_some() || self.token.is_some()
+        self.certificate.identity().is_some() || self.token.is_some()
     }
 
     async fn reach(&mut self, address: &str) -> Result<Link, LinkError> {
-        if let Some(identity) = &self.identity {
-            match link::connect(address, identity).await {
+        if let Some(identity) = self.certificate.identity() {
+            match link::connect(address, &identity).await {
                 Err(error) if error.is_refusal() && self.token.is_some() => {
                     tracing::info!(%error, "joining again with the token");
                 }
@@ -69,11 +72,9 @@ impl LinkConnector {
             return Err(LinkError::Certificate { what: "there is none; join with a token" });
         };
         let identity = link::join(address, token).await?;
-        identity.save(&self.folder)?;
+        self.certificate.replace(identity.clone())?;
         self.token = None;
-        let link = link::connect(address, &identity).await;
-        self.identity = Some(identity);
-        link
+        link::connect(address, &identity).await
     }
 
     async fn open(&mut self, address: &str) -> Result<Connection, LinkError> {
@@ -84,6 +85,7 @@ impl LinkConnector {
         let name = format!("{} at {address}", link.who().member);
         tokio::spawn(send_all(link.clone(), sender, messages));
         tokio::spawn(receive_all(link.clone(), receiver, inbox));
+        tokio::spawn(self.certificate.clone().keep_fresh(link.clone()));
         Ok(Connection { name, up, down, data: Arc::new(LinkSource { link }) })
     }
 }

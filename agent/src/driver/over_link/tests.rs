@@ -1,4 +1,6 @@
 //! Agents over real QUIC on loopback, against a coordinator played by the test.
+//!
+//! Floor: shell.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,10 +12,11 @@ use common::id::{ClusterId, LeaseId, MemberId, ReplicaId, TrialIndex};
 use common::study::Study;
 use common::table::Dataset;
 use common::trial::{Ending, FailReason};
-use common::wire::message::Role;
+use common::wire::message::{Renewal, Role};
 use link::{Arrival, Authority, Gate, Listener};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::device::{Device, Wanted};
@@ -43,6 +46,10 @@ struct Desk {
     members: Mutex<Vec<MemberId>>,
     joins: Mutex<u64>,
     fetched_from: Mutex<Vec<u64>>,
+    /// How long ago a joiner's certificate was made, as it says.
+    issued_ago: Mutex<Duration>,
+    renewals: Mutex<Vec<MemberId>>,
+    links: Mutex<Vec<Link>>,
 }
 
 impl Gate for Desk {
@@ -116,18 +123,25 @@ async fn serve(
                     MemberId(*joins)
                 };
                 locked(&desk.members).push(member);
-                let now = SystemTime::now();
-                let issued = authority.issue(&attempt.public_key, Role::Agent, member, now);
+                let since = SystemTime::now() - *locked(&desk.issued_ago);
+                let issued = authority.issue(&attempt.public_key, Role::Agent, member, since);
                 attempt.admit(issued.expect("issued")).await;
             }
             Arrival::Member(link) => {
-                tokio::spawn(serve_member(link, desk.clone(), tell.clone()));
+                locked(&desk.links).push(link.clone());
+                let (desk, authority) = (desk.clone(), authority.clone());
+                tokio::spawn(serve_member(link, authority, desk, tell.clone()));
             }
         }
     }
 }
 
-async fn serve_member(link: Link, desk: Arc<Desk>, tell: mpsc::Sender<(MemberId, FromAgent)>) {
+async fn serve_member(
+    link: Link,
+    authority: Arc<Authority>,
+    desk: Arc<Desk>,
+    tell: mpsc::Sender<(MemberId, FromAgent)>,
+) {
     while let Ok(Some((open, mut sender, mut receiver))) = link.accept().await {
         match open {
             Open::Fetch { offset, .. } => {
@@ -152,6 +166,12 @@ async fn serve_member(link: Link, desk: Arc<Desk>, tell: mpsc::Sender<(MemberId,
                     }
                     link.close("goodbye");
                 });
+            }
+            Open::Renew => {
+                let (key, member, now) = (link.public_key(), link.who().member, SystemTime::now());
+                let certificate = authority.issue(&key, Role::Agent, member, now).expect("issued");
+                sender.send(&Renewal::Renewed { certificate }).await.expect("sent");
+                locked(&desk.renewals).push(member);
             }
             other => panic!("an agent opens no {other:?}"),
         }
@@ -288,6 +308,32 @@ async fn a_removed_member_is_refused_until_a_new_token_admits_it_again() {
     let again = agent(dir.path(), &[&address], Some(cluster.token()));
     assert_eq!(reported(&mut cluster).await, MemberId(2));
     again.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_about_to_end_is_renewed_and_connects_after_the_old_one_ended() {
+    const LEFT: Duration = Duration::from_secs(6);
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut cluster = Cluster::start();
+    *locked(&cluster.desk.issued_ago) = link::limits::LEAF_VALID - LEFT;
+    let began = Instant::now();
+    let agent = agent(dir.path(), &[&cluster.address], Some(cluster.token()));
+    reported(&mut cluster).await;
+    let kept = || Identity::load(&dir.path().join("agent")).expect("readable").expect("kept");
+    while kept().is_due(SystemTime::now()).expect("dated") {
+        assert!(began.elapsed() < Duration::from_secs(20), "renewed in time");
+        sleep(Duration::from_millis(20)).await;
+    }
+    sleep((LEFT + Duration::from_secs(1)).saturating_sub(began.elapsed())).await;
+    let connections = locked(&cluster.desk.links).clone();
+    connections.iter().for_each(|link| link.close("come back"));
+    while locked(&cluster.desk.links).len() == connections.len() {
+        assert!(began.elapsed() < Duration::from_secs(40), "connected again in time");
+        sleep(Duration::from_millis(20)).await;
+    }
+    agent.leave().await;
+    assert_eq!(*locked(&cluster.desk.renewals), [MemberId(1)], "once, and not when fresh");
+    assert_eq!(*locked(&cluster.desk.joins), 1);
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
