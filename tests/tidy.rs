@@ -40,7 +40,10 @@ fn pure_files_touch_no_socket_file_clock_thread_or_chance() {
     hold(sources().iter().filter(pure).flat_map(|file| {
         let mut breaches: Vec<String> =
             IMPURE.iter().flat_map(|name| file.mentions(name)).collect();
-        breaches.extend(IMPURE_STD.iter().flat_map(|name| file.mentions_in("std", name)));
+        // A test may start threads to show that they change nothing.
+        let threads_too = !file.path.ends_with("/tests.rs");
+        let std = IMPURE_STD.iter().filter(|name| threads_too || **name != "thread");
+        breaches.extend(std.flat_map(|name| file.mentions_in("std", name)));
         breaches
     }));
 }
