@@ -159,6 +159,25 @@ fn functions_have_70_lines_at_most() {
 }
 
 #[test]
+fn every_test_that_the_architecture_names_is_there() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("readable");
+    let lines = text.lines().count();
+    assert!(lines <= ARCHITECTURE_LINES_MAX, "ARCHITECTURE.md has {lines} lines");
+    let files = sources();
+    let held_by = text.lines().skip_while(|line| *line != "## Invariants").skip(1);
+    let rows: Vec<&str> = held_by.filter(|line| line.starts_with("| ")).collect();
+    assert!(rows.len() > 2, "the invariants are a table");
+    hold(rows.into_iter().flat_map(|row| {
+        let tests = row.rsplit(" | ").next().unwrap_or_default().split('`').skip(1).step_by(2);
+        let absent = tests.filter(|name| {
+            let declared = format!("fn {name}");
+            files.iter().all(|file| file.mentions(&declared).is_empty())
+        });
+        absent.map(|name| format!("ARCHITECTURE.md: no test {name}")).collect::<Vec<_>>()
+    }));
+}
+
+#[test]
 fn nothing_is_left_for_later() {
     let later = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
     let mut files = Vec::new();
@@ -513,6 +532,7 @@ const IMPURE_STD: [&str; 6] = ["fs", "net", "thread", "env", "process", "io"];
 
 const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
+const ARCHITECTURE_LINES_MAX: usize = 150;
 
 const TOP_LEVEL: [&str; 17] = [
     "Cargo.toml",
