@@ -92,6 +92,34 @@ fn joining_without_a_token_or_certificate_is_wrong_usage() {
     let output = run(&["join", "127.0.0.1:1"], dir.path());
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--token-file"), "{}", stderr(&output));
+    assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 0, "no folder was made");
+}
+
+#[test]
+fn an_address_or_token_that_is_none_is_wrong_usage_and_makes_no_folder() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (arguments, why) in [
+        (["join", "http://127.0.0.1", "--token", &token()], "HOST:PORT"),
+        (["join", "127.0.0.1:1", "--token", "SW2.a.b.c"], "begins with SW1."),
+        (["join", "127.0.0.1:1", "--token", &token()[..30]], "begins with SW1."),
+    ] {
+        let output = run(&arguments, dir.path());
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(why), "{}", stderr(&output));
+    }
+    assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 0);
+}
+
+#[test]
+fn the_line_that_the_coordinator_printed_serves_as_the_token() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let line = format!("agent join 127.0.0.1:1 --token {}\n", token());
+    fs::write(dir.path().join("agent-join"), &line).expect("written");
+    for given in [["--token-file", "agent-join"], ["--token", &line]] {
+        let arguments = [&["join", "127.0.0.1:1", "--wait", "0s"][..], &given].concat();
+        let output = run(&arguments, dir.path());
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    }
 }
 
 #[test]

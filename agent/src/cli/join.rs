@@ -6,8 +6,9 @@
 
 use std::fs;
 use std::io;
+use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,16 +32,18 @@ use crate::folder::{Folder, FolderError};
 /// the address is enough.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
+    agent join 10.0.0.5:7461 --token SW1...\n  \
     agent join 10.0.0.5:7461 --token-file token.txt\n  \
-    agent join 10.0.0.5:7461 --threads 4 --shared /data")]
+    agent join planner.lab --threads 4 --shared /data")]
 pub struct JoinArgs {
-    /// HOST:PORT of the coordinator, or of several of one cluster
-    #[arg(required = true, value_name = "ADDR")]
+    /// HOST or HOST:PORT of the coordinator, or of several of one cluster; the port is 7461 unless
+    /// given
+    #[arg(required = true, value_name = "ADDR", value_parser = address)]
     addresses: Vec<String>,
-    /// The join token, as `coordinator start` printed it
+    /// The join token, or the whole line that `coordinator start` printed, in quotes
     #[arg(long, env = "SEEDSWEEP_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// A file that holds the join token; it goes before the other two
+    /// A file with the join token or that line; it goes before --token and its variable
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// What to train on: auto or cpu
@@ -74,19 +77,15 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
     let token = token_of(&args)?;
     let device = Device::choose(args.device, args.threads, args.lanes).map_err(Failure::usage)?;
     let folder = match &args.folder {
-        Some(path) => Folder::claim(path).map_err(anyhow::Error::new)?,
-        None => default_folder(&args.addresses[0])?,
+        Some(path) => {
+            check_certificate(path, token.as_ref())?;
+            Folder::claim(path).map_err(anyhow::Error::new)?
+        }
+        None => default_folder(&args.addresses[0], token.as_ref())?,
     };
     set_aside_the_spool_of_another_cluster(&folder, token.as_ref())?;
     let connector = LinkConnector::new(args.addresses, folder.path(), token)
         .context("the kept certificate cannot be used")?;
-    if !connector.has_credentials() {
-        let path = folder.path().display();
-        return Err(Failure::usage(anyhow::anyhow!(
-            "{path} holds no certificate: give the token that `coordinator start` printed, with \
-             --token-file or SEEDSWEEP_TOKEN"
-        )));
-    }
     let settings = Settings {
         folder,
         shared: args.shared,
@@ -175,11 +174,46 @@ fn token_of(args: &JoinArgs) -> Result<Option<JoinToken>, Failure> {
     };
     // An empty variable is no token: containers set it so.
     let text = text.as_deref().map(str::trim).filter(|text| !text.is_empty());
-    text.map(|text| text.parse::<JoinToken>().map_err(Failure::usage)).transpose()
+    text.map(|text| JoinToken::find(text).map_err(Failure::usage)).transpose()
+}
+
+/// HOST:PORT of an argument that may lack its port; a bare IPv6 address gets its brackets.
+fn address(text: &str) -> Result<String, String> {
+    let wrong = || format!("an address is HOST or HOST:PORT, such as 10.0.0.5:{}", link::PORT);
+    let allowed = |c: char| c.is_alphanumeric() || "-._:[]%".contains(c);
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Ok(format!("[{text}]:{}", link::PORT));
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
+        _ => (text, link::PORT),
+    };
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let possible = match bracketed {
+        Some(inner) => inner.contains(':'),
+        None => !host.contains([':', '[', ']']),
+    };
+    if host.is_empty() || port == 0 || !possible || !host.chars().all(allowed) {
+        return Err(wrong());
+    }
+    Ok(format!("{host}:{port}"))
+}
+
+/// Without a token the folder must hold a certificate; it is not made to say that it does not.
+fn check_certificate(folder: &Path, token: Option<&JoinToken>) -> Result<(), Failure> {
+    let kept = Identity::load(folder).context("the kept certificate cannot be read")?;
+    if kept.is_some() || token.is_some() {
+        return Ok(());
+    }
+    Err(Failure::usage(anyhow::anyhow!(
+        "{} holds no certificate: give the token that `coordinator start` printed, with --token, \
+         --token-file or SEEDSWEEP_TOKEN",
+        folder.display()
+    )))
 }
 
 /// The first folder named after the address that no other agent of this machine uses.
-fn default_folder(address: &str) -> Result<Folder, Failure> {
+fn default_folder(address: &str, token: Option<&JoinToken>) -> Result<Folder, Failure> {
     let base = etcetera::choose_base_strategy().context("this user has no home; give --folder")?;
     let named = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
     let name: String = address.chars().take(NAME_CHARS_MAX).map(named).collect();
@@ -189,7 +223,9 @@ fn default_folder(address: &str) -> Result<Folder, Failure> {
     };
     let base = base.data_dir().join("seedsweep");
     for number in 1..=FOLDERS_MAX {
-        match Folder::claim(&base.join(path(number))) {
+        let path = base.join(path(number));
+        check_certificate(&path, token)?;
+        match Folder::claim(&path) {
             Err(FolderError::Taken { .. }) => {}
             claimed => return Ok(claimed.map_err(anyhow::Error::new)?),
         }
@@ -224,3 +260,44 @@ const NAME_CHARS_MAX: usize = 100;
 
 /// As a shell says of a process that an interrupt ended.
 const LEFT_AT_ONCE: i32 = 130;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_a_port_gets_the_coordinators() {
+        for (text, meant) in [
+            ("10.0.0.5:7461", "10.0.0.5:7461"),
+            ("10.0.0.5", "10.0.0.5:7461"),
+            ("planner.lab:99", "planner.lab:99"),
+            ("planner", "planner:7461"),
+            ("::1", "[::1]:7461"),
+            ("[fe80::1%eth0]", "[fe80::1%eth0]:7461"),
+            ("[::1]:5", "[::1]:5"),
+        ] {
+            assert_eq!(address(text).as_deref(), Ok(meant));
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in [
+            "",
+            ":7461",
+            "host:",
+            "host:0",
+            "host:65536",
+            "host:port",
+            "a:b:1",
+            "[host]:1",
+            "[::1",
+            "http://host",
+            "host/path",
+            "two words",
+            "SW1.a.b.c:",
+        ] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
+}

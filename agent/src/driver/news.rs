@@ -62,7 +62,7 @@ impl fmt::Display for News {
                 )
             }
             News::Connected { name } => write!(f, "joined as {name}"),
-            News::Waiting => f.write_str("waiting for work"),
+            News::Waiting => f.write_str("waiting for work; Ctrl-C leaves"),
             News::Training { study, name, trials, ended } => {
                 write!(
                     f,

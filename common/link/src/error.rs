@@ -169,11 +169,15 @@ impl LinkError {
 /// Why a text is not a join token.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum TokenError {
-    #[error("a join token begins with SW1. ; copy the whole line that `coordinator start` printed")]
+    #[error("there is no join token in this text; copy the token, which begins with SW1.")]
     Prefix,
-    #[error("the join token is cut off before its {part}; copy the whole line")]
+    #[error(
+        "the join token is cut off before its {part}; copy all of the token, which begins with SW1."
+    )]
     Missing { part: &'static str },
-    #[error("the join token's {part} is misspelt or cut off; copy the whole line")]
+    #[error(
+        "the join token's {part} is misspelt or cut off; copy all of the token, which begins with SW1."
+    )]
     Part { part: &'static str },
     #[error("the join token goes on after its end; copy just the token")]
     Trailing,

@@ -32,3 +32,6 @@ pub use identity::{Identity, Who};
 pub use server::{Arrival, Gate, JoinAttempt, Listener};
 pub use stream::{FrameReceiver, FrameSender};
 pub use token::{JoinToken, Secret};
+
+/// Where a coordinator listens unless it is told otherwise (UDP).
+pub const PORT: u16 = 7461;

@@ -35,6 +35,18 @@ impl JoinToken {
         Ok(Self { ca_hash, id, secret: Secret(secret) })
     }
 
+    /// The token in a text such as the line that makes a machine an agent: the last word that is one.
+    pub fn find(text: &str) -> Result<Self, TokenError> {
+        let words = || text.split_whitespace().rev();
+        words().find_map(|word| word.parse().ok()).map_or_else(
+            || match words().find(|word| word.starts_with(PREFIX)) {
+                Some(nearly) => nearly.parse(),
+                None => Err(TokenError::Prefix),
+            },
+            Ok,
+        )
+    }
+
     /// SHA-256 of the secret: all of it that the coordinator keeps.
     pub fn secret_hash(&self) -> [u8; 32] {
         sha256(self.secret.expose())
@@ -129,6 +141,24 @@ mod tests {
         assert_eq!(read.secret_hash(), token.secret_hash());
         assert_eq!(format!("{text}\n").parse::<JoinToken>().expect("trimmed").id, token.id);
         assert_eq!(text.len(), 3 + 1 + 43 + 1 + 8 + 1 + 43);
+    }
+
+    #[test]
+    fn a_token_is_found_in_the_line_that_uses_it() {
+        let token = JoinToken::mint([7; 32]).expect("randomness");
+        let text = token.expose();
+        for line in [
+            text.clone(),
+            format!(" {text}\n"),
+            format!("agent join 10.0.0.5:7461 --token {text}\n"),
+            format!("agent join --token {text} 10.0.0.5:7461"),
+        ] {
+            assert_eq!(JoinToken::find(&line).expect("one").secret(), token.secret(), "{line}");
+        }
+        let found = |line: &str| JoinToken::find(line).err();
+        assert_eq!(found("agent join 10.0.0.5:7461"), Some(TokenError::Prefix));
+        let cut = format!("agent join 10.0.0.5:7461 --token {}", &text[..20]);
+        assert_eq!(found(&cut), Some(TokenError::Part { part: "CA hash" }));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub enum CodecError {
 }
 
 /// Longest encoding that is decoded: a snapshot of the coordinator's state fits, 1 TiB claims do not.
-pub const DECODE_MAX: usize = 256 << 20;
+pub const DECODE_MAX: usize = 1 << 30;
 
 #[cfg(test)]
 mod tests {

@@ -98,7 +98,7 @@ impl Node {
         now: Now,
     ) {
         let Some(entry) = self.sessions.get_mut(&session) else { return };
-        entry.about = Some(about);
+        entry.about = Some(bounded(about));
         let member = entry.member;
         let mut cohorts: BTreeMap<LeaseId, u32> = BTreeMap::new();
         crashed.iter().for_each(|attempt| *cohorts.entry(attempt.lease).or_default() += 1);
@@ -322,9 +322,23 @@ impl Node {
     }
 }
 
+/// What an agent says of itself, in lengths that fit a page.
+fn bounded(about: AgentAbout) -> AgentAbout {
+    let short = |text: String| text.chars().take(ABOUT_CHARACTERS_MAX).collect();
+    AgentAbout {
+        host: short(about.host),
+        device: short(about.device),
+        model: short(about.model),
+        version: short(about.version),
+        lanes: about.lanes.min(LANES_MAX),
+        cohort_lanes: about.cohort_lanes.clamp(1, COHORT_LANES_MAX),
+    }
+}
+
 /// More free lanes than this are not believed.
 const LANES_MAX: u32 = 65_536;
 /// A cohort's trials must fit one frame.
 const COHORT_LANES_MAX: u32 = 16_384;
+const ABOUT_CHARACTERS_MAX: usize = 200;
 const DETAIL_CHARACTERS_MAX: usize = 500;
 const ACKNOWLEDGED_AT_ONCE: usize = 1_024;

@@ -34,6 +34,8 @@ pub struct Node {
     replica: Replica,
     state: State,
     applied: u64,
+    /// Bytes of the entries applied since the last snapshot.
+    log_bytes: usize,
     settings: Settings,
     /// This process's run; proposals of an earlier run answer nobody.
     run: u64,
@@ -202,6 +204,7 @@ impl Node {
             replica,
             state,
             applied,
+            log_bytes: 0,
             settings,
             run,
             next_proposal: 0,
@@ -248,9 +251,11 @@ impl Node {
         if let Some(persist) = self.replica.ready() {
             return Ok(Some(persist));
         }
-        if self.replica.log_length() < self.settings.snapshot_entries {
+        let long = self.replica.log_length() >= self.settings.snapshot_entries;
+        if !long && self.log_bytes < LOG_BYTES_MAX {
             return Ok(None);
         }
+        self.log_bytes = 0;
         let bytes = codec::encode(&self.state).map_err(|source| NodeError::Snapshot { source })?;
         let record: SnapshotRecord = self.replica.snapshot(self.applied, bytes)?;
         Ok(Some(Persist { snapshot: Some(record), ..Persist::default() }))
@@ -328,6 +333,7 @@ impl Node {
     fn apply(&mut self, entry: Committed, now: Now) -> Result<(), NodeError> {
         assert_eq!(entry.index, self.applied + 1, "entries are applied in order");
         self.applied = entry.index;
+        self.log_bytes += entry.data.len();
         if entry.data.is_empty() {
             return Ok(());
         }
@@ -505,6 +511,9 @@ impl Node {
         }
     }
 }
+
+/// Bytes of entries kept in memory and in the log before a snapshot is taken, whatever their number.
+const LOG_BYTES_MAX: usize = 64 << 20;
 
 /// A gap between two ticks after which this process must have been asleep.
 const STALL_MS: u64 = 5_000;

@@ -25,6 +25,15 @@ impl Node {
                 if trials.is_none_or(|trials| trials > TRIALS_MAX) {
                     return self.refuse(id, format!("a study has at most {TRIALS_MAX} trials"));
                 }
+                let kept: u64 = self.state.studies.values().map(StudyRecord::planned).sum();
+                let known = self.state.studies.contains_key(&study.id());
+                if !known && kept + trials.unwrap_or_default() > TRIALS_KEPT_MAX {
+                    let why = format!(
+                        "this coordinator keeps {kept} trials; more than {TRIALS_KEPT_MAX} do not \
+                         fit: start another one in a new folder"
+                    );
+                    return self.refuse(id, why);
+                }
                 self.propose(Command::Submit { study, text, at: now.wall }, Asker::Request(id));
             }
             Request::Cancel { study } => {
@@ -164,6 +173,9 @@ fn token_id(text: &str) -> Option<[u8; 6]> {
     let number = u64::from_str_radix(text, 16).ok()?;
     number.to_be_bytes()[2..].try_into().ok()
 }
+
+/// Trials of all studies of a coordinator: a snapshot holds ten bytes of each.
+const TRIALS_KEPT_MAX: u64 = 50_000_000;
 
 /// As the study file's checks allow.
 pub const TRIALS_MAX: u64 = 10_000_000;

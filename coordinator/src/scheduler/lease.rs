@@ -16,6 +16,8 @@ use common::time::Timestamp;
 pub struct Leases {
     by_id: BTreeMap<LeaseId, Lease>,
     by_trial: BTreeMap<(StudyId, TrialIndex), LeaseId>,
+    /// Entries of `by_trial`, by study.
+    counts: BTreeMap<StudyId, u64>,
     counter: u64,
 }
 
@@ -63,6 +65,7 @@ impl Leases {
         for trial in &lease.trials {
             let before = self.by_trial.insert((lease.study, *trial), id);
             assert!(before.is_none_or(|holder| holder == id), "a trial is under one lease at most");
+            *self.counts.entry(lease.study).or_default() += u64::from(before.is_none());
         }
         self.by_id.insert(id, lease);
     }
@@ -80,7 +83,7 @@ impl Leases {
 
     /// The trial has ended or failed: no lease holds it any more. Returns the lease that did.
     pub fn release(&mut self, study: StudyId, trial: TrialIndex) -> Option<(LeaseId, MemberId)> {
-        let id = self.by_trial.remove(&(study, trial))?;
+        let id = self.forget(study, trial)?;
         let lease = self.by_id.get_mut(&id)?;
         let agent = lease.agent;
         lease.trials.retain(|held| *held != trial);
@@ -94,9 +97,17 @@ impl Leases {
     pub fn end(&mut self, id: LeaseId) -> Option<Lease> {
         let lease = self.by_id.remove(&id)?;
         for trial in &lease.trials {
-            self.by_trial.remove(&(lease.study, *trial));
+            self.forget(lease.study, *trial);
         }
         Some(lease)
+    }
+
+    fn forget(&mut self, study: StudyId, trial: TrialIndex) -> Option<LeaseId> {
+        let id = self.by_trial.remove(&(study, trial))?;
+        if let Some(count) = self.counts.get_mut(&study) {
+            *count -= 1;
+        }
+        Some(id)
     }
 
     /// Leases whose deadline is at or before `now`, ended, in lease order.
@@ -124,9 +135,7 @@ impl Leases {
 
     /// Trials of a study under a lease.
     pub fn leased(&self, study: StudyId) -> u64 {
-        let first = (study, TrialIndex(0));
-        let last = (study, TrialIndex(u64::MAX));
-        self.by_trial.range(first..=last).count() as u64
+        self.counts.get(&study).copied().unwrap_or_default()
     }
 
     /// Trials an agent holds.

@@ -69,12 +69,13 @@ impl Queue {
         });
         let Some((_, number)) = heads.min() else { return Vec::new() };
         let shape = &mut self.shapes[number];
-        let mut taken = Vec::new();
+        // A trial that came back before the cursor reached it is met twice.
+        let mut taken = BTreeSet::new();
         while taken.len() < count {
             let Some(trial) = shape.next(configs, trials, free) else { break };
-            taken.push(trial);
+            taken.insert(trial);
         }
-        taken
+        taken.into_iter().collect()
     }
 
     fn take_suspect(&mut self, free: &dyn Fn(TrialIndex) -> bool) -> Option<TrialIndex> {
@@ -137,5 +138,43 @@ impl ShapeQueue {
                 return Some(TrialIndex(index));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::study;
+
+    #[test]
+    fn a_trial_that_comes_back_before_its_turn_is_handed_out_once() {
+        let mut queue = Queue::new(&study(1));
+        queue.put_back(TrialIndex(2), false);
+        let taken = queue.take(4, &|_| true);
+        assert_eq!(taken, [0, 1, 2, 3].map(TrialIndex));
+    }
+
+    #[test]
+    fn every_free_trial_is_handed_out_once_in_the_order_of_the_design() {
+        let study = study(3);
+        let mut queue = Queue::new(&study);
+        let mut all = Vec::new();
+        loop {
+            let taken = queue.take(5, &|trial| trial.0 != 7);
+            if taken.is_empty() {
+                break;
+            }
+            all.extend(taken);
+        }
+        let trials = Design::of(&study).trials().expect("small");
+        let expected: Vec<TrialIndex> = (0..trials).filter(|n| *n != 7).map(TrialIndex).collect();
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn a_suspect_goes_first_and_alone() {
+        let mut queue = Queue::new(&study(1));
+        queue.put_back(TrialIndex(3), true);
+        assert_eq!(queue.take(4, &|_| true), [TrialIndex(3)]);
     }
 }

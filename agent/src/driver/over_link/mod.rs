@@ -54,11 +54,6 @@ impl LinkConnector {
         Ok(Self { addresses, first: 0, certificate, token })
     }
 
-    /// Whether there is anything to show a coordinator.
-    pub fn has_credentials(&self) -> bool {
-        self.certificate.identity().is_some() || self.token.is_some()
-    }
-
     async fn reach(&mut self, address: &str) -> Result<Link, LinkError> {
         if let Some(identity) = self.certificate.identity() {
             match link::connect(address, &identity).await {
