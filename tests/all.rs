@@ -14,3 +14,4 @@ mod process;
 mod reference;
 mod scenarios;
 mod security;
+mod tidy;

@@ -1,4 +1,6 @@
 //! Data files from shared folders, from the cache, and over a source that fails in chosen ways.
+//!
+//! Floor: shell.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 

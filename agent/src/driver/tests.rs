@@ -1,4 +1,6 @@
 //! Whole agents against a coordinator played by the test, over the embedded connector.
+//!
+//! Floor: shell.
 
 use std::collections::BTreeSet;
 use std::path::Path;

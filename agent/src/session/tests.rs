@@ -1,4 +1,6 @@
 //! One claim a test; all effects of a step are compared, so that a stray one fails.
+//!
+//! Floor: core.
 
 use common::trial::Outcome;
 

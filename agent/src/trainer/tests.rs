@@ -1,4 +1,6 @@
 //! What every training keeps, whoever its neighbours are; on made-up rows.
+//!
+//! Floor: core.
 
 use std::cell::Cell;
 

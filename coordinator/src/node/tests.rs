@@ -1,3 +1,7 @@
+//! Whole nodes over a disk and a network played by the test, under faults drawn from a seed.
+//!
+//! Floor: core.
+
 use std::num::NonZeroU64;
 
 use common::id::{ClusterId, ReplicaId};

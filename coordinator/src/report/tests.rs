@@ -113,11 +113,8 @@ fn jagged(key: &TrialKey) -> Option<f64> {
 }
 
 fn component<'a>(report: &'a Report, arm: &str, factor: &str) -> &'a ComponentPart {
-    let found = report
-        .components
-        .iter()
-        .find(|part| part.arm.as_deref() == Some(arm) && part.factor == factor);
-    found.expect("component")
+    let mut parts = report.components.iter();
+    parts.find(|part| part.arm.as_deref() == Some(arm) && part.factor == factor).expect("component")
 }
 
 #[test]

@@ -1,3 +1,7 @@
+//! What entries of the log do to the state, and the state to what waits.
+//!
+//! Floor: core.
+
 use common::id::{LeaseId, TrialIndex};
 use common::wire::message::Role;
 

@@ -1,4 +1,6 @@
 //! Agents over real QUIC on loopback, against a coordinator played by the test.
+//!
+//! Floor: shell.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
