@@ -187,7 +187,13 @@ impl Remote {
 
     async fn ask_once(&self, request: &Request) -> Result<Response, ClientError> {
         let link = self.link().await?;
-        let failed = |source| ClientError::Unreachable { address: self.address.clone(), source };
+        let failed = |source| match source {
+            // It was reached, and said no.
+            LinkError::Closed { why, .. } if why.starts_with("not allowed") => {
+                ClientError::Refused { why }
+            }
+            source => ClientError::Unreachable { address: self.address.clone(), source },
+        };
         let (mut sender, mut receiver) = link.open(&Open::Request).await.map_err(failed)?;
         sender.send(request).await.map_err(failed)?;
         sender.finish().await.map_err(failed)?;

@@ -33,7 +33,7 @@ enum TokenCommand {
     /// Make a token; it is shown once.
     Create {
         /// What it makes of who joins with it: `agent` or `operator`.
-        #[arg(long, default_value = "agent")]
+        #[arg(long, default_value = "agent", value_parser = ["agent", "operator"])]
         role: String,
         /// How long it is good for.
         #[arg(long, default_value = "24h", value_parser = parse_duration, value_name = "TIME")]
@@ -89,6 +89,9 @@ pub async fn token(args: TokenArgs, output: &Output) -> anyhow::Result<ExitCode>
                 bail!(
                     "a label has at most {LABEL_BYTES_MAX} letters, digits, dots, dashes, underscores"
                 );
+            }
+            if ttl.is_zero() || uses == Some(0) {
+                bail!("a token that nobody can use is of no use; give --ttl and --uses above 0");
             }
             let ttl_ms = ttl.as_millis() as u64;
             let request = Request::CreateToken { role, ttl_ms, uses, label };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use common::id::{Digest, StudyId};
-use common::wire::message::{Request, Response, StudyStatus};
+use common::wire::message::{Request, Response, Role, StudyStatus};
 use etcetera::{BaseStrategy, choose_base_strategy};
 use link::{Identity, JoinToken};
 
@@ -59,8 +59,12 @@ async fn remote(address: &str, token: Option<&str>) -> anyhow::Result<Client> {
         };
         return Ok(Client::connect(address, identity, Some(&folder)).await?);
     };
-    let token: JoinToken = token.parse().context("the operator token cannot be read")?;
-    if let Some(identity) = kept.filter(|identity| identity.ca_hash() == token.ca_hash) {
+    let token = JoinToken::find(token).context("the operator token cannot be read")?;
+    let fits = |identity: &Identity| {
+        let operator = identity.who().is_ok_and(|who| who.role == Role::Operator);
+        operator && identity.ca_hash() == token.ca_hash
+    };
+    if let Some(identity) = kept.filter(fits) {
         match Client::connect(address, identity, Some(&folder)).await {
             // Expired or removed: that is what the token is for.
             Err(ClientError::Unreachable { source, .. }) if source.is_refusal() => {}
@@ -69,6 +73,9 @@ async fn remote(address: &str, token: Option<&str>) -> anyhow::Result<Client> {
     }
     let unreachable = |source| ClientError::Unreachable { address: address.to_string(), source };
     let identity = link::join(address, &token).await.map_err(unreachable)?;
+    if identity.who()?.role != Role::Operator {
+        bail!("this token is for agents; make one with `coordinator token create --role operator`");
+    }
     identity.save(&folder)?;
     Ok(Client::connect(address, identity, Some(&folder)).await?)
 }

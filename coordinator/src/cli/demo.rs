@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
@@ -20,7 +20,7 @@ use super::{files, run, study};
 )]
 pub struct DemoArgs {
     /// Which demonstration; `wdbc` is the only one.
-    #[arg(default_value = "wdbc")]
+    #[arg(default_value = "wdbc", value_parser = ["wdbc"])]
     name: String,
     /// Folder for study, data and report; default: the demonstration's name.
     #[arg(long, value_name = "DIR")]
@@ -35,9 +35,6 @@ pub struct DemoArgs {
 
 /// `coordinator demo [NAME] [--out DIR]`.
 pub async fn demo(args: DemoArgs, output: &Output) -> anyhow::Result<ExitCode> {
-    if args.name != "wdbc" {
-        bail!("there is no demonstration {:?}; there is `wdbc`", args.name);
-    }
     let out = args.out.unwrap_or_else(|| PathBuf::from(&args.name));
     std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
     let written: Vec<PathBuf> = FILES

@@ -46,6 +46,7 @@ enum Format {
 
 /// Write a study's outcomes as a table, a row a trial.
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("form").required(true))]
 #[command(
     after_help = "Examples:\n  coordinator export wdbc --parquet trials.parquet\n  coordinator export wdbc --csv - | head"
 )]
@@ -53,10 +54,10 @@ pub struct ExportArgs {
     /// Name or id of the study; default: the latest.
     study: Option<String>,
     /// Write Parquet to this file; `-` is stdout.
-    #[arg(long, value_name = "FILE", conflicts_with = "csv")]
+    #[arg(long, value_name = "FILE", group = "form")]
     parquet: Option<PathBuf>,
     /// Write CSV to this file; `-` is stdout.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", group = "form")]
     csv: Option<PathBuf>,
     #[command(flatten)]
     target: Target,
@@ -65,8 +66,9 @@ pub struct ExportArgs {
 /// What was written.
 pub struct Written {
     pub paths: Vec<PathBuf>,
-    /// The report's verdict.
+    /// The report's verdict, and its kind.
     pub verdict: String,
+    pub kind: Value,
 }
 
 /// `coordinator report STUDY`.
@@ -77,7 +79,12 @@ pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCod
         let out = args.out.unwrap_or_else(|| PathBuf::from(&status.name));
         let written = write_all(&client, status.id, &out, output).await?;
         let text = format!("{}\n{}", written.verdict, naming(&written.paths));
-        output.answer(&text, "seedsweep.files/1", json!({ "files": written.paths }));
+        let answer = json!({
+            "files": written.paths,
+            "verdict": written.verdict,
+            "verdict_kind": written.kind,
+        });
+        output.answer(&text, "seedsweep.files/1", answer);
         return Ok(ExitCode::SUCCESS);
     };
     let stored = client.study(status.id).await?;
@@ -148,7 +155,8 @@ pub async fn write_all(
         let name = if study_file.exists() { "study-as-run.toml" } else { "study.toml" };
         write(name, stored.text.as_bytes())?;
     }
-    Ok(Written { paths, verdict: built.verdict.text.clone() })
+    let kind = serde_json::to_value(built.verdict.kind)?;
+    Ok(Written { paths, verdict: built.verdict.text.clone(), kind })
 }
 
 /// Where and with what the outcomes were made. Apart from the report, which depends on them alone.

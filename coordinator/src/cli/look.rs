@@ -110,8 +110,10 @@ pub async fn agents(args: LookArgs, output: &Output) -> anyhow::Result<ExitCode>
         return Err(ClientError::Unexpected.into());
     };
     let rows = agents.iter().map(agent_row).collect();
-    let headings =
-        ["agent", "host", "device", "lanes", "leased", "complete", "failed", "address", "heard"];
+    let headings = [
+        "agent", "state", "host", "device", "lanes", "leased", "complete", "failed", "address",
+        "heard",
+    ];
     let people = if agents.is_empty() {
         "no agents yet; `coordinator start` prints how they join".to_string()
     } else {
@@ -131,10 +133,10 @@ async fn all(target: &Target) -> anyhow::Result<Vec<StudyStatus>> {
 }
 
 fn agent_row(agent: &AgentStatus) -> Vec<String> {
-    let heard =
-        if agent.connected { ago(agent.heard) } else { format!("left {}", ago(agent.heard)) };
+    let state = if agent.connected { "connected" } else { "away" };
     vec![
         agent.member.to_string(),
+        state.to_string(),
         agent.about.host.clone(),
         format!("{} ({})", agent.about.device, agent.about.model),
         agent.about.lanes.to_string(),
@@ -142,7 +144,7 @@ fn agent_row(agent: &AgentStatus) -> Vec<String> {
         agent.complete.to_string(),
         agent.failed.to_string(),
         agent.address.clone(),
-        heard,
+        ago(agent.heard),
     ]
 }
 

@@ -67,12 +67,10 @@ impl Output {
             }
         }
         let text = printable(&lines.join(": "));
-        let unreachable = error.chain().any(|cause| {
-            let error = cause.downcast_ref::<ClientError>();
-            matches!(
-                error,
-                Some(ClientError::Unreachable { .. } | ClientError::NoCoordinator { .. })
-            )
+        let unreachable = error.chain().any(|cause| match cause.downcast_ref::<ClientError>() {
+            Some(ClientError::Unreachable { source, .. }) => !source.is_refusal(),
+            Some(ClientError::NoCoordinator { .. }) => true,
+            _ => false,
         });
         let status = if unreachable { 3 } else { 1 };
         if self.json {

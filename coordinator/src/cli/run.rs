@@ -110,6 +110,8 @@ pub async fn run_study(
         "failed": status.failed,
         "trained": newly,
         "seconds": started.elapsed().as_secs_f64(),
+        "verdict": written.verdict,
+        "verdict_kind": written.kind,
         "files": written.paths,
     });
     output.answer(&text, "seedsweep.run/1", answer);

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use common::design::Design;
-use common::study::{Checked, Finding, Findings};
+use common::study::{Checked, Finding, Findings, Task};
+use common::table::Target;
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use serde_json::json;
 
@@ -48,6 +49,13 @@ pub fn check(args: CheckArgs, output: &Output) -> anyhow::Result<ExitCode> {
         counted(study.outer.partitions.into(), "partition"),
         counted(study.outer.folds.into(), "outer fold"),
     );
+    text.push_str(&format!("\n{}: {}", study.data.target, target_in_words(&read.checked)));
+    let features = &read.checked.dataset.names;
+    text.push_str(&format!(
+        "\n{}: {}",
+        counted(features.len() as u64, "feature"),
+        shortened(features)
+    ));
     notes.iter().for_each(|note| text.push_str(&format!("\nnote: {note}")));
     let answer = json!({
         "valid": true,
@@ -57,6 +65,8 @@ pub fn check(args: CheckArgs, output: &Output) -> anyhow::Result<ExitCode> {
         "arms": study.arms.len(),
         "configs": configs,
         "trials": trials,
+        "target": target_in_words(&read.checked),
+        "features": features,
         "notes": notes,
         "findings": [],
     });
@@ -164,7 +174,48 @@ impl Diagnostic for FindingDiagnostic {
     }
 }
 
+/// `2 classes: benign 357, malignant 212`, or the range of a number.
+fn target_in_words(checked: &Checked) -> String {
+    match (&checked.study.data.task, &checked.dataset.target) {
+        (Task::Classification { classes }, Target::Classes { labels, .. }) => {
+            let count =
+                |class: usize| labels.iter().filter(|label| **label as usize == class).count();
+            let each: Vec<String> = classes
+                .iter()
+                .enumerate()
+                .map(|(class, name)| format!("{name} {}", count(class)))
+                .collect();
+            format!(
+                "{}: {}",
+                counted_as(classes.len() as u64, "class", "classes"),
+                shortened(&each)
+            )
+        }
+        (_, Target::Values(values)) => {
+            let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+            let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            format!("numbers from {least} to {most}")
+        }
+        _ => "numbers".to_string(),
+    }
+}
+
+/// The first of many, and how many more.
+fn shortened(names: &[String]) -> String {
+    let first: Vec<&str> = names.iter().take(NAMES_SHOWN).map(String::as_str).collect();
+    match names.len().saturating_sub(NAMES_SHOWN) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
+fn counted_as(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 fn counted(count: u64, word: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {word}{ending}")
 }
+
+const NAMES_SHOWN: usize = 12;
