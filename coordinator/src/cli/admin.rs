@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::output::{Output, duration, parse_duration, table};
 use super::{Target, connect};
-use crate::client::ClientError;
+use crate::client::{Client, ClientError};
 use crate::driver::{LABEL_BYTES_MAX, wall_clock};
 
 /// Join tokens.
@@ -80,30 +80,7 @@ pub async fn token(args: TokenArgs, output: &Output) -> anyhow::Result<ExitCode>
     let client = connect::client(&args.target).await?;
     match args.command {
         TokenCommand::Create { role, ttl, uses, label } => {
-            let Ok(role @ (Role::Agent | Role::Operator)) = role.parse() else {
-                bail!("{role:?} is not a role; say agent or operator");
-            };
-            if !label.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-                || label.len() > LABEL_BYTES_MAX
-            {
-                bail!(
-                    "a label has at most {LABEL_BYTES_MAX} letters, digits, dots, dashes, underscores"
-                );
-            }
-            if ttl.is_zero() || uses == Some(0) {
-                bail!("a token that nobody can use is of no use; give --ttl and --uses above 0");
-            }
-            let ttl_ms = ttl.as_millis() as u64;
-            let request = Request::CreateToken { role, ttl_ms, uses, label };
-            let Response::Token { token } = client.ask(request).await? else {
-                return Err(ClientError::Unexpected.into());
-            };
-            output.say(format!("good for {}; it is shown only now:", duration(ttl.as_secs())));
-            output.answer(
-                &token,
-                "seedsweep.token/1",
-                json!({ "token": token, "role": role.name() }),
-            );
+            create_token(&client, &role, (ttl, uses, label), output).await?;
         }
         TokenCommand::List => {
             let Response::Tokens { tokens } = client.ask(Request::Tokens).await? else {
@@ -147,6 +124,34 @@ pub async fn token(args: TokenArgs, output: &Output) -> anyhow::Result<ExitCode>
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes a token and shows it, once.
+async fn create_token(
+    client: &Client,
+    role: &str,
+    (ttl, uses, label): (Duration, Option<u32>, String),
+    output: &Output,
+) -> anyhow::Result<()> {
+    let Ok(role @ (Role::Agent | Role::Operator)) = role.parse() else {
+        bail!("{role:?} is not a role; say agent or operator");
+    };
+    if !label.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        || label.len() > LABEL_BYTES_MAX
+    {
+        bail!("a label has at most {LABEL_BYTES_MAX} letters, digits, dots, dashes, underscores");
+    }
+    if ttl.is_zero() || uses == Some(0) {
+        bail!("a token that nobody can use is of no use; give --ttl and --uses above 0");
+    }
+    let ttl_ms = ttl.as_millis() as u64;
+    let request = Request::CreateToken { role, ttl_ms, uses, label };
+    let Response::Token { token } = client.ask(request).await? else {
+        return Err(ClientError::Unexpected.into());
+    };
+    output.say(format!("good for {}; it is shown only now:", duration(ttl.as_secs())));
+    output.answer(&token, "seedsweep.token/1", json!({ "token": token, "role": role.name() }));
+    Ok(())
 }
 
 /// `coordinator members …`.
