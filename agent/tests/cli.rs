@@ -39,7 +39,7 @@ fn devices_are_one_json_object() {
     let dir = tempfile::tempdir().expect("a folder");
     let output = run(&["devices", "--json"], dir.path());
     let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(answer["schema"], "seedsweep/devices/1");
+    assert_eq!(answer["schema"], "seedsweep.devices/1");
     assert_eq!(answer["devices"][0]["device"], "cpu");
     assert!(answer["devices"][0]["threads"].as_u64() >= Some(1));
     assert!(output.status.success());

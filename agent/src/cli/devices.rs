@@ -21,7 +21,7 @@ pub fn devices(args: DevicesArgs) -> Result<(), Failure> {
     let device = Device::choose(Wanted::Auto, None, None).map_err(Failure::usage)?;
     if args.json {
         let listed = json!({
-            "schema": "seedsweep/devices/1",
+            "schema": "seedsweep.devices/1",
             "devices": [{
                 "device": device.name,
                 "model": device.model,

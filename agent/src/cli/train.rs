@@ -93,7 +93,7 @@ fn checked(path: &Path) -> Result<Checked, Failure> {
 /// The trial, what it stands for, and how it ended, under stable keys.
 fn described(study: &Study, trial: TrialIndex, ending: &Ending) -> Value {
     let mut described = Map::new();
-    described.insert("schema".into(), json!("seedsweep/trial/1"));
+    described.insert("schema".into(), json!("seedsweep.trial/1"));
     described.insert("study".into(), json!(study.id().to_string()));
     described.insert("trial".into(), json!(trial.0));
     if let Some(key) = Design::of(study).key(trial) {

@@ -6,6 +6,7 @@
 //!
 //! Floor: common.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::ops::Range;
@@ -103,11 +104,51 @@ impl<'t> Inspection<'t> {
         self.findings.is_empty()
     }
 
-    /// The findings in the file's order; those at one place as they were made.
+    /// The findings in the file's order; those at one place as they were made. Of one kind, the
+    /// first ten, and how many more there are.
     pub fn findings(mut self) -> Findings {
         self.findings.sort_by_key(|finding| finding.span.start);
-        Findings(self.findings)
+        let mut of_kind: BTreeMap<String, Vec<Finding>> = BTreeMap::new();
+        let mut more: BTreeMap<String, usize> = BTreeMap::new();
+        let mut order = Vec::new();
+        for finding in self.findings {
+            let kind = kind(&finding.message);
+            let shown = of_kind.entry(kind.clone()).or_default();
+            if shown.len() < KIND_SHOWN_MAX {
+                order.push((kind, shown.len()));
+                shown.push(finding);
+            } else {
+                *more.entry(kind).or_default() += 1;
+            }
+        }
+        for (kind, count) in more {
+            if let Some(last) = of_kind.get_mut(&kind).and_then(|shown| shown.last_mut()) {
+                last.message += &format!("; and {count} more like this");
+            }
+        }
+        let finding = |(kind, place): (String, usize)| of_kind.get(&kind)?.get(place).cloned();
+        Findings(order.into_iter().filter_map(finding).collect())
     }
+}
+
+/// A message without what it quotes and counts: messages that differ in nothing else are of one
+/// kind, and so is everything that makes a text no TOML.
+fn kind(message: &str) -> String {
+    if message.starts_with(NOT_TOML) {
+        return NOT_TOML.to_string();
+    }
+    let mut quote = None;
+    let mut words = String::new();
+    for c in message.chars() {
+        match quote {
+            Some(mark) if mark == c => quote = None,
+            Some(_) => {}
+            None if matches!(c, '`' | '"') => quote = Some(c),
+            None if c.is_ascii_digit() => {}
+            None => words.push(c),
+        }
+    }
+    words
 }
 
 /// A value and where the file says it.
@@ -134,7 +175,7 @@ pub(super) fn mean_or_known(word: &str, known: &[&str]) -> String {
 }
 
 /// The known word nearest to `word`, by edits (a swap is one), then by Jaro and Winkler.
-fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let measured = known.into_iter().map(|known| {
         let lower = known.to_lowercase();
@@ -155,6 +196,9 @@ fn position(text: &str, byte: usize) -> (usize, usize) {
     (line, before[line_start..].chars().count() + 1)
 }
 
+/// How findings of a text that is not TOML begin.
+pub(super) const NOT_TOML: &str = "not TOML: ";
+const KIND_SHOWN_MAX: usize = 10;
 /// Jaro and Winkler's similarity from which two words may be one, misspelt.
 const ALIKE_MIN: f64 = 0.88;
 
@@ -174,6 +218,19 @@ mod tests {
         assert_eq!(did_you_mean("fodls", ["folds", "repeats"]), "did you mean `folds`?");
         assert_eq!(did_you_mean("Stratified", ["folds", "stratify"]), "did you mean `stratify`?");
         assert_eq!(did_you_mean("zebra", ["folds", "repeats"]), "");
+    }
+
+    #[test]
+    fn ten_findings_of_a_kind_are_shown_and_the_others_counted() {
+        let mut inspection = Inspection::new("");
+        for number in 0..13 {
+            inspection.refuse(&(0..0), format!("column `c{number}` has {number} values"), "");
+            inspection.refuse(&(0..0), format!("{number} rows, column \"c{number}\""), "");
+        }
+        let findings = inspection.findings().0;
+        assert_eq!(findings.len(), 20);
+        assert_eq!(findings[17].message, "8 rows, column \"c8\"");
+        assert_eq!(findings[18].message, "column `c9` has 9 values; and 3 more like this");
     }
 
     #[test]

@@ -14,8 +14,12 @@ use super::{
 pub(super) fn read(bytes: &[u8], delimiter: u8) -> Result<Table, Vec<TableError>> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let names = header(bytes, delimiter).map_err(|error| vec![error])?;
+    let surveyed = survey(bytes, delimiter, names.len());
+    if let Some(error) = separated(delimiter, &names, &surveyed) {
+        return Err(vec![error]);
+    }
     let mut errors = name_errors(&names);
-    match survey(bytes, delimiter, names.len()) {
+    match surveyed {
         Ok(survey) if errors.is_empty() => {
             return fill(bytes, delimiter, names, &survey).map_err(|error| vec![error]);
         }
@@ -59,13 +63,31 @@ fn survey(bytes: &[u8], delimiter: u8, width: usize) -> Result<Survey, TableErro
         }
     }
     if ragged > 0 {
-        return Err(TableError::Ragged { expected: width, lines: ragged_lines, count: ragged });
+        let (lines, count, rows) = (ragged_lines, ragged, survey.rows);
+        return Err(TableError::Ragged { expected: width, lines, count, rows });
     }
     match survey.rows {
         0 => Err(TableError::NoRows),
         rows if rows > ROWS_MAX => Err(TableError::TooLong { rows }),
         _ => Ok(survey),
     }
+}
+
+/// Why the file seems to be separated otherwise: another separator is in the header, and most lines
+/// have not its cells, or it has one.
+fn separated(
+    delimiter: u8,
+    names: &[String],
+    survey: &Result<Survey, TableError>,
+) -> Option<TableError> {
+    let torn = matches!(survey, Err(TableError::Ragged { count, rows, .. }) if count * 2 > *rows);
+    if names.len() > 1 && !torn {
+        return None;
+    }
+    let others: &[(char, &str, &str)] = if delimiter == b'\t' { &IN_TSV } else { &IN_CSV };
+    let is_in_header = |mark: char| names.iter().any(|name| name.contains(mark));
+    let (_, found, advice) = *others.iter().find(|(mark, ..)| is_in_header(*mark))?;
+    Some(TableError::Separated { found, advice })
 }
 
 fn fill(
@@ -102,7 +124,7 @@ fn line_of(bytes: &[u8], position: &Position) -> u64 {
 }
 
 /// The number a cell writes; none for a whole number that `f64` would round.
-fn number_of(cell: &str) -> Option<f64> {
+pub(super) fn number_of(cell: &str) -> Option<f64> {
     let number = cell.parse::<f64>().ok().filter(|number| !number.is_nan())?;
     let digits = cell.strip_prefix(['+', '-']).unwrap_or(cell);
     let whole = digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -117,6 +139,18 @@ fn refused(source: csv::Error) -> TableError {
         _ => TableError::Csv { source },
     }
 }
+
+/// Other separators, what they are called, and what to do about them.
+const IN_CSV: [(char, &str, &str); 3] = [
+    (';', "`;`", "write commas, and decimal points instead of decimal commas, or use .tsv"),
+    ('\t', "tabs", "write commas, or name the file .tsv"),
+    ('|', "`|`", "write commas, or use .tsv"),
+];
+const IN_TSV: [(char, &str, &str); 3] = [
+    (';', "`;`", "write tabs, and decimal points instead of decimal commas"),
+    ('|', "`|`", "write tabs"),
+    (',', "commas", "write tabs, or name the file .csv"),
+];
 
 #[cfg(test)]
 mod tests {
@@ -171,6 +205,27 @@ mod tests {
                 "columns 1 and 3 are both named `a`; every column needs a name of its own",
                 "2 lines have not 3 cells as the header has: 3, 5",
             ]
+        );
+    }
+
+    #[test]
+    fn another_separator_is_named_once() {
+        let advice = "write commas, and decimal points instead of decimal commas, or use .tsv";
+        let told = format!("the cells seem to be separated by `;`: {advice}");
+        assert_eq!(errors(b"a;b;c\n1,5;2,5;x\n3,5;4;y\n"), [told.as_str()]);
+        assert_eq!(errors(b"a;b\n1;2\n"), [told.as_str()]);
+        assert_eq!(errors(b"a,b;a,b\n1,2;3,4,5\n"), [told.as_str()]);
+        assert!(errors(b"a\tb\n1\t2\n")[0].contains("by tabs: write commas"));
+        let tsv = read(b"a,b\n1,2\n", b'\t').expect_err("refused");
+        assert!(tsv[0].to_string().contains("by commas: write tabs"), "{tsv:?}");
+    }
+
+    #[test]
+    fn a_separator_within_a_name_is_none_while_most_lines_are_whole() {
+        assert_eq!(table("a;b,c\n1,2\n").columns[0].name, "a;b");
+        assert_eq!(
+            errors(b"a;b,c\n1,2\n1,2\n3\n"),
+            ["1 line has not 2 cells as the header has: 4"]
         );
     }
 

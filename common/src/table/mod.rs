@@ -108,7 +108,9 @@ pub enum TableError {
     )]
     Repeated { name: String, first: usize, second: usize },
     #[error("{} not {expected} cells as the header has: {}", have(*.count, "line"), first(lines, *.count))]
-    Ragged { expected: usize, lines: Vec<u64>, count: usize },
+    Ragged { expected: usize, lines: Vec<u64>, count: usize, rows: usize },
+    #[error("the cells seem to be separated by {found}: {advice}")]
+    Separated { found: &'static str, advice: &'static str },
     #[error("line {line} is not UTF-8; save the file as UTF-8")]
     Encoding { line: u64 },
     #[error("the file cannot be read as a table: {source}")]
@@ -128,6 +130,11 @@ pub enum TableError {
 /// Whether a cell of text stands for no value.
 pub(crate) fn is_missing(cell: &str) -> bool {
     matches!(cell, "" | "NA" | "NaN" | "nan" | "null" | "?")
+}
+
+/// Whether a cell of text is read as a number.
+pub(crate) fn is_number(cell: &str) -> bool {
+    csv::number_of(cell).is_some()
 }
 
 /// A number as a name: `3` for 3.0, and one zero.

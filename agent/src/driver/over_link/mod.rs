@@ -2,8 +2,8 @@
 //!
 //! The certificate won by the token is kept in the agent's folder before it is used. The token is
 //! used again only when the cluster no longer knows this member. While connected, the certificate is
-//! renewed before it ends. All addresses are tried in turn; it is final when every coordinator that
-//! answered refused.
+//! renewed before it ends. Only an agent's certificate is kept or used. All addresses are tried in
+//! turn; it is final when every coordinator that answered refused.
 //!
 //! Floor: shell.
 
@@ -16,8 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::id::Digest;
-use common::wire::message::{Bulk, FromAgent, Open, ToAgent};
+use common::wire::message::{Bulk, FromAgent, Open, Role, ToAgent};
 use link::{FrameReceiver, FrameSender, Identity, JoinToken, Link, LinkError};
+use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -54,25 +55,33 @@ impl LinkConnector {
         Ok(Self { addresses, first: 0, certificate, token })
     }
 
-    async fn reach(&mut self, address: &str) -> Result<Link, LinkError> {
+    async fn reach(&mut self, address: &str) -> Result<Link, ReachError> {
         if let Some(identity) = self.certificate.identity() {
+            let role = identity.who()?.role;
+            if role != Role::Agent {
+                return Err(ReachError::Certificate { role: role.name() });
+            }
             match link::connect(address, &identity).await {
                 Err(error) if error.is_refusal() && self.token.is_some() => {
                     tracing::info!(%error, "joining again with the token");
                 }
-                answer => return answer,
+                answer => return Ok(answer?),
             }
         }
         let Some(token) = &self.token else {
-            return Err(LinkError::Certificate { what: "there is none; join with a token" });
+            return Err(LinkError::Certificate { what: "there is none; join with a token" }.into());
         };
         let identity = link::join(address, token).await?;
+        let role = identity.who()?.role;
+        if role != Role::Agent {
+            return Err(ReachError::Token { role: role.name() });
+        }
         self.certificate.replace(identity.clone())?;
         self.token = None;
-        link::connect(address, &identity).await
+        Ok(link::connect(address, &identity).await?)
     }
 
-    async fn open(&mut self, address: &str) -> Result<Connection, LinkError> {
+    async fn open(&mut self, address: &str) -> Result<Connection, ReachError> {
         let link = self.reach(address).await?;
         let (sender, receiver) = link.open(&Open::Agent).await?;
         let (up, messages) = mpsc::channel(QUEUE_MESSAGES);
@@ -96,11 +105,15 @@ impl Connector for LinkConnector {
                     self.first = number;
                     return Ok(connection);
                 }
-                Err(error) if error.is_refusal() => refused = Some(with_causes(&error)),
-                Err(error) => {
+                Err(ReachError::Link(error)) if error.is_refusal() => {
+                    refused = Some(with_causes(&error));
+                }
+                Err(ReachError::Link(error)) => {
                     answered |= is_answer(&error);
                     failed = Some(with_causes(&error));
                 }
+                // No other address would make an agent of it.
+                Err(error) => return Err(ConnectError::Refused { why: error.to_string() }),
             }
         }
         match (refused, failed) {
@@ -110,6 +123,17 @@ impl Connector for LinkConnector {
             (None, None) => Err(ConnectError::Refused { why: "no address is given".to_string() }),
         }
     }
+}
+
+/// Why an address was not reached as an agent.
+#[derive(Debug, Error)]
+enum ReachError {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("this token is for {role}s; make one for agents with `coordinator token create`")]
+    Token { role: &'static str },
+    #[error("the certificate in the folder is for {role}s; give the agent its own with --folder")]
+    Certificate { role: &'static str },
 }
 
 /// Whether a coordinator was there and may serve later.

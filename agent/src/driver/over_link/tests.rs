@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
 
@@ -12,7 +13,7 @@ use common::id::{ClusterId, LeaseId, MemberId, ReplicaId, TrialIndex};
 use common::study::Study;
 use common::table::Dataset;
 use common::trial::{Ending, FailReason};
-use common::wire::message::{Renewal, Role};
+use common::wire::message::Renewal;
 use link::{Arrival, Authority, Gate, Listener};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -48,6 +49,8 @@ struct Desk {
     fetched_from: Mutex<Vec<u64>>,
     /// How long ago a joiner's certificate was made, as it says.
     issued_ago: Mutex<Duration>,
+    /// The tokens are for operators.
+    for_operators: AtomicBool,
     renewals: Mutex<Vec<MemberId>>,
     links: Mutex<Vec<Link>>,
 }
@@ -124,7 +127,9 @@ async fn serve(
                 };
                 locked(&desk.members).push(member);
                 let since = SystemTime::now() - *locked(&desk.issued_ago);
-                let issued = authority.issue(&attempt.public_key, Role::Agent, member, since);
+                let operator = desk.for_operators.load(Ordering::Relaxed);
+                let role = if operator { Role::Operator } else { Role::Agent };
+                let issued = authority.issue(&attempt.public_key, role, member, since);
                 attempt.admit(issued.expect("issued")).await;
             }
             Arrival::Member(link) => {
@@ -291,6 +296,34 @@ async fn a_token_the_coordinator_refuses_ends_the_agent_with_the_reason() {
     let secret = token.expose();
     let why = agent(dir.path(), &[&cluster.address], Some(token)).refused().await;
     assert!(why.contains("refused this token") && !why.contains(&secret), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operators_token_ends_the_agent_and_leaves_no_certificate() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cluster = Cluster::start();
+    cluster.desk.for_operators.store(true, Ordering::Relaxed);
+    // Nothing listens at the second address: trying it would put the answer off.
+    let addresses = [cluster.address.as_str(), "127.0.0.1:1"];
+    let why = agent(dir.path(), &addresses, Some(cluster.token())).refused().await;
+    assert!(why.contains("this token is for operators; make one for agents"), "{why}");
+    assert!(Identity::load(&dir.path().join("agent")).expect("readable").is_none());
+    assert_eq!(*locked(&cluster.desk.joins), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kept_certificate_of_an_operator_ends_the_agent_and_stays() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cluster = Cluster::start();
+    cluster.desk.for_operators.store(true, Ordering::Relaxed);
+    let operator = link::join(&cluster.address, &cluster.token()).await.expect("joined");
+    let folder = dir.path().join("agent");
+    std::fs::create_dir(&folder).expect("made");
+    operator.save(&folder).expect("saved");
+    let why = agent(dir.path(), &[&cluster.address], Some(cluster.token())).refused().await;
+    assert!(why.contains("is for operators; give the agent its own with --folder"), "{why}");
+    let kept = Identity::load(&folder).expect("readable").expect("kept");
+    assert_eq!(kept.who().expect("named").role, Role::Operator);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

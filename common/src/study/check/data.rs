@@ -2,6 +2,7 @@
 //!
 //! Floor: common.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::super::finding::{At, Inspection, did_you_mean};
@@ -9,7 +10,8 @@ use super::super::grammar::{DataDraft, Draft, OuterKindDraft, TaskKind};
 use super::super::{Data, Missing, Task};
 use crate::id::Digest;
 use crate::table::{
-    LEVELS_MAX, LISTED_MAX, Table, Values, codes, distinct, feature_columns, first, kept_rows,
+    LEVELS_MAX, LISTED_MAX, Table, Values, codes, distinct, feature_columns, first, is_number,
+    kept_rows,
 };
 
 /// What the checks of the division go on with.
@@ -95,8 +97,9 @@ pub(super) fn facts(
         let left_out = table.rows - rows.len();
         notes.push(format!("{left_out} of {} rows are left out for missing cells", table.rows));
     }
-    check_features(span, &table, &features, &rows, parts.unresolved, inspection);
+    check_features(span, &table, &features, &rows, &parts, inspection);
     let classes = check_target(written, &table, &parts, &rows, inspection);
+    notes.extend(classes.iter().flat_map(class_notes));
     notes.extend(feature_notes(&table, &features, &rows));
     let labelled = |place: Option<usize>| place.map(|place| Labelled::of(&table, place, &rows));
     let (groups, leave_out) = (labelled(parts.group), labelled(parts.leave_out));
@@ -214,14 +217,7 @@ fn columns_help(name: &str, table: &Table) -> String {
     if !near.is_empty() {
         return near;
     }
-    match names.as_slice() {
-        [only] if only.contains([';', '\t', '|']) => {
-            format!(
-                "the whole header is one column, {only:?}; separate the cells by commas, or by tabs in a .tsv"
-            )
-        }
-        _ => format!("its columns are: {}", first(&names, names.len())),
-    }
+    format!("its columns are: {}", first(&names, names.len()))
 }
 
 /// Missing cells of all columns used; the target's apart, since no mean fills a target.
@@ -299,7 +295,7 @@ fn check_features(
     table: &Table,
     features: &[usize],
     rows: &[usize],
-    unresolved: bool,
+    parts: &Parts,
     inspection: &mut Inspection<'_>,
 ) {
     for &place in features {
@@ -308,21 +304,66 @@ fn check_features(
             Values::Numbers(numbers) => {
                 check_finite(span, &column.name, numbers, rows, inspection);
             }
-            Values::Text(_) if !unresolved => {
+            Values::Text(texts) if !parts.unresolved => {
                 let levels = distinct(column, rows).len();
                 if levels > LEVELS_MAX {
+                    if let Some(message) = odd_cells(&column.name, texts, rows) {
+                        let help = "row 1 is the first of the data; correct these cells, or leave \
+                                    them empty";
+                        inspection.refuse(span, message, help);
+                        continue;
+                    }
                     let message = format!(
                         "column `{}` is text of {levels} different values; up to {LEVELS_MAX} \
                          become features",
                         column.name
                     );
-                    let help = format!("add {:?} to `drop`, or write it as numbers", column.name);
+                    let mut help =
+                        format!("add {:?} to `drop`, or write it as numbers", column.name);
+                    if parts.group.is_none() {
+                        help +=
+                            "; name it in `group` if rows belong together (such as a patient's)";
+                    }
                     inspection.refuse(span, message, help);
                 }
             }
             Values::Text(_) => {}
         }
     }
+}
+
+/// The cells that keep a column from being numbers, when they are few: at most a fifth.
+fn odd_cells(name: &str, texts: &[Option<String>], rows: &[usize]) -> Option<String> {
+    let present = || rows.iter().filter_map(|&row| Some((row, texts[row].as_deref()?)));
+    let odd: Vec<String> = present()
+        .filter(|(_, cell)| !is_number(cell))
+        .map(|(row, cell)| format!("row {}: `{cell}`", row + 1))
+        .collect();
+    let all = present().count();
+    if odd.len() * 5 > all {
+        return None;
+    }
+    let are = if odd.len() == 1 { "is not a number" } else { "are not numbers" };
+    let others = all - odd.len();
+    let odd = first(&odd, odd.len());
+    Some(format!("{odd} {are}, as {others} other cells of column `{name}` are"))
+}
+
+/// Class names that may be one name, written in several ways.
+fn class_notes(classes: &Labelled) -> Vec<String> {
+    let mut alike: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for name in &classes.names {
+        alike.entry(name.trim().to_lowercase()).or_default().push(format!("{name:?}"));
+    }
+    let note = |names: &Vec<String>| {
+        format!(
+            "classes {} of column `{}` differ only by case or space; if they are one class, write \
+             it in one way",
+            names.join(", "),
+            classes.column
+        )
+    };
+    alike.values().filter(|names| names.len() > 1).map(note).collect()
 }
 
 /// Rows are trained on as 32-bit numbers.

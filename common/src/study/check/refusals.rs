@@ -235,6 +235,76 @@ fn columns_must_fit_their_part() {
 }
 
 #[test]
+fn few_cells_that_are_no_numbers_are_named_rather_than_their_column() {
+    let mut table = rows().replace("\n30,2e-1", "\n30,2e-l");
+    assert!(!table.contains("2e-l"), "row 2 is of another age");
+    table = table.replacen(",2e-1,", ",2e-l,", 1).replacen(",30e-1,", ",n/a,", 1);
+    let told = check(SOUND, &mut |_| Ok(table.clone().into_bytes())).expect_err("refused");
+    let words = "row 2: `2e-l`, row 30: `n/a` are not numbers, as 28 other cells of column `dose`";
+    assert_eq!(told.0.len(), 1, "{told}");
+    assert!(told.0[0].message.starts_with(words), "{told}");
+    let words = ["row 2: `2e-l` is not a number, as 29 other", "correct these cells"];
+    refused_rows("", "", ",2e-1,", ",2e-l,", "\"rows.csv\"", &words);
+}
+
+#[test]
+fn a_text_column_of_many_values_may_be_a_group() {
+    let group = "name it in `group` if rows belong together";
+    refused(", \"note\"]", "]", "\"rows.csv\"", &["add \"note\" to `drop`", group]);
+    let (_, found) = findings(", \"note\"]", "]\ngroup = \"clinic\"", "", "");
+    assert!(found.len() == 1 && !found[0].to_string().contains(group), "{found:#?}");
+}
+
+#[test]
+fn classes_that_differ_by_case_alone_are_noted() {
+    let table = rows().replacen(",ill,", ",Ill,", 5);
+    let checked = check(SOUND, &mut |_| Ok(table.clone().into_bytes()));
+    let notes = checked.unwrap_or_else(|findings| panic!("{findings}")).notes;
+    assert_eq!(notes.len(), 1, "{notes:#?}");
+    assert!(notes[0].starts_with("classes \"Ill\", \"ill\" of column `stage` differ"), "{notes:?}");
+}
+
+#[test]
+fn a_misspelt_key_is_not_missing_too() {
+    refused("metric =", "metrc =", "metrc", &["did you mean `metric`?"]);
+    refused("target =", "traget =", "traget", &["did you mean `target`?"]);
+    refused("drop =", "dorp =", "dorp", &["did you mean `drop`?"]);
+    refused("folds", "fodls", "fodls", &["did you mean `folds`?"]);
+    refused("[seeds]", "[seed]", "seed", &["did you mean `seeds`?"]);
+    refused("[0.0, 0.1]", "{ lgo = [0.1, 0.2], points = 2 }", "lgo", &["did you mean `log`?"]);
+}
+
+#[test]
+fn words_that_this_version_refuses_are_not_offered() {
+    for (part, by, word) in [
+        ("[seeds]", "[zzzzzz]\n[seeds]", "stop"),
+        ("[seeds]", "zzzzzz = 1\n[seeds]", "inner"),
+        ("count = 2", "count = 2\nzzzzzz = 1", "tune"),
+        ("space", "zzzzzz = 1\nspace", "command"),
+        ("[arms.a]", "[budget]\nzzzzzz = 1\n[arms.a]", "hours"),
+        ("\"classification\"", "\"zzzzzz\"", "segmentation"),
+    ] {
+        let (_, found) = findings(part, by, "", "");
+        let shown = found[0].to_string();
+        assert!(shown.contains("known here: ") && !shown.contains(word), "{shown}");
+    }
+}
+
+#[test]
+fn a_bare_word_is_told_to_need_quotes() {
+    refused("\"s\"", "three", "three", &["not TOML: text needs quotes: \"three\""]);
+    refused("\"auroc\"", "auroc", "auroc", &["not TOML: text needs quotes: \"auroc\""]);
+    refused("3 }", "3, stratify = True }", "True", &["not TOML: write true, not True"]);
+}
+
+#[test]
+fn a_table_given_as_a_study_file_has_ten_findings() {
+    let told = check(&rows(), &mut |_| Err(String::new())).expect_err("refused");
+    assert_eq!(told.0.len(), 10, "{told}");
+    assert!(told.0[9].message.ends_with(" more like this"), "{told}");
+}
+
+#[test]
 fn targets_must_fit_the_task() {
     let amount = "target = \"amount\"\ntask = \"classification\"\ndrop = [\"stage\", \"note\"]";
     let part = "target = \"stage\"\ntask = \"classification\"\ndrop = [\"amount\", \"note\"]";

@@ -210,6 +210,9 @@ fn ranged(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
     let kinds: Vec<&Item<'_>> =
         ["log", "linear", "int"].iter().filter_map(|k| section.find(k)).collect();
     let [kind] = kinds.as_slice() else {
+        if ["log", "linear", "int"].iter().any(|kind| section.is_misspelt(kind)) {
+            return None;
+        }
         let message = format!("the range of `{name}` must be one of log, linear and int");
         let help = "write for example: { log = [1e-4, 1e-1], points = 4 } or \
                     { int = [10, 30], step = 10 }";

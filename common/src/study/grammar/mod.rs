@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use toml::de::DeTable;
 
-use super::finding::{At, Inspection};
+use super::finding::{At, Inspection, NOT_TOML};
 use super::{Budget, Diverged, Format, Hyper, Missing, Model, SeedFactor};
 use crate::space::Space;
 
@@ -83,7 +83,10 @@ pub(super) fn read(text: &str, inspection: &mut Inspection<'_>) -> Option<Draft>
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let span = error.span().unwrap_or(0..0);
-        inspection.refuse(&span, format!("not TOML: {}", error.message()), "");
+        let said = bare_word(text, span.start)
+            .filter(|_| OF_BARE_WORDS.iter().any(|words| error.message().starts_with(words)))
+            .unwrap_or_else(|| error.message().to_string());
+        inspection.refuse(&span, format!("{NOT_TOML}{said}"), "");
     }
     if !errors.is_empty() {
         return None;
@@ -112,4 +115,18 @@ pub(super) fn read(text: &str, inspection: &mut Inspection<'_>) -> Option<Draft>
     Some(draft)
 }
 
+/// What to write for the bare word at this byte, when there is one.
+fn bare_word(text: &str, start: usize) -> Option<String> {
+    let rest = text.get(start..).filter(|rest| rest.starts_with(char::is_alphabetic))?;
+    let end = rest.find(|c: char| !c.is_alphanumeric() && !matches!(c, '_' | '-'));
+    let word = &rest[..end.unwrap_or(rest.len())];
+    let lower = word.to_lowercase();
+    match lower.as_str() {
+        "true" | "false" => Some(format!("write {lower}, not {word}")),
+        _ => Some(format!("text needs quotes: {word:?}")),
+    }
+}
+
+/// How the parser's messages about bare words begin.
+const OF_BARE_WORDS: [&str; 2] = ["string values must be quoted", "invalid boolean"];
 const TABLES: [&str; 7] = ["study", "data", "split", "seeds", "arms", "budget", "stop"];

@@ -89,7 +89,7 @@ pub(super) fn data(root: &Section<'_>, draft: &mut DataDraft, inspection: &mut I
         .and_then(|item| task(item, inspection));
     let before = inspection.count();
     draft.drop = section.find("drop").map(|item| item.texts(inspection)).unwrap_or_default();
-    draft.drop_broken = inspection.count() > before;
+    draft.drop_broken = inspection.count() > before || section.is_misspelt("drop");
     draft.group = section.find("group").and_then(|item| item.text(inspection));
     let ways = [("refuse", Missing::Refuse), ("drop", Missing::Drop), ("mean", Missing::Mean)];
     draft.missing = match section.find("missing") {
@@ -172,6 +172,9 @@ fn outer_kind(outer: &Section<'_>, inspection: &mut Inspection<'_>) -> Option<Ou
     let kinds = ["folds", "holdout", "leave_out"];
     let mut present = kinds.iter().filter_map(|kind| outer.find(kind));
     let Some(item) = present.next() else {
+        if kinds.iter().any(|kind| outer.is_misspelt(kind)) {
+            return None;
+        }
         let help = "write one of: folds = 5, holdout = 0.2, leave_out = \"hospital\"";
         inspection.refuse(&outer.span, "outer does not say how rows are divided", help);
         return None;

@@ -10,7 +10,7 @@ use std::ops::{Range, RangeInclusive};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::super::finding::{At, Inspection, mean_or_known};
+use super::super::finding::{At, Inspection, mean_or_known, nearest};
 
 /// A value of the document.
 #[derive(Clone)]
@@ -27,6 +27,8 @@ pub(super) struct Section<'a> {
     pub name: String,
     pub span: Range<usize>,
     entries: Vec<(Range<usize>, Item<'a>)>,
+    /// Known keys that some unknown key seems to be.
+    meant: Vec<String>,
 }
 
 impl<'a> Section<'a> {
@@ -38,13 +40,18 @@ impl<'a> Section<'a> {
         known: &[&str],
         inspection: &mut Inspection<'_>,
     ) -> Self {
-        let section = Self::open_any(name, span, table);
+        let mut section = Self::open_any(name, span, table);
+        let offered = offered(known);
+        let mut meant = Vec::new();
         for (span, item) in &section.entries {
             if !known.contains(&item.name.as_str()) {
                 let message = format!("{name} has no key `{}`", item.name);
-                inspection.refuse(span, message, mean_or_known(&item.name, known));
+                inspection.refuse(span, message, mean_or_known(&item.name, &offered));
+                let near = nearest(&item.name, offered.iter().copied());
+                meant.extend(near.map(String::from));
             }
         }
+        section.meant = meant;
         section
     }
 
@@ -58,7 +65,7 @@ impl<'a> Section<'a> {
         };
         let mut entries: Vec<(Range<usize>, Item<'a>)> = table.iter().map(entry).collect();
         entries.sort_by_key(|(span, _)| span.start);
-        Self { name: name.to_string(), span, entries }
+        Self { name: name.to_string(), span, entries, meant: Vec::new() }
     }
 
     /// Keys with their places, in the file's order.
@@ -75,7 +82,13 @@ impl<'a> Section<'a> {
         self.entries.iter().find(|(_, item)| item.name == key).map(|(span, _)| span)
     }
 
-    /// The value of a key that must be there; a finding with `example` where it is not.
+    /// Whether the key is absent and an unknown key, which has its finding, seems to be it.
+    pub fn is_misspelt(&self, key: &str) -> bool {
+        self.find(key).is_none() && self.meant.iter().any(|meant| meant == key)
+    }
+
+    /// The value of a key that must be there; a finding with `example` where it is not, nor is
+    /// misspelt.
     pub fn require(
         &self,
         key: &str,
@@ -83,7 +96,7 @@ impl<'a> Section<'a> {
         inspection: &mut Inspection<'_>,
     ) -> Option<&Item<'a>> {
         let item = self.find(key);
-        if item.is_none() {
+        if item.is_none() && !self.is_misspelt(key) {
             let message = format!("{} has no `{key}`", self.name);
             inspection.refuse(&self.span, message, format!("add for example: {example}"));
         }
@@ -159,7 +172,7 @@ impl<'a> Item<'a> {
         }
         let names: Vec<&str> = choices.iter().map(|&(name, _)| name).collect();
         let message = format!("`{}` cannot be {:?}", self.name, word.value);
-        inspection.refuse(&self.span, message, mean_or_known(&word.value, &names));
+        inspection.refuse(&self.span, message, mean_or_known(&word.value, &offered(&names)));
         None
     }
 
@@ -252,6 +265,11 @@ impl<'a> Item<'a> {
     }
 }
 
+/// The known words without those that are only known to be refused.
+fn offered<'k>(known: &[&'k str]) -> Vec<&'k str> {
+    known.iter().copied().filter(|word| !LATER.contains(word)).collect()
+}
+
 /// Long texts shortened, so that a message stays a line.
 fn clipped(text: &str) -> String {
     match text.char_indices().nth(TEXT_SHOWN_MAX) {
@@ -260,4 +278,6 @@ fn clipped(text: &str) -> String {
     }
 }
 
+/// Words with a message of their own, and no use in this version.
+const LATER: [&str; 6] = ["stop", "command", "inner", "hours", "tune", "segmentation"];
 const TEXT_SHOWN_MAX: usize = 40;
