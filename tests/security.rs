@@ -124,12 +124,22 @@ fn an_agents_certificate_gets_no_operators_answer() {
 #[test]
 fn an_operators_certificate_is_no_agents() {
     let cluster = Cluster::start();
+    let own = cluster.site.path(DATA).join("operator");
+    // The agent sees by itself that the certificate is not for it.
     fs::create_dir(cluster.site.path("posing")).expect("made");
-    let own = cluster.site.path(DATA).join("operator/identity.pem");
-    fs::copy(own, cluster.site.path("posing/identity.pem")).expect("copied");
+    fs::copy(own.join("identity.pem"), cluster.site.path("posing/identity.pem")).expect("copied");
     let agent = start_agent(&cluster.site, &cluster.address, "", "posing", &[]);
+    agent.says("is for operators");
+
+    // One who does not care is stopped by the coordinator.
+    let identity = link::Identity::load(&own).expect("readable").expect("there");
+    let closed = runtime().block_on(async {
+        let link = link::connect(&cluster.address, &identity).await.expect("an operator");
+        let _stream = link.open(&Open::Agent).await.expect("a stream");
+        link.closed().await
+    });
+    assert!(closed.contains("this certificate is for the role operator"), "{closed}");
     cluster.coordinator.says("a member with the role operator asked for Agent: refused");
-    drop(agent);
     assert_eq!(cluster.ask(&["agents"])["agents"].as_array().map(Vec::len), Some(0));
     goes_on(&cluster);
 }
