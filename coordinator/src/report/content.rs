@@ -48,6 +48,9 @@ pub struct StudyPart {
     /// The column whose groups no split parts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups: Option<String>,
+    /// The column whose values are tested one after another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
     /// The split in words.
     pub split: String,
 }
@@ -170,7 +173,8 @@ pub struct Scores {
     pub ci_t1: Option<Interval>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ci_t2: Option<Interval>,
-    /// Where one more run of this arm, with a new seed on new folds, is expected.
+    /// Where one more run of this arm is expected: T2 with a new seed on a new fold, T1 with a new
+    /// seed on the same test rows, where no spread between test sets was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_run: Option<Interval>,
 }

@@ -69,11 +69,14 @@ pub fn build(material: &Material<'_>) -> Report {
         not_estimable.extend(part.dropped);
     }
     let seed_use = verdict::seed_use(study, &table);
-    let basis = verdict::basis(study, &table, material.cancelled, &seed_use);
-    let comparisons: Vec<_> = analysis::comparisons::of_all(study, &table)
+    let compared = analysis::comparisons::of_all(study, &table);
+    let reach = verdict::reach(&arms, &compared);
+    let basis = verdict::basis(study, &table, material.cancelled, &seed_use, reach);
+    let comparisons: Vec<_> = compared
         .iter()
         .map(|compared| verdict::on_pair(study, compared, &basis))
         .collect();
+    let done = methods::Done::of(study, &arms, &components, &compared);
     Report {
         schema: SCHEMA,
         study: study_part(study),
@@ -85,8 +88,8 @@ pub fn build(material: &Material<'_>) -> Report {
         comparisons,
         seed_use,
         cost: Cost { agent_seconds: table.agent_seconds },
-        methods: methods::paragraph(study),
-        references: methods::REFERENCES.to_vec(),
+        methods: methods::paragraph(study, &done),
+        references: done.references(),
         reproduce: REPRODUCE.to_string(),
         drawn,
     }
@@ -115,6 +118,7 @@ fn study_part(study: &Study) -> StudyPart {
         target: study.data.target.clone(),
         rows: study.data.rows,
         groups: study.data.group.clone(),
+        left_out: verdict::left_out(study).map(str::to_string),
         split: verdict::split_in_words(study),
     }
 }

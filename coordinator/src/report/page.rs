@@ -5,7 +5,7 @@
 //! Floor: core.
 
 use super::content::{
-    ArmPart, ComparisonPart, ComponentPart, Contrast, Interval, Report, VerdictKind,
+    ArmPart, ComparisonPart, ComponentPart, Contrast, Interval, Report, Target, VerdictKind,
 };
 use super::figures::{self, Figure};
 use super::number::{beside, count, counted, decimals, duration, p, percent, places, significant};
@@ -235,11 +235,27 @@ fn intervals(report: &Report) -> Sheet {
                 "T2: new samples",
                 "95 % interval of the mean if another sample of the same size were drawn: the claim most papers make, and the wider one.",
             ),
-            (
-                "One more run",
-                "Where 95 of 100 further single runs are expected, each with a new seed on a new fold.",
-            ),
+            ("One more run", next_run(report)),
         ]),
+    }
+}
+
+/// What the range of one more run is a range of.
+fn next_run(report: &Report) -> &'static str {
+    let on_new_rows = report.arms.iter().any(|arm| {
+        let next = arm.scores.as_ref().and_then(|scores| scores.next_run.as_ref());
+        next.is_some_and(|next| next.target == Some(Target::T2))
+    });
+    match (on_new_rows, report.study.left_out.is_some()) {
+        (true, false) => {
+            "Where 95 of 100 further single runs are expected, each with a new seed on a new fold."
+        }
+        (true, true) => {
+            "Where 95 of 100 further single runs are expected, each with a new seed and tested on a new value of the left-out column."
+        }
+        (false, _) => {
+            "Where 95 of 100 further single runs are expected on the same test rows, each with a new seed (T1); no spread between test sets was seen, so other rows may move a run further."
+        }
     }
 }
 

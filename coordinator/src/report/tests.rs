@@ -476,6 +476,34 @@ fn one_test_set_compares_no_arms_and_is_called_risky() {
 }
 
 #[test]
+fn with_one_test_set_nothing_claims_to_reach_other_rows() {
+    let mut study = study(&[("a", 1), ("b", 1), ("c", 1)], 5, 1, 1);
+    study.outer.kind = OuterKind::Holdout { share: 0.2 };
+    let report = built(&study, &rows(&study, jagged));
+
+    let next = report.arms[0].scores.as_ref().and_then(|scores| scores.next_run.as_ref());
+    assert_eq!(next.and_then(|next| next.target), Some(content::Target::T1));
+    assert!(!report.verdict.basis.contains("T2"), "{}", report.verdict.basis);
+    assert!(html(&report).contains("on the same test rows, each with a new seed"));
+    for absent in ["Holm", "corrected", "T2"] {
+        assert!(!report.methods.contains(absent), "{absent}: {}", report.methods);
+    }
+}
+
+#[test]
+fn holms_method_is_named_only_where_several_comparisons_were_tested() {
+    let (two, three) = (
+        study(&[("a", 1), ("b", 1)], 2, 1, 5),
+        study(&[("a", 1), ("b", 1), ("c", 1)], 2, 1, 5),
+    );
+    let [two, three] = [two, three].map(|study| built(&study, &rows(&study, jagged)));
+
+    assert!(two.methods.contains("corrected resampled") && !two.methods.contains("Holm"));
+    assert!(three.methods.contains("the 3 comparisons were adjusted by Holm's method"));
+    assert_eq!(three.references.len(), two.references.len() + 1);
+}
+
+#[test]
 fn an_arm_without_a_score_is_said_to_have_none() {
     let study = study(&[("a", 1), ("b", 1)], 2, 1, 3);
     let rows = rows(&study, |key| if key.arm == 0 { None } else { jagged(key) });

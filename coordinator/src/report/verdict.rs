@@ -11,8 +11,8 @@ use common::study::{Diverged, OuterKind, Study};
 
 use super::analysis::comparisons::Compared;
 use super::content::{
-    ArmPart, ComparisonPart, ComponentPart, Contrast, Interval, MendCost, SeedUse, Verdict,
-    VerdictKind,
+    ArmPart, ComparisonPart, ComponentPart, Contrast, Interval, MendCost, SeedUse, Target,
+    Verdict, VerdictKind,
 };
 use super::number::{beside, count, counted, decimals, percent, places};
 use super::table::Table;
@@ -72,7 +72,13 @@ pub fn on_study(
 }
 
 /// What every verdict rests on.
-pub fn basis(study: &Study, table: &Table, cancelled: u64, seed_use: &SeedUse) -> String {
+pub fn basis(
+    study: &Study,
+    table: &Table,
+    cancelled: u64,
+    seed_use: &SeedUse,
+    reach: Option<Target>,
+) -> String {
     let ended = table.complete + table.failed;
     let seeds: Vec<String> = study
         .seeds
@@ -84,7 +90,8 @@ pub fn basis(study: &Study, table: &Table, cancelled: u64, seed_use: &SeedUse) -
         })
         .collect();
     let mut text = format!(
-        "Target T2: the same training on a new sample of the same size. {}, {}, {}; {} failed{}.",
+        "{} {}, {}, {}; {} failed{}.",
+        target_in_words(study, reach),
         counted(study.data.rows, "row"),
         seeds.join(" × "),
         folds_in_words(study),
@@ -106,6 +113,41 @@ pub fn basis(study: &Study, table: &Table, cancelled: u64, seed_use: &SeedUse) -
         );
     }
     text + &format!(" Seed use: {}.", seed_use.class)
+}
+
+/// The widest target that anything in the report reaches.
+pub fn reach(arms: &[ArmPart], compared: &[Compared]) -> Option<Target> {
+    let scores = || arms.iter().filter_map(|arm| arm.scores.as_ref());
+    let contrasts = compared.iter().any(|pair| pair.contrast.is_ok());
+    let alone = compared.is_empty() && scores().any(|scores| scores.ci_t2.is_some());
+    if contrasts || alone {
+        return Some(Target::T2);
+    }
+    scores().any(|scores| scores.ci_t1.is_some()).then_some(Target::T1)
+}
+
+fn target_in_words(study: &Study, reach: Option<Target>) -> String {
+    match (reach, left_out(study)) {
+        (Some(Target::T2), None) => {
+            "Target T2: the same training on a new sample of the same size.".to_string()
+        }
+        (Some(Target::T2), Some(column)) => {
+            format!("Target T2: the same training, tested on a new {column}.")
+        }
+        (Some(Target::T1), _) => {
+            "Target T1 at most: the same test rows with new seeds. Nothing here reaches other rows."
+                .to_string()
+        }
+        (None, _) => "No target: neither seeds nor test sets show a spread to judge by.".to_string(),
+    }
+}
+
+/// The column whose values are tested one after another.
+pub fn left_out(study: &Study) -> Option<&str> {
+    match study.outer.kind {
+        OuterKind::LeaveOut => Some(study.data.leave_out.as_deref().unwrap_or("left-out value")),
+        OuterKind::KFold | OuterKind::Holdout { .. } => None,
+    }
 }
 
 /// Class of seed use after Bethard (2022), from the seeds and folds that have scores.

@@ -149,18 +149,20 @@ fn fold_means(study: &Study, runs: &[Run]) -> Vec<f64> {
 /// Mean ± t·√(variance of the mean + variance of one run), cut where the metric ends.
 ///
 /// The variance of one run is the sum of all components where they could be estimated, else the
-/// plain variance of the runs.
+/// plain variance of the runs. Without a spread between test sets the next run is one on the same
+/// test rows, and without one between seeds either there is nothing to expect it from.
 fn next_run(study: &Study, runs: &[Run], parts: &Decomposition) -> Option<Interval> {
     let values = scores_of(runs);
     let (mean, plain) = (estimate::mean(&values), estimate::sd(&values)?.powi(2));
     let total = parts.total_variance().unwrap_or(plain);
-    let (variance_of_mean, df) = match over_samples(study, runs) {
-        Some(t) => (t.se.powi(2), t.df),
-        None => (plain / values.len() as f64, (values.len() - 1) as f64),
+    let (target, variance_of_mean, df) = match over_samples(study, runs) {
+        Some(t) => (Target::T2, t.se.powi(2), t.df),
+        None if deviations(study, runs).is_empty() => return None,
+        None => (Target::T1, plain / values.len() as f64, (values.len() - 1) as f64),
     };
     let half = estimate::t_quantile(df) * (total + variance_of_mean).sqrt();
     let ends = within_metric(study, (mean - half, mean + half));
-    interval(ends, "t, sum of variance components and variance of the mean", Some(Target::T2))
+    interval(ends, "t, sum of variance components and variance of the mean", Some(target))
 }
 
 /// Each run with its score minus the mean of its config and fold over seeds. Runs without a peer
