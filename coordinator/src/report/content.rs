@@ -45,6 +45,18 @@ pub struct StudyPart {
     pub data_digest: String,
     pub target: String,
     pub rows: u64,
+    /// What the primary metric is, in one sentence.
+    pub metric_meaning: String,
+    /// Class names, and which one is positive when there are two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<String>,
+    /// What became of empty cells.
+    pub empty_cells: &'static str,
+    /// Columns that are not features.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<String>,
+    /// How columns became numbers.
+    pub features: &'static str,
     /// The column whose groups no split parts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups: Option<String>,
@@ -100,6 +112,8 @@ pub struct Verdict {
 #[serde(rename_all = "snake_case")]
 pub enum VerdictKind {
     Clear,
+    /// Of several comparisons some are clear, but no arm is ahead of every other.
+    PartlyClear,
     NotShown,
     NotEstimable,
     /// One arm: nothing is compared.
@@ -110,6 +124,7 @@ impl VerdictKind {
     pub fn title(self) -> &'static str {
         match self {
             VerdictKind::Clear => "Clear",
+            VerdictKind::PartlyClear => "Partly clear",
             VerdictKind::NotShown => "Not shown",
             VerdictKind::NotEstimable => "Not estimable",
             VerdictKind::Described => "Described",
@@ -141,6 +156,8 @@ pub enum Target {
 pub struct ArmPart {
     pub arm: String,
     pub model: &'static str,
+    /// Model and hyperparameters in words.
+    pub training: String,
     pub n: u64,
     pub failed: u64,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,8 @@ use common::study::{Diverged, Study};
 
 use super::analysis::comparisons::Compared;
 use super::content::{ArmPart, ComponentPart};
-use super::number::counted;
+use super::number::{counted, listed};
+use super::subject;
 use super::verdict::{folds_in_words, left_out, split_in_words};
 
 /// Which analyses gave a result for this study.
@@ -60,9 +61,9 @@ pub fn paragraph(study: &Study, done: &Done) -> String {
     let arms: Vec<String> = study
         .arms
         .iter()
-        .map(|arm| match arm.configs.len() {
-            1 => format!("{} ({})", arm.name, arm.model.name()),
-            configs => format!("{} ({}, {configs} configs)", arm.name, arm.model.name()),
+        .map(|arm| {
+            let configs = counted(arm.configs.len() as u64, "config");
+            format!("{} ({}; {configs})", arm.name, subject::training(arm))
         })
         .collect();
     let seeds: Vec<String> = study
@@ -83,6 +84,8 @@ pub fn paragraph(study: &Study, done: &Done) -> String {
         study.data.rows,
         split_in_words(study),
     );
+    text += &format!("In words, {} ", subject::metric(study));
+    text += &subject::data_sentences(study);
     text += &inference(study, done);
     if study.arms.iter().any(|arm| arm.configs.len() > 1) {
         text += "No config was chosen by its test score: an arm with several configs was judged by \
@@ -138,15 +141,6 @@ fn inference(study: &Study, done: &Done) -> String {
     text
 }
 
-/// `a`, `a and b`, `a, b and c`.
-fn listed(words: &[String]) -> String {
-    match words {
-        [] => String::new(),
-        [one] => one.clone(),
-        [others @ .., last] => format!("{} and {last}", others.join(", ")),
-    }
-}
-
 /// What the policy for diverged runs did, as in "they are …".
 pub fn diverged_policy(study: &Study) -> &'static str {
     match study.budget.diverged {
@@ -167,4 +161,5 @@ const BOUTHILLIER: &str = "Bouthillier X et al. (2021). Accounting for variance 
 const HOLM: &str = "Holm S (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal \
      of Statistics 6(2).";
 
-const NADEAU: &str = "Nadeau C, Bengio Y (2003). Inference for the generalization error. Machine Learning 52(3).";
+const NADEAU: &str =
+    "Nadeau C, Bengio Y (2003). Inference for the generalization error. Machine Learning 52(3).";

@@ -114,22 +114,24 @@ fn facts(report: &Report) -> Vec<(String, String)> {
                 study.task, study.target, study.metric, study.goal
             ),
         ),
+        fact("Metric", study.metric_meaning.clone()),
         fact("Data", format!("{}, {}", study.data, counted(study.rows, "row"))),
     ];
+    list.extend(study.classes.iter().map(|classes| fact("Classes", classes.clone())));
+    list.push(fact("Empty cells", study.empty_cells.to_string()));
+    if !study.dropped.is_empty() {
+        list.push(fact("Not features", study.dropped.join(", ")));
+    }
+    list.push(fact("Features", study.features.to_string()));
     if let Some(column) = &study.groups {
         list.push(fact("Groups", format!("rows of one {column} stay together")));
     }
+    list.extend([fact("Split", study.split.clone()), fact("Seeds", seeds.join(" × "))]);
+    list.extend(report.arms.iter().map(|arm| {
+        let configs = counted(arm.configs.len() as u64, "config");
+        fact("Arm", format!("{}: {}; {configs}", arm.arm, arm.training))
+    }));
     list.extend([
-        fact("Split", study.split.clone()),
-        fact("Seeds", seeds.join(" × ")),
-        fact(
-            "Arms",
-            format!(
-                "{} with {} in all",
-                report.arms.iter().map(|arm| arm.arm.as_str()).collect::<Vec<_>>().join(", "),
-                counted(design.configs, "config")
-            ),
-        ),
         fact(
             "Trials",
             format!(

@@ -2,6 +2,8 @@
 //!
 //! Floor: core.
 
+mod words;
+
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use common::design::{Design, TrialKey};
 use common::id::{Digest, MemberId, TrialIndex};
@@ -268,9 +270,9 @@ fn of_several_arms_only_one_ahead_of_every_other_is_clear() {
 
     let (ahead, tied) = (with_gains([0.1, 0.3, 0.1]), with_gains([0.1, 0.3, 0.3]));
 
-    assert_eq!((ahead.kind, tied.kind), (VerdictKind::Clear, VerdictKind::NotShown));
+    assert_eq!((ahead.kind, tied.kind), (VerdictKind::Clear, VerdictKind::PartlyClear));
     assert!(ahead.text.starts_with("b did better than every other arm."), "{}", ahead.text);
-    assert!(tied.text.starts_with("No arm was shown to be better"), "{}", tied.text);
+    assert!(tied.text.contains("no arm was shown to be better than every"), "{}", tied.text);
 }
 
 #[test]
@@ -473,34 +475,6 @@ fn one_test_set_compares_no_arms_and_is_called_risky() {
     assert_eq!(report.verdict.kind, VerdictKind::NotEstimable);
     assert!(report.seed_use.class.starts_with('5'));
     assert!(report.arms[0].scores.as_ref().is_some_and(|scores| scores.ci_t2.is_none()));
-}
-
-#[test]
-fn with_one_test_set_nothing_claims_to_reach_other_rows() {
-    let mut study = study(&[("a", 1), ("b", 1), ("c", 1)], 5, 1, 1);
-    study.outer.kind = OuterKind::Holdout { share: 0.2 };
-    let report = built(&study, &rows(&study, jagged));
-
-    let next = report.arms[0].scores.as_ref().and_then(|scores| scores.next_run.as_ref());
-    assert_eq!(next.and_then(|next| next.target), Some(content::Target::T1));
-    assert!(!report.verdict.basis.contains("T2"), "{}", report.verdict.basis);
-    assert!(html(&report).contains("on the same test rows, each with a new seed"));
-    for absent in ["Holm", "corrected", "T2"] {
-        assert!(!report.methods.contains(absent), "{absent}: {}", report.methods);
-    }
-}
-
-#[test]
-fn holms_method_is_named_only_where_several_comparisons_were_tested() {
-    let (two, three) = (
-        study(&[("a", 1), ("b", 1)], 2, 1, 5),
-        study(&[("a", 1), ("b", 1), ("c", 1)], 2, 1, 5),
-    );
-    let [two, three] = [two, three].map(|study| built(&study, &rows(&study, jagged)));
-
-    assert!(two.methods.contains("corrected resampled") && !two.methods.contains("Holm"));
-    assert!(three.methods.contains("the 3 comparisons were adjusted by Holm's method"));
-    assert_eq!(three.references.len(), two.references.len() + 1);
 }
 
 #[test]

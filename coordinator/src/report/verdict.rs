@@ -7,14 +7,14 @@
 
 use std::collections::BTreeSet;
 
-use common::study::{Diverged, OuterKind, Study};
+use common::study::{Arm, Diverged, OuterKind, Study};
 
 use super::analysis::comparisons::Compared;
 use super::content::{
-    ArmPart, ComparisonPart, ComponentPart, Contrast, Interval, MendCost, SeedUse, Target,
-    Verdict, VerdictKind,
+    ArmPart, ComparisonPart, ComponentPart, Contrast, Interval, MendCost, SeedUse, Target, Verdict,
+    VerdictKind,
 };
-use super::number::{beside, count, counted, decimals, percent, places};
+use super::number::{beside, count, counted, decimals, listed, percent, places};
 use super::table::Table;
 
 /// The verdict on one pair of arms.
@@ -138,7 +138,9 @@ fn target_in_words(study: &Study, reach: Option<Target>) -> String {
             "Target T1 at most: the same test rows with new seeds. Nothing here reaches other rows."
                 .to_string()
         }
-        (None, _) => "No target: neither seeds nor test sets show a spread to judge by.".to_string(),
+        (None, _) => {
+            "No target: neither seeds nor test sets show a spread to judge by.".to_string()
+        }
     }
 }
 
@@ -265,7 +267,7 @@ fn clear(study: &Study, compared: &Compared, contrast: &Contrast) -> String {
         beside(lead.low, contrast.se),
         beside(lead.high, contrast.se),
         lead.share * 100.0,
-        typical(study, compared),
+        typical(&of_pair(study, compared)),
     )
 }
 
@@ -306,14 +308,17 @@ fn not_shown(study: &Study, compared: &Compared, contrast: &Contrast) -> String 
             lead.leader, lead.other
         )
     };
-    text + &typical(study, compared)
+    text + &typical(&of_pair(study, compared))
+}
+
+fn of_pair<'a>(study: &'a Study, compared: &Compared) -> [&'a Arm; 2] {
+    [&study.arms[compared.a], &study.arms[compared.b]]
 }
 
 /// A reminder that an arm with several configs is judged by their mean.
-fn typical(study: &Study, compared: &Compared) -> String {
-    let spaces: Vec<String> = [compared.a, compared.b]
-        .into_iter()
-        .map(|arm| &study.arms[arm])
+fn typical(arms: &[&Arm]) -> String {
+    let spaces: Vec<String> = arms
+        .iter()
         .filter(|arm| arm.configs.len() > 1)
         .map(|arm| {
             format!("{} stands for a typical one of its {} configs", arm.name, arm.configs.len())
@@ -322,7 +327,8 @@ fn typical(study: &Study, compared: &Compared) -> String {
     if spaces.is_empty() {
         return String::new();
     }
-    format!(" Here {}, not for its best.", spaces.join(", "))
+    let best = if spaces.len() == 1 { "its best" } else { "their best" };
+    format!(" Here {}, not for {best}.", listed(&spaces))
 }
 
 fn described(study: &Study, arm: &ArmPart, components: &[ComponentPart]) -> (VerdictKind, String) {
@@ -380,14 +386,22 @@ fn several(
     let ahead = arms.iter().find(|arm| wins(arm) + 1 == arms.len());
     let mut text = match ahead {
         Some(arm) => format!("{} did better than every other arm. ", arm.arm),
-        None => "No arm was shown to be better than every other. ".to_string(),
+        None if clear.is_empty() => "No arm was shown to be better than another. ".to_string(),
+        None => "Some differences are clear, but no arm was shown to be better than every other. "
+            .to_string(),
     };
+    let counts: Vec<String> = [
+        (clear.len(), "clear"),
+        (open, "not shown"),
+        (pairs.len() - clear.len() - open, "not estimable"),
+    ]
+    .into_iter()
+    .filter_map(|(number, word)| (number > 0).then(|| format!("{} {word}", are(number))))
+    .collect();
     text += &format!(
-        "Of {}, {} clear, {} not shown and {} not estimable, allowing for how many were made.",
+        "Of {}, {}, allowing for how many were made.",
         counted(pairs.len() as u64, "comparison"),
-        are(clear.len()),
-        are(open),
-        are(pairs.len() - clear.len() - open)
+        listed(&counts)
     );
     let digits = clear.iter().map(|lead| places(lead.se)).max().unwrap_or(0);
     let spelled: Vec<String> = clear
@@ -408,10 +422,12 @@ fn several(
         let metric = study.primary();
         text += &format!(" In {metric}, with 95 % intervals: {}.", spelled.join("; "));
     }
-    let kind = match (ahead, clear.len() + open) {
-        (Some(_), _) => VerdictKind::Clear,
-        (None, 0) => VerdictKind::NotEstimable,
-        (None, _) => VerdictKind::NotShown,
+    text += &typical(&study.arms.iter().collect::<Vec<_>>());
+    let kind = match (ahead, clear.len(), open) {
+        (Some(_), _, _) => VerdictKind::Clear,
+        (None, 0, 0) => VerdictKind::NotEstimable,
+        (None, 0, _) => VerdictKind::NotShown,
+        (None, _, _) => VerdictKind::PartlyClear,
     };
     verdict(kind, text)
 }

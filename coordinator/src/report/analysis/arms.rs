@@ -12,6 +12,7 @@ use common::metric::Metric;
 use common::study::Study;
 
 use super::super::content::{AlsoPart, ArmDrawn, ArmPart, ConfigPart, Interval, Scores, Target};
+use super::super::subject;
 use super::super::table::{Run, Table};
 use super::components::Decomposition;
 use super::{estimate, grouped, interval, seed_label, test_over_train};
@@ -29,6 +30,7 @@ pub fn describe(study: &Study, table: &Table, arm: usize, parts: &Decomposition)
     ArmPart {
         arm: written.name.clone(),
         model: written.model.name(),
+        training: subject::training(written),
         n: runs.len() as u64,
         failed,
         scores: scores(study, runs, parts),
