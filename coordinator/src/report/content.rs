@@ -190,6 +190,9 @@ pub struct Scores {
     pub ci_t1: Option<Interval>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ci_t2: Option<Interval>,
+    /// Whether any of these intervals was cut where the metric ends.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
     /// Where one more run of this arm is expected: T2 with a new seed on a new fold, T1 with a new
     /// seed on the same test rows, where no spread between test sets was seen.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -76,7 +76,7 @@ pub fn paragraph(study: &Study, done: &Done) -> String {
         })
         .collect();
     let mut text = format!(
-        "Each arm, {}, was trained with {} on {} of {} rows; the split was {}. The primary metric \
+        "Each arm, {}, was trained with {} and tested on {} ({} rows in all); the split was {}. The primary metric \
          was {metric} on the test rows. ",
         listed(&arms),
         seeds.join(" crossed with "),

@@ -152,6 +152,19 @@ pub fn left_out(study: &Study) -> Option<&str> {
     }
 }
 
+/// What T2 would draw anew: as in "for …".
+pub fn drawn_anew(study: &Study) -> String {
+    match left_out(study) {
+        Some(column) => format!("a new {column}"),
+        None => "new samples of this size".to_string(),
+    }
+}
+
+/// What one test set is: a fold, or a value of the left-out column.
+fn test_set(study: &Study) -> &str {
+    left_out(study).unwrap_or("fold")
+}
+
 /// Class of seed use after Bethard (2022), from the seeds and folds that have scores.
 pub fn seed_use(study: &Study, table: &Table) -> SeedUse {
     let runs = || table.arms.iter().flatten();
@@ -212,6 +225,9 @@ pub fn seed_use(study: &Study, table: &Table) -> SeedUse {
 /// The split's folds: `10 folds (2 partitions of 5)`.
 pub fn folds_in_words(study: &Study) -> String {
     let (partitions, folds) = (u64::from(study.outer.partitions), u64::from(study.outer.folds));
+    if let Some(column) = left_out(study) {
+        return format!("{} of {column}", counted(folds, "value"));
+    }
     match (partitions, folds) {
         (partitions, 1) => counted(partitions, "drawn test set"),
         (1, folds) => counted(folds, "fold"),
@@ -258,7 +274,7 @@ fn clear(study: &Study, compared: &Compared, contrast: &Contrast) -> String {
     let lead = lead_in(study, compared, contrast);
     format!(
         "{} did better than {}: its {} is better by {} (95 % interval {} to {}). Of 100 pairs \
-         trained with the same seed on the same fold, it won about {:.0}. Neither lucky seeds nor \
+         trained with the same seed and tested on the same {}, it won about {:.0}. Neither lucky seeds nor \
          a lucky split explains the difference.{}",
         lead.leader,
         lead.other,
@@ -266,6 +282,7 @@ fn clear(study: &Study, compared: &Compared, contrast: &Contrast) -> String {
         beside(lead.advantage, contrast.se),
         beside(lead.low, contrast.se),
         beside(lead.high, contrast.se),
+        test_set(study),
         lead.share * 100.0,
         typical(&of_pair(study, compared)),
     )
@@ -288,24 +305,38 @@ fn not_shown(study: &Study, compared: &Compared, contrast: &Contrast) -> String 
             lead.leader, lead.other
         )
     } else if steady {
+        let (met, more) = match left_out(study) {
+            Some(column) => (
+                format!("{} of {column}", counted(compared.folds, "value")),
+                format!("more values of {column}"),
+            ),
+            None => (
+                format!(
+                    "{} in the same {}",
+                    counted(study.data.rows, "row"),
+                    counted(compared.folds, "fold")
+                ),
+                "more rows".to_string(),
+            ),
+        };
         format!(
-            "{} looked better than {} in {} of {}, but every seed met the same {} in the same {}. \
-             On new samples of this size the difference of {advantage} in {metric} is uncertain \
-             (95 % interval {low} to {high}). More seeds will not settle this; more rows would \
-             help.",
+            "{} looked better than {} in {} of {}, but every seed met the same {met}. On {} the \
+             difference of {advantage} in {metric} is uncertain (95 % interval {low} to {high}). \
+             More seeds will not settle this; {more} would help.",
             lead.leader,
             lead.other,
             count(lead.seeds_won),
             counted(contrast.seeds, "seed"),
-            counted(study.data.rows, "row"),
-            counted(compared.folds, "fold"),
+            drawn_anew(study),
         )
     } else {
         format!(
-            "{} was ahead of {} by {advantage} in {metric}, and luck with seeds and folds alone \
+            "{} was ahead of {} by {advantage} in {metric}, and luck with seeds and {} alone \
              can give that much (95 % interval {low} to {high}). This does not show that the two \
              are equal.",
-            lead.leader, lead.other
+            lead.leader,
+            lead.other,
+            left_out(study).map_or("folds".to_string(), |column| format!("values of {column}")),
         )
     };
     text + &typical(&of_pair(study, compared))
@@ -340,12 +371,12 @@ fn described(study: &Study, arm: &ArmPart, components: &[ComponentPart]) -> (Ver
         Some(ci) => {
             let scale = (ci.high - ci.low) / 4.0;
             format!(
-                "{} reached a mean {metric} of {} (95 % interval {} to {} for new samples of this \
-                 size).",
+                "{} reached a mean {metric} of {} (95 % interval {} to {} for {}).",
                 arm.arm,
                 beside(scores.mean, scale),
                 beside(ci.low, scale),
-                beside(ci.high, scale)
+                beside(ci.high, scale),
+                drawn_anew(study)
             )
         }
         None => format!(

@@ -103,6 +103,20 @@ fn scores(study: &Study, runs: &[Run], parts: &Decomposition) -> Option<Scores> 
     let mean = estimate::mean(&values);
     let seeds: Vec<f64> = seed_means(study, runs).into_iter().map(|(_, mean)| mean).collect();
     let several = seeds.len() > 1;
+    let ci_t1 = over_seeds(study, runs, mean);
+    let ci_t2 = over_samples(study, runs).and_then(|t| {
+        interval(
+            within_metric(study, t.ci),
+            "t over fold means, variance corrected after Nadeau and Bengio",
+            Some(Target::T2),
+        )
+    });
+    let next_run = next_run(study, runs, parts);
+    let (least, most) = bounds(study.primary());
+    let cut = [&ci_t1, &ci_t2, &next_run]
+        .into_iter()
+        .flatten()
+        .any(|interval| interval.low == least || interval.high == most);
     Some(Scores {
         mean,
         sd: estimate::sd(&values),
@@ -112,15 +126,10 @@ fn scores(study: &Study, runs: &[Run], parts: &Decomposition) -> Option<Scores> 
         max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         seed_min: several.then(|| seeds.iter().copied().fold(f64::INFINITY, f64::min)),
         seed_max: several.then(|| seeds.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
-        ci_t1: over_seeds(study, runs, mean),
-        ci_t2: over_samples(study, runs).and_then(|t| {
-            interval(
-                within_metric(study, t.ci),
-                "t over fold means, variance corrected after Nadeau and Bengio",
-                Some(Target::T2),
-            )
-        }),
-        next_run: next_run(study, runs, parts),
+        ci_t1,
+        ci_t2,
+        cut,
+        next_run,
     })
 }
 

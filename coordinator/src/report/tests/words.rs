@@ -98,3 +98,72 @@ fn a_verdict_on_several_arms_agrees_with_its_label() {
     let caveat = "Here a stands for a typical one of its 2 configs, not for its best.";
     assert!(verdict.text.ends_with(caveat), "{}", verdict.text);
 }
+
+#[test]
+fn a_left_out_column_is_spoken_of_by_its_name() {
+    let mut study = study(&[("a", 1), ("b", 1)], 20, 1, 5);
+    study.outer.kind = OuterKind::LeaveOut;
+    study.data.leave_out = Some("hospital".into());
+    let by_fold = [0.05, -0.02, 0.03, -0.01, 0.01];
+    let rows = rows(&study, |key| {
+        let luck = 0.0005 * f64::from(key.seeds[0] % 3 * (key.arm + 1));
+        Some(0.5 + luck + if key.arm == 0 { by_fold[key.fold as usize] } else { 0.0 })
+    });
+
+    let report = built(&study, &rows);
+
+    let text = &report.verdict.text;
+    assert!(text.contains("the same 5 values of hospital. On a new hospital"), "{text}");
+    assert!(text.contains("more values of hospital would help"), "{text}");
+    assert!(report.verdict.basis.starts_with("Target T2: the same training, tested on a new hos"));
+    assert!(report.methods.contains("For a new hospital (T2)"), "{}", report.methods);
+    assert!(html(&report).contains("T2: a new hospital"));
+}
+
+#[test]
+fn a_seed_variance_of_zero_gives_a_sentence_and_no_panel() {
+    let study = study(&[("a", 1)], 3, 1, 3);
+    // Latin square: no seed and no fold is better than another.
+    let square = |key: &TrialKey| Some(f64::from((key.seeds[0] + key.fold) % 3) / 10.0);
+    let report = built(&study, &rows(&study, square));
+    let (flat, uneven) = (
+        html(&report),
+        html(&built(
+            &study,
+            &rows(&study, |key| square(key).map(|score| score + f64::from(key.seeds[0]))),
+        )),
+    );
+
+    assert_eq!(component(&report, "a", "seed").variance, 0.0);
+    assert!(flat.contains("estimated as exactly zero for seed of a"));
+    assert!(!flat.contains("Predicted effects of seeds"));
+    assert!(uneven.contains("Predicted effects of seeds") && !uneven.contains("exactly zero"));
+}
+
+#[test]
+fn seeds_are_counted_plainly_and_apart_by_stream() {
+    let mut study = study(&[("a", 1)], 20, 1, 2);
+    let together = html(&built(&study, &[]));
+    let factor = |stream: Stream, count| SeedFactor {
+        name: stream.name().into(),
+        streams: vec![stream],
+        count,
+    };
+    study.seeds.factors = vec![factor(Stream::Init, 10), factor(Stream::Order, 4)];
+    let apart = html(&built(&study, &[]));
+
+    assert!(together.contains("<dt>Seeds</dt><dd>20</dd>"));
+    assert!(apart.contains("<dt>Seeds</dt><dd>10 init × 4 order</dd>"));
+}
+
+#[test]
+fn a_cut_interval_is_said_to_be_cut() {
+    let study = study(&[("a", 1)], 2, 1, 2);
+    let at = |level: f64| {
+        let score = |key: &TrialKey| Some(level + f64::from(key.seeds[0] + key.fold) / 20.0);
+        html(&built(&study, &rows(&study, score)))
+    };
+
+    assert!(at(0.9).contains("ends where the metric ends"));
+    assert!(!at(-9.0).contains("ends where the metric ends"));
+}
