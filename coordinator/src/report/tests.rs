@@ -514,20 +514,6 @@ fn equal_scores_have_no_spread_to_divide() {
 }
 
 #[test]
-fn a_study_partly_done_says_so() {
-    let study = study(&[("a", 1), ("b", 1)], 4, 1, 5);
-    let rows = rows(&study, jagged);
-    for ended in [0, 1, 2, 3, 7, 23] {
-        let report = built(&study, &rows[..ended]);
-
-        assert!(report.verdict.basis.contains("interim look"), "{ended}: {}", report.verdict.basis);
-        assert!(html(&report).ends_with("</html>\n") && markdown(&report).contains("## Methods"));
-        let open: u64 = report.design.missing.iter().map(|missing| missing.trials).sum();
-        assert_eq!(open, 40 - ended as u64);
-    }
-}
-
-#[test]
 fn streams_varied_apart_have_a_component_each() {
     let mut study = study(&[("a", 1)], 1, 1, 4);
     let factor =

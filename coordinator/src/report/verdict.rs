@@ -427,7 +427,8 @@ fn several(
         (pairs.len() - clear.len() - open, "not estimable"),
     ]
     .into_iter()
-    .filter_map(|(number, word)| (number > 0).then(|| format!("{} {word}", are(number))))
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, word)| format!("{} {word}", are(number)))
     .collect();
     text += &format!(
         "Of {}, {}, allowing for how many were made.",

@@ -167,3 +167,17 @@ fn a_cut_interval_is_said_to_be_cut() {
     assert!(at(0.9).contains("ends where the metric ends"));
     assert!(!at(-9.0).contains("ends where the metric ends"));
 }
+
+#[test]
+fn a_study_partly_done_says_so() {
+    let study = study(&[("a", 1), ("b", 1)], 4, 1, 5);
+    let rows = rows(&study, jagged);
+    for ended in [0, 1, 2, 3, 7, 23] {
+        let report = built(&study, &rows[..ended]);
+
+        assert!(report.verdict.basis.contains("interim look"), "{ended}: {}", report.verdict.basis);
+        assert!(html(&report).ends_with("</html>\n") && markdown(&report).contains("## Methods"));
+        let open: u64 = report.design.missing.iter().map(|missing| missing.trials).sum();
+        assert_eq!(open, 40 - ended as u64);
+    }
+}
