@@ -45,9 +45,24 @@ pub struct StudyPart {
     pub data_digest: String,
     pub target: String,
     pub rows: u64,
+    /// What the primary metric is, in one sentence.
+    pub metric_meaning: String,
+    /// Class names, and which one is positive when there are two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<String>,
+    /// What became of empty cells.
+    pub empty_cells: &'static str,
+    /// Columns that are not features.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<String>,
+    /// How columns became numbers.
+    pub features: &'static str,
     /// The column whose groups no split parts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups: Option<String>,
+    /// The column whose values are tested one after another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
     /// The split in words.
     pub split: String,
 }
@@ -97,6 +112,8 @@ pub struct Verdict {
 #[serde(rename_all = "snake_case")]
 pub enum VerdictKind {
     Clear,
+    /// Of several comparisons some are clear, but no arm is ahead of every other.
+    PartlyClear,
     NotShown,
     NotEstimable,
     /// One arm: nothing is compared.
@@ -107,6 +124,7 @@ impl VerdictKind {
     pub fn title(self) -> &'static str {
         match self {
             VerdictKind::Clear => "Clear",
+            VerdictKind::PartlyClear => "Partly clear",
             VerdictKind::NotShown => "Not shown",
             VerdictKind::NotEstimable => "Not estimable",
             VerdictKind::Described => "Described",
@@ -138,6 +156,8 @@ pub enum Target {
 pub struct ArmPart {
     pub arm: String,
     pub model: &'static str,
+    /// Model and hyperparameters in words.
+    pub training: String,
     pub n: u64,
     pub failed: u64,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -170,7 +190,11 @@ pub struct Scores {
     pub ci_t1: Option<Interval>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ci_t2: Option<Interval>,
-    /// Where one more run of this arm, with a new seed on new folds, is expected.
+    /// Whether any of these intervals was cut where the metric ends.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
+    /// Where one more run of this arm is expected: T2 with a new seed on a new fold, T1 with a new
+    /// seed on the same test rows, where no spread between test sets was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_run: Option<Interval>,
 }

@@ -112,7 +112,7 @@ fn terms(pairs: &[(String, String)]) -> String {
 fn class(kind: VerdictKind) -> &'static str {
     match kind {
         VerdictKind::Clear => "clear",
-        VerdictKind::NotShown => "open",
+        VerdictKind::PartlyClear | VerdictKind::NotShown => "open",
         VerdictKind::NotEstimable => "none",
         VerdictKind::Described => "described",
     }

@@ -6,18 +6,64 @@
 
 use common::study::{Diverged, Study};
 
-use super::number::counted;
-use super::verdict::{folds_in_words, split_in_words};
+use super::analysis::comparisons::Compared;
+use super::content::{ArmPart, ComponentPart};
+use super::number::{counted, listed};
+use super::subject;
+use super::verdict::{folds_in_words, left_out, split_in_words};
+
+/// Which analyses gave a result for this study.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Done {
+    /// More than one arm: runs are paired.
+    paired: bool,
+    components: bool,
+    t1: bool,
+    /// Means over test sets, by the corrected variance.
+    t2: bool,
+    /// Differences that were tested.
+    tested: usize,
+}
+
+impl Done {
+    pub fn of(
+        study: &Study,
+        arms: &[ArmPart],
+        components: &[ComponentPart],
+        compared: &[Compared],
+    ) -> Self {
+        let scores = || arms.iter().filter_map(|arm| arm.scores.as_ref());
+        Self {
+            paired: study.arms.len() > 1,
+            components: !components.is_empty(),
+            t1: scores().any(|scores| scores.ci_t1.is_some()),
+            t2: scores().any(|scores| scores.ci_t2.is_some()),
+            tested: compared.iter().filter(|pair| pair.contrast.is_ok()).count(),
+        }
+    }
+
+    /// What the paragraph cites, in the alphabet's order.
+    pub fn references(&self) -> Vec<&'static str> {
+        let cited = [
+            (self.components, BATES),
+            (true, BETHARD),
+            (true, BOUTHILLIER),
+            (self.tested > 1, HOLM),
+            (self.t2 || self.tested > 0, NADEAU),
+        ];
+        cited.into_iter().filter_map(|(used, text)| used.then_some(text)).collect()
+    }
+}
 
 /// The methods in one paragraph.
-pub fn paragraph(study: &Study) -> String {
+pub fn paragraph(study: &Study, done: &Done) -> String {
     let metric = study.primary();
     let arms: Vec<String> = study
         .arms
         .iter()
-        .map(|arm| match arm.configs.len() {
-            1 => format!("{} ({})", arm.name, arm.model.name()),
-            configs => format!("{} ({}, {configs} configs)", arm.name, arm.model.name()),
+        .map(|arm| {
+            let configs = counted(arm.configs.len() as u64, "config");
+            format!("{} ({}; {configs})", arm.name, subject::training(arm))
         })
         .collect();
     let seeds: Vec<String> = study
@@ -30,7 +76,7 @@ pub fn paragraph(study: &Study) -> String {
         })
         .collect();
     let mut text = format!(
-        "Each arm, {}, was trained with {} on {} of {} rows; the split was {}. The primary metric \
+        "Each arm, {}, was trained with {} and tested on {} ({} rows in all); the split was {}. The primary metric \
          was {metric} on the test rows. ",
         listed(&arms),
         seeds.join(" crossed with "),
@@ -38,15 +84,9 @@ pub fn paragraph(study: &Study) -> String {
         study.data.rows,
         split_in_words(study),
     );
-    text += "Seeds, partitions and folds were the same for all arms, so comparisons are paired. \
-             The spread of scores was divided by linear mixed models with random intercepts, fitted \
-             by restricted maximum likelihood (Bates et al., 2015), with profile likelihood \
-             intervals of standard deviations at 95 %. Two inference targets are told apart: new \
-             seeds on the same rows and folds (T1, t intervals over seed means), and new training \
-             samples of the same size (T2). For T2, means and differences per outer fold were \
-             tested by the corrected resampled t-test, which allows for training rows that folds \
-             share (Nadeau and Bengio, 2003); the uncorrected test is reported beside it. \
-             p-values of several comparisons were adjusted by Holm's method. ";
+    text += &format!("In words, {} ", subject::metric(study));
+    text += &subject::data_sentences(study);
+    text += &inference(study, done);
     if study.arms.iter().any(|arm| arm.configs.len() > 1) {
         text += "No config was chosen by its test score: an arm with several configs was judged by \
                  their mean. ";
@@ -60,13 +100,45 @@ pub fn paragraph(study: &Study) -> String {
             classed after Bethard (2022)."
 }
 
-/// `a`, `a and b`, `a, b and c`.
-fn listed(words: &[String]) -> String {
-    match words {
-        [] => String::new(),
-        [one] => one.clone(),
-        [others @ .., last] => format!("{} and {last}", others.join(", ")),
+/// How spread, means and differences were judged.
+fn inference(study: &Study, done: &Done) -> String {
+    let mut text = String::new();
+    if done.paired {
+        text += "Seeds and test sets were the same for all arms, so runs are paired. ";
     }
+    if done.components {
+        text += "The spread of scores was divided by linear mixed models with random intercepts, \
+                 fitted by restricted maximum likelihood (Bates et al., 2015), with profile \
+                 likelihood intervals of standard deviations at 95 %. ";
+    }
+    if done.t1 {
+        text += "Intervals for new seeds on the same rows and test sets (T1) are t intervals over \
+                 seed means. ";
+    }
+    if done.t2 || done.tested > 0 {
+        let drawn = match left_out(study) {
+            Some(column) => format!("a new {column}"),
+            None => "new training samples of the same size".to_string(),
+        };
+        let what = if done.tested > 0 { "means and differences" } else { "means" };
+        text += &format!(
+            "For {drawn} (T2), {what} per test set were judged with the variance of the corrected \
+             resampled t-test, which allows for training rows that test sets' trainings share \
+             (Nadeau and Bengio, 2003). "
+        );
+    } else {
+        text += "Nothing was inferred about other test rows. ";
+    }
+    if done.tested > 0 {
+        text += "The uncorrected paired t-test is reported beside it. ";
+    }
+    if done.tested > 1 {
+        text += &format!(
+            "The p-values of the {} comparisons were adjusted by Holm's method (Holm, 1979). ",
+            done.tested
+        );
+    }
+    text
 }
 
 /// What the policy for diverged runs did, as in "they are …".
@@ -78,14 +150,16 @@ pub fn diverged_policy(study: &Study) -> &'static str {
     }
 }
 
-/// What the paragraph cites.
-pub const REFERENCES: [&str; 5] = [
-    "Bates D, Mächler M, Bolker B, Walker S (2015). Fitting linear mixed-effects models using lme4. \
-     Journal of Statistical Software 67(1).",
-    "Bethard S (2022). We need to talk about random seeds. arXiv:2210.13393.",
-    "Bouthillier X et al. (2021). Accounting for variance in machine learning benchmarks. \
-     Proceedings of Machine Learning and Systems 3. arXiv:2103.03098.",
-    "Holm S (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal \
-     of Statistics 6(2).",
-    "Nadeau C, Bengio Y (2003). Inference for the generalization error. Machine Learning 52(3).",
-];
+const BATES: &str = "Bates D, Mächler M, Bolker B, Walker S (2015). Fitting linear mixed-effects models using lme4. \
+     Journal of Statistical Software 67(1).";
+
+const BETHARD: &str = "Bethard S (2022). We need to talk about random seeds. arXiv:2210.13393.";
+
+const BOUTHILLIER: &str = "Bouthillier X et al. (2021). Accounting for variance in machine learning benchmarks. \
+     Proceedings of Machine Learning and Systems 3. arXiv:2103.03098.";
+
+const HOLM: &str = "Holm S (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal \
+     of Statistics 6(2).";
+
+const NADEAU: &str =
+    "Nadeau C, Bengio Y (2003). Inference for the generalization error. Machine Learning 52(3).";

@@ -15,6 +15,7 @@ mod markdown;
 mod methods;
 mod number;
 mod page;
+mod subject;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -69,11 +70,12 @@ pub fn build(material: &Material<'_>) -> Report {
         not_estimable.extend(part.dropped);
     }
     let seed_use = verdict::seed_use(study, &table);
-    let basis = verdict::basis(study, &table, material.cancelled, &seed_use);
-    let comparisons: Vec<_> = analysis::comparisons::of_all(study, &table)
-        .iter()
-        .map(|compared| verdict::on_pair(study, compared, &basis))
-        .collect();
+    let compared = analysis::comparisons::of_all(study, &table);
+    let reach = verdict::reach(&arms, &compared);
+    let basis = verdict::basis(study, &table, material.cancelled, &seed_use, reach);
+    let comparisons: Vec<_> =
+        compared.iter().map(|compared| verdict::on_pair(study, compared, &basis)).collect();
+    let done = methods::Done::of(study, &arms, &components, &compared);
     Report {
         schema: SCHEMA,
         study: study_part(study),
@@ -85,8 +87,8 @@ pub fn build(material: &Material<'_>) -> Report {
         comparisons,
         seed_use,
         cost: Cost { agent_seconds: table.agent_seconds },
-        methods: methods::paragraph(study),
-        references: methods::REFERENCES.to_vec(),
+        methods: methods::paragraph(study, &done),
+        references: done.references(),
         reproduce: REPRODUCE.to_string(),
         drawn,
     }
@@ -114,7 +116,13 @@ fn study_part(study: &Study) -> StudyPart {
         data_digest: study.data.digest.hex(),
         target: study.data.target.clone(),
         rows: study.data.rows,
+        metric_meaning: subject::metric(study),
+        classes: subject::classes(study),
+        empty_cells: subject::empty_cells(study),
+        dropped: study.data.drop.clone(),
+        features: subject::FEATURES,
         groups: study.data.group.clone(),
+        left_out: verdict::left_out(study).map(str::to_string),
         split: verdict::split_in_words(study),
     }
 }

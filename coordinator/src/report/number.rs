@@ -87,6 +87,15 @@ pub fn counted(value: u64, one: &str) -> String {
     if value == 1 { format!("1 {one}") } else { format!("{} {one}s", count(value)) }
 }
 
+/// `a`, `a and b`, `a, b and c`.
+pub fn listed(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [others @ .., last] => format!("{} and {last}", others.join(", ")),
+    }
+}
+
 /// Seconds as people say them.
 pub fn duration(seconds: f64) -> String {
     match seconds {

@@ -5,7 +5,7 @@
 //! Floor: core.
 
 use super::content::{
-    ArmPart, ComparisonPart, ComponentPart, Contrast, Interval, Report, VerdictKind,
+    ArmPart, ComparisonPart, ComponentPart, Contrast, Interval, Report, Target, VerdictKind,
 };
 use super::figures::{self, Figure};
 use super::number::{beside, count, counted, decimals, duration, p, percent, places, significant};
@@ -75,6 +75,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     }
     list.extend(not_estimable(report).map(Block::List));
     list.extend(figures::caterpillar(report).map(Block::Figure));
+    list.extend(figures::no_seed_effect(report).map(Block::Text));
     list.push(Block::Heading("Can these numbers be trusted?".into()));
     list.push(Block::Text(seed_use(report)));
     list.push(Block::Text(completeness(report)));
@@ -103,8 +104,14 @@ fn span(interval: Option<&Interval>, scale: Option<f64>) -> String {
 
 fn facts(report: &Report) -> Vec<(String, String)> {
     let (study, design) = (&report.study, &report.design);
-    let seeds: Vec<String> =
-        design.seeds.iter().map(|(name, levels)| format!("{levels} ({name})")).collect();
+    let seeds: Vec<String> = design
+        .seeds
+        .iter()
+        .map(|(name, levels)| match name.as_str() {
+            "seed" => levels.to_string(),
+            stream => format!("{levels} {stream}"),
+        })
+        .collect();
     let fact = |word: &str, value: String| (word.to_string(), value);
     let mut list = vec![
         fact(
@@ -114,22 +121,24 @@ fn facts(report: &Report) -> Vec<(String, String)> {
                 study.task, study.target, study.metric, study.goal
             ),
         ),
+        fact("Metric", study.metric_meaning.clone()),
         fact("Data", format!("{}, {}", study.data, counted(study.rows, "row"))),
     ];
+    list.extend(study.classes.iter().map(|classes| fact("Classes", classes.clone())));
+    list.push(fact("Empty cells", study.empty_cells.to_string()));
+    if !study.dropped.is_empty() {
+        list.push(fact("Not features", study.dropped.join(", ")));
+    }
+    list.push(fact("Features", study.features.to_string()));
     if let Some(column) = &study.groups {
         list.push(fact("Groups", format!("rows of one {column} stay together")));
     }
+    list.extend([fact("Split", study.split.clone()), fact("Seeds", seeds.join(" × "))]);
+    list.extend(report.arms.iter().map(|arm| {
+        let configs = counted(arm.configs.len() as u64, "config");
+        fact("Arm", format!("{}: {}; {configs}", arm.arm, arm.training))
+    }));
     list.extend([
-        fact("Split", study.split.clone()),
-        fact("Seeds", seeds.join(" × ")),
-        fact(
-            "Arms",
-            format!(
-                "{} with {} in all",
-                report.arms.iter().map(|arm| arm.arm.as_str()).collect::<Vec<_>>().join(", "),
-                counted(design.configs, "config")
-            ),
-        ),
         fact(
             "Trials",
             format!(
@@ -222,25 +231,51 @@ fn intervals(report: &Report) -> Sheet {
             span(s.and_then(|s| s.next_run.as_ref()), scale),
         ]
     };
+    let left_out = report.study.left_out.as_deref();
+    let t2 = left_out.map_or("T2: new samples".to_string(), |column| format!("T2: a new {column}"));
+    let drawn = match left_out {
+        Some(column) => format!(
+            "95 % interval of the mean for a new {column} like these, which the trainings have not seen."
+        ),
+        None => "95 % interval of the mean if another sample of the same size were drawn: the claim most papers make, and the wider one.".to_string(),
+    };
+    let mut meanings = legend(&[
+        (
+            "T1: new seeds",
+            "95 % interval of the mean if the same rows and folds were trained with other seeds.",
+        ),
+        (&t2, &drawn),
+        ("One more run", &next_run(report)),
+    ]);
+    if report.arms.iter().filter_map(|arm| arm.scores.as_ref()).any(|scores| scores.cut) {
+        meanings.push((
+            "Cut".into(),
+            format!(
+                "An interval that would go beyond what {} can be ends where the metric ends.",
+                report.study.metric
+            ),
+        ));
+    }
     Sheet {
         title: "How sure is the mean?".into(),
-        columns: columns(&["Arm", "Mean", "T1: new seeds", "T2: new samples", "One more run"], 1),
+        columns: columns(&["Arm", "Mean", "T1: new seeds", &t2, "One more run"], 1),
         rows: report.arms.iter().map(row).collect(),
-        legend: legend(&[
-            (
-                "T1: new seeds",
-                "95 % interval of the mean if the same rows and folds were trained with other seeds.",
-            ),
-            (
-                "T2: new samples",
-                "95 % interval of the mean if another sample of the same size were drawn: the claim most papers make, and the wider one.",
-            ),
-            (
-                "One more run",
-                "Where 95 of 100 further single runs are expected, each with a new seed on a new fold.",
-            ),
-        ]),
+        legend: meanings,
     }
+}
+
+/// What the range of one more run is a range of.
+fn next_run(report: &Report) -> String {
+    let on_new_rows = report.arms.iter().any(|arm| {
+        let next = arm.scores.as_ref().and_then(|scores| scores.next_run.as_ref());
+        next.is_some_and(|next| next.target == Some(Target::T2))
+    });
+    let drawn = match (on_new_rows, report.study.left_out.as_deref()) {
+        (true, None) => "each with a new seed on a new fold.".to_string(),
+        (true, Some(column)) => format!("each with a new seed, tested on a new {column}."),
+        (false, _) => "on the same test rows, each with a new seed (T1); no spread between test sets was seen, so other rows may move a run further.".to_string(),
+    };
+    format!("Where 95 of 100 further single runs are expected, {drawn}")
 }
 
 fn remarks(report: &Report) -> Option<Vec<String>> {
@@ -329,6 +364,10 @@ fn comparisons(report: &Report) -> Sheet {
         cells.push(pair.verdict.kind.title().to_string());
         cells
     };
+    let drawn = match report.study.left_out.as_deref() {
+        Some(column) => format!("a new {column}"),
+        None => "new samples of this size".to_string(),
+    };
     Sheet {
         title: format!("Differences in {} (first arm minus second)", report.study.metric),
         columns: columns(
@@ -340,7 +379,9 @@ fn comparisons(report: &Report) -> Sheet {
             ("Difference", "Mean over folds of the difference on the same folds and seeds."),
             (
                 "95 % interval",
-                "Where the difference lies for new samples of this size (T2), by the corrected resampled t-test: folds share training rows, and it allows for that.",
+                &format!(
+                    "Where the difference lies for {drawn} (T2), by the corrected resampled t-test: folds share training rows, and it allows for that."
+                ),
             ),
             ("p", "How often luck alone would give a difference this large, if there were none."),
             (

@@ -2,6 +2,8 @@
 //!
 //! Floor: core.
 
+mod words;
+
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use common::design::{Design, TrialKey};
 use common::id::{Digest, MemberId, TrialIndex};
@@ -265,9 +267,9 @@ fn of_several_arms_only_one_ahead_of_every_other_is_clear() {
 
     let (ahead, tied) = (with_gains([0.1, 0.3, 0.1]), with_gains([0.1, 0.3, 0.3]));
 
-    assert_eq!((ahead.kind, tied.kind), (VerdictKind::Clear, VerdictKind::NotShown));
+    assert_eq!((ahead.kind, tied.kind), (VerdictKind::Clear, VerdictKind::PartlyClear));
     assert!(ahead.text.starts_with("b did better than every other arm."), "{}", ahead.text);
-    assert!(tied.text.starts_with("No arm was shown to be better"), "{}", tied.text);
+    assert!(tied.text.contains("no arm was shown to be better than every"), "{}", tied.text);
 }
 
 #[test]
@@ -506,20 +508,6 @@ fn equal_scores_have_no_spread_to_divide() {
     assert_eq!(report.verdict.kind, VerdictKind::NotEstimable);
     assert!(report.arms[0].remarks[0].contains("the seed does not reach it"));
     assert!(html(&report).contains("</html>"));
-}
-
-#[test]
-fn a_study_partly_done_says_so() {
-    let study = study(&[("a", 1), ("b", 1)], 4, 1, 5);
-    let rows = rows(&study, jagged);
-    for ended in [0, 1, 2, 3, 7, 23] {
-        let report = built(&study, &rows[..ended]);
-
-        assert!(report.verdict.basis.contains("interim look"), "{ended}: {}", report.verdict.basis);
-        assert!(html(&report).ends_with("</html>\n") && markdown(&report).contains("## Methods"));
-        let open: u64 = report.design.missing.iter().map(|missing| missing.trials).sum();
-        assert_eq!(open, 40 - ended as u64);
-    }
 }
 
 #[test]

@@ -7,14 +7,14 @@
 
 use std::collections::BTreeSet;
 
-use common::study::{Diverged, OuterKind, Study};
+use common::study::{Arm, Diverged, OuterKind, Study};
 
 use super::analysis::comparisons::Compared;
 use super::content::{
-    ArmPart, ComparisonPart, ComponentPart, Contrast, Interval, MendCost, SeedUse, Verdict,
+    ArmPart, ComparisonPart, ComponentPart, Contrast, Interval, MendCost, SeedUse, Target, Verdict,
     VerdictKind,
 };
-use super::number::{beside, count, counted, decimals, percent, places};
+use super::number::{beside, count, counted, decimals, listed, percent, places};
 use super::table::Table;
 
 /// The verdict on one pair of arms.
@@ -72,7 +72,13 @@ pub fn on_study(
 }
 
 /// What every verdict rests on.
-pub fn basis(study: &Study, table: &Table, cancelled: u64, seed_use: &SeedUse) -> String {
+pub fn basis(
+    study: &Study,
+    table: &Table,
+    cancelled: u64,
+    seed_use: &SeedUse,
+    reach: Option<Target>,
+) -> String {
     let ended = table.complete + table.failed;
     let seeds: Vec<String> = study
         .seeds
@@ -84,7 +90,8 @@ pub fn basis(study: &Study, table: &Table, cancelled: u64, seed_use: &SeedUse) -
         })
         .collect();
     let mut text = format!(
-        "Target T2: the same training on a new sample of the same size. {}, {}, {}; {} failed{}.",
+        "{} {}, {}, {}; {} failed{}.",
+        target_in_words(study, reach),
         counted(study.data.rows, "row"),
         seeds.join(" × "),
         folds_in_words(study),
@@ -106,6 +113,56 @@ pub fn basis(study: &Study, table: &Table, cancelled: u64, seed_use: &SeedUse) -
         );
     }
     text + &format!(" Seed use: {}.", seed_use.class)
+}
+
+/// The widest target that anything in the report reaches.
+pub fn reach(arms: &[ArmPart], compared: &[Compared]) -> Option<Target> {
+    let scores = || arms.iter().filter_map(|arm| arm.scores.as_ref());
+    let contrasts = compared.iter().any(|pair| pair.contrast.is_ok());
+    let alone = compared.is_empty() && scores().any(|scores| scores.ci_t2.is_some());
+    if contrasts || alone {
+        return Some(Target::T2);
+    }
+    scores().any(|scores| scores.ci_t1.is_some()).then_some(Target::T1)
+}
+
+fn target_in_words(study: &Study, reach: Option<Target>) -> String {
+    match (reach, left_out(study)) {
+        (Some(Target::T2), None) => {
+            "Target T2: the same training on a new sample of the same size.".to_string()
+        }
+        (Some(Target::T2), Some(column)) => {
+            format!("Target T2: the same training, tested on a new {column}.")
+        }
+        (Some(Target::T1), _) => {
+            "Target T1 at most: the same test rows with new seeds. Nothing here reaches other rows."
+                .to_string()
+        }
+        (None, _) => {
+            "No target: neither seeds nor test sets show a spread to judge by.".to_string()
+        }
+    }
+}
+
+/// The column whose values are tested one after another.
+pub fn left_out(study: &Study) -> Option<&str> {
+    match study.outer.kind {
+        OuterKind::LeaveOut => Some(study.data.leave_out.as_deref().unwrap_or("left-out value")),
+        OuterKind::KFold | OuterKind::Holdout { .. } => None,
+    }
+}
+
+/// What T2 would draw anew: as in "for …".
+pub fn drawn_anew(study: &Study) -> String {
+    match left_out(study) {
+        Some(column) => format!("a new {column}"),
+        None => "new samples of this size".to_string(),
+    }
+}
+
+/// What one test set is: a fold, or a value of the left-out column.
+fn test_set(study: &Study) -> &str {
+    left_out(study).unwrap_or("fold")
 }
 
 /// Class of seed use after Bethard (2022), from the seeds and folds that have scores.
@@ -168,6 +225,9 @@ pub fn seed_use(study: &Study, table: &Table) -> SeedUse {
 /// The split's folds: `10 folds (2 partitions of 5)`.
 pub fn folds_in_words(study: &Study) -> String {
     let (partitions, folds) = (u64::from(study.outer.partitions), u64::from(study.outer.folds));
+    if let Some(column) = left_out(study) {
+        return format!("{} of {column}", counted(folds, "value"));
+    }
     match (partitions, folds) {
         (partitions, 1) => counted(partitions, "drawn test set"),
         (1, folds) => counted(folds, "fold"),
@@ -214,7 +274,7 @@ fn clear(study: &Study, compared: &Compared, contrast: &Contrast) -> String {
     let lead = lead_in(study, compared, contrast);
     format!(
         "{} did better than {}: its {} is better by {} (95 % interval {} to {}). Of 100 pairs \
-         trained with the same seed on the same fold, it won about {:.0}. Neither lucky seeds nor \
+         trained with the same seed and tested on the same {}, it won about {:.0}. Neither lucky seeds nor \
          a lucky split explains the difference.{}",
         lead.leader,
         lead.other,
@@ -222,8 +282,9 @@ fn clear(study: &Study, compared: &Compared, contrast: &Contrast) -> String {
         beside(lead.advantage, contrast.se),
         beside(lead.low, contrast.se),
         beside(lead.high, contrast.se),
+        test_set(study),
         lead.share * 100.0,
-        typical(study, compared),
+        typical(&of_pair(study, compared)),
     )
 }
 
@@ -244,34 +305,51 @@ fn not_shown(study: &Study, compared: &Compared, contrast: &Contrast) -> String 
             lead.leader, lead.other
         )
     } else if steady {
+        let (met, more) = match left_out(study) {
+            Some(column) => (
+                format!("{} of {column}", counted(compared.folds, "value")),
+                format!("more values of {column}"),
+            ),
+            None => (
+                format!(
+                    "{} in the same {}",
+                    counted(study.data.rows, "row"),
+                    counted(compared.folds, "fold")
+                ),
+                "more rows".to_string(),
+            ),
+        };
         format!(
-            "{} looked better than {} in {} of {}, but every seed met the same {} in the same {}. \
-             On new samples of this size the difference of {advantage} in {metric} is uncertain \
-             (95 % interval {low} to {high}). More seeds will not settle this; more rows would \
-             help.",
+            "{} looked better than {} in {} of {}, but every seed met the same {met}. On {} the \
+             difference of {advantage} in {metric} is uncertain (95 % interval {low} to {high}). \
+             More seeds will not settle this; {more} would help.",
             lead.leader,
             lead.other,
             count(lead.seeds_won),
             counted(contrast.seeds, "seed"),
-            counted(study.data.rows, "row"),
-            counted(compared.folds, "fold"),
+            drawn_anew(study),
         )
     } else {
         format!(
-            "{} was ahead of {} by {advantage} in {metric}, and luck with seeds and folds alone \
+            "{} was ahead of {} by {advantage} in {metric}, and luck with seeds and {} alone \
              can give that much (95 % interval {low} to {high}). This does not show that the two \
              are equal.",
-            lead.leader, lead.other
+            lead.leader,
+            lead.other,
+            left_out(study).map_or("folds".to_string(), |column| format!("values of {column}")),
         )
     };
-    text + &typical(study, compared)
+    text + &typical(&of_pair(study, compared))
+}
+
+fn of_pair<'a>(study: &'a Study, compared: &Compared) -> [&'a Arm; 2] {
+    [&study.arms[compared.a], &study.arms[compared.b]]
 }
 
 /// A reminder that an arm with several configs is judged by their mean.
-fn typical(study: &Study, compared: &Compared) -> String {
-    let spaces: Vec<String> = [compared.a, compared.b]
-        .into_iter()
-        .map(|arm| &study.arms[arm])
+fn typical(arms: &[&Arm]) -> String {
+    let spaces: Vec<String> = arms
+        .iter()
         .filter(|arm| arm.configs.len() > 1)
         .map(|arm| {
             format!("{} stands for a typical one of its {} configs", arm.name, arm.configs.len())
@@ -280,7 +358,8 @@ fn typical(study: &Study, compared: &Compared) -> String {
     if spaces.is_empty() {
         return String::new();
     }
-    format!(" Here {}, not for its best.", spaces.join(", "))
+    let best = if spaces.len() == 1 { "its best" } else { "their best" };
+    format!(" Here {}, not for {best}.", listed(&spaces))
 }
 
 fn described(study: &Study, arm: &ArmPart, components: &[ComponentPart]) -> (VerdictKind, String) {
@@ -292,12 +371,12 @@ fn described(study: &Study, arm: &ArmPart, components: &[ComponentPart]) -> (Ver
         Some(ci) => {
             let scale = (ci.high - ci.low) / 4.0;
             format!(
-                "{} reached a mean {metric} of {} (95 % interval {} to {} for new samples of this \
-                 size).",
+                "{} reached a mean {metric} of {} (95 % interval {} to {} for {}).",
                 arm.arm,
                 beside(scores.mean, scale),
                 beside(ci.low, scale),
-                beside(ci.high, scale)
+                beside(ci.high, scale),
+                drawn_anew(study)
             )
         }
         None => format!(
@@ -338,14 +417,23 @@ fn several(
     let ahead = arms.iter().find(|arm| wins(arm) + 1 == arms.len());
     let mut text = match ahead {
         Some(arm) => format!("{} did better than every other arm. ", arm.arm),
-        None => "No arm was shown to be better than every other. ".to_string(),
+        None if clear.is_empty() => "No arm was shown to be better than another. ".to_string(),
+        None => "Some differences are clear, but no arm was shown to be better than every other. "
+            .to_string(),
     };
+    let counts: Vec<String> = [
+        (clear.len(), "clear"),
+        (open, "not shown"),
+        (pairs.len() - clear.len() - open, "not estimable"),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, word)| format!("{} {word}", are(number)))
+    .collect();
     text += &format!(
-        "Of {}, {} clear, {} not shown and {} not estimable, allowing for how many were made.",
+        "Of {}, {}, allowing for how many were made.",
         counted(pairs.len() as u64, "comparison"),
-        are(clear.len()),
-        are(open),
-        are(pairs.len() - clear.len() - open)
+        listed(&counts)
     );
     let digits = clear.iter().map(|lead| places(lead.se)).max().unwrap_or(0);
     let spelled: Vec<String> = clear
@@ -366,10 +454,12 @@ fn several(
         let metric = study.primary();
         text += &format!(" In {metric}, with 95 % intervals: {}.", spelled.join("; "));
     }
-    let kind = match (ahead, clear.len() + open) {
-        (Some(_), _) => VerdictKind::Clear,
-        (None, 0) => VerdictKind::NotEstimable,
-        (None, _) => VerdictKind::NotShown,
+    text += &typical(&study.arms.iter().collect::<Vec<_>>());
+    let kind = match (ahead, clear.len(), open) {
+        (Some(_), _, _) => VerdictKind::Clear,
+        (None, 0, 0) => VerdictKind::NotEstimable,
+        (None, 0, _) => VerdictKind::NotShown,
+        (None, _, _) => VerdictKind::PartlyClear,
     };
     verdict(kind, text)
 }

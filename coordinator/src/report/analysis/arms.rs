@@ -12,6 +12,7 @@ use common::metric::Metric;
 use common::study::Study;
 
 use super::super::content::{AlsoPart, ArmDrawn, ArmPart, ConfigPart, Interval, Scores, Target};
+use super::super::subject;
 use super::super::table::{Run, Table};
 use super::components::Decomposition;
 use super::{estimate, grouped, interval, seed_label, test_over_train};
@@ -29,6 +30,7 @@ pub fn describe(study: &Study, table: &Table, arm: usize, parts: &Decomposition)
     ArmPart {
         arm: written.name.clone(),
         model: written.model.name(),
+        training: subject::training(written),
         n: runs.len() as u64,
         failed,
         scores: scores(study, runs, parts),
@@ -101,6 +103,20 @@ fn scores(study: &Study, runs: &[Run], parts: &Decomposition) -> Option<Scores> 
     let mean = estimate::mean(&values);
     let seeds: Vec<f64> = seed_means(study, runs).into_iter().map(|(_, mean)| mean).collect();
     let several = seeds.len() > 1;
+    let ci_t1 = over_seeds(study, runs, mean);
+    let ci_t2 = over_samples(study, runs).and_then(|t| {
+        interval(
+            within_metric(study, t.ci),
+            "t over fold means, variance corrected after Nadeau and Bengio",
+            Some(Target::T2),
+        )
+    });
+    let next_run = next_run(study, runs, parts);
+    let (least, most) = bounds(study.primary());
+    let cut = [&ci_t1, &ci_t2, &next_run]
+        .into_iter()
+        .flatten()
+        .any(|interval| interval.low == least || interval.high == most);
     Some(Scores {
         mean,
         sd: estimate::sd(&values),
@@ -110,15 +126,10 @@ fn scores(study: &Study, runs: &[Run], parts: &Decomposition) -> Option<Scores> 
         max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         seed_min: several.then(|| seeds.iter().copied().fold(f64::INFINITY, f64::min)),
         seed_max: several.then(|| seeds.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
-        ci_t1: over_seeds(study, runs, mean),
-        ci_t2: over_samples(study, runs).and_then(|t| {
-            interval(
-                within_metric(study, t.ci),
-                "t over fold means, variance corrected after Nadeau and Bengio",
-                Some(Target::T2),
-            )
-        }),
-        next_run: next_run(study, runs, parts),
+        ci_t1,
+        ci_t2,
+        cut,
+        next_run,
     })
 }
 
@@ -149,18 +160,20 @@ fn fold_means(study: &Study, runs: &[Run]) -> Vec<f64> {
 /// Mean ± t·√(variance of the mean + variance of one run), cut where the metric ends.
 ///
 /// The variance of one run is the sum of all components where they could be estimated, else the
-/// plain variance of the runs.
+/// plain variance of the runs. Without a spread between test sets the next run is one on the same
+/// test rows, and without one between seeds either there is nothing to expect it from.
 fn next_run(study: &Study, runs: &[Run], parts: &Decomposition) -> Option<Interval> {
     let values = scores_of(runs);
     let (mean, plain) = (estimate::mean(&values), estimate::sd(&values)?.powi(2));
     let total = parts.total_variance().unwrap_or(plain);
-    let (variance_of_mean, df) = match over_samples(study, runs) {
-        Some(t) => (t.se.powi(2), t.df),
-        None => (plain / values.len() as f64, (values.len() - 1) as f64),
+    let (target, variance_of_mean, df) = match over_samples(study, runs) {
+        Some(t) => (Target::T2, t.se.powi(2), t.df),
+        None if deviations(study, runs).is_empty() => return None,
+        None => (Target::T1, plain / values.len() as f64, (values.len() - 1) as f64),
     };
     let half = estimate::t_quantile(df) * (total + variance_of_mean).sqrt();
     let ends = within_metric(study, (mean - half, mean + half));
-    interval(ends, "t, sum of variance components and variance of the mean", Some(Target::T2))
+    interval(ends, "t, sum of variance components and variance of the mean", Some(target))
 }
 
 /// Each run with its score minus the mean of its config and fold over seeds. Runs without a peer

@@ -215,7 +215,8 @@ fn component(
 fn meaning(study: &Study, factor: &str) -> String {
     let fold = match study.outer.kind {
         OuterKind::LeaveOut => {
-            "Which value of the left-out column is tested: some are harder than others."
+            let column = study.data.leave_out.as_deref().unwrap_or("value");
+            &format!("Which {column} is tested: some are harder than others.")
         }
         _ => "Which rows fall into the test fold: some folds are harder than others.",
     };

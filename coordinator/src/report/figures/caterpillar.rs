@@ -3,14 +3,14 @@
 //! Floor: core.
 
 use super::super::content::{Report, SeedEffects};
-use super::super::number::{decimals, places, significant};
+use super::super::number::{decimals, listed, places, significant};
 use super::super::page::Sheet;
 use super::canvas::{Align, Canvas, Ink, Scale, fitted, text_width};
 use super::{Figure, NARROW, WIDE};
 
-/// `None` when no seed effect was estimable.
+/// `None` when no seed effect was estimable, or all were estimated as exactly zero.
 pub fn caterpillar(report: &Report) -> Option<Figure> {
-    if report.drawn.effects.iter().all(|effects| effects.levels.is_empty()) {
+    if panels(report).is_empty() {
         return None;
     }
     let caption =
@@ -26,8 +26,38 @@ pub fn caterpillar(report: &Report) -> Option<Figure> {
     })
 }
 
+/// One sentence on the seed variances estimated as exactly zero, which have no panel.
+pub fn no_seed_effect(report: &Report) -> Option<String> {
+    let names: Vec<String> = report
+        .drawn
+        .effects
+        .iter()
+        .filter(|panel| is_zero(report, panel))
+        .map(|panel| format!("{} of {}", panel.factor, panel.arm))
+        .collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "The variance was estimated as exactly zero for {}: no level can be told from the \
+             average one, and none is drawn; the table of components says how large it could \
+             still be.",
+            listed(&names)
+        )
+    })
+}
+
+fn panels(report: &Report) -> Vec<&SeedEffects> {
+    let all = report.drawn.effects.iter();
+    all.filter(|panel| !panel.levels.is_empty() && !is_zero(report, panel)).collect()
+}
+
+fn is_zero(report: &Report, panel: &SeedEffects) -> bool {
+    report.components.iter().any(|part| {
+        part.arm.as_ref() == Some(&panel.arm) && part.factor == panel.factor && part.variance == 0.0
+    })
+}
+
 fn draw(report: &Report, width: f64, caption: &str) -> String {
-    let panels = &report.drawn.effects;
+    let panels = panels(report);
     let ends = panels
         .iter()
         .flat_map(|panel| panel.levels.iter())
@@ -84,10 +114,8 @@ fn draw_panel(
 }
 
 fn sheet(report: &Report) -> Sheet {
-    let rows = report
-        .drawn
-        .effects
-        .iter()
+    let rows = panels(report)
+        .into_iter()
         .flat_map(|panel| {
             panel.levels.iter().map(move |(label, effect, sd)| {
                 let digits = places(*sd);

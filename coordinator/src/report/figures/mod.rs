@@ -14,7 +14,7 @@ mod variance;
 
 use super::page::Sheet;
 
-pub use caterpillar::caterpillar;
+pub use caterpillar::{caterpillar, no_seed_effect};
 pub use distribution::distribution;
 pub use variance::variance;
 
