@@ -8,11 +8,14 @@
 mod admin;
 mod analyze;
 mod connect;
+#[cfg(feature = "embedded")]
 mod demo;
 mod files;
 mod look;
 mod output;
+#[cfg(feature = "embedded")]
 mod run;
+mod signal;
 mod start;
 mod study;
 mod submit;
@@ -77,8 +80,10 @@ pub struct Target {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Write a demonstration study with real data and run it, to the report.
+    #[cfg(feature = "embedded")]
     Demo(demo::DemoArgs),
     /// Run a study file in this process, to the report.
+    #[cfg(feature = "embedded")]
     Run(run::RunArgs),
     /// Start a coordinator for agents to join.
     Start(start::StartArgs),
@@ -141,7 +146,9 @@ pub fn main() -> ExitCode {
 
 async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
     match cli.command {
+        #[cfg(feature = "embedded")]
         Command::Demo(args) => demo::demo(args, output).await,
+        #[cfg(feature = "embedded")]
         Command::Run(args) => run::run(args, output).await,
         Command::Start(args) => start::start(args, output).await,
         Command::Check(args) => study::check(args, output),

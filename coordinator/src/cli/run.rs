@@ -17,6 +17,7 @@ use common::wire::message::StudyStatus;
 use serde_json::json;
 
 use super::output::{Output, duration};
+use super::signal::interrupted;
 use super::study::ReadStudy;
 use super::{files, study, watch};
 use crate::client::Client;
@@ -162,19 +163,6 @@ async fn stop_early(
         status.planned
     ));
     Ok(ExitCode::from(INTERRUPTED))
-}
-
-/// Ctrl-C or SIGTERM.
-pub async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
 }
 
 /// As shells report a program ended by Ctrl-C.

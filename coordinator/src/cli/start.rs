@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::connect::{ADDRESS_FILE, OPERATOR_FOLDER, data_folder};
 use super::output::{Output, parse_duration};
-use super::run;
+use super::signal::interrupted;
 use crate::cluster::{self, Cluster};
 use crate::node::Settings;
 use crate::scheduler::state::LOCAL_OPERATOR;
@@ -65,7 +65,7 @@ pub async fn start(args: StartArgs, output: &Output) -> anyhow::Result<ExitCode>
     tokio::select! {
         () = serve::serve(&listener, &cluster.handle) => {}
         () = renewing => {}
-        () = run::interrupted() => output.say("stopping"),
+        () = interrupted() => output.say("stopping"),
         why = cluster.handle.ended() => bail!("{why}"),
     }
     listener.close("the coordinator is stopping").await;

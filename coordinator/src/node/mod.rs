@@ -178,7 +178,7 @@ struct Session {
     address: String,
     about: Option<AgentAbout>,
     offered: u32,
-    /// Studies whose text this connection has been sent.
+    /// Trials it ended, on this and earlier connections.
     complete: u64,
     failed: u64,
     heard: Timestamp,
