@@ -134,6 +134,19 @@ impl fmt::Display for ReplicaId {
     }
 }
 
+impl std::str::FromStr for ReplicaId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let number = text.strip_prefix('r').and_then(|digits| digits.parse().ok());
+        number.map(Self).ok_or_else(|| IdError::Replica { text: text.chars().take(80).collect() })
+    }
+}
+
+/// One asker of commands, drawn at random by each: with a number of its own it names a command.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct ClientId(pub u64);
+
 /// Sixteen random bytes drawn when a cluster is made; certificates carry it.
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct ClusterId(pub [u8; 16]);
@@ -159,6 +172,8 @@ pub enum IdError {
         "{text:?} is not a study id; an id is 12 hexadecimal digits, as `coordinator list` prints"
     )]
     Study { text: String },
+    #[error("{text:?} is not a replica; `coordinator members` shows them, such as r2")]
+    Replica { text: String },
 }
 
 #[cfg(test)]

@@ -43,6 +43,14 @@ impl Stream {
     }
 }
 
+/// Spreads a number's bits over all 64: the output function of SplitMix64 (Steele et al. 2014).
+pub fn mix(number: u64) -> u64 {
+    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
 /// A generator with stable sampling: the same key gives the same numbers in every release.
 #[derive(Clone, Debug)]
 pub struct StreamRng(ChaCha8Rng);

@@ -1,0 +1,89 @@
+//! What an agent and the leading coordinator say to each other on the agent's control stream.
+//!
+//! Floor: common.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{LeaseId, StudyId, TrialIndex};
+use crate::study::Study;
+use crate::trial::{Attempt, Report};
+
+/// From an agent on its control stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromAgent {
+    /// First: what this machine is, what it still trains, and what it had started when it crashed.
+    /// `life` is drawn anew by every agent process.
+    Register { about: AgentAbout, life: u64, holding: Vec<Attempt>, crashed: Vec<Attempt> },
+    /// Lanes that could start now. Replaces any earlier offer.
+    Offer { lanes: u32 },
+    /// The agent needs the study before it can train its trials.
+    NeedStudy { study: StudyId },
+    /// Still training these.
+    Renew { leases: Vec<LeaseId> },
+    /// Endings, kept in the spool until acknowledged. At most [`REPORTS_MAX`] at once.
+    Reports { reports: Vec<Report> },
+    /// Not started, given back: the agent is leaving.
+    HandBack { leases: Vec<LeaseId> },
+}
+
+/// What an agent says of itself, for people and for placement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentAbout {
+    pub host: String,
+    /// `cpu` or `cuda:0`.
+    pub device: String,
+    /// The device's model, such as the processor's name.
+    pub model: String,
+    /// Lanes trained at once, over all its threads.
+    pub lanes: u32,
+    /// Lanes of one cohort: a grant of more trials than this is cut into cohorts.
+    pub cohort_lanes: u32,
+    pub version: String,
+}
+
+/// To an agent on its control stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToAgent {
+    /// Answer to `Register`. Of what the agent holds, `keep` stays leased to it; all else is stopped.
+    Registered {
+        lease_ms: u64,
+        keep: Vec<LeaseId>,
+    },
+    /// Train these trials as one cohort, before the lease ends; renew until done. `version` of the
+    /// study is the one that has these trials.
+    Assign {
+        lease: LeaseId,
+        study: StudyId,
+        version: u32,
+        trials: Vec<TrialIndex>,
+    },
+    Study {
+        id: StudyId,
+        version: u32,
+        study: Box<Study>,
+    },
+    /// Stop; what was trained under this lease may still be reported.
+    Revoke {
+        lease: LeaseId,
+    },
+    /// Committed: the spool may forget these.
+    Acknowledge {
+        attempts: Vec<Attempt>,
+    },
+    /// The addresses of all replicas, whenever they change.
+    Replicas {
+        addresses: Vec<String>,
+    },
+    /// This replica does not lead: ask the one that does, or one of the others.
+    Elsewhere {
+        leader: Option<String>,
+        addresses: Vec<String>,
+    },
+    /// The coordinator is leaving; come back later.
+    Goodbye {
+        why: String,
+    },
+}
+
+/// Outcomes in one `Reports` message; further limited by the frame's bytes.
+pub const REPORTS_MAX: usize = 64;
