@@ -50,7 +50,19 @@ impl Authority {
             return Ok(None);
         };
         let damaged = |what| LinkError::Damaged { path: dir.join(FILE), what };
-        let (certificates, key) = identity::sections(&text).map_err(damaged)?;
+        Self::of_text(&text, &damaged).map(Some)
+    }
+
+    /// Reads what [`Authority::export`] gave on another coordinator.
+    pub fn import(text: &Secret<Vec<u8>>) -> Result<Self, LinkError> {
+        Self::of_text(text.expose(), &|what| LinkError::Certificate { what })
+    }
+
+    fn of_text(
+        text: &[u8],
+        damaged: &dyn Fn(&'static str) -> LinkError,
+    ) -> Result<Self, LinkError> {
+        let (certificates, key) = identity::sections(text).map_err(damaged)?;
         let Ok([certificate]) = <[_; 1]>::try_from(certificates) else {
             return Err(damaged("it should hold one certificate"));
         };
@@ -63,17 +75,21 @@ impl Authority {
         let cluster =
             cluster_of(&certificate).ok_or(damaged("the certificate names no cluster"))?;
         let issuer = Issuer::new(authority_params(cluster), pair);
-        Ok(Some(Self { cluster, certificate, key, issuer }))
+        Ok(Self { cluster, certificate, key, issuer })
     }
 
     /// Writes one file to `dir`, mode 0600, whole or not at all; makes `dir` with mode 0700.
     pub fn save(&self, dir: &Path) -> Result<(), LinkError> {
+        store::write_private(dir, FILE, self.export().expose())
+    }
+
+    /// Certificate and key, for another coordinator of the same cluster.
+    pub fn export(&self) -> Secret<Vec<u8>> {
         let text = [
             store::pem("CERTIFICATE", &self.certificate),
             store::pem("PRIVATE KEY", self.key.expose()),
-        ]
-        .concat();
-        store::write_private(dir, FILE, text.as_bytes())
+        ];
+        Secret::new(text.concat().into_bytes())
     }
 
     /// SHA-256 of the certificate, as tokens carry it.

@@ -6,8 +6,10 @@
 //!
 //! Floor: shell.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 use common::wire::frame::{self, FIRST_FRAME_MAX};
 use common::wire::message::{Greeting, Hello, Open, Renewal};
@@ -18,28 +20,37 @@ use tokio::net::{UdpSocket, lookup_host};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::authority::fresh_key;
 use crate::closing::{Closing, printable};
 use crate::connection::{Link, Shared};
 use crate::error::LinkError;
-use crate::identity::Identity;
-use crate::limits::{JOIN_ANSWER_MAX, JOIN_REQUEST_BYTES, JOIN_TRIES, Limits};
-use crate::server::{JOIN_ADMITTED, JOIN_REFUSED, speakable};
+use crate::identity::{self, Identity};
+use crate::limits::{JOIN_ANSWER_MAX, JOIN_HOPS_MAX, JOIN_REQUEST_BYTES, JOIN_TRIES, Limits};
+use crate::server::{JOIN_ADMITTED, JOIN_ELSEWHERE, JOIN_REFUSED, speakable};
 use crate::stream::{Reading, Writing};
 use crate::tls::{self, Pin, Seen};
 use crate::token::{JoinToken, Secret};
 
-/// Trades a token for an identity: makes a key and has the coordinator sign it.
+/// Trades a token for an identity: has a coordinator sign this folder's key.
 ///
-/// `address` is HOST:PORT. An answer that gets lost is asked for again with the same key, so that a
-/// token for one use is spent once.
-pub async fn join(address: &str, token: &JoinToken) -> Result<Identity, LinkError> {
-    join_limited(address, token, &Limits::standard()).await
+/// `addresses` are HOST:PORT, at least one; replicas that do not lead send on to the others. The key
+/// is kept in `folder` until [`Identity::save`]: a join that is repeated, after a lost answer or a
+/// crash, is the same join, so that a token for one use is spent once.
+pub async fn join(
+    addresses: &[String],
+    token: &JoinToken,
+    folder: &Path,
+) -> Result<Identity, LinkError> {
+    join_limited(addresses, token, folder, &Limits::standard()).await
 }
 
 /// Connects as a member and greets. `address` is HOST:PORT, resolved anew on every call.
 pub async fn connect(address: &str, identity: &Identity) -> Result<Link, LinkError> {
     connect_limited(address, identity, &Limits::standard()).await
+}
+
+/// Connects one replica to another: as [`connect`], but a silent connection ends soon.
+pub async fn connect_peer(address: &str, identity: &Identity) -> Result<Link, LinkError> {
+    connect_limited(address, identity, &Limits::peer()).await
 }
 
 /// Asks for the certificate of `identity` anew over `link`, a connection made with it.
@@ -66,11 +77,48 @@ pub async fn renew(link: &Link, identity: &Identity) -> Result<Identity, LinkErr
 }
 
 pub(crate) async fn join_limited(
-    address: &str,
+    addresses: &[String],
     token: &JoinToken,
+    folder: &Path,
     limits: &Limits,
 ) -> Result<Identity, LinkError> {
-    let key = fresh_key()?;
+    let key = identity::joining_key(folder)?;
+    let mut waiting: VecDeque<String> = addresses.iter().cloned().collect();
+    let mut sent_on = 0;
+    let mut failure = LinkError::NoAddress { address: addresses.join(", ") };
+    while let Some(address) = waiting.pop_front() {
+        match join_at(&address, token, &key, limits).await {
+            Ok(Joined::Admitted(identity)) => return Ok(*identity),
+            Ok(Joined::Elsewhere(others)) => {
+                failure = LinkError::Leaderless { address };
+                sent_on += 1;
+                if sent_on <= JOIN_HOPS_MAX {
+                    others.into_iter().rev().for_each(|other| {
+                        waiting.retain(|known| *known != other);
+                        waiting.push_front(other);
+                    });
+                    tokio::time::sleep(limits.hop_pause).await;
+                }
+            }
+            // A decision stands; what else was heard is worth less.
+            Err(error) if error.is_refusal() => return Err(error),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+enum Joined {
+    Admitted(Box<Identity>),
+    Elsewhere(Vec<String>),
+}
+
+async fn join_at(
+    address: &str,
+    token: &JoinToken,
+    key: &KeyPair,
+    limits: &Limits,
+) -> Result<Joined, LinkError> {
     let mut tries = 1;
     loop {
         let pin = Pin::new(token.ca_hash);
@@ -83,14 +131,21 @@ pub(crate) async fn join_limited(
         let Seen::Trusted(ca) = pin.seen() else {
             return Err(LinkError::OtherCluster { address: address.to_string() });
         };
-        match ask(&dialled, token, &key, limits).await {
+        match ask(&dialled, token, key, limits).await {
             Err(
                 LinkError::Closed { .. }
                 | LinkError::Lost { .. }
                 | LinkError::Reset { .. }
                 | LinkError::NoAnswer { .. },
             ) if tries < JOIN_TRIES => tries += 1,
-            answer => return accepted(answer?, ca, &key),
+            answer => {
+                return Ok(match answer? {
+                    Verdict::Admitted(certificate) => {
+                        Joined::Admitted(Box::new(accepted(certificate, ca, key)?))
+                    }
+                    Verdict::Elsewhere(addresses) => Joined::Elsewhere(addresses),
+                });
+            }
         }
     }
 }
@@ -207,13 +262,18 @@ async fn nothing_listens(socket: SocketAddr) -> io::Error {
     }
 }
 
-/// Sends the join request and returns the certificate.
+enum Verdict {
+    Admitted(CertificateDer<'static>),
+    Elsewhere(Vec<String>),
+}
+
+/// Sends the join request and returns what was decided.
 async fn ask(
     dialled: &Dialled,
     token: &JoinToken,
     key: &KeyPair,
     limits: &Limits,
-) -> Result<CertificateDer<'static>, LinkError> {
+) -> Result<Verdict, LinkError> {
     let address = || dialled.address.clone();
     let answer = async {
         let streams = dialled.connection.open_bi().await;
@@ -235,7 +295,13 @@ async fn ask(
     let answer = answer.unwrap_or_else(|_| Err(dialled.no_answer(limits.join_answer)))?;
     Closing::Done.close(&dialled.connection, "joined");
     match answer.split_first() {
-        Some((&JOIN_ADMITTED, certificate)) => Ok(CertificateDer::from(certificate.to_vec())),
+        Some((&JOIN_ADMITTED, certificate)) => {
+            Ok(Verdict::Admitted(CertificateDer::from(certificate.to_vec())))
+        }
+        Some((&JOIN_ELSEWHERE, addresses)) => {
+            let text = printable_lines(addresses);
+            Ok(Verdict::Elsewhere(text.lines().take(JOIN_HOPS_MAX).map(str::to_string).collect()))
+        }
         Some((&JOIN_REFUSED, _)) => Err(LinkError::TokenRefused),
         _ => Err(LinkError::Unexpected { address: address() }),
     }
@@ -278,6 +344,11 @@ async fn greet(dialled: &Dialled, limits: &Limits) -> Result<(), LinkError> {
             Err(LinkError::Version { address: address(), why: printable(&why) })
         }
     }
+}
+
+fn printable_lines(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.chars().filter(|c| !c.is_control() || *c == '\n').collect()
 }
 
 fn any_address(towards: SocketAddr) -> SocketAddr {

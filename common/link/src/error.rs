@@ -67,6 +67,8 @@ pub enum LinkError {
          (`coordinator token create`)"
     )]
     TokenRefused,
+    #[error("no coordinator leads just now, says the one at {address}; try again in a moment")]
+    Leaderless { address: String },
     #[error("the coordinator at {address} has no room now: {why}")]
     Busy { address: String, why: String },
     #[error("{address} closed the connection: {why}")]

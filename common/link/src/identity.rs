@@ -11,11 +11,13 @@ use std::time::{Duration, SystemTime};
 
 use common::id::{ClusterId, MemberId};
 use common::wire::message::Role;
+use rcgen::{KeyPair, PKCS_ED25519};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::authority::fresh_key;
 use crate::error::LinkError;
 use crate::limits::RENEW_BEFORE;
 use crate::store;
@@ -47,7 +49,8 @@ impl Identity {
             store::pem("PRIVATE KEY", self.key.expose()),
         ]
         .concat();
-        store::write_private(dir, FILE, text.as_bytes())
+        store::write_private(dir, FILE, text.as_bytes())?;
+        store::forget(dir, JOINING)
     }
 
     /// Reads what [`Identity::save`] wrote; `None` when nothing was saved there.
@@ -183,7 +186,24 @@ fn who_of(uri: &str) -> Option<Who> {
     parts.next().is_none().then_some(who)
 }
 
+/// The key that this folder joins with, kept until the join has succeeded: one that is repeated after
+/// a crash spends no second use of its token.
+pub(crate) fn joining_key(dir: &Path) -> Result<KeyPair, LinkError> {
+    if let Some(text) = store::read(dir, JOINING)? {
+        let damaged = |what| LinkError::Damaged { path: dir.join(JOINING), what };
+        let key = PrivatePkcs8KeyDer::from_pem_slice(&text)
+            .map_err(|_| damaged("the private key cannot be read"))?;
+        return KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ED25519)
+            .map_err(|_| damaged("the private key is not Ed25519"));
+    }
+    let key = fresh_key()?;
+    let text = store::pem("PRIVATE KEY", &key.serialize_der());
+    store::write_private(dir, JOINING, text.as_bytes())?;
+    Ok(key)
+}
+
 const FILE: &str = "identity.pem";
+const JOINING: &str = "joining.pem";
 const SCHEME: &str = "seedsweep://";
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ mod token;
 mod tests;
 
 pub use authority::Authority;
-pub use client::{connect, join, renew};
+pub use client::{connect, connect_peer, join, renew};
 pub use connection::Link;
 pub use error::{LinkError, TokenError};
 pub use identity::{Identity, Who};

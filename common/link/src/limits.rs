@@ -29,6 +29,7 @@ pub(crate) struct Limits {
     pub connections: usize,
     pub refused_joins: usize,
     pub refused_joins_window: Duration,
+    pub hop_pause: Duration,
 }
 
 impl Limits {
@@ -50,6 +51,20 @@ impl Limits {
             connections: CONNECTIONS_MAX,
             refused_joins: REFUSED_JOINS_MAX,
             refused_joins_window: REFUSED_JOINS_WINDOW,
+            hop_pause: JOIN_HOP_PAUSE,
+        }
+    }
+}
+
+impl Limits {
+    /// Between replicas: a cut must be noticed, and its end, well before a study suffers.
+    pub(crate) const fn peer() -> Self {
+        Self {
+            connect: PEER_CONNECT_WITHIN,
+            idle: PEER_IDLE_MAX,
+            keep_alive: Some(PEER_KEEP_ALIVE),
+            send_stalled: PEER_IDLE_MAX,
+            ..Self::standard()
         }
     }
 }
@@ -107,6 +122,18 @@ pub const IDLE_MAX: Duration = Duration::from_secs(20);
 
 /// A connection says something at least this often.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// Between replicas. After a cut, a connection that waits longer and longer to try again is worth
+/// less than a new one.
+pub const PEER_CONNECT_WITHIN: Duration = Duration::from_millis(1_500);
+pub const PEER_IDLE_MAX: Duration = Duration::from_secs(4);
+pub const PEER_KEEP_ALIVE: Duration = Duration::from_secs(1);
+
+/// Other addresses that a joiner is sent to, at most.
+pub const JOIN_HOPS_MAX: usize = 8;
+
+/// Before a joiner that was sent on tries there: an election takes a second.
+pub const JOIN_HOP_PAUSE: Duration = Duration::from_millis(300);
 
 /// TLS handshakes under way; further ones are ignored, and QUIC's own retransmission backs off.
 pub const PENDING_MAX: usize = 128;

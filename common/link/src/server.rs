@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use common::id::{ClusterId, MemberId};
 use common::wire::frame::{self, FIRST_FRAME_MAX};
-use common::wire::message::{Greeting, Hello, Role};
+use common::wire::message::{Greeting, Hello};
 use quinn::{Connecting, Connection, Endpoint, Incoming, SendStream, TokioRuntime};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
@@ -25,7 +25,7 @@ use crate::authority::Authority;
 use crate::closing::{Closing, REVOKED, printable};
 use crate::connection::{Link, Shared, chain};
 use crate::error::LinkError;
-use crate::identity::{self, Identity, fingerprint};
+use crate::identity::{self, Identity, Who, fingerprint};
 use crate::limits::{self, JOIN_REQUEST_BYTES, Limits};
 use crate::stream::{Reading, Writing};
 use crate::tls;
@@ -33,8 +33,8 @@ use crate::token::{Secret, hex, sha256};
 
 /// Who is a member now.
 pub trait Gate: Send + Sync {
-    /// The member's role; `None` when it has no live entry, which closes its connection.
-    fn role(&self, member: MemberId) -> Option<Role>;
+    /// Whether whom a certificate names has a live entry with its role; else its connection closes.
+    fn admits(&self, who: &Who) -> bool;
 }
 
 /// A peer that got in.
@@ -65,6 +65,16 @@ impl Listener {
         Self::bind_limited(address, identity, authority, gate, Limits::standard())
     }
 
+    /// As [`Listener::bind`], on a socket that is bound.
+    pub fn on(
+        socket: UdpSocket,
+        identity: &Identity,
+        authority: &Authority,
+        gate: Arc<dyn Gate>,
+    ) -> Result<Self, LinkError> {
+        Self::on_limited(socket, identity, authority, gate, Limits::standard())
+    }
+
     pub(crate) fn bind_limited(
         address: SocketAddr,
         identity: &Identity,
@@ -72,14 +82,23 @@ impl Listener {
         gate: Arc<dyn Gate>,
         limits: Limits,
     ) -> Result<Self, LinkError> {
+        let socket =
+            UdpSocket::bind(address).map_err(|source| LinkError::Listen { address, source })?;
+        Self::on_limited(socket, identity, authority, gate, limits)
+    }
+
+    fn on_limited(
+        socket: UdpSocket,
+        identity: &Identity,
+        authority: &Authority,
+        gate: Arc<dyn Gate>,
+        limits: Limits,
+    ) -> Result<Self, LinkError> {
         let config = tls::server(identity, &limits)?;
         let cluster = authority.cluster();
-        let endpoint = UdpSocket::bind(address)
-            .and_then(|socket| {
-                let runtime = Arc::new(TokioRuntime);
-                Endpoint::new(tls::endpoint(authority), Some(config), socket, runtime)
-            })
-            .map_err(|source| LinkError::Listen { address, source })?;
+        let runtime = Arc::new(TokioRuntime);
+        let endpoint = Endpoint::new(tls::endpoint(authority), Some(config), socket, runtime)
+            .map_err(|source| LinkError::Socket { source })?;
         let admission = Admission::new(&limits);
         let pending = Arc::new(Semaphore::new(limits.pending));
         let reception = Arc::new(Reception { cluster, gate, limits, admission, pending });
@@ -106,7 +125,7 @@ impl Listener {
             let arrival = arrivals.recv().await?;
             // The entry may have gone while the peer waited here.
             if let Arrival::Member(link) = &arrival
-                && self.reception.gate.role(link.who().member) != Some(link.who().role)
+                && !self.reception.gate.admits(&link.who())
             {
                 let shared = link.shared();
                 let fingerprint = shared.fingerprint.clone();
@@ -149,6 +168,12 @@ impl JoinAttempt {
     /// Sends the certificate, in DER.
     pub async fn admit(self, certificate: Vec<u8>) {
         self.answer([&[JOIN_ADMITTED], certificate.as_slice()].concat()).await;
+    }
+
+    /// Sends the joiner to the replicas that may decide.
+    pub async fn send_elsewhere(self, addresses: &[String]) {
+        let text = addresses.join("\n");
+        self.answer([&[JOIN_ELSEWHERE], text.as_bytes()].concat()).await;
     }
 
     /// Sends the one refusal there is, whatever the cause, and counts it against the address.
@@ -359,7 +384,7 @@ impl Reception {
         if who.cluster != self.cluster {
             return Err(Refusal::new(Closing::Misbehaved, "a member of another cluster"));
         }
-        if self.gate.role(who.member) != Some(who.role) {
+        if !self.gate.admits(&who) {
             return Err(Refusal::new(Closing::Revoked, REVOKED));
         }
         match timeout(self.limits.first_frame, self.greet(connection, who.member)).await {
@@ -442,6 +467,8 @@ fn peer_certificate(connection: &Connection) -> Option<CertificateDer<'static>> 
 
 pub(crate) const JOIN_REFUSED: u8 = 0;
 pub(crate) const JOIN_ADMITTED: u8 = 1;
+/// Behind it, addresses, a line each.
+pub(crate) const JOIN_ELSEWHERE: u8 = 2;
 
 /// Peers that got in and wait for the caller; more wait in their own tasks.
 const ARRIVALS_WAITING: usize = 64;

@@ -30,6 +30,17 @@ pub(crate) fn read(dir: &Path, name: &str) -> Result<Option<Vec<u8>>, LinkError>
     }
 }
 
+/// Removes a file that may be absent.
+pub(crate) fn forget(dir: &Path, name: &str) -> Result<(), LinkError> {
+    let path = dir.join(name);
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(LinkError::File { path, source })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// One PEM section.
 pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);

@@ -12,12 +12,12 @@ use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout};
 
 use super::support::{
-    Cluster, LOOPBACK, SILENT, echoed, greeted_member, locked, raw_member, raw_stranger, replica,
-    warning,
+    Cluster, LOOPBACK, SILENT, echoed, greeted_member, join, join_limited, locked, raw_member,
+    raw_stranger, replica, warning,
 };
-use crate::client::{connect_limited, join_limited};
+use crate::client::connect_limited;
 use crate::limits::{self, Limits};
-use crate::{JoinToken, LinkError, connect, join, tls};
+use crate::{JoinToken, LinkError, connect, tls};
 
 const SOON: Duration = Duration::from_secs(3);
 const SHORT: Duration = Duration::from_millis(300);

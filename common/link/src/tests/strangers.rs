@@ -10,11 +10,12 @@ use quinn::{ConnectionError, Endpoint};
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout};
 
-use super::support::{Cluster, LOOPBACK, echoed, locked, logged, raw_stranger, replica, warning};
-use crate::client::join_limited;
+use super::support::{
+    Cluster, LOOPBACK, echoed, join, join_limited, locked, logged, raw_stranger, replica, warning,
+};
 use crate::limits::Limits;
 use crate::token::hex;
-use crate::{Authority, JoinToken, LinkError, connect, join, tls};
+use crate::{Authority, JoinToken, LinkError, connect, tls};
 
 const REFUSED: &str = "the coordinator refused this token; ask its operator for a new one \
                        (`coordinator token create`)";

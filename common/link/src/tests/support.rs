@@ -17,7 +17,9 @@ use tracing::{Event, Metadata, Subscriber, span};
 
 use crate::limits::Limits;
 use crate::stream::{Reading, Writing};
-use crate::{Arrival, Authority, Gate, Identity, JoinAttempt, JoinToken, Link, Listener, tls};
+use crate::{
+    Arrival, Authority, Gate, Identity, JoinAttempt, JoinToken, Link, LinkError, Listener, Who, tls,
+};
 
 /// A coordinator that admits by a table of tokens, renews certificates and echoes every frame of
 /// every other stream.
@@ -46,8 +48,8 @@ struct TokenEntry {
 }
 
 impl Gate for Desk {
-    fn role(&self, member: MemberId) -> Option<Role> {
-        locked(&self.members).get(&member).copied()
+    fn admits(&self, who: &Who) -> bool {
+        locked(&self.members).get(&who.member) == Some(&who.role)
     }
 }
 
@@ -330,7 +332,22 @@ impl Visit for Line {
 }
 
 /// Opens a stream that the cluster accepts and leaves alone.
-pub(super) const SILENT: Open = Open::Request;
+pub(super) const SILENT: Open = Open::Ask;
 
 pub(super) const LOOPBACK: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// Joins with a key of its own.
+pub(super) async fn join(address: &str, token: &JoinToken) -> Result<Identity, LinkError> {
+    join_limited(address, token, &Limits::standard()).await
+}
+
+pub(super) async fn join_limited(
+    address: &str,
+    token: &JoinToken,
+    limits: &Limits,
+) -> Result<Identity, LinkError> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let addresses = [address.to_string()];
+    crate::client::join_limited(&addresses, token, folder.path(), limits).await
+}
