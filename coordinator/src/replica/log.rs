@@ -4,25 +4,10 @@
 //!
 //! Floor: core.
 
-use raft::eraftpb::{ConfState, Entry, EntryType, HardState};
+pub use common::wire::message::peer::{
+    Change, EntryKind, LogEntry, RaftMessage, SnapshotMeta, Standing, Voters,
+};
 use serde::{Deserialize, Serialize};
-
-/// One entry of the log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LogEntry {
-    pub index: u64,
-    pub term: u64,
-    pub kind: EntryKind,
-    /// Who proposed it: see [`super::Proposal`].
-    pub context: Vec<u8>,
-    pub data: Vec<u8>,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub enum EntryKind {
-    Command,
-    Membership,
-}
 
 /// Raft's vote and commit mark.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
@@ -32,30 +17,46 @@ pub struct Vote {
     pub commit: u64,
 }
 
-/// Who votes and who only learns.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-pub struct Voters {
-    pub voters: Vec<u64>,
-    pub learners: Vec<u64>,
-}
-
-/// The state machine after `index`, and the log from there on is all that is needed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The state machine after `meta.index`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SnapshotRecord {
-    pub index: u64,
-    pub term: u64,
-    pub voters: Voters,
+    pub meta: SnapshotMeta,
     /// Encoded [`crate::scheduler::state::State`].
     pub state: Vec<u8>,
 }
 
+/// The log begins after this entry: what is before it is in the snapshot.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Base {
+    pub index: u64,
+    pub term: u64,
+}
+
 /// What must be on disk before a replica may go on.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Persist {
+    /// They replace whatever the log has from the first one's index on.
     pub entries: Vec<LogEntry>,
     pub vote: Option<Vote>,
-    /// Entries at or below its index may be dropped in the same commit.
-    pub snapshot: Option<SnapshotRecord>,
+    pub snapshot: Option<Save>,
+}
+
+/// A snapshot to be kept in the place of the last one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Save {
+    pub record: SnapshotRecord,
+    pub source: Source,
+}
+
+/// Where a snapshot comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Source {
+    /// This replica's own state. Entries up to `base` may be dropped. `offered`: its outcomes as they
+    /// are after this commit will be asked for, to be sent to another replica.
+    Own { base: Base, offered: bool },
+    /// It came from the leader: the whole log is dropped, and the outcomes that came with it take
+    /// the place of all others.
+    Leader,
 }
 
 impl Persist {
@@ -65,57 +66,26 @@ impl Persist {
 }
 
 /// What a replica finds on its disk when it starts.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Recovered {
     pub snapshot: SnapshotRecord,
+    pub base: Base,
     pub vote: Vote,
-    /// Consecutive, from the snapshot's index on.
+    /// Consecutive, from the base on.
     pub entries: Vec<LogEntry>,
 }
 
-impl LogEntry {
-    pub(super) fn of(entry: &Entry) -> Self {
-        let kind = match entry.get_entry_type() {
-            EntryType::EntryNormal => EntryKind::Command,
-            EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => EntryKind::Membership,
-        };
+impl Recovered {
+    /// The folder of a cluster's first replica. Its log begins after a snapshot, so that every other
+    /// replica begins with one too and knows the first members.
+    pub fn first(replica: u64, state: Vec<u8>) -> Self {
+        let voters = Voters { voters: vec![replica], learners: Vec::new() };
+        let meta = SnapshotMeta { index: 1, term: 1, voters };
         Self {
-            index: entry.index,
-            term: entry.term,
-            kind,
-            context: entry.context.to_vec(),
-            data: entry.data.to_vec(),
+            snapshot: SnapshotRecord { meta, state },
+            base: Base { index: 1, term: 1 },
+            vote: Vote { term: 1, vote: 0, commit: 1 },
+            entries: Vec::new(),
         }
-    }
-
-    pub(super) fn to_raft(&self) -> Entry {
-        let entry_type = match self.kind {
-            EntryKind::Command => EntryType::EntryNormal,
-            EntryKind::Membership => EntryType::EntryConfChangeV2,
-        };
-        Entry {
-            index: self.index,
-            term: self.term,
-            entry_type,
-            context: self.context.clone().into(),
-            data: self.data.clone().into(),
-            ..Entry::default()
-        }
-    }
-}
-
-impl Vote {
-    pub(super) fn of(state: &HardState) -> Self {
-        Self { term: state.term, vote: state.vote, commit: state.commit }
-    }
-
-    pub(super) fn to_raft(self) -> HardState {
-        HardState { term: self.term, vote: self.vote, commit: self.commit, ..HardState::default() }
-    }
-}
-
-impl Voters {
-    pub(super) fn to_raft(&self) -> ConfState {
-        ConfState::from((self.voters.clone(), self.learners.clone()))
     }
 }

@@ -1,33 +1,86 @@
-//! One Raft replica without its I/O: proposals in, what to persist, send and apply out.
+//! One Raft replica without its I/O: proposals and messages in, what to persist, send and apply out.
 //!
-//! The order of `Ready` is kept here and nowhere else: entries and vote are durable in one commit
-//! before any message that waits for them leaves, before anything is applied and before anybody is
-//! answered. Absent: disk, sockets, clocks (ticks are told), and Raft's types outside this folder.
+//! The order of `Ready` is kept here and nowhere else: snapshot, entries and vote are durable in one
+//! commit before any message that waits for them leaves, before anything is applied and before
+//! anybody is answered. A change of the membership takes effect only after the commit mark that
+//! covers it is durable: else a restarted replica could elect itself by members of the past. Absent:
+//! disk, sockets, clocks (ticks are told), and Raft's types outside this folder.
 //!
 //! Floor: core.
 
+pub mod incoming;
 pub mod log;
+mod mirror;
+mod store;
+#[cfg(test)]
+mod tests;
 
-use std::num::NonZeroU64;
+use std::collections::VecDeque;
 
 use common::id::ReplicaId;
+use common::seed::mix;
+use common::wire::codec;
 use raft::eraftpb::{Entry, Snapshot};
-use raft::storage::MemStorage;
-use raft::{Config, RawNode, StateRole};
+use raft::{Config, ProgressState, RawNode, SnapshotStatus, StateRole};
 use serde::{Deserialize, Serialize};
-use slog::Logger;
 use thiserror::Error;
 
-use log::{EntryKind, LogEntry, Persist, Recovered, SnapshotRecord, Vote, Voters};
+pub use slog::Logger;
+
+use crate::planted::{Planted, planted};
+use log::{
+    Base, Change, EntryKind, LogEntry, Persist, RaftMessage, Recovered, Save, SnapshotMeta,
+    SnapshotRecord, Source, Voters,
+};
+use store::Store;
 
 /// One replica. Drive it by [`Replica::ready`] until it has nothing more.
 pub struct Replica {
     id: ReplicaId,
-    raw: RawNode<MemStorage>,
-    /// Entries between the disk and [`Replica::persisted`].
-    in_flight: Option<raft::Ready>,
-    compacted: u64,
-    voters: Voters,
+    raw: RawNode<Store>,
+    in_flight: InFlight,
+    /// Committed and not yet handed out.
+    committed: VecDeque<Entry>,
+    /// The commit mark on the disk.
+    durable_commit: u64,
+    outgoing: Vec<RaftMessage>,
+    reads: Vec<ReadState>,
+    timing: Timing,
+}
+
+/// What is between the disk and [`Replica::persisted`].
+enum InFlight {
+    Nothing,
+    Ready(Box<raft::Ready>),
+    /// The commit mark alone.
+    Mark,
+    /// A snapshot of this replica's own.
+    Snapshot {
+        meta: SnapshotMeta,
+        base: Base,
+        offered: bool,
+    },
+}
+
+/// How long elections take, in ticks of [`TICK_MS`].
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    pub election_ticks: usize,
+    pub heartbeat_ticks: usize,
+    /// Draws election timeouts from this seed instead of the system's randomness.
+    pub seed: Option<u64>,
+    pub planted: Planted,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            election_ticks: ELECTION_TICKS,
+            heartbeat_ticks: HEARTBEAT_TICKS,
+            seed: None,
+            planted: Planted::default(),
+        }
+    }
 }
 
 /// Which proposal an entry was: its proposer's run and a number within it, so that after a restart
@@ -43,9 +96,41 @@ pub struct Proposal {
 pub struct Committed {
     pub index: u64,
     pub term: u64,
-    /// Empty for the entry with which a leader begins its term.
+    /// Empty for the entry with which a leader begins its term, and for changes of the membership.
     pub data: Vec<u8>,
     pub proposal: Option<Proposal>,
+    pub change: Option<Change>,
+}
+
+/// What a durable `Ready` lets happen, in this order.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// The leader's snapshot, which takes the place of the whole state.
+    pub installed: Option<SnapshotRecord>,
+    pub committed: Vec<Committed>,
+}
+
+/// A read that was asked for under `context` is from no past when `index` is applied.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ReadState {
+    pub context: ReadContext,
+    pub index: u64,
+}
+
+/// Names one read over all replicas and their lives.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct ReadContext {
+    pub run: u64,
+    pub number: u64,
+}
+
+/// How far another replica is, as the leader knows it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Follower {
+    pub matched: u64,
+    pub is_active: bool,
+    /// Whether it is being sent a snapshot.
+    pub in_snapshot: bool,
 }
 
 /// Why a replica cannot go on.
@@ -56,49 +141,51 @@ pub enum ReplicaError {
         #[from]
         source: raft::Error,
     },
+    #[error("the log holds a change of the membership that cannot be read")]
+    Change,
     #[error("there is no leader; try again")]
     NoLeader,
 }
 
 impl Replica {
     /// A replica as its disk remembers it.
-    pub fn new(id: ReplicaId, recovered: Recovered) -> Result<Self, ReplicaError> {
-        let Recovered { snapshot, vote, entries } = recovered;
-        let storage = MemStorage::new();
-        {
-            let mut core = storage.wl();
-            let mut base = Snapshot::default();
-            base.mut_metadata().index = snapshot.index;
-            base.mut_metadata().term = snapshot.term;
-            *base.mut_metadata().mut_conf_state() = snapshot.voters.to_raft();
-            if snapshot.index > 0 {
-                core.apply_snapshot(base)?;
-            }
-            core.set_conf_state(snapshot.voters.to_raft());
-            let entries: Vec<Entry> = entries.iter().map(LogEntry::to_raft).collect();
-            core.append(&entries)?;
-            // The vote's commit mark may lag behind a snapshot: it need not be durable by itself.
-            let commit = vote.commit.max(snapshot.index);
-            core.set_hardstate(Vote { commit, ..vote }.to_raft());
-        }
+    pub fn new(
+        id: ReplicaId,
+        recovered: Recovered,
+        timing: Timing,
+        logger: &Logger,
+    ) -> Result<Self, ReplicaError> {
+        let durable_commit = recovered.vote.commit;
+        let meta = recovered.snapshot.meta.clone();
         let config = Config {
             id: id.0.get(),
-            election_tick: ELECTION_TICKS,
-            heartbeat_tick: HEARTBEAT_TICKS,
-            applied: snapshot.index,
-            max_size_per_msg: 1 << 20,
+            election_tick: timing.election_ticks,
+            heartbeat_tick: timing.heartbeat_ticks,
+            applied: meta.index,
+            max_size_per_msg: MESSAGE_BYTES,
             max_inflight_msgs: 256,
             check_quorum: true,
             pre_vote: true,
             ..Config::default()
         };
-        let logger = Logger::root(slog::Discard, slog::o!());
-        let mut raw = RawNode::new(&config, storage, &logger)?;
-        if snapshot.voters.voters == [id.0.get()] {
-            // Nobody else can vote, so there is nothing to wait for.
-            raw.campaign()?;
+        let raw = RawNode::new(&config, Store::new(recovered), logger)?;
+        let mut replica = Self {
+            id,
+            raw,
+            in_flight: InFlight::Nothing,
+            committed: VecDeque::new(),
+            durable_commit,
+            outgoing: Vec::new(),
+            reads: Vec::new(),
+            timing,
+        };
+        if meta.voters.voters == [id.0.get()] {
+            // Nobody else can vote, so there is nothing to wait for. Refused while the log has a
+            // change of the membership that is committed and not applied.
+            replica.raw.campaign()?;
         }
-        Ok(Self { id, raw, in_flight: None, compacted: snapshot.index, voters: snapshot.voters })
+        replica.draw_timeout();
+        Ok(replica)
     }
 
     pub fn id(&self) -> ReplicaId {
@@ -110,11 +197,19 @@ impl Replica {
     }
 
     pub fn leader(&self) -> Option<ReplicaId> {
-        NonZeroU64::new(self.raw.raft.leader_id).map(ReplicaId)
+        mirror::replica(self.raw.raft.leader_id)
     }
 
     pub fn term(&self) -> u64 {
         self.raw.raft.term
+    }
+
+    pub fn commit(&self) -> u64 {
+        self.raw.raft.raft_log.committed
+    }
+
+    pub fn last_index(&self) -> u64 {
+        self.raw.raft.raft_log.last_index()
     }
 
     /// The term of an applied entry; 0 when the log no longer knows it.
@@ -122,14 +217,48 @@ impl Replica {
         self.raw.raft.raft_log.term(index).unwrap_or_default()
     }
 
-    /// Entries in memory and on disk beyond the last snapshot.
+    /// Entries in memory and on disk.
     pub fn log_length(&self) -> u64 {
-        self.raw.raft.raft_log.last_index().saturating_sub(self.compacted)
+        self.last_index().saturating_sub(self.raw.store().base().index)
+    }
+
+    /// Who votes and who learns, as of the last entry that was handed out.
+    pub fn voters(&self) -> Voters {
+        mirror::voters_of(self.raw.store().conf())
+    }
+
+    /// How far a follower is; `None` unless this replica leads and knows it.
+    pub fn follower(&self, id: ReplicaId) -> Option<Follower> {
+        if !self.is_leader() {
+            return None;
+        }
+        let progress = self.raw.raft.prs().get(id.0.get())?;
+        Some(Follower {
+            matched: progress.matched,
+            is_active: progress.recent_active,
+            in_snapshot: progress.state == ProgressState::Snapshot,
+        })
     }
 
     /// Time has passed: one Raft tick ([`TICK_MS`]).
     pub fn tick(&mut self) {
         self.raw.tick();
+        self.draw_timeout();
+    }
+
+    /// Takes another replica's message. `state` is what came with a snapshot.
+    pub fn step(&mut self, message: RaftMessage, state: Vec<u8>) -> Result<(), ReplicaError> {
+        let changes = message.entries.iter().filter(|entry| entry.kind == EntryKind::Membership);
+        for entry in changes {
+            mirror::change_in(&entry.data).ok_or(ReplicaError::Change)?;
+        }
+        match self.raw.step(mirror::message_to_raft(message, state)) {
+            // An answer from one that is no member any more, or not yet.
+            Err(raft::Error::StepPeerNotFound) => {}
+            result => result?,
+        }
+        self.draw_timeout();
+        Ok(())
     }
 
     /// Asks for an entry. It may vanish around an election: whoever asked must ask again.
@@ -143,160 +272,274 @@ impl Replica {
         Ok(self.raw.propose(context, data)?)
     }
 
+    /// Asks for a change of the membership; one at a time, what is asked beside it comes to nothing.
+    pub fn propose_change(&mut self, change: Change) -> Result<(), ReplicaError> {
+        let context = codec::encode(&change).map_err(|_| ReplicaError::Change)?;
+        Ok(self.raw.propose_conf_change(context, mirror::change_to_raft(change))?)
+    }
+
+    /// Asks whether a read now would be from the past; see [`Replica::take_reads`]. The question may
+    /// vanish around an election: ask again.
+    pub fn ask_to_read(&mut self, context: ReadContext) {
+        let mut bytes = context.run.to_be_bytes().to_vec();
+        bytes.extend_from_slice(&context.number.to_be_bytes());
+        self.raw.read_index(bytes);
+    }
+
+    pub fn take_reads(&mut self) -> Vec<ReadState> {
+        std::mem::take(&mut self.reads)
+    }
+
+    /// Hands leadership to another voter, if it keeps up.
+    pub fn hand_over(&mut self, to: ReplicaId) {
+        self.raw.transfer_leader(to.0.get());
+    }
+
+    /// Leads no longer.
+    pub fn step_down(&mut self) {
+        if self.is_leader() {
+            let term = self.term();
+            self.raw.raft.become_follower(term, 0);
+            self.draw_timeout();
+        }
+    }
+
+    /// A message to `to` was not sent.
+    pub fn unreachable(&mut self, to: ReplicaId) {
+        self.raw.report_unreachable(to.0.get());
+    }
+
+    /// A snapshot for `to` has arrived there, or has not. Without it that follower waits for ever.
+    pub fn snapshot_sent(&mut self, to: ReplicaId, arrived: bool) {
+        let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        self.raw.report_snapshot(to.0.get(), status);
+    }
+
+    /// Messages that may leave now.
+    pub fn take_messages(&mut self) -> Vec<RaftMessage> {
+        std::mem::take(&mut self.outgoing)
+    }
+
     /// What must be durable before [`Replica::persisted`] is called; `None` when there is nothing to do.
+    /// Messages that need not wait for it are ready to be taken.
     pub fn ready(&mut self) -> Option<Persist> {
-        assert!(self.in_flight.is_none(), "a Ready is persisted before the next one is taken");
+        assert!(
+            matches!(self.in_flight, InFlight::Nothing),
+            "a Ready is persisted before the next one is taken"
+        );
+        if self.waits_for_mark() {
+            self.in_flight = InFlight::Mark;
+            let vote = Some(mirror::vote_of(self.raw.store().hard()));
+            return Some(Persist { vote, ..Persist::default() });
+        }
         if !self.raw.has_ready() {
             return None;
         }
-        let ready = self.raw.ready();
-        let persist = Persist {
-            entries: ready.entries().iter().map(LogEntry::of).collect(),
-            vote: ready.hs().map(Vote::of),
-            snapshot: None,
-        };
-        self.in_flight = Some(ready);
-        Some(persist)
+        let mut ready = self.raw.ready();
+        self.reads.extend(ready.take_read_states().iter().filter_map(read_state));
+        let messages = ready.take_messages();
+        self.send(&messages);
+        let snapshot = (!ready.snapshot().is_empty())
+            .then(|| Save { record: record_of(ready.snapshot()), source: Source::Leader });
+        let entries: Vec<LogEntry> = ready.entries().iter().map(mirror::entry_of).collect();
+        let anything = ready.hs().is_some() || snapshot.is_some() || !entries.is_empty();
+        let vote = anything.then(|| mirror::vote_of(&self.raw.raft.hard_state()));
+        self.in_flight = InFlight::Ready(Box::new(ready));
+        Some(Persist { entries, vote, snapshot })
     }
 
     /// The last [`Replica::ready`] is on disk. Returns what may be applied now, in order.
-    pub fn persisted(&mut self) -> Result<Vec<Committed>, ReplicaError> {
-        let Some(mut ready) = self.in_flight.take() else { return Ok(Vec::new()) };
-        let mut committed = ready.take_committed_entries();
-        {
-            let mut core = self.raw.store().wl();
-            core.append(ready.entries())?;
-            if let Some(state) = ready.hs() {
-                core.set_hardstate(state.clone());
+    pub fn persisted(&mut self) -> Result<Progress, ReplicaError> {
+        let mut progress = Progress::default();
+        match std::mem::replace(&mut self.in_flight, InFlight::Nothing) {
+            InFlight::Nothing => {}
+            InFlight::Mark => self.durable_commit = self.raw.store().hard().commit,
+            InFlight::Snapshot { meta, base, offered } => {
+                self.raw.mut_store().compact(base);
+                if offered {
+                    self.raw.mut_store().offer(meta);
+                }
             }
+            InFlight::Ready(ready) => progress.installed = self.advance(*ready),
         }
-        let mut light = self.raw.advance(ready);
-        if let Some(commit) = light.commit_index() {
-            self.raw.store().wl().mut_hard_state().commit = commit;
-        }
-        committed.extend(light.take_committed_entries());
-        self.raw.advance_apply();
-        Ok(committed.iter().map(Committed::of).collect())
+        progress.committed = self.release()?;
+        Ok(progress)
     }
 
-    /// A snapshot of everything up to `index`, which is applied, with `state` as the machine's bytes.
-    /// The caller makes it durable; the log before it is forgotten here.
-    pub fn snapshot(&mut self, index: u64, state: Vec<u8>) -> Result<SnapshotRecord, ReplicaError> {
+    fn advance(&mut self, mut ready: raft::Ready) -> Option<SnapshotRecord> {
+        let mut installed = None;
+        let commit = self.raw.raft.hard_state().commit;
+        if !ready.snapshot().is_empty() {
+            let record = record_of(ready.snapshot());
+            self.raw.mut_store().restore(&record.meta);
+            self.committed.clear();
+            installed = Some(record);
+        }
+        let wrote = ready.hs().is_some() || installed.is_some() || !ready.entries().is_empty();
+        let entries = ready.take_entries();
+        self.raw.mut_store().append(&entries);
+        if let Some(state) = ready.hs() {
+            self.raw.mut_store().set_hard(state.clone());
+        }
+        if wrote {
+            self.raw.mut_store().commit_to(commit);
+            self.durable_commit = commit;
+        }
+        self.committed.extend(ready.take_committed_entries());
+        let messages = ready.take_persisted_messages();
+        self.send(&messages);
+        let mut light = self.raw.advance_append(ready);
+        if let Some(commit) = light.commit_index() {
+            self.raw.mut_store().commit_to(commit);
+        }
+        self.committed.extend(light.take_committed_entries());
+        let messages = light.take_messages();
+        self.send(&messages);
+        if let Some(record) = &installed {
+            self.raw.advance_apply_to(record.meta.index);
+        }
+        installed
+    }
+
+    fn waits_for_mark(&self) -> bool {
+        self.committed.front().is_some_and(|entry| self.is_unmarked(entry))
+    }
+
+    fn is_unmarked(&self, entry: &Entry) -> bool {
+        let changes = mirror::kind_of(entry) == EntryKind::Membership;
+        let marks = !planted!(self.timing.planted, Mark);
+        marks && changes && entry.index > self.durable_commit
+    }
+
+    /// Committed entries up to a change of the membership that is not marked yet.
+    fn release(&mut self) -> Result<Vec<Committed>, ReplicaError> {
+        let mut released = Vec::new();
+        while let Some(entry) = self.committed.front()
+            && !self.is_unmarked(entry)
+        {
+            let Some(entry) = self.committed.pop_front() else { break };
+            let own = mirror::entry_of(&entry);
+            let mut change = None;
+            if own.kind == EntryKind::Membership {
+                let asked = mirror::change_in(&own.data).ok_or(ReplicaError::Change)?;
+                let conf = self.raw.apply_conf_change(&mirror::change_to_raft(asked))?;
+                self.raw.mut_store().set_conf(conf);
+                change = Some(asked);
+            }
+            self.raw.advance_apply_to(own.index);
+            released.push(Committed::of(own, change));
+        }
+        self.draw_timeout();
+        Ok(released)
+    }
+
+    /// A snapshot of everything up to `index`, which is applied, with `state` as the machine's bytes;
+    /// it must be durable before the next [`Replica::ready`]. The log before it is shortened, but for
+    /// what a follower may still need. `offered`: it is made to be sent to one.
+    pub fn snapshot(
+        &mut self,
+        index: u64,
+        state: Vec<u8>,
+        margin: Margin,
+        offered: bool,
+    ) -> Result<Persist, ReplicaError> {
         let term = self.raw.raft.raft_log.term(index)?;
-        // One entry stays, so that the log still knows the term at the snapshot's end.
-        self.raw.store().wl().compact(index)?;
-        self.compacted = index;
-        Ok(SnapshotRecord { index, term, voters: self.voters.clone(), state })
+        let base = self.base_for(index, margin);
+        let base = Base { index: base, term: self.raw.raft.raft_log.term(base)? };
+        let mut voters = self.voters();
+        if planted!(self.timing.planted, OldVoters) {
+            voters.voters.truncate(1);
+        }
+        let meta = SnapshotMeta { index, term, voters };
+        self.in_flight = InFlight::Snapshot { meta: meta.clone(), base, offered };
+        let save =
+            Save { record: SnapshotRecord { meta, state }, source: Source::Own { base, offered } };
+        Ok(Persist { snapshot: Some(save), ..Persist::default() })
+    }
+
+    /// How far the log may be shortened when everything up to `index` is in a snapshot.
+    fn base_for(&self, index: u64, margin: Margin) -> u64 {
+        let store = self.raw.store();
+        let Voters { voters, learners } = self.voters();
+        if voters.len() + learners.len() < 2 {
+            return index;
+        }
+        let kept = store.margin(index, margin.entries, margin.bytes);
+        let slow = voters.iter().chain(&learners).filter_map(|id| {
+            let follower = self.follower(mirror::replica(*id)?)?;
+            (follower.is_active && !follower.in_snapshot).then_some(follower.matched)
+        });
+        let slowest = slow.min().unwrap_or(kept);
+        let farthest = store.margin(index, margin.entries * SLOW, margin.bytes * SLOW as usize);
+        slowest.clamp(farthest, kept).max(store.base().index)
+    }
+
+    /// Whether a follower needs a snapshot that has to be made first.
+    pub fn wants_snapshot(&self) -> bool {
+        self.raw.store().is_wanted() && self.is_leader()
+    }
+
+    /// The snapshot that followers can be sent.
+    pub fn offered(&self) -> Option<u64> {
+        self.raw.store().offered().map(|meta| meta.index)
+    }
+
+    /// No follower is sent the offered snapshot any more.
+    pub fn withdraw(&mut self) {
+        self.raw.mut_store().withdraw();
+    }
+
+    fn send(&mut self, messages: &[raft::eraftpb::Message]) {
+        self.outgoing.extend(messages.iter().filter_map(mirror::message_of));
+    }
+
+    /// Draws the election timeout anew where it is not left to chance: from seed, replica and term.
+    fn draw_timeout(&mut self) {
+        if let Some(seed) = self.timing.seed {
+            let range = self.timing.election_ticks as u64;
+            let drawn = mix(seed ^ mix(self.id.0.get()) ^ mix(self.term() << 16)) % range;
+            let ticks = self.timing.election_ticks + drawn as usize;
+            self.raw.raft.set_randomized_election_timeout(ticks);
+        }
     }
 }
 
+/// What of the log stays when it is shortened.
+#[derive(Clone, Copy, Debug)]
+pub struct Margin {
+    pub entries: u64,
+    pub bytes: usize,
+}
+
+fn record_of(snapshot: &Snapshot) -> SnapshotRecord {
+    SnapshotRecord { meta: mirror::meta_of(snapshot), state: snapshot.data.to_vec() }
+}
+
+fn read_state(state: &raft::ReadState) -> Option<ReadState> {
+    let (run, number) = words(&state.request_ctx)?;
+    Some(ReadState { context: ReadContext { run, number }, index: state.index })
+}
+
+fn words(bytes: &[u8]) -> Option<(u64, u64)> {
+    let bytes: [u8; 16] = bytes.try_into().ok()?;
+    let both = u128::from_be_bytes(bytes);
+    Some(((both >> 64) as u64, both as u64))
+}
+
 impl Committed {
-    fn of(entry: &Entry) -> Self {
-        let own = LogEntry::of(entry);
-        let words: Option<[u8; 16]> = own.context.as_slice().try_into().ok();
-        let proposal = words.map(|words| {
-            let (run, number) = words.split_at(8);
-            let word = |bytes: &[u8]| bytes.iter().fold(0u64, |sum, b| (sum << 8) | u64::from(*b));
-            Proposal { run: word(run), number: word(number) }
-        });
-        let data = if own.kind == EntryKind::Command { own.data } else { Vec::new() };
-        Self { index: own.index, term: own.term, data, proposal }
+    fn of(entry: LogEntry, change: Option<Change>) -> Self {
+        let proposal = words(&entry.context).map(|(run, number)| Proposal { run, number });
+        let data = if entry.kind == EntryKind::Command { entry.data } else { Vec::new() };
+        Self { index: entry.index, term: entry.term, data, proposal, change }
     }
 }
 
 /// Milliseconds a tick.
-pub const TICK_MS: u64 = 100;
-const ELECTION_TICKS: usize = 10;
+pub const TICK_MS: u64 = 50;
+/// 0.7 to 1.4 seconds without a word from the leader.
+const ELECTION_TICKS: usize = 14;
 const HEARTBEAT_TICKS: usize = 2;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn alone(entries: Vec<LogEntry>, vote: Vote) -> Replica {
-        let snapshot = SnapshotRecord {
-            index: 0,
-            term: 0,
-            voters: Voters { voters: vec![1], learners: vec![] },
-            state: vec![],
-        };
-        let id = ReplicaId(NonZeroU64::MIN);
-        Replica::new(id, Recovered { snapshot, vote, entries }).expect("starts")
-    }
-
-    /// Drives the replica to rest; returns what was persisted and what was committed.
-    fn settle(replica: &mut Replica) -> (Vec<LogEntry>, Vote, Vec<Committed>) {
-        let (mut entries, mut vote, mut committed) = (Vec::new(), Vote::default(), Vec::new());
-        while let Some(persist) = replica.ready() {
-            entries.extend(persist.entries);
-            vote = persist.vote.unwrap_or(vote);
-            committed.extend(replica.persisted().expect("advances"));
-        }
-        (entries, vote, committed)
-    }
-
-    #[test]
-    fn one_replica_leads_at_once_and_commits_what_is_proposed() {
-        let mut replica = alone(vec![], Vote::default());
-        settle(&mut replica);
-        assert!(replica.is_leader());
-
-        let proposal = Proposal { run: 3, number: 4 };
-        replica.propose(proposal, b"seven".to_vec()).expect("leads");
-        let (entries, _, committed) = settle(&mut replica);
-
-        assert_eq!(entries.len(), 1);
-        assert_eq!(committed.len(), 1);
-        assert_eq!(
-            (committed[0].proposal, &committed[0].data[..]),
-            (Some(proposal), &b"seven"[..])
-        );
-    }
-
-    #[test]
-    fn nothing_is_committed_before_it_is_persisted() {
-        let mut replica = alone(vec![], Vote::default());
-        settle(&mut replica);
-        replica.propose(Proposal { run: 1, number: 1 }, b"x".to_vec()).expect("leads");
-        let persist = replica.ready().expect("has entries");
-        assert_eq!(persist.entries.len(), 1);
-        assert!(replica.raw.raft.raft_log.committed < persist.entries[0].index);
-    }
-
-    #[test]
-    fn a_replica_that_restarts_commits_its_log_again() {
-        let mut replica = alone(vec![], Vote::default());
-        let (mut log, mut vote, _) = settle(&mut replica);
-        replica.propose(Proposal { run: 1, number: 1 }, b"kept".to_vec()).expect("leads");
-        let (entries, later, _) = settle(&mut replica);
-        log.extend(entries);
-        vote = if later == Vote::default() { vote } else { later };
-
-        let mut again = alone(log, vote);
-        let (_, _, committed) = settle(&mut again);
-
-        assert!(again.is_leader() && again.term() > replica.term());
-        assert!(committed.iter().any(|entry| entry.data == b"kept"));
-    }
-
-    #[test]
-    fn a_snapshot_shortens_the_log_and_a_restart_begins_at_it() {
-        let mut replica = alone(vec![], Vote::default());
-        settle(&mut replica);
-        for number in 0..10 {
-            replica.propose(Proposal { run: 1, number }, vec![number as u8]).expect("leads");
-        }
-        let (_, vote, committed) = settle(&mut replica);
-        let index = committed.last().expect("ten").index;
-        let snapshot = replica.snapshot(index, b"state".to_vec()).expect("applied");
-        assert_eq!(replica.log_length(), 0);
-
-        let recovered =
-            Recovered { snapshot, vote: Vote { commit: index, ..vote }, entries: vec![] };
-        let mut again = Replica::new(replica.id(), recovered).expect("starts");
-        let (_, _, committed) = settle(&mut again);
-        assert!(committed.iter().all(|entry| entry.index > index));
-        again.propose(Proposal { run: 2, number: 0 }, b"new".to_vec()).expect("leads");
-        assert!(settle(&mut again).2.iter().any(|entry| entry.data == b"new"));
-    }
-}
+/// Entries of one message, so that it fits a frame.
+const MESSAGE_BYTES: u64 = 256 << 10;
+/// A follower that is heard of and lags holds back so many times the margin.
+const SLOW: u64 = 4;

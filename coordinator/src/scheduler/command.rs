@@ -1,19 +1,34 @@
 //! What the log records: decisions, each with the time the leader stamped on it.
 //!
-//! A command never says "now", and never carries a secret: only the hash of a token's.
+//! A command never says "now", and never carries a secret: only the hash of a token's. Each kind has
+//! a level; one above the cluster's is not proposed, so that no replica meets what it cannot apply.
 //!
 //! Floor: core.
 
-use common::id::{MemberId, StudyId};
+use common::id::{ClientId, MemberId, ReplicaId, StudyId};
 use common::study::Study;
 use common::time::Timestamp;
 use common::trial::{Attempt, FailReason, Outcome};
 use common::wire::codec::{self, CodecError};
-use common::wire::message::Role;
+use common::wire::message::{Control, NewToken, OutcomeRow};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// One entry of the replicated log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Whose command it is; asked for again, it is done once.
+    pub origin: Option<Origin>,
+    pub command: Command,
+}
+
+/// Names a command.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    pub client: ClientId,
+    pub number: u64,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     Submit {
@@ -21,26 +36,26 @@ pub enum Command {
         text: String,
         at: Timestamp,
     },
-    Cancel {
+    Control {
         study: StudyId,
+        control: Control,
         at: Timestamp,
     },
-    Outcome {
-        attempt: Attempt,
+    /// How attempts of one agent ended.
+    Reports {
         agent: MemberId,
-        outcome: Box<Outcome>,
+        at: Timestamp,
+        items: Vec<Item>,
+    },
+    /// Outcomes that an earlier study has of the same trainings.
+    Adopt {
+        study: StudyId,
+        rows: Vec<OutcomeRow>,
+    },
+    CreateToken {
+        token: NewToken,
         at: Timestamp,
     },
-    /// `alone`: no other trial was in the cohort.
-    AttemptFailed {
-        attempt: Attempt,
-        agent: MemberId,
-        reason: FailReason,
-        detail: String,
-        alone: bool,
-        at: Timestamp,
-    },
-    CreateToken(NewToken),
     RevokeToken {
         id: [u8; 6],
     },
@@ -48,17 +63,39 @@ pub enum Command {
     RemoveMember {
         member: MemberId,
     },
+    /// Where an admitted replica is reached.
+    Place {
+        replica: ReplicaId,
+        address: String,
+    },
+    RemoveReplica {
+        replica: ReplicaId,
+    },
+    /// Every replica's program knows the kinds of entries of this level.
+    RaiseLevel {
+        level: u16,
+    },
+    /// What replicas found the state's digest to be after entry `index`.
+    Digests {
+        index: u64,
+        of: Vec<(ReplicaId, [u8; 32])>,
+    },
 }
 
+/// How one attempt ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NewToken {
-    pub id: [u8; 6],
-    pub secret_hash: [u8; 32],
-    pub role: Role,
-    /// `None`: any number.
-    pub uses: Option<u32>,
-    pub expires: Timestamp,
-    pub label: String,
+pub enum Item {
+    Complete {
+        attempt: Attempt,
+        outcome: Box<Outcome>,
+    },
+    /// `alone`: no other trial was in the cohort.
+    Failed {
+        attempt: Attempt,
+        reason: FailReason,
+        detail: String,
+        alone: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,8 +106,8 @@ pub struct Admission {
     pub at: Timestamp,
 }
 
-impl Command {
-    /// Bytes of a log entry: a format number, then the command.
+impl Entry {
+    /// Bytes of a log entry: a format number, then the entry.
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
         codec::encode(&(FORMAT, self))
     }
@@ -81,9 +118,28 @@ impl Command {
         if u16::from(format) != FORMAT {
             return Err(EntryError::Format { format, known: FORMAT });
         }
-        let (_, command): (u16, Command) =
+        let (_, entry): (u16, Entry) =
             codec::decode(bytes).map_err(|source| EntryError::Unreadable { source })?;
-        Ok(command)
+        Ok(entry)
+    }
+}
+
+impl Command {
+    /// The level a cluster must have for this to be proposed.
+    pub fn level(&self) -> u16 {
+        match self {
+            Command::Control { control: Control::Cancel, .. } => 1,
+            Command::Control { .. } => 2,
+            _ => 1,
+        }
+    }
+}
+
+impl Item {
+    pub fn attempt(&self) -> Attempt {
+        match self {
+            Item::Complete { attempt, .. } | Item::Failed { attempt, .. } => *attempt,
+        }
     }
 }
 
@@ -96,7 +152,14 @@ pub enum EntryError {
     Format { format: u8, known: u16 },
     #[error("a committed entry cannot be read")]
     Unreadable { source: CodecError },
+    #[error(
+        "the cluster is at level {level}, this program knows up to {known}; install the newer version"
+    )]
+    Level { level: u16, known: u16 },
 }
 
+/// The newest level this program knows.
+pub const LEVEL: u16 = 2;
+
 /// Format of entries; below 251, so that it is the first byte.
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;

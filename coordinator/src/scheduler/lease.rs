@@ -61,6 +61,12 @@ impl Leases {
         true
     }
 
+    /// Takes over a lease whatever else holds its trials.
+    #[cfg(feature = "planted")]
+    pub fn believe(&mut self, id: LeaseId, lease: Lease) {
+        self.insert(id, lease);
+    }
+
     fn insert(&mut self, id: LeaseId, lease: Lease) {
         for trial in &lease.trials {
             let before = self.by_trial.insert((lease.study, *trial), id);

@@ -1,31 +1,36 @@
 //! The replicated state machine: what every replica knows after the same entries.
 //!
 //! `apply` is deterministic: no clock, no randomness, no floating-point arithmetic. Times are stamps
-//! the leader put into the entry. Leases are absent: they are the leader's soft state (`lease`,
-//! `placement`), rebuilt after a failover from what agents say.
+//! the leader put into the entry. A command that a client asks for twice is done once. Leases are
+//! absent: they are the leader's soft state (`lease`, `placement`), rebuilt after a failover from
+//! what agents say.
 //!
 //! Floor: core.
 
 pub mod command;
+mod ends;
 pub mod lease;
 pub mod placement;
 pub mod progress;
 pub mod state;
 
-use common::id::{MemberId, StudyId};
-use common::study::{Diverged, Study};
+use common::design::Design;
+use common::id::{MemberId, ReplicaId, StudyId, TrialIndex};
+use common::study::Study;
 use common::time::Timestamp;
-use common::trial::{Attempt, FailReason, Outcome};
-use common::wire::message::{OutcomeRow, RowEnd, StudyState};
+use common::trial::Attempt;
+use common::wire::message::{Control, NewToken, OutcomeRow, Role, StudyState, Which};
 
-use command::{Admission, Command, NewToken};
-use state::{Member, State, StudyRecord, Token, TrialState};
+use command::{Admission, Command, Entry, Item, Origin};
+use state::{ClientRecord, Member, ReplicaRecord, Reply, State, StudyRecord, Token, TrialState};
 
 /// What applying one entry did, for whoever waits on it and for the disk.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Applied {
     /// Nothing changed, and nothing needs to be said.
     Nothing,
+    /// It was done before, and was answered so.
+    Replied(Reply),
     Submitted {
         study: StudyId,
         known: bool,
@@ -33,57 +38,138 @@ pub enum Applied {
     Cancelled {
         study: StudyId,
     },
-    /// The trial has ended with this row, to be kept on disk.
-    Ended {
-        attempt: Attempt,
-        row: Box<OutcomeRow>,
-        study_over: bool,
+    Paused {
+        study: StudyId,
     },
-    /// The trial goes back to waiting.
-    Again {
-        attempt: Attempt,
+    Resumed {
+        study: StudyId,
     },
-    /// The trial had ended before. `differs`: this outcome is not the one that stands.
-    Late {
-        attempt: Attempt,
-        differs: bool,
+    Prioritised {
+        study: StudyId,
     },
+    /// These failed trials wait again.
+    Retried {
+        study: StudyId,
+        trials: Vec<TrialIndex>,
+    },
+    Extended {
+        study: StudyId,
+        gained: u64,
+    },
+    /// What each item of a report did.
+    Reported(Vec<Ended>),
     TokenChanged,
-    /// The member with its certificate's date, or `None`: the token is refused.
+    /// Who was admitted, or `None`: the token is refused.
     Admission {
-        member: Option<(MemberId, Member)>,
+        admitted: Option<Admitted>,
     },
     MemberRemoved {
         member: MemberId,
+    },
+    ReplicaPlaced {
+        replica: ReplicaId,
+    },
+    ReplicaRemoved {
+        replica: ReplicaId,
+    },
+    LevelRaised,
+    /// To be compared with one's own.
+    Digests {
+        index: u64,
+        of: Vec<(ReplicaId, [u8; 32])>,
     },
     Refused {
         why: &'static str,
     },
 }
 
+/// What one ended attempt did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ended {
+    /// The trial has ended with this row, to be kept on disk.
+    Trial { attempt: Attempt, row: Box<OutcomeRow>, study_over: bool },
+    /// The trial goes back to waiting.
+    Again { attempt: Attempt },
+    /// The trial had ended before. `differs`: this outcome is not the one that stands.
+    Late { attempt: Attempt, differs: bool },
+    /// There is no such trial.
+    Unknown { attempt: Attempt },
+}
+
+/// A key that a token let in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admitted {
+    pub role: Role,
+    /// The member's, or the replica's.
+    pub number: u64,
+    pub joined: Timestamp,
+}
+
 impl State {
-    /// Applies one committed command.
-    pub fn apply(&mut self, command: Command) -> Applied {
+    /// Applies one committed entry: the command of entry `index`.
+    pub fn apply(&mut self, index: u64, entry: Entry) -> Applied {
+        self.pass(index);
+        let Some(origin) = entry.origin else { return self.run(entry.command) };
+        match self.clients.get(&origin.client) {
+            Some(known) if known.number == origin.number => Applied::Replied(known.reply.clone()),
+            Some(known) if known.number > origin.number => {
+                Applied::Refused { why: "a later command of this client was done before it" }
+            }
+            _ => {
+                let applied = self.run(entry.command);
+                self.remember(origin, reply(&applied), index);
+                applied
+            }
+        }
+    }
+
+    /// An entry without a command was applied.
+    pub fn pass(&mut self, index: u64) {
+        assert!(index > self.applied, "entries are applied in order");
+        self.applied = index;
+    }
+
+    fn remember(&mut self, origin: Origin, reply: Reply, index: u64) {
+        self.clients.insert(origin.client, ClientRecord { number: origin.number, reply, index });
+        if self.clients.len() > CLIENTS_KEPT {
+            let oldest = self.clients.iter().min_by_key(|(_, known)| known.index);
+            let oldest = oldest.map(|(client, _)| *client);
+            oldest.and_then(|client| self.clients.remove(&client));
+        }
+    }
+
+    fn run(&mut self, command: Command) -> Applied {
         match command {
             Command::Submit { study, text, at } => self.submit(*study, text, at),
-            Command::Cancel { study, at } => self.cancel(study, at),
-            Command::Outcome { attempt, agent, outcome, at } => {
-                self.outcome(attempt, agent, *outcome, at)
+            Command::Control { study, control, at } => self.control(study, control, at),
+            Command::Reports { agent, at, items } => {
+                let end = |item: Item| self.item(agent, at, item);
+                Applied::Reported(items.into_iter().map(end).collect())
             }
-            Command::AttemptFailed { attempt, agent, reason, detail, alone, at } => {
-                let failure = Failure { agent, reason, detail, alone, at };
-                self.attempt_failed(attempt, failure)
-            }
-            Command::CreateToken(token) => self.create_token(token),
+            Command::Adopt { study, rows } => Applied::Reported(self.adopt(study, rows)),
+            Command::CreateToken { token, at } => self.create_token(token, at),
             Command::RevokeToken { id } => match self.tokens.remove(&id) {
                 Some(_) => Applied::TokenChanged,
                 None => Applied::Refused { why: "there is no such token" },
             },
-            Command::Admit(admission) => Applied::Admission { member: self.admit(admission) },
+            Command::Admit(admission) => Applied::Admission { admitted: self.admit(admission) },
             Command::RemoveMember { member } => match self.members.remove(&member) {
                 Some(_) => Applied::MemberRemoved { member },
                 None => Applied::Refused { why: "there is no such member" },
             },
+            Command::Place { replica, address } => match self.replicas.get_mut(&replica) {
+                Some(record) => {
+                    record.address = Some(address);
+                    Applied::ReplicaPlaced { replica }
+                }
+                None => Applied::Refused { why: "this replica was removed" },
+            },
+            Command::RemoveReplica { replica } => self.remove_replica(replica),
+            Command::RaiseLevel { level } => {
+                self.level = self.level.max(level);
+                Applied::LevelRaised
+            }
+            Command::Digests { index, of } => Applied::Digests { index, of },
         }
     }
 
@@ -101,135 +187,180 @@ impl State {
         Applied::Submitted { study: id, known: false }
     }
 
-    fn cancel(&mut self, study: StudyId, at: Timestamp) -> Applied {
+    fn control(&mut self, study: StudyId, control: Control, at: Timestamp) -> Applied {
         let Some(record) = self.studies.get_mut(&study) else {
             return Applied::Refused { why: "there is no such study" };
         };
-        if record.state == StudyState::Active {
-            record.cancel(at);
-        }
-        Applied::Cancelled { study }
-    }
-
-    fn outcome(
-        &mut self,
-        attempt: Attempt,
-        agent: MemberId,
-        outcome: Outcome,
-        at: Timestamp,
-    ) -> Applied {
-        let Some(record) = self.studies.get_mut(&attempt.study) else { return Applied::Nothing };
-        let digest = state::short_digest(&outcome.digest());
-        match record.trial(attempt.trial) {
-            Some(TrialState::Open) => {
-                let study_over = record.end(attempt.trial, TrialState::Complete, at);
-                record.keep_digest(attempt.trial, digest);
-                let row = OutcomeRow {
-                    trial: attempt.trial,
-                    ended: at,
-                    agent,
-                    end: RowEnd::Complete(outcome),
-                };
-                Applied::Ended { attempt, row: Box::new(row), study_over }
+        match control {
+            Control::Cancel => {
+                if record.state.goes_on() {
+                    record.cancel(at);
+                }
+                Applied::Cancelled { study }
             }
-            Some(TrialState::Complete) => {
-                let differs = record.digest(attempt.trial) != digest;
-                record.differing += u64::from(differs);
-                Applied::Late { attempt, differs }
+            Control::Pause => match record.state {
+                StudyState::Active | StudyState::Paused => {
+                    record.state = StudyState::Paused;
+                    Applied::Paused { study }
+                }
+                _ => Applied::Refused { why: "this study has ended; there is nothing to pause" },
+            },
+            Control::Resume => {
+                if record.state == StudyState::Cancelled {
+                    return Applied::Refused { why: CANCELLED };
+                }
+                if record.state == StudyState::Paused {
+                    record.state = StudyState::Active;
+                }
+                Applied::Resumed { study }
             }
-            // A failed or cancelled trial takes no outcome; the agent may forget it.
-            Some(_) => Applied::Late { attempt, differs: false },
-            None => Applied::Nothing,
+            Control::Priority { priority } => {
+                record.priority = priority;
+                Applied::Prioritised { study }
+            }
+            Control::Retry { .. } if record.state == StudyState::Cancelled => {
+                Applied::Refused { why: CANCELLED }
+            }
+            Control::Retry { trials } => {
+                let trials = record.retried(&trials);
+                record.retry(&trials);
+                Applied::Retried { study, trials }
+            }
+            Control::Extend { seeds, text } => match record.could_extend(seeds) {
+                Ok(false) => Applied::Extended { study, gained: 0 },
+                Ok(true) => Applied::Extended { study, gained: record.extend(seeds, text) },
+                Err(why) => Applied::Refused { why },
+            },
         }
     }
 
-    fn attempt_failed(&mut self, attempt: Attempt, failure: Failure) -> Applied {
-        let Some(record) = self.studies.get_mut(&attempt.study) else { return Applied::Nothing };
-        if record.trial(attempt.trial) != Some(TrialState::Open) {
-            return Applied::Late { attempt, differs: false };
-        }
-        let limit = record.study.budget.attempts;
-        let Failure { agent, reason, detail, alone, at } = failure;
-        let tally = record.tallies.entry(attempt.trial).or_default();
-        if tally.counted.contains(&attempt.lease) {
-            return Applied::Late { attempt, differs: false };
-        }
-        tally.counted.push(attempt.lease);
-        // Only a trial that died alone is itself to blame; its neighbours in a cohort are not.
-        let own = match reason {
-            FailReason::Diverged | FailReason::Error => true,
-            FailReason::AgentCrashed => alone,
-            FailReason::AgentLost => false,
-        };
-        if own {
-            tally.own += 1;
-        } else {
-            tally.losses += 1;
-        }
-        let over = reason.is_final() || tally.own >= limit || tally.losses >= LOSSES_MAX;
-        *record.failures.entry(reason).or_default() += 1;
-        if !over {
-            return Applied::Again { attempt };
-        }
-        let mut study_over = record.end(attempt.trial, TrialState::Failed, at);
-        if reason == FailReason::Diverged && record.study.budget.diverged == Diverged::Fail {
-            record.cancel(at);
-            study_over = true;
-        }
-        let end = RowEnd::Failed { reason: reason.name().to_string(), detail };
-        let row = OutcomeRow { trial: attempt.trial, ended: at, agent, end };
-        Applied::Ended { attempt, row: Box::new(row), study_over }
-    }
-
-    fn create_token(&mut self, token: NewToken) -> Applied {
-        let NewToken { id, secret_hash, role, uses, expires, label } = token;
+    fn create_token(&mut self, token: NewToken, at: Timestamp) -> Applied {
+        let NewToken { id, secret_hash, role, ttl_ms, uses, label } = token;
+        let expires = at.plus_ms(ttl_ms);
         self.tokens.insert(id, Token { secret_hash, role, uses_left: uses, expires, label });
         Applied::TokenChanged
     }
 
-    /// The member that this key becomes. Repeating an admission gives the same member and spends no
-    /// second use: an answer can be lost.
-    fn admit(&mut self, admission: Admission) -> Option<(MemberId, Member)> {
+    /// Whom this key becomes. Repeating an admission gives the same and spends no second use: an
+    /// answer can be lost.
+    fn admit(&mut self, admission: Admission) -> Option<Admitted> {
         let Admission { token_id, secret_hash, public_key, at } = admission;
         let token = self.tokens.get_mut(&token_id)?;
         if token.secret_hash != secret_hash || at >= token.expires {
             return None;
         }
-        let known = self
-            .members
-            .iter()
-            .find(|(_, member)| member.public_key == public_key && member.token_id == token_id);
-        if let Some((&id, member)) = known {
-            return Some((id, member.clone()));
+        let role = token.role;
+        let members = self.members.iter().map(|(id, m)| (id.0, m.public_key, m.token_id, m.joined));
+        let replicas = self.replicas.iter();
+        let replicas = replicas.map(|(id, r)| (id.0.get(), r.public_key, r.token_id, r.joined));
+        let known = match role {
+            Role::Peer => replicas.collect::<Vec<_>>(),
+            Role::Agent | Role::Operator => members.collect(),
+        };
+        let same = known.into_iter().find(|(_, key, id, _)| *key == public_key && *id == token_id);
+        if let Some((number, _, _, joined)) = same {
+            return Some(Admitted { role, number, joined });
+        }
+        if role == Role::Peer && self.replicas.len() >= REPLICAS_MAX {
+            return None;
         }
         if let Some(uses) = &mut token.uses_left {
             *uses = uses.checked_sub(1)?;
         }
-        let member = Member {
-            role: token.role,
-            label: token.label.clone(),
-            joined: at,
-            public_key,
-            token_id,
+        let label = token.label.clone();
+        let number = match role {
+            Role::Peer => {
+                let record = ReplicaRecord { address: None, joined: at, public_key, token_id };
+                let number = self.next_replica;
+                self.next_replica += 1;
+                self.replicas.insert(replica_id(number)?, record);
+                number
+            }
+            Role::Agent | Role::Operator => {
+                let member = Member { role, label, joined: at, public_key, token_id };
+                let number = self.next_member;
+                self.next_member += 1;
+                self.members.insert(MemberId(number), member);
+                number
+            }
         };
-        let id = MemberId(self.next_member);
-        self.next_member += 1;
-        self.members.insert(id, member.clone());
-        Some((id, member))
+        Some(Admitted { role, number, joined: at })
+    }
+
+    fn remove_replica(&mut self, replica: ReplicaId) -> Applied {
+        if !self.replicas.contains_key(&replica) {
+            return Applied::Refused { why: "there is no such replica" };
+        }
+        if self.replicas.len() == 1 {
+            return Applied::Refused { why: "the last replica cannot be removed" };
+        }
+        self.replicas.remove(&replica);
+        Applied::ReplicaRemoved { replica }
     }
 }
 
-/// The parts of a failed attempt besides its name.
-struct Failure {
-    agent: MemberId,
-    reason: FailReason,
-    detail: String,
-    alone: bool,
-    at: Timestamp,
+impl StudyRecord {
+    /// Which trials a retry of these opens, in order.
+    pub fn retried(&self, which: &Which) -> Vec<TrialIndex> {
+        let asked = |trial: &TrialIndex| match which {
+            Which::Failed => true,
+            Which::Ranges(ranges) => {
+                ranges.iter().any(|(first, last)| first <= trial && trial <= last)
+            }
+        };
+        self.in_state(TrialState::Failed).filter(asked).collect()
+    }
+
+    /// Whether growing to so many seeds changes anything, or why it cannot be done.
+    pub fn could_extend(&self, seeds: u32) -> Result<bool, &'static str> {
+        let [factor] = self.study.seeds.factors.as_slice() else {
+            return Err("only a study with one count of seeds can grow; submit the grown file: \
+                        what is known is taken over");
+        };
+        if self.state == StudyState::Cancelled {
+            return Err(CANCELLED);
+        }
+        if seeds <= factor.count {
+            return Ok(false);
+        }
+        let mut grown = self.study.clone();
+        grown.seeds.factors[0].count = seeds;
+        match Design::of(&grown).trials() {
+            Some(trials) if trials <= TRIALS_MAX => Ok(true),
+            _ => Err("a study has at most 10,000,000 trials"),
+        }
+    }
 }
+
+/// How a command that did this is answered.
+pub fn reply(applied: &Applied) -> Reply {
+    match applied {
+        Applied::Replied(reply) => reply.clone(),
+        Applied::Submitted { study, known } => Reply::Submitted { study: *study, known: *known },
+        Applied::Retried { trials, .. } => Reply::Retried { count: trials.len() as u64 },
+        Applied::Extended { gained, .. } => Reply::Extended { gained: *gained },
+        Applied::Refused { why } => Reply::Refused { why: (*why).to_string() },
+        _ => Reply::Done,
+    }
+}
+
+fn replica_id(number: u64) -> Option<ReplicaId> {
+    std::num::NonZeroU64::new(number).map(ReplicaId)
+}
+
+const CANCELLED: &str = "this study is cancelled; submit it again to take it up";
 
 /// Losses (agents that vanished, crashes shared with neighbours) after which a trial is failed.
 pub const LOSSES_MAX: u32 = 6;
+
+/// Replicas of a cluster.
+pub const REPLICAS_MAX: usize = 5;
+
+/// As the study file's checks allow.
+pub const TRIALS_MAX: u64 = 10_000_000;
+
+/// Clients whose last command is remembered.
+const CLIENTS_KEPT: usize = 1_000;
 
 #[cfg(test)]
 mod tests;

@@ -1,45 +1,63 @@
-//! What the replicas agree on: studies with their trials' ends, tokens, members.
+//! What the replicas agree on: studies with their trials' ends, tokens, members, replicas.
 //!
 //! A trial costs nine bytes; only those that failed once cost more. Whether an open trial waits or
-//! is leased is the leader's soft state and not here.
+//! is leased is the leader's soft state and not here. The state has a digest that costs nothing in
+//! proportion to the number of trials: each study keeps a sum over its trials' ends.
 //!
 //! Floor: core.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::design::Design;
-use common::id::{ClusterId, Digest, LeaseId, MemberId, StudyId, TrialIndex};
+use common::id::{ClientId, ClusterId, Digest, LeaseId, MemberId, ReplicaId, StudyId, TrialIndex};
+use common::seed::mix;
 use common::study::Study;
 use common::time::Timestamp;
 use common::trial::FailReason;
-use common::wire::message::{Role, StudyState};
+use common::wire::codec::{self, CodecError};
+use common::wire::message::{PastFailure, Role, StudyState, Violation};
 use serde::{Deserialize, Serialize};
 
 /// Everything a snapshot holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     pub cluster: ClusterId,
+    /// Index of the last entry applied.
+    pub applied: u64,
+    /// Kinds of entries that may be in the log.
+    pub level: u16,
     pub studies: BTreeMap<StudyId, StudyRecord>,
     /// Studies ever submitted: the next one's place in the queue.
     pub submissions: u64,
     pub tokens: BTreeMap<[u8; 6], Token>,
     pub members: BTreeMap<MemberId, Member>,
     pub next_member: u64,
+    pub replicas: BTreeMap<ReplicaId, ReplicaRecord>,
+    pub next_replica: u64,
+    /// The last command of each client that asked lately.
+    pub clients: BTreeMap<ClientId, ClientRecord>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StudyRecord {
     pub study: Study,
+    /// Grows when the study gains trials.
+    pub version: u32,
     /// The study file as written.
     pub text: String,
+    /// Of study and text as they are.
+    written: Digest,
     pub submitted: Timestamp,
-    /// Earlier ones are served first.
+    /// Among equal priorities earlier ones are served first.
     pub order: u64,
+    pub priority: i32,
     pub state: StudyState,
     pub finished: Option<Timestamp>,
     trials: Vec<TrialState>,
     /// First 64 bits of each outcome's digest; zero without one.
     digests: Vec<u64>,
+    /// Over the two lists above.
+    sum: u64,
     pub complete: u64,
     pub failed: u64,
     pub cancelled: u64,
@@ -47,8 +65,12 @@ pub struct StudyRecord {
     pub failures: BTreeMap<FailReason, u64>,
     /// Trials that failed at least once.
     pub tallies: BTreeMap<TrialIndex, Tally>,
+    /// Given up because they killed whoever trained them.
+    pub poison: BTreeSet<TrialIndex>,
     /// Outcomes that came again and differed.
     pub differing: u64,
+    /// The first of them.
+    pub violations: Vec<Violation>,
 }
 
 /// What the replicas know of a trial. "Leased" is absent: the leader alone knows that.
@@ -67,6 +89,8 @@ pub struct Tally {
     pub losses: u32,
     /// Leases already counted: a failure told twice counts once.
     pub counted: Vec<LeaseId>,
+    /// The latest, oldest first.
+    pub past: Vec<PastFailure>,
 }
 
 /// A join token; its secret is known by hash alone.
@@ -79,7 +103,7 @@ pub struct Token {
     pub label: String,
 }
 
-/// An admitted key.
+/// An admitted key of an agent or operator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Member {
     pub role: Role,
@@ -89,37 +113,135 @@ pub struct Member {
     pub token_id: [u8; 6],
 }
 
+/// An admitted replica. Its number is never given again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaRecord {
+    /// `None` until it has come.
+    pub address: Option<String>,
+    pub joined: Timestamp,
+    pub public_key: [u8; 32],
+    pub token_id: [u8; 6],
+}
+
+/// A client's last command and how it was answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClientRecord {
+    pub number: u64,
+    pub reply: Reply,
+    /// Index of its entry: who asked longest ago is forgotten first.
+    pub index: u64,
+}
+
+/// How a command was answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    Done,
+    Submitted { study: StudyId, known: bool },
+    Retried { count: u64 },
+    Extended { gained: u64 },
+    Refused { why: String },
+}
+
 impl State {
-    pub fn new(cluster: ClusterId) -> Self {
+    /// The state of a new cluster, whose first replica is `first`.
+    pub fn new(cluster: ClusterId, first: ReplicaId, address: Option<String>, level: u16) -> Self {
+        let record =
+            ReplicaRecord { address, joined: Timestamp(0), public_key: [0; 32], token_id: [0; 6] };
         Self {
             cluster,
+            applied: 0,
+            level,
             studies: BTreeMap::new(),
             submissions: 0,
             tokens: BTreeMap::new(),
             members: BTreeMap::new(),
             next_member: FIRST_MEMBER,
+            replicas: BTreeMap::from([(first, record)]),
+            next_replica: first.0.get() + 1,
+            clients: BTreeMap::new(),
         }
+    }
+
+    /// A state before any snapshot of the leader's has arrived.
+    pub fn empty(cluster: ClusterId) -> Self {
+        Self {
+            cluster,
+            applied: 0,
+            level: 0,
+            studies: BTreeMap::new(),
+            submissions: 0,
+            tokens: BTreeMap::new(),
+            members: BTreeMap::new(),
+            next_member: FIRST_MEMBER,
+            replicas: BTreeMap::new(),
+            next_replica: 1,
+            clients: BTreeMap::new(),
+        }
+    }
+
+    /// Equal on replicas that applied the same entries.
+    pub fn digest(&self) -> [u8; 32] {
+        let studies: Vec<_> =
+            self.studies.iter().map(|(id, record)| (id, record.digest_parts())).collect();
+        let parts = (
+            (self.cluster, self.applied, self.level, &studies, self.submissions),
+            (&self.tokens, &self.members, self.next_member),
+            (&self.replicas, self.next_replica, &self.clients),
+        );
+        // All of it has an encoding: it is what snapshots are made of.
+        *blake3::hash(&codec::encode(&parts).unwrap_or_default()).as_bytes()
+    }
+
+    /// The addresses of all replicas that have one.
+    pub fn addresses(&self) -> Vec<String> {
+        self.replicas.values().filter_map(|record| record.address.clone()).collect()
+    }
+
+    pub fn address_of(&self, replica: ReplicaId) -> Option<String> {
+        self.replicas.get(&replica)?.address.clone()
+    }
+
+    /// Trials of all studies.
+    pub fn planned(&self) -> u64 {
+        self.studies.values().map(StudyRecord::planned).sum()
+    }
+
+    pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        codec::encode(self)
+    }
+
+    /// Reads what [`State::encode`] wrote; `None` when it is not a state that could have been.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let state: Self = codec::decode(bytes).ok()?;
+        state.studies.values().all(StudyRecord::is_consistent).then_some(state)
     }
 }
 
 impl StudyRecord {
     pub fn new(study: Study, text: String, submitted: Timestamp, order: u64) -> Self {
         let trials = Design::of(&study).trials().unwrap_or_default() as usize;
+        let written = written(&study, &text);
         Self {
             study,
+            version: 0,
             text,
+            written,
             submitted,
             order,
+            priority: 0,
             state: StudyState::Active,
             finished: None,
             trials: vec![TrialState::Open; trials],
             digests: vec![0; trials],
+            sum: 0,
             complete: 0,
             failed: 0,
             cancelled: 0,
             failures: BTreeMap::new(),
             tallies: BTreeMap::new(),
+            poison: BTreeSet::new(),
             differing: 0,
+            violations: Vec::new(),
         }
     }
 
@@ -140,24 +262,37 @@ impl StudyRecord {
         self.digests.get(trial.0 as usize).copied().unwrap_or_default()
     }
 
-    pub(super) fn keep_digest(&mut self, trial: TrialIndex, digest: u64) {
-        if let Some(slot) = self.digests.get_mut(trial.0 as usize) {
-            *slot = digest;
-        }
+    /// Trials in this state.
+    pub fn in_state(&self, state: TrialState) -> impl Iterator<Item = TrialIndex> {
+        let trials = self.trials.iter().enumerate();
+        trials.filter(move |(_, is)| **is == state).map(|(at, _)| TrialIndex(at as u64))
+    }
+
+    /// Changes one trial's state and digest, and the sum with them.
+    fn set(&mut self, trial: TrialIndex, state: TrialState, digest: u64) {
+        let at = trial.0 as usize;
+        let before = share(trial, self.trials[at], self.digests[at]);
+        (self.trials[at], self.digests[at]) = (state, digest);
+        self.sum = self.sum.wrapping_sub(before).wrapping_add(share(trial, state, digest));
     }
 
     /// Gives an open trial its end. True when it was the study's last one.
-    pub(super) fn end(&mut self, trial: TrialIndex, end: TrialState, at: Timestamp) -> bool {
-        let slot = &mut self.trials[trial.0 as usize];
-        assert_eq!(*slot, TrialState::Open, "a trial ends once");
-        *slot = end;
+    pub(super) fn end(
+        &mut self,
+        trial: TrialIndex,
+        end: TrialState,
+        digest: u64,
+        at: Timestamp,
+    ) -> bool {
+        assert_eq!(self.trial(trial), Some(TrialState::Open), "a trial ends once");
+        self.set(trial, end, digest);
         match end {
             TrialState::Complete => self.complete += 1,
             TrialState::Failed => self.failed += 1,
             TrialState::Cancelled => self.cancelled += 1,
             TrialState::Open => unreachable!("open is not an end"),
         }
-        let over = self.open() == 0 && self.state == StudyState::Active;
+        let over = self.open() == 0 && self.state.goes_on();
         if over {
             self.state = StudyState::Finished;
             self.finished = Some(at);
@@ -166,25 +301,96 @@ impl StudyRecord {
     }
 
     pub(super) fn cancel(&mut self, at: Timestamp) {
-        for slot in self.trials.iter_mut().filter(|slot| **slot == TrialState::Open) {
-            *slot = TrialState::Cancelled;
-            self.cancelled += 1;
-        }
+        let open: Vec<TrialIndex> = self.in_state(TrialState::Open).collect();
+        self.cancelled += open.len() as u64;
+        open.into_iter().for_each(|trial| self.set(trial, TrialState::Cancelled, 0));
         self.state = StudyState::Cancelled;
         self.finished = Some(at);
     }
 
     /// Takes a cancelled study up again: what was cancelled is open once more.
     pub(super) fn reopen(&mut self) {
-        for slot in self.trials.iter_mut().filter(|slot| **slot == TrialState::Cancelled) {
-            *slot = TrialState::Open;
-        }
+        let cancelled: Vec<TrialIndex> = self.in_state(TrialState::Cancelled).collect();
+        cancelled.into_iter().for_each(|trial| self.set(trial, TrialState::Open, 0));
         self.cancelled = 0;
-        self.state = if self.open() == 0 { StudyState::Finished } else { StudyState::Active };
-        if self.state == StudyState::Active {
+        self.goes_on_again();
+    }
+
+    /// Opens failed trials again, with all their attempts.
+    pub(super) fn retry(&mut self, trials: &[TrialIndex]) {
+        for trial in trials {
+            self.set(*trial, TrialState::Open, 0);
+            self.tallies.remove(trial);
+            self.poison.remove(trial);
+        }
+        self.failed -= trials.len() as u64;
+        self.goes_on_again();
+    }
+
+    /// Gains seeds; what there was keeps its index. The study must have one seed factor.
+    pub(super) fn extend(&mut self, seeds: u32, text: String) -> u64 {
+        self.study.seeds.factors[0].count = seeds;
+        let before = self.planned();
+        let trials = Design::of(&self.study).trials().unwrap_or_default() as usize;
+        self.trials.resize(trials, TrialState::Open);
+        self.digests.resize(trials, 0);
+        self.written = written(&self.study, &text);
+        self.text = text;
+        self.version += 1;
+        self.goes_on_again();
+        self.planned() - before
+    }
+
+    fn goes_on_again(&mut self) {
+        if self.open() == 0 {
+            self.state = StudyState::Finished;
+        } else if self.state != StudyState::Paused {
+            self.state = StudyState::Active;
             self.finished = None;
         }
     }
+
+    fn digest_parts(&self) -> impl Serialize {
+        (
+            (self.written, self.version, self.submitted, self.order, self.priority, self.state),
+            (self.finished, self.planned(), self.sum, self.complete, self.failed, self.cancelled),
+            (&self.failures, &self.tallies, &self.poison),
+            (self.differing, &self.violations),
+        )
+    }
+
+    /// Whether counts and sum are those of the trials.
+    fn is_consistent(&self) -> bool {
+        let trials = Design::try_of(&self.study).and_then(|design| design.trials());
+        let count = |state| self.in_state(state).count() as u64;
+        let shares = self.trials.iter().zip(&self.digests).enumerate();
+        let sum = shares.fold(0u64, |sum, (at, (state, digest))| {
+            sum.wrapping_add(share(TrialIndex(at as u64), *state, *digest))
+        });
+        trials == Some(self.planned())
+            && self.digests.len() == self.trials.len()
+            && self.sum == sum
+            && self.complete == count(TrialState::Complete)
+            && self.failed == count(TrialState::Failed)
+            && self.cancelled == count(TrialState::Cancelled)
+    }
+}
+
+/// What a trial adds to its study's sum; an open one adds nothing.
+fn share(trial: TrialIndex, state: TrialState, digest: u64) -> u64 {
+    let state = match state {
+        TrialState::Open => return 0,
+        TrialState::Complete => 1,
+        TrialState::Failed => 2,
+        TrialState::Cancelled => 3,
+    };
+    mix(trial.0.wrapping_mul(4).wrapping_add(state) ^ mix(digest))
+}
+
+fn written(study: &Study, text: &str) -> Digest {
+    let mut bytes = study.digest().0.to_vec();
+    bytes.extend_from_slice(text.as_bytes());
+    Digest::of(&bytes)
 }
 
 /// First 64 bits, as kept for each complete trial.

@@ -2,8 +2,11 @@
 //!
 //! Floor: core.
 
-use common::id::{LeaseId, TrialIndex};
-use common::wire::message::Role;
+use std::num::NonZeroU64;
+
+use common::id::{ClientId, ClusterId, LeaseId};
+use common::trial::{FailReason, Outcome};
+use common::wire::message::RowEnd;
 
 use super::*;
 use crate::sample::study;
@@ -14,182 +17,380 @@ fn at(ms: u64) -> Timestamp {
     Timestamp(ms)
 }
 
-fn with_study() -> (State, StudyId) {
-    let mut state = State::new(common::id::ClusterId([1; 16]));
-    let study = study(4);
-    let id = study.id();
-    let applied =
-        state.apply(Command::Submit { study: Box::new(study), text: "…".into(), at: at(1) });
-    assert_eq!(applied, Applied::Submitted { study: id, known: false });
-    (state, id)
+fn replica(number: u64) -> ReplicaId {
+    ReplicaId(NonZeroU64::new(number).expect("not zero"))
 }
 
-fn attempt(study: StudyId, trial: u64, counter: u64) -> Attempt {
-    Attempt { study, trial: TrialIndex(trial), lease: LeaseId { term: 1, counter } }
+/// A state with the log's next index.
+struct Bench {
+    state: State,
+    study: StudyId,
 }
 
-fn outcome(value: f64) -> Box<Outcome> {
-    let device = "cpu".to_string();
-    Box::new(Outcome { metrics: vec![value], rows: vec![], epochs: 1, duration_us: 5, device })
+impl Bench {
+    fn new() -> Self {
+        let state = State::new(ClusterId([1; 16]), replica(1), Some("a:1".into()), 2);
+        let study = study(4);
+        let mut bench = Self { state, study: study.id() };
+        let applied = bench.run(submit(study));
+        assert_eq!(applied, Applied::Submitted { study: bench.study, known: false });
+        bench
+    }
+
+    fn run(&mut self, command: Command) -> Applied {
+        self.state.apply(self.state.applied + 1, Entry { origin: None, command })
+    }
+
+    fn run_for(&mut self, client: u64, number: u64, command: Command) -> Applied {
+        let origin = Some(Origin { client: ClientId(client), number });
+        self.state.apply(self.state.applied + 1, Entry { origin, command })
+    }
+
+    fn record(&self) -> &StudyRecord {
+        &self.state.studies[&self.study]
+    }
+
+    fn attempt(&self, trial: u64, counter: u64) -> Attempt {
+        let lease = LeaseId { term: 1, counter };
+        Attempt { study: self.study, trial: TrialIndex(trial), lease }
+    }
+
+    fn item(&mut self, item: Item) -> Ended {
+        let command = Command::Reports { agent: AGENT, at: at(2), items: vec![item] };
+        match self.run(command) {
+            Applied::Reported(mut ended) => ended.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn report(&mut self, trial: u64, counter: u64, value: f64) -> Ended {
+        let attempt = self.attempt(trial, counter);
+        let device = "cpu".to_string();
+        let outcome =
+            Outcome { metrics: vec![value], rows: vec![], epochs: 1, duration_us: 5, device };
+        self.item(Item::Complete { attempt, outcome: Box::new(outcome) })
+    }
+
+    fn fail(&mut self, trial: u64, counter: u64, reason: FailReason, alone: bool) -> Ended {
+        let attempt = self.attempt(trial, counter);
+        self.item(Item::Failed { attempt, reason, detail: "why".to_string(), alone })
+    }
+
+    fn control(&mut self, control: Control) -> Applied {
+        self.run(Command::Control { study: self.study, control, at: at(5) })
+    }
 }
 
-fn report(state: &mut State, attempt: Attempt, value: f64) -> Applied {
-    state.apply(Command::Outcome { attempt, agent: AGENT, outcome: outcome(value), at: at(2) })
+fn submit(study: Study) -> Command {
+    Command::Submit { study: Box::new(study), text: "…".into(), at: at(1) }
 }
 
-fn fail(state: &mut State, attempt: Attempt, reason: FailReason, alone: bool) -> Applied {
-    let detail = "why".to_string();
-    state.apply(Command::AttemptFailed { attempt, agent: AGENT, reason, detail, alone, at: at(3) })
+fn is_again(ended: &Ended) -> bool {
+    matches!(ended, Ended::Again { .. })
+}
+
+fn is_end(ended: &Ended) -> bool {
+    matches!(ended, Ended::Trial { .. })
 }
 
 #[test]
 fn the_first_outcome_stands_and_a_second_changes_nothing() {
-    let (mut state, study) = with_study();
-    assert!(matches!(report(&mut state, attempt(study, 0, 1), 0.5), Applied::Ended { .. }));
-    let before = state.clone();
+    let mut bench = Bench::new();
+    assert!(is_end(&bench.report(0, 1, 0.5)));
+    let before = bench.record().clone();
 
-    let same = report(&mut state, attempt(study, 0, 2), 0.5);
+    let same = bench.report(0, 2, 0.5);
 
-    assert_eq!(same, Applied::Late { attempt: attempt(study, 0, 2), differs: false });
-    assert_eq!(state, before);
+    assert_eq!(same, Ended::Late { attempt: bench.attempt(0, 2), differs: false });
+    assert_eq!(bench.record(), &before);
 }
 
 #[test]
-fn a_second_outcome_with_another_digest_is_a_finding() {
-    let (mut state, study) = with_study();
-    report(&mut state, attempt(study, 0, 1), 0.5);
-    let other = report(&mut state, attempt(study, 0, 2), 0.6);
-    assert_eq!(other, Applied::Late { attempt: attempt(study, 0, 2), differs: true });
-    assert_eq!((state.studies[&study].differing, state.studies[&study].complete), (1, 1));
+fn a_second_outcome_with_another_digest_is_a_finding_that_names_trial_and_agent() {
+    let mut bench = Bench::new();
+    bench.report(0, 1, 0.5);
+    for _ in 0..3 {
+        let other = bench.report(0, 2, 0.6);
+        assert_eq!(other, Ended::Late { attempt: bench.attempt(0, 2), differs: true });
+    }
+    let record = bench.record();
+    assert_eq!((record.differing, record.complete), (1, 1), "told three times, found once");
+    let found = &record.violations[0];
+    assert_eq!((found.trial, found.agent), (TrialIndex(0), AGENT));
+    assert_eq!(found.digests.0, record.digest(TrialIndex(0)));
 }
 
 #[test]
 fn a_failure_told_twice_counts_once() {
-    let (mut state, study) = with_study();
+    let mut bench = Bench::new();
     for _ in 0..5 {
-        fail(&mut state, attempt(study, 0, 1), FailReason::Error, true);
+        bench.fail(0, 1, FailReason::Error, true);
     }
-    assert_eq!(state.studies[&study].tallies[&TrialIndex(0)].own, 1);
-    assert_eq!(state.studies[&study].trial(TrialIndex(0)), Some(TrialState::Open));
+    assert_eq!(bench.record().tallies[&TrialIndex(0)].own, 1);
+    assert_eq!(bench.record().trial(TrialIndex(0)), Some(TrialState::Open));
 }
 
 #[test]
 fn a_trial_that_fails_as_often_as_the_budget_allows_is_failed() {
-    let (mut state, study) = with_study();
-    let again = |applied| matches!(applied, Applied::Again { .. });
-    assert!(again(fail(&mut state, attempt(study, 0, 1), FailReason::Error, false)));
-    assert!(again(fail(&mut state, attempt(study, 0, 2), FailReason::AgentCrashed, true)));
-    let last = fail(&mut state, attempt(study, 0, 3), FailReason::Error, false);
-    assert!(matches!(last, Applied::Ended { .. }));
-    assert_eq!(state.studies[&study].failed, 1);
+    let mut bench = Bench::new();
+    assert!(is_again(&bench.fail(0, 1, FailReason::Error, false)));
+    assert!(is_again(&bench.fail(0, 2, FailReason::AgentCrashed, true)));
+    assert!(is_end(&bench.fail(0, 3, FailReason::Error, false)));
+    assert_eq!((bench.record().failed, bench.record().poison.len()), (1, 0));
+}
+
+#[test]
+fn a_trial_that_kills_its_agents_alone_is_failed_and_named_poison() {
+    let mut bench = Bench::new();
+    bench.fail(0, 1, FailReason::AgentCrashed, false);
+    bench.fail(0, 2, FailReason::AgentCrashed, true);
+    bench.fail(0, 3, FailReason::AgentCrashed, true);
+    let Ended::Trial { row, .. } = bench.fail(0, 4, FailReason::AgentCrashed, true) else {
+        panic!("it has failed")
+    };
+    let RowEnd::Failed { reason, detail } = row.end else { panic!("it has failed") };
+    assert_eq!(reason, "poison");
+    assert!(detail.contains("4 times"), "{detail}");
+    assert!(bench.record().poison.contains(&TrialIndex(0)));
 }
 
 #[test]
 fn a_crash_in_company_blames_nobody_until_it_happens_six_times() {
-    let (mut state, study) = with_study();
+    let mut bench = Bench::new();
     for counter in 1..LOSSES_MAX.into() {
-        let applied = fail(&mut state, attempt(study, 0, counter), FailReason::AgentCrashed, false);
-        assert!(matches!(applied, Applied::Again { .. }), "loss {counter}");
+        let ended = bench.fail(0, counter, FailReason::AgentCrashed, false);
+        assert!(is_again(&ended), "loss {counter}");
     }
-    let sixth = attempt(study, 0, LOSSES_MAX.into());
-    let last = fail(&mut state, sixth, FailReason::AgentLost, false);
-    assert!(matches!(last, Applied::Ended { .. }));
+    assert!(is_end(&bench.fail(0, LOSSES_MAX.into(), FailReason::AgentLost, false)));
 }
 
 #[test]
 fn a_diverged_trial_is_failed_at_once() {
-    let (mut state, study) = with_study();
-    let applied = fail(&mut state, attempt(study, 0, 1), FailReason::Diverged, false);
-    assert!(matches!(applied, Applied::Ended { .. }));
+    let mut bench = Bench::new();
+    assert!(is_end(&bench.fail(0, 1, FailReason::Diverged, false)));
 }
 
 #[test]
 fn a_study_is_over_with_its_last_trial() {
-    let (mut state, study) = with_study();
-    let trials = state.studies[&study].planned();
+    let mut bench = Bench::new();
+    let trials = bench.record().planned();
     for trial in 0..trials {
-        let applied = report(&mut state, attempt(study, trial, trial), 0.5);
-        let Applied::Ended { study_over, .. } = applied else { panic!("{applied:?}") };
+        let ended = bench.report(trial, trial, 0.5);
+        let Ended::Trial { study_over, .. } = ended else { panic!("{ended:?}") };
         assert_eq!(study_over, trial + 1 == trials);
     }
-    assert_eq!(state.studies[&study].state, StudyState::Finished);
+    assert_eq!(bench.record().state, StudyState::Finished);
 }
 
 #[test]
 fn a_cancelled_study_takes_no_outcome_and_goes_on_when_submitted_again() {
-    let (mut state, id) = with_study();
-    report(&mut state, attempt(id, 0, 1), 0.5);
-    state.apply(Command::Cancel { study: id, at: at(5) });
-    let late = report(&mut state, attempt(id, 1, 1), 0.5);
-    assert_eq!(late, Applied::Late { attempt: attempt(id, 1, 1), differs: false });
-    assert_eq!(state.studies[&id].open(), 0);
+    let mut bench = Bench::new();
+    bench.report(0, 1, 0.5);
+    bench.control(Control::Cancel);
+    let late = bench.report(1, 1, 0.5);
+    assert_eq!(late, Ended::Late { attempt: bench.attempt(1, 1), differs: false });
+    assert_eq!(bench.record().open(), 0);
 
-    let text = "…".to_string();
-    let again = state.apply(Command::Submit { study: Box::new(study(4)), text, at: at(9) });
+    let again = bench.run(submit(study(4)));
 
-    assert_eq!(again, Applied::Submitted { study: id, known: true });
-    let record = &state.studies[&id];
-    assert_eq!((record.complete, record.open()), (1, record.planned() - 1));
+    assert_eq!(again, Applied::Submitted { study: bench.study, known: true });
+    assert_eq!((bench.record().complete, bench.record().open()), (1, bench.record().planned() - 1));
 }
 
-fn token(uses: Option<u32>, expires: u64) -> Command {
-    let role = Role::Agent;
-    let (id, secret_hash, expires) = ([9; 6], [7; 32], at(expires));
-    Command::CreateToken(NewToken { id, secret_hash, role, uses, expires, label: String::new() })
+#[test]
+fn a_paused_study_takes_outcomes_and_goes_on_when_resumed() {
+    let mut bench = Bench::new();
+    for _ in 0..2 {
+        assert!(matches!(bench.control(Control::Pause), Applied::Paused { .. }), "twice is once");
+    }
+    assert_eq!(bench.record().state, StudyState::Paused);
+    assert!(is_end(&bench.report(0, 1, 0.5)));
+    for _ in 0..2 {
+        assert!(matches!(bench.control(Control::Resume), Applied::Resumed { .. }));
+    }
+    assert_eq!(bench.record().state, StudyState::Active);
 }
 
-fn join(state: &mut State, secret: u8, key: u8, ms: u64) -> Option<MemberId> {
+#[test]
+fn a_retry_opens_failed_trials_alone_and_a_second_one_nothing() {
+    let mut bench = Bench::new();
+    let trials = bench.record().planned();
+    (0..trials - 2).for_each(|trial| drop(bench.report(trial, trial, 0.5)));
+    bench.fail(trials - 2, 90, FailReason::Diverged, true);
+    bench.fail(trials - 1, 91, FailReason::Diverged, true);
+    assert_eq!(bench.record().state, StudyState::Finished);
+
+    let last = Which::Ranges(vec![
+        (TrialIndex(0), TrialIndex(1)),
+        (TrialIndex(trials - 1), TrialIndex(999)),
+    ]);
+    let retried = bench.control(Control::Retry { trials: last.clone() });
+    let expected = vec![TrialIndex(trials - 1)];
+    assert_eq!(retried, Applied::Retried { study: bench.study, trials: expected });
+    let record = bench.record();
+    assert_eq!((record.state, record.failed, record.open()), (StudyState::Active, 1, 1));
+    assert!(!record.tallies.contains_key(&TrialIndex(trials - 1)), "with all its attempts");
+    let nothing = bench.control(Control::Retry { trials: last });
+    assert_eq!(nothing, Applied::Retried { study: bench.study, trials: vec![] });
+    assert!(is_end(&bench.report(trials - 1, 99, 0.5)));
+    assert_eq!(bench.record().state, StudyState::Finished);
+}
+
+#[test]
+fn an_extended_study_keeps_what_it_has_and_gains_trials_behind_it() {
+    let mut bench = Bench::new();
+    let before = bench.record().planned();
+    bench.report(before - 1, 1, 0.5);
+    let kept = bench.record().digest(TrialIndex(before - 1));
+    let extend = || Control::Extend { seeds: 6, text: "grown".into() };
+    let gained = before / 4 * 2;
+    assert_eq!(bench.control(extend()), Applied::Extended { study: bench.study, gained });
+    assert_eq!(bench.control(extend()), Applied::Extended { study: bench.study, gained: 0 });
+    let fewer = Control::Extend { seeds: 2, text: "shrunk".into() };
+    assert_eq!(bench.control(fewer), Applied::Extended { study: bench.study, gained: 0 });
+
+    let record = bench.record();
+    assert_eq!((record.planned(), record.version), (before + gained, 1));
+    assert_eq!((record.text.as_str(), record.study.seeds.factors[0].count), ("grown", 6));
+    assert_eq!(record.digest(TrialIndex(before - 1)), kept);
+    assert!(is_end(&bench.report(before, 2, 0.5)));
+    assert!(State::decode(&bench.state.encode().expect("encodes")).is_some(), "it is consistent");
+}
+
+fn token(role: Role, uses: Option<u32>) -> Command {
+    let (id, secret_hash, label) = ([9; 6], [7; 32], String::new());
+    let token = NewToken { id, secret_hash, role, ttl_ms: 99, uses, label };
+    Command::CreateToken { token, at: at(1) }
+}
+
+fn join(bench: &mut Bench, secret: u8, key: u8, ms: u64) -> Option<u64> {
     let admission = Admission {
         token_id: [9; 6],
         secret_hash: [secret; 32],
         public_key: [key; 32],
         at: at(ms),
     };
-    match state.apply(Command::Admit(admission)) {
-        Applied::Admission { member } => member.map(|(id, _)| id),
+    match bench.run(Command::Admit(admission)) {
+        Applied::Admission { admitted } => admitted.map(|admitted| admitted.number),
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
 fn a_join_repeated_with_its_key_is_the_same_member_and_spends_no_use() {
-    let (mut state, _) = with_study();
-    state.apply(token(Some(1), 100));
-    let first = join(&mut state, 7, 1, 10);
+    let mut bench = Bench::new();
+    bench.run(token(Role::Agent, Some(1)));
+    let first = join(&mut bench, 7, 1, 10);
     assert!(first.is_some());
-    assert_eq!(join(&mut state, 7, 1, 11), first);
-    assert_eq!(join(&mut state, 7, 2, 12), None, "its one use is spent");
+    assert_eq!(join(&mut bench, 7, 1, 11), first);
+    assert_eq!(join(&mut bench, 7, 2, 12), None, "its one use is spent");
 }
 
 #[test]
 fn a_wrong_secret_an_expired_token_and_no_token_admit_nobody() {
-    let (mut state, _) = with_study();
-    assert_eq!(join(&mut state, 7, 1, 10), None);
-    state.apply(token(None, 100));
-    assert_eq!(join(&mut state, 8, 1, 10), None);
-    assert_eq!(join(&mut state, 7, 1, 100), None);
-    assert!(join(&mut state, 7, 1, 99).is_some());
-    state.apply(Command::RevokeToken { id: [9; 6] });
-    assert_eq!(join(&mut state, 7, 2, 99), None);
+    let mut bench = Bench::new();
+    assert_eq!(join(&mut bench, 7, 1, 10), None);
+    bench.run(token(Role::Agent, None));
+    assert_eq!(join(&mut bench, 8, 1, 10), None);
+    assert_eq!(join(&mut bench, 7, 1, 100), None);
+    assert!(join(&mut bench, 7, 1, 99).is_some());
+    bench.run(Command::RevokeToken { id: [9; 6] });
+    assert_eq!(join(&mut bench, 7, 2, 99), None);
+}
+
+#[test]
+fn a_replica_has_a_number_of_its_own_that_is_never_given_again() {
+    let mut bench = Bench::new();
+    bench.run(token(Role::Peer, None));
+    assert_eq!(join(&mut bench, 7, 1, 10), Some(2));
+    assert_eq!(join(&mut bench, 7, 1, 11), Some(2), "the same join");
+    bench.run(Command::Place { replica: replica(2), address: "b:1".into() });
+    assert_eq!(bench.state.addresses(), ["a:1", "b:1"]);
+    let removed = bench.run(Command::RemoveReplica { replica: replica(2) });
+    assert_eq!(removed, Applied::ReplicaRemoved { replica: replica(2) });
+    assert_eq!(join(&mut bench, 7, 1, 12), Some(3));
+    (4..=6).for_each(|key| assert!(join(&mut bench, 7, key as u8, 13).is_some()));
+    assert_eq!(join(&mut bench, 7, 9, 13), None, "five are the most");
+}
+
+#[test]
+fn the_last_replica_is_not_removed() {
+    let mut bench = Bench::new();
+    let removed = bench.run(Command::RemoveReplica { replica: replica(1) });
+    assert!(matches!(removed, Applied::Refused { .. }));
+}
+
+#[test]
+fn a_command_asked_for_twice_is_done_once_and_answered_alike() {
+    let mut bench = Bench::new();
+    let revoke = || Command::RevokeToken { id: [9; 6] };
+    bench.run(token(Role::Agent, None));
+    assert_eq!(bench.run_for(5, 1, revoke()), Applied::TokenChanged);
+    assert_eq!(bench.run_for(5, 1, revoke()), Applied::Replied(Reply::Done));
+    assert!(matches!(bench.run_for(5, 2, revoke()), Applied::Refused { .. }), "another command");
+    let again = bench.run_for(5, 2, revoke());
+    assert!(matches!(again, Applied::Replied(Reply::Refused { .. })), "{again:?}");
+    assert!(matches!(bench.run_for(5, 1, revoke()), Applied::Refused { .. }), "it is past");
+    assert!(matches!(bench.run_for(6, 1, revoke()), Applied::Refused { .. }), "another client");
+}
+
+#[test]
+fn who_asked_longest_ago_is_forgotten_first() {
+    let mut bench = Bench::new();
+    let level = || Command::RaiseLevel { level: 1 };
+    (0..CLIENTS_KEPT as u64 + 1).for_each(|client| drop(bench.run_for(client, 1, level())));
+    let known = |client| bench.state.clients.contains_key(&ClientId(client));
+    assert!(!known(0) && known(1) && known(CLIENTS_KEPT as u64));
 }
 
 #[test]
 fn an_entry_of_a_newer_format_is_refused() {
-    let mut bytes = Command::RevokeToken { id: [0; 6] }.encode().expect("encodes");
-    assert!(Command::decode(&bytes).is_ok());
-    bytes[0] = 2;
-    let refused = Command::decode(&bytes);
-    assert!(matches!(refused, Err(command::EntryError::Format { format: 2, .. })));
+    let command = Command::RevokeToken { id: [0; 6] };
+    let mut bytes = Entry { origin: None, command }.encode().expect("encodes");
+    assert!(Entry::decode(&bytes).is_ok());
+    bytes[0] += 1;
+    let refused = Entry::decode(&bytes);
+    assert!(matches!(refused, Err(command::EntryError::Format { .. })));
 }
 
 #[test]
-fn a_snapshot_gives_the_same_state() {
-    let (mut state, study) = with_study();
-    state.apply(token(None, 100));
-    join(&mut state, 7, 1, 10);
-    report(&mut state, attempt(study, 3, 1), 0.5);
-    fail(&mut state, attempt(study, 4, 1), FailReason::AgentLost, false);
-    let bytes = common::wire::codec::encode(&state).expect("encodes");
-    let back: State = common::wire::codec::decode(&bytes).expect("decodes");
-    assert_eq!(back, state);
+fn a_snapshot_gives_the_same_state_with_the_same_digest() {
+    let mut bench = Bench::new();
+    bench.run(token(Role::Agent, None));
+    join(&mut bench, 7, 1, 10);
+    bench.report(3, 1, 0.5);
+    bench.fail(4, 1, FailReason::AgentLost, false);
+    let back = State::decode(&bench.state.encode().expect("encodes")).expect("decodes");
+    assert_eq!(back, bench.state);
+    assert_eq!(back.digest(), bench.state.digest());
+}
+
+#[test]
+fn every_change_changes_the_digest() {
+    let mut bench = Bench::new();
+    let mut seen = std::collections::BTreeSet::from([bench.state.digest()]);
+    let mut is_new = |bench: &Bench| {
+        // Without the entry's number, which alone would tell them apart.
+        let mut state = bench.state.clone();
+        state.applied = 0;
+        assert!(seen.insert(state.digest()), "{seen:?}");
+    };
+    bench.report(3, 1, 0.5);
+    is_new(&bench);
+    bench.report(3, 2, 0.6);
+    is_new(&bench);
+    bench.fail(4, 1, FailReason::Error, true);
+    is_new(&bench);
+    bench.fail(4, 2, FailReason::Diverged, true);
+    is_new(&bench);
+    for control in [
+        Control::Pause,
+        Control::Priority { priority: 1 },
+        Control::Retry { trials: Which::Failed },
+        Control::Extend { seeds: 9, text: String::new() },
+        Control::Cancel,
+    ] {
+        bench.control(control);
+        is_new(&bench);
+    }
 }

@@ -1,0 +1,156 @@
+//! How attempts end: the first outcome stands, failures are counted once a lease.
+//!
+//! A trial that died alone is itself to blame; one that died in company, or whose agent vanished,
+//! counts a loss. Each has its limit.
+//!
+//! Floor: core.
+
+use common::id::{LeaseId, MemberId, StudyId};
+use common::study::Diverged;
+use common::time::Timestamp;
+use common::trial::{Attempt, FailReason, Outcome};
+use common::wire::message::{OutcomeRow, PastFailure, RowEnd, Violation};
+
+use super::command::Item;
+use super::state::{self, State, StudyRecord, Tally, TrialState};
+use super::{Ended, LOSSES_MAX};
+
+impl State {
+    pub(super) fn item(&mut self, agent: MemberId, at: Timestamp, item: Item) -> Ended {
+        let attempt = item.attempt();
+        let Some(record) = self.studies.get_mut(&attempt.study) else {
+            return Ended::Unknown { attempt };
+        };
+        match (record.trial(attempt.trial), item) {
+            (None, _) => Ended::Unknown { attempt },
+            (Some(state), Item::Complete { outcome, .. }) => {
+                record.outcome(state, attempt, agent, *outcome, at)
+            }
+            (Some(TrialState::Open), Item::Failed { reason, detail, alone, .. }) => {
+                let lease = attempt.lease;
+                let failure = PastFailure { lease, agent, reason, detail, at };
+                record.attempt_failed(attempt, failure, alone)
+            }
+            (Some(_), Item::Failed { .. }) => Ended::Late { attempt, differs: false },
+        }
+    }
+}
+
+impl State {
+    /// Takes over what is known of open trials, as it was, under a lease that no leader ever grants.
+    pub(super) fn adopt(&mut self, study: StudyId, rows: Vec<OutcomeRow>) -> Vec<Ended> {
+        let lease = LeaseId { term: 0, counter: 0 };
+        let Some(record) = self.studies.get_mut(&study) else { return Vec::new() };
+        let adopt = |OutcomeRow { trial, ended, agent, end }| match end {
+            RowEnd::Complete(outcome) if record.trial(trial) == Some(TrialState::Open) => {
+                let attempt = Attempt { study, trial, lease };
+                Some(record.outcome(TrialState::Open, attempt, agent, outcome, ended))
+            }
+            _ => None,
+        };
+        rows.into_iter().filter_map(adopt).collect()
+    }
+}
+
+impl StudyRecord {
+    fn outcome(
+        &mut self,
+        state: TrialState,
+        attempt: Attempt,
+        agent: MemberId,
+        outcome: Outcome,
+        at: Timestamp,
+    ) -> Ended {
+        let trial = attempt.trial;
+        let digest = state::short_digest(&outcome.digest());
+        match state {
+            TrialState::Open => {
+                let study_over = self.end(trial, TrialState::Complete, digest, at);
+                let end = RowEnd::Complete(outcome);
+                let row = Box::new(OutcomeRow { trial, ended: at, agent, end });
+                Ended::Trial { attempt, row, study_over }
+            }
+            TrialState::Complete => {
+                let stands = self.digest(trial);
+                let differs = stands != digest;
+                if differs {
+                    let digests = (stands, digest);
+                    self.violated(Violation { trial, digests, agent, at });
+                }
+                Ended::Late { attempt, differs }
+            }
+            // A failed or cancelled trial takes no outcome; the agent may forget it.
+            TrialState::Failed | TrialState::Cancelled => Ended::Late { attempt, differs: false },
+        }
+    }
+
+    /// An outcome that is told twice, since an answer was lost, is one finding.
+    fn violated(&mut self, new: Violation) {
+        let same = |old: &Violation| {
+            (old.trial, old.digests, old.agent) == (new.trial, new.digests, new.agent)
+        };
+        if !self.violations.iter().any(same) {
+            self.differing += 1;
+            if self.violations.len() < VIOLATIONS_KEPT {
+                self.violations.push(new);
+            }
+        }
+    }
+
+    fn attempt_failed(&mut self, attempt: Attempt, failure: PastFailure, alone: bool) -> Ended {
+        let limit = self.study.budget.attempts;
+        let tally = self.tallies.entry(attempt.trial).or_default();
+        if tally.counted.contains(&attempt.lease) {
+            return Ended::Late { attempt, differs: false };
+        }
+        let PastFailure { agent, reason, detail, at, .. } = failure.clone();
+        tally.count(failure, alone);
+        let killed = reason == FailReason::AgentCrashed && tally.own >= limit;
+        let over = reason.is_final() || tally.own >= limit || tally.losses >= LOSSES_MAX;
+        let (own, losses) = (tally.own, tally.losses);
+        *self.failures.entry(reason).or_default() += 1;
+        if !over {
+            return Ended::Again { attempt };
+        }
+        let mut study_over = self.end(attempt.trial, TrialState::Failed, 0, at);
+        if reason == FailReason::Diverged && self.study.budget.diverged == Diverged::Fail {
+            self.cancel(at);
+            study_over = true;
+        }
+        let (reason, detail) = if killed {
+            self.poison.insert(attempt.trial);
+            let times = own + losses;
+            ("poison", format!("it was in training {times} times when its agent died: {detail}"))
+        } else {
+            (reason.name(), detail)
+        };
+        let end = RowEnd::Failed { reason: reason.to_string(), detail };
+        let row = OutcomeRow { trial: attempt.trial, ended: at, agent, end };
+        Ended::Trial { attempt, row: Box::new(row), study_over }
+    }
+}
+
+impl Tally {
+    fn count(&mut self, failure: PastFailure, alone: bool) {
+        let own = match failure.reason {
+            FailReason::Diverged | FailReason::Error => true,
+            FailReason::AgentCrashed => alone,
+            FailReason::AgentLost => false,
+        };
+        if own {
+            self.own += 1;
+        } else {
+            self.losses += 1;
+        }
+        self.counted.push(failure.lease);
+        if self.past.len() == PAST_KEPT {
+            self.past.remove(0);
+        }
+        self.past.push(failure);
+    }
+}
+
+/// Failures of one trial that `explain` can tell of.
+const PAST_KEPT: usize = 8;
+/// Findings of one study that are named; all are counted.
+const VIOLATIONS_KEPT: usize = 100;
