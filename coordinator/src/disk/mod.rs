@@ -2,26 +2,44 @@
 //!
 //! One commit a `Ready`. redb does not check its own checksums on reads, so every value carries ours
 //! over its key and bytes, checked on every load: a flipped bit is refused, never believed. A failed
-//! write or sync is an error that must stop the process: a second sync may lie.
+//! write or sync is an error that must stop the process: a second sync may lie. The one exception is
+//! a full disk: the file is opened anew, as after a crash, and the whole commit is made again.
 //!
 //! Floor: shell.
 
+mod image;
+mod room;
+#[cfg(test)]
+mod tests;
+mod verify;
+
 use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use common::id::{ClusterId, ReplicaId, StudyId, TrialIndex};
 use common::wire::codec::{self, CodecError};
 use common::wire::message::OutcomeRow;
-use redb::{Database, Durability, ReadableDatabase, TableDefinition};
+use redb::{
+    Database, Durability, ReadTransaction, ReadableDatabase, TableDefinition, TableHandle,
+    WriteTransaction,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::replica::log::{LogEntry, Persist, Recovered, SnapshotRecord, Vote, Voters};
+use crate::replica::incoming::Rows;
+use crate::replica::log::{Base, LogEntry, Persist, Recovered, Save, SnapshotRecord, Source, Vote};
+
+pub use image::{Image, Place};
+pub use room::{Look, Reserve, Space};
+pub use verify::{Verdict, verify};
 
 /// An open data folder's database. Cheap to read from several threads.
 pub struct Disk {
-    database: Database,
+    /// Absent only while it is opened anew.
+    database: RwLock<Option<Database>>,
     path: PathBuf,
     /// Held as long as the folder is in use.
     _lock: File,
@@ -35,6 +53,13 @@ pub struct FolderIdentity {
     pub replica: ReplicaId,
 }
 
+/// A change of the table of outcomes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RowChange {
+    Keep(StudyId, OutcomeRow),
+    Drop(StudyId, TrialIndex),
+}
+
 /// Why the disk cannot be used.
 #[derive(Debug, Error)]
 pub enum DiskError {
@@ -43,100 +68,107 @@ pub enum DiskError {
     #[error("another coordinator uses {path}; stop it, or name another folder")]
     Locked { path: PathBuf },
     #[error(
-        "{path} is damaged ({what}); with other replicas, replace this one; else restore a backup"
+        "{path} is damaged ({what}). With other replicas: `coordinator members remove` this one, and \
+         start it in an empty folder with --join. Alone: put a copy of the whole folder in its place"
     )]
     Damaged { path: PathBuf, what: String },
     #[error(
         "{path} is of format {format}, this program knows {FORMAT}; install the version that wrote it"
     )]
     Format { path: PathBuf, format: u16 },
+    #[error("{path} holds no coordinator's log")]
+    Absent { path: PathBuf },
     #[error(
         "{path} cannot be written: {source}; this process stops, since what is on disk is unknown"
     )]
     Write { path: PathBuf, source: redb::Error },
+    #[error("the disk of {path} is full")]
+    Full { path: PathBuf },
     #[error("an entry cannot be encoded")]
     Encode { source: CodecError },
 }
 
 impl Disk {
-    /// Opens a folder, making it when it is new. `fresh` names a new folder.
-    pub fn open(folder: &Path, fresh: FolderIdentity) -> Result<(Self, FolderIdentity), DiskError> {
-        let file_error = |path: &Path| {
-            let path = path.to_path_buf();
-            move |source| DiskError::File { path, source }
-        };
-        fs::create_dir_all(folder).map_err(file_error(folder))?;
-        let lock_path = folder.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(file_error(&lock_path))?;
-        lock.try_lock().map_err(|_| DiskError::Locked { path: folder.to_path_buf() })?;
-        let path = folder.join("log.redb");
-        if !path.exists() {
-            // Made beside and renamed when whole: a first start may be killed at any moment.
-            let beside = folder.join("log.redb.new");
-            let _ = fs::remove_file(&beside);
-            let lock = lock.try_clone().map_err(file_error(&lock_path))?;
-            Self::on(beside.clone(), lock)?.claim(fresh)?;
-            fs::rename(&beside, &path).map_err(file_error(&path))?;
-            File::open(folder).and_then(|f| f.sync_all()).map_err(file_error(folder))?;
+    /// Whether `folder` holds a log.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(FILE).exists()
+    }
+
+    /// Makes a new folder's log, whole or not at all: a first start may be killed at any moment.
+    pub fn create(
+        folder: &Path,
+        identity: FolderIdentity,
+        first: &Recovered,
+    ) -> Result<(), DiskError> {
+        let lock = lock(folder)?;
+        let path = folder.join(FILE);
+        let beside = folder.join("log.redb.new");
+        let _ = fs::remove_file(&beside);
+        Self::on(beside.clone(), lock)?.begin(identity, first)?;
+        fs::rename(&beside, &path).map_err(|source| file_error(&path, source))?;
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| file_error(folder, source))
+    }
+
+    /// Opens a folder's log.
+    pub fn open(folder: &Path) -> Result<(Self, FolderIdentity), DiskError> {
+        if !Self::is_in(folder) {
+            return Err(DiskError::Absent { path: folder.to_path_buf() });
         }
-        let disk = Self::on(path, lock)?;
-        let identity = disk.claim(fresh)?;
+        let disk = Self::on(folder.join(FILE), lock(folder)?)?;
+        let identity: FolderIdentity = match disk.meta(IDENTITY)? {
+            Some(identity) => identity,
+            None => return Err(damaged(&disk.path, "it does not say whose it is")),
+        };
+        if identity.format != FORMAT {
+            return Err(DiskError::Format { path: disk.path, format: identity.format });
+        }
         Ok((disk, identity))
     }
 
     fn on(path: PathBuf, lock: File) -> Result<Self, DiskError> {
-        // redb asserts its invariants: on a damaged file that is a panic, told here as what it is.
-        let opening = path.clone();
-        let opened = std::panic::catch_unwind(move || Database::create(opening));
-        match opened {
-            Ok(Ok(database)) => Ok(Self { database, path, _lock: lock }),
-            Ok(Err(error)) => Err(damaged(&path, error)),
-            Err(_) => Err(damaged(&path, "it breaks the database's invariants")),
-        }
+        let database = RwLock::new(Some(open_database(&path)?));
+        Ok(Self { database, path, _lock: lock })
     }
 
-    /// The folder's identity, written when there is none.
-    fn claim(&self, fresh: FolderIdentity) -> Result<FolderIdentity, DiskError> {
-        if let Some(identity) = self.meta::<FolderIdentity>(IDENTITY)? {
-            if identity.format != FORMAT {
-                let path = self.path.clone();
-                return Err(DiskError::Format { path, format: identity.format });
-            }
-            return Ok(identity);
-        }
+    fn begin(&self, identity: FolderIdentity, first: &Recovered) -> Result<(), DiskError> {
         let transaction = self.write()?;
         {
             let mut meta = transaction.open_table(META).map_err(|e| self.failed(e))?;
-            let value = sealed(IDENTITY.as_bytes(), &fresh)?;
-            meta.insert(IDENTITY, value.as_slice()).map_err(|e| self.failed(e))?;
+            for (name, value) in [
+                (IDENTITY, sealed(IDENTITY.as_bytes(), &identity)?),
+                (SNAPSHOT, sealed(SNAPSHOT.as_bytes(), &first.snapshot)?),
+                (BASE, sealed(BASE.as_bytes(), &first.base)?),
+                (VOTE, sealed(VOTE.as_bytes(), &first.vote)?),
+            ] {
+                meta.insert(name, value.as_slice()).map_err(|e| self.failed(e))?;
+            }
             transaction.open_table(LOG).map_err(|e| self.failed(e))?;
             transaction.open_table(OUTCOMES).map_err(|e| self.failed(e))?;
         }
-        transaction.commit().map_err(|e| self.failed(e))?;
-        Ok(fresh)
+        transaction.commit().map_err(|e| self.failed(e))
     }
 
-    /// What the replica left. `alone` are the voters of a folder that never had any.
-    pub fn recover(&self, alone: Voters) -> Result<Recovered, DiskError> {
-        let snapshot = self.meta(SNAPSHOT)?.unwrap_or(SnapshotRecord {
-            index: 0,
-            term: 0,
-            voters: alone,
-            state: Vec::new(),
-        });
-        let vote: Vote = self.meta(VOTE)?.unwrap_or_default();
-        let entries = self.entries(snapshot.index + 1, vote.commit)?;
-        Ok(Recovered { snapshot, vote, entries })
+    /// What the replica left.
+    pub fn recover(&self) -> Result<Recovered, DiskError> {
+        let absent = |name: &str| damaged(&self.path, format!("its {name} is missing"));
+        let snapshot: SnapshotRecord = self.meta(SNAPSHOT)?.ok_or_else(|| absent(SNAPSHOT))?;
+        let base: Base = self.meta(BASE)?.ok_or_else(|| absent(BASE))?;
+        let vote: Vote = self.meta(VOTE)?.ok_or_else(|| absent(VOTE))?;
+        let entries = self.entries(base.index + 1, vote.commit)?;
+        let last = base.index + entries.len() as u64;
+        if last < vote.commit.max(snapshot.meta.index) {
+            let commit = vote.commit.max(snapshot.meta.index);
+            let what = format!("its log ends at entry {last}, and {commit} were committed");
+            return Err(damaged(&self.path, what));
+        }
+        Ok(Recovered { snapshot, base, vote, entries })
     }
 
     /// Entries from `first` on. A damaged last one is a torn write and cut off, unless it was committed.
     fn entries(&self, first: u64, committed: u64) -> Result<Vec<LogEntry>, DiskError> {
-        let transaction = self.database.begin_read().map_err(|e| damaged(&self.path, e))?;
+        let transaction = self.read()?;
         let table = transaction.open_table(LOG).map_err(|e| damaged(&self.path, e))?;
         let mut entries: Vec<LogEntry> = Vec::new();
         let mut torn: Option<u64> = None;
@@ -166,58 +198,128 @@ impl Disk {
         Ok(entries)
     }
 
-    /// Makes `persist` and `rows` durable in one commit.
-    pub fn commit(
-        &self,
-        persist: &Persist,
-        rows: &[(StudyId, OutcomeRow)],
-    ) -> Result<(), DiskError> {
+    /// Makes `persist` and `rows` durable in one commit. Made again after an error it does the same.
+    pub fn commit(&self, persist: &Persist, rows: &[RowChange]) -> Result<(), DiskError> {
         let transaction = self.write()?;
-        {
-            let mut log = transaction.open_table(LOG).map_err(|e| self.failed(e))?;
-            if let Some(first) = persist.entries.first() {
-                // A new leader's entries replace the rest of the log.
-                log.retain_in(first.index.., |_, _| false).map_err(|e| self.failed(e))?;
-            }
-            for entry in &persist.entries {
-                let value = sealed(&entry.index.to_be_bytes(), entry)?;
-                log.insert(entry.index, value.as_slice()).map_err(|e| self.failed(e))?;
-            }
-            let mut meta = transaction.open_table(META).map_err(|e| self.failed(e))?;
-            if let Some(vote) = &persist.vote {
-                let value = sealed(VOTE.as_bytes(), vote)?;
-                meta.insert(VOTE, value.as_slice()).map_err(|e| self.failed(e))?;
-            }
-            if let Some(snapshot) = &persist.snapshot {
-                let value = sealed(SNAPSHOT.as_bytes(), snapshot)?;
-                meta.insert(SNAPSHOT, value.as_slice()).map_err(|e| self.failed(e))?;
-                log.retain_in(..=snapshot.index, |_, _| false).map_err(|e| self.failed(e))?;
-            }
-        }
+        self.write_log(&transaction, persist)?;
         self.write_rows(&transaction, rows)?;
         transaction.commit().map_err(|e| self.failed(e))
     }
 
+    fn write_log(
+        &self,
+        transaction: &WriteTransaction,
+        persist: &Persist,
+    ) -> Result<(), DiskError> {
+        let mut log = transaction.open_table(LOG).map_err(|e| self.failed(e))?;
+        if let Some(first) = persist.entries.first() {
+            // A new leader's entries replace the rest of the log.
+            log.retain_in(first.index.., |_, _| false).map_err(|e| self.failed(e))?;
+        }
+        for entry in &persist.entries {
+            let value = sealed(&entry.index.to_be_bytes(), entry)?;
+            log.insert(entry.index, value.as_slice()).map_err(|e| self.failed(e))?;
+        }
+        let mut meta = transaction.open_table(META).map_err(|e| self.failed(e))?;
+        let mut put = |name: &str, value: Vec<u8>| {
+            meta.insert(name, value.as_slice()).map(drop).map_err(|e| self.failed(e))
+        };
+        if let Some(vote) = &persist.vote {
+            put(VOTE, sealed(VOTE.as_bytes(), vote)?)?;
+        }
+        let Some(Save { record, source }) = &persist.snapshot else { return Ok(()) };
+        let already = self.meta::<SnapshotRecord>(SNAPSHOT)?.is_some_and(|old| old == *record);
+        put(SNAPSHOT, sealed(SNAPSHOT.as_bytes(), record)?)?;
+        match source {
+            Source::Own { base, .. } => {
+                put(BASE, sealed(BASE.as_bytes(), base)?)?;
+                log.retain_in(..=base.index, |_, _| false).map_err(|e| self.failed(e))?;
+            }
+            Source::Leader => {
+                let base = Base { index: record.meta.index, term: record.meta.term };
+                put(BASE, sealed(BASE.as_bytes(), &base)?)?;
+                let stale = persist.entries.first().map_or(u64::MAX, |first| first.index);
+                log.retain_in(..stale, |_, _| false).map_err(|e| self.failed(e))?;
+                drop((log, meta));
+                self.swap_outcomes(transaction, already)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The outcomes that came with a snapshot take the place of all others, once: the commit may be
+    /// made again after it was found to have happened.
+    fn swap_outcomes(
+        &self,
+        transaction: &WriteTransaction,
+        already: bool,
+    ) -> Result<(), DiskError> {
+        let mut tables = transaction.list_tables().map_err(|e| self.failed(e))?;
+        let arrived = tables.any(|table| table.name() == INCOMING.name());
+        if arrived {
+            transaction.delete_table(OUTCOMES).map_err(|e| self.failed(e))?;
+            transaction.rename_table(INCOMING, OUTCOMES).map_err(|e| self.failed(e))
+        } else if already {
+            Ok(())
+        } else {
+            Err(damaged(&self.path, "a snapshot's outcomes are missing"))
+        }
+    }
+
     /// Lets readers see `rows`; durable with the next [`Disk::commit`]. Until then the log has them.
-    pub fn stage(&self, rows: &[(StudyId, OutcomeRow)]) -> Result<(), DiskError> {
-        let mut transaction = self.write()?;
-        transaction.set_durability(Durability::None).map_err(|e| self.failed(e))?;
+    pub fn stage(&self, rows: &[RowChange]) -> Result<(), DiskError> {
+        let transaction = self.undurable()?;
         self.write_rows(&transaction, rows)?;
         transaction.commit().map_err(|e| self.failed(e))
+    }
+
+    /// Drops what arrived of an earlier snapshot.
+    pub fn begin_incoming(&self) -> Result<(), DiskError> {
+        let transaction = self.undurable()?;
+        transaction.delete_table(INCOMING).map_err(|e| self.failed(e))?;
+        transaction.open_table(INCOMING).map(drop).map_err(|e| self.failed(e))?;
+        transaction.commit().map_err(|e| self.failed(e))
+    }
+
+    /// Keeps outcomes of a snapshot that is arriving, beside those in use.
+    pub fn stage_incoming(&self, rows: &Rows) -> Result<(), DiskError> {
+        let transaction = self.undurable()?;
+        {
+            let mut table = transaction.open_table(INCOMING).map_err(|e| self.failed(e))?;
+            for (study, row) in rows {
+                let value = sealed(&row_key(*study, row.trial), row)?;
+                let key = (study.0, row.trial.0);
+                table.insert(key, value.as_slice()).map_err(|e| self.failed(e))?;
+            }
+        }
+        transaction.commit().map_err(|e| self.failed(e))
+    }
+
+    /// All of the snapshot is here: what was kept of it must outlive a crash before it is installed.
+    pub fn finish_incoming(&self) -> Result<(), DiskError> {
+        self.write()?.commit().map_err(|e| self.failed(e))
     }
 
     fn write_rows(
         &self,
-        transaction: &redb::WriteTransaction,
-        rows: &[(StudyId, OutcomeRow)],
+        transaction: &WriteTransaction,
+        rows: &[RowChange],
     ) -> Result<(), DiskError> {
         if rows.is_empty() {
             return Ok(());
         }
         let mut table = transaction.open_table(OUTCOMES).map_err(|e| self.failed(e))?;
-        for (study, row) in rows {
-            let value = sealed(&row_key(*study, row.trial), row)?;
-            table.insert((study.0, row.trial.0), value.as_slice()).map_err(|e| self.failed(e))?;
+        for change in rows {
+            match change {
+                RowChange::Keep(study, row) => {
+                    let value = sealed(&row_key(*study, row.trial), row)?;
+                    let key = (study.0, row.trial.0);
+                    table.insert(key, value.as_slice()).map_err(|e| self.failed(e))?;
+                }
+                RowChange::Drop(study, trial) => {
+                    table.remove((study.0, trial.0)).map_err(|e| self.failed(e))?;
+                }
+            }
         }
         Ok(())
     }
@@ -229,7 +331,7 @@ impl Disk {
         from: TrialIndex,
         bytes_max: usize,
     ) -> Result<(Vec<OutcomeRow>, Option<TrialIndex>), DiskError> {
-        let transaction = self.database.begin_read().map_err(|e| damaged(&self.path, e))?;
+        let transaction = self.read()?;
         let table = transaction.open_table(OUTCOMES).map_err(|e| damaged(&self.path, e))?;
         let range = (study.0, from.0)..=(study.0, u64::MAX);
         let (mut rows, mut bytes) = (Vec::new(), 0);
@@ -240,16 +342,37 @@ impl Disk {
             if bytes > bytes_max && !rows.is_empty() {
                 return Ok((rows, Some(trial)));
             }
-            let row = unsealed(&row_key(study, trial), value.value()).ok_or_else(|| {
-                damaged(&self.path, format!("the outcome of trial {trial} fails its checksum"))
-            })?;
-            rows.push(row);
+            rows.push(self.row(study, trial, value.value())?);
         }
         Ok((rows, None))
     }
 
+    fn row(
+        &self,
+        study: StudyId,
+        trial: TrialIndex,
+        value: &[u8],
+    ) -> Result<OutcomeRow, DiskError> {
+        unsealed(&row_key(study, trial), value).ok_or_else(|| {
+            damaged(&self.path, format!("the outcome of trial {trial} fails its checksum"))
+        })
+    }
+
+    /// The outcomes as they are now, whatever is written later.
+    pub fn image(&self, index: u64, state: Vec<u8>) -> Result<Image, DiskError> {
+        Ok(Image::new(index, state, self.read()?, self.path.clone()))
+    }
+
+    /// Opens the file anew after its disk was full; what was committed before is there.
+    pub fn reopen(&self) -> Result<(), DiskError> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        *database = None;
+        *database = Some(open_database(&self.path)?);
+        Ok(())
+    }
+
     fn meta<T: DeserializeOwned + Serialize>(&self, name: &str) -> Result<Option<T>, DiskError> {
-        let transaction = self.database.begin_read().map_err(|e| damaged(&self.path, e))?;
+        let transaction = self.read()?;
         let table = match transaction.open_table(META) {
             Ok(table) => table,
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
@@ -264,15 +387,69 @@ impl Disk {
         }
     }
 
-    fn write(&self) -> Result<redb::WriteTransaction, DiskError> {
-        let mut transaction = self.database.begin_write().map_err(|e| self.failed(e))?;
+    fn read(&self) -> Result<ReadTransaction, DiskError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or_else(|| damaged(&self.path, "it is not open"))?;
+        database.begin_read().map_err(|e| damaged(&self.path, e))
+    }
+
+    fn write(&self) -> Result<WriteTransaction, DiskError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or_else(|| damaged(&self.path, "it is not open"))?;
+        let mut transaction = database.begin_write().map_err(|e| self.failed(e))?;
         transaction.set_quick_repair(true);
         Ok(transaction)
     }
 
-    fn failed(&self, error: impl Into<redb::Error>) -> DiskError {
-        DiskError::Write { path: self.path.clone(), source: error.into() }
+    fn undurable(&self) -> Result<WriteTransaction, DiskError> {
+        let mut transaction = self.write()?;
+        // Quick repair needs durable commits.
+        transaction.set_quick_repair(false);
+        transaction.set_durability(Durability::None).map_err(|e| self.failed(e))?;
+        Ok(transaction)
     }
+
+    fn failed(&self, error: impl Into<redb::Error>) -> DiskError {
+        let path = self.path.clone();
+        match error.into() {
+            redb::Error::Io(error) if error.kind() == ErrorKind::StorageFull => {
+                DiskError::Full { path }
+            }
+            // What follows a write that found no room.
+            redb::Error::PreviousIo => DiskError::Full { path },
+            source => DiskError::Write { path, source },
+        }
+    }
+}
+
+fn lock(folder: &Path) -> Result<File, DiskError> {
+    fs::create_dir_all(folder).map_err(|source| file_error(folder, source))?;
+    let path = folder.join("lock");
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|source| file_error(&path, source))?;
+    lock.try_lock().map_err(|_| DiskError::Locked { path: folder.to_path_buf() })?;
+    Ok(lock)
+}
+
+fn open_database(path: &Path) -> Result<Database, DiskError> {
+    // redb asserts its invariants: on a damaged file that is a panic, told here as what it is.
+    let opening = path.to_path_buf();
+    let opened = std::panic::catch_unwind(move || {
+        Database::builder().set_cache_size(CACHE_BYTES).create(opening)
+    });
+    match opened {
+        Ok(Ok(database)) => Ok(database),
+        Ok(Err(error)) => Err(damaged(path, error)),
+        Err(_) => Err(damaged(path, "it breaks the database's invariants")),
+    }
+}
+
+fn file_error(path: &Path, source: std::io::Error) -> DiskError {
+    DiskError::File { path: path.to_path_buf(), source }
 }
 
 fn damaged(path: &Path, what: impl std::fmt::Display) -> DiskError {
@@ -308,134 +485,15 @@ fn checksum(key: &[u8], bytes: &[u8]) -> u32 {
 }
 
 /// Format of a data folder.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
+/// Pages of the file that stay in memory.
+const CACHE_BYTES: usize = 64 << 20;
+const FILE: &str = "log.redb";
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const OUTCOMES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("outcomes");
+const INCOMING: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("incoming");
 const IDENTITY: &str = "identity";
 const VOTE: &str = "vote";
+const BASE: &str = "base";
 const SNAPSHOT: &str = "snapshot";
-
-#[cfg(test)]
-mod tests {
-    use std::num::NonZeroU64;
-
-    use common::id::MemberId;
-    use common::time::Timestamp;
-    use common::wire::message::RowEnd;
-    use redb::ReadableTable;
-
-    use super::*;
-    use crate::replica::log::EntryKind;
-
-    fn identity() -> FolderIdentity {
-        let cluster = ClusterId([7; 16]);
-        FolderIdentity { format: FORMAT, cluster, replica: ReplicaId(NonZeroU64::MIN) }
-    }
-
-    fn entry(index: u64) -> LogEntry {
-        let data = vec![index as u8; 5];
-        LogEntry { index, term: 1, kind: EntryKind::Command, context: vec![], data }
-    }
-
-    fn row(trial: u64) -> OutcomeRow {
-        let end = RowEnd::Failed { reason: "error".into(), detail: "x".repeat(100) };
-        OutcomeRow { trial: TrialIndex(trial), ended: Timestamp(1), agent: MemberId(2), end }
-    }
-
-    fn alone() -> Voters {
-        Voters { voters: vec![1], learners: vec![] }
-    }
-
-    #[test]
-    fn what_was_committed_is_there_after_reopening() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let vote = Vote { term: 1, vote: 1, commit: 2 };
-        {
-            let (disk, _) = Disk::open(folder.path(), identity()).expect("opens");
-            let entries = vec![entry(1), entry(2), entry(3)];
-            let persist = Persist { entries, vote: Some(vote), snapshot: None };
-            disk.commit(&persist, &[(StudyId(9), row(4))]).expect("commits");
-        }
-        let other = FolderIdentity { cluster: ClusterId([8; 16]), ..identity() };
-        let (disk, found) = Disk::open(folder.path(), other).expect("opens");
-        assert_eq!(found, identity());
-        let recovered = disk.recover(alone()).expect("recovers");
-        assert_eq!(recovered.entries, [entry(1), entry(2), entry(3)]);
-        assert_eq!(recovered.vote, vote);
-        let rows = disk.outcomes(StudyId(9), TrialIndex(0), 1 << 20).expect("reads");
-        assert_eq!(rows, (vec![row(4)], None));
-    }
-
-    #[test]
-    fn a_snapshot_drops_the_log_before_it() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (disk, _) = Disk::open(folder.path(), identity()).expect("opens");
-        let entries = (1..=5).map(entry).collect();
-        disk.commit(&Persist { entries, ..Persist::default() }, &[]).expect("commits");
-        let snapshot = SnapshotRecord { index: 3, term: 1, voters: alone(), state: vec![1, 2] };
-        let persist = Persist { snapshot: Some(snapshot.clone()), ..Persist::default() };
-        disk.commit(&persist, &[]).expect("commits");
-
-        let recovered = disk.recover(alone()).expect("recovers");
-
-        assert_eq!(recovered.snapshot, snapshot);
-        assert_eq!(recovered.entries, [entry(4), entry(5)]);
-    }
-
-    #[test]
-    fn a_folder_in_use_is_refused() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let _first = Disk::open(folder.path(), identity()).expect("opens");
-        let second = Disk::open(folder.path(), identity());
-        assert!(matches!(second, Err(DiskError::Locked { .. })));
-    }
-
-    #[test]
-    fn outcomes_come_in_pages() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (disk, _) = Disk::open(folder.path(), identity()).expect("opens");
-        let rows: Vec<_> = (0..10).map(|n| (StudyId(9), row(n))).collect();
-        disk.stage(&rows).expect("stages");
-        let (first, next) = disk.outcomes(StudyId(9), TrialIndex(0), 500).expect("reads");
-        assert_eq!((first.len(), next), (4, Some(TrialIndex(4))));
-        let (rest, next) = disk.outcomes(StudyId(9), TrialIndex(4), 1 << 20).expect("reads");
-        assert_eq!((rest.len(), next), (6, None));
-    }
-
-    /// Overwrites one value as a flipped bit would.
-    fn damage(disk: &Disk, index: u64) {
-        let transaction = disk.write().expect("begins");
-        {
-            let mut log = transaction.open_table(LOG).expect("opens");
-            let mut bytes = log.get(index).expect("reads").expect("there").value().to_vec();
-            bytes[6] ^= 1;
-            log.insert(index, bytes.as_slice()).expect("writes");
-        }
-        transaction.commit().expect("commits");
-    }
-
-    #[test]
-    fn a_flipped_bit_in_the_middle_is_refused_and_a_torn_end_is_cut() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (disk, _) = Disk::open(folder.path(), identity()).expect("opens");
-        let entries = (1..=5).map(entry).collect();
-        let vote = Some(Vote { term: 1, vote: 1, commit: 4 });
-        disk.commit(&Persist { entries, vote, snapshot: None }, &[]).expect("commits");
-        damage(&disk, 5);
-        assert_eq!(disk.recover(alone()).expect("cut").entries.len(), 4);
-        damage(&disk, 2);
-        assert!(matches!(disk.recover(alone()), Err(DiskError::Damaged { .. })));
-    }
-
-    #[test]
-    fn a_committed_entry_that_fails_its_checksum_is_never_cut() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (disk, _) = Disk::open(folder.path(), identity()).expect("opens");
-        let entries = (1..=3).map(entry).collect();
-        let vote = Some(Vote { term: 1, vote: 1, commit: 3 });
-        disk.commit(&Persist { entries, vote, snapshot: None }, &[]).expect("commits");
-        damage(&disk, 3);
-        assert!(matches!(disk.recover(alone()), Err(DiskError::Damaged { .. })));
-    }
-}

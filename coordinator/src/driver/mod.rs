@@ -5,26 +5,32 @@
 //!
 //! Floor: shell.
 
-use std::collections::BTreeMap;
+mod thread;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use common::id::{Digest, MemberId, StudyId, TrialIndex};
-use common::time::Timestamp;
-use common::wire::message::{FromAgent, OutcomeRow, Request, Response, Role, ToAgent};
-use link::{Authority, JoinToken, Link};
+use common::id::{ClientId, Digest, MemberId, ReplicaId, StudyId, TrialIndex};
+use common::wire::message::peer::{Leadership, PeerMessage, RaftMessage};
+use common::wire::message::{Answer, Ask, FromAgent, OutcomeRow, Request, Response, Role, ToAgent};
+use link::{Authority, Link, LinkError, Who};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::content::{Content, ContentError};
-use crate::disk::{Disk, DiskError};
-use crate::node::{Input, Node, NodeError, Now, Output, RequestId, SessionId};
-use crate::replica::TICK_MS;
-use crate::scheduler::command::NewToken;
-use crate::scheduler::state::{LOCAL_OPERATOR, Member};
+use crate::disk::{Disk, Reserve};
+use crate::node::{Enrolment, Input, Join, Node, OwnFacts, SessionId};
+use crate::peers::Peers;
+use crate::scheduler::state::LOCAL_OPERATOR;
+
+pub use thread::wall_clock;
+
+use thread::{Desk, Driver};
 
 /// The way into a running node. Cheap to clone.
 #[derive(Clone)]
@@ -39,14 +45,27 @@ struct Shared {
     content: Content,
     authority: Arc<Authority>,
     roles: Arc<Roles>,
-    links: Mutex<Vec<(MemberId, Link)>>,
+    peers: Arc<Peers>,
+    leadership: watch::Receiver<Leadership>,
+    links: Mutex<Vec<(Who, Link)>>,
     ended: watch::Receiver<Option<String>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Held by whoever receives a snapshot: one at a time has a place on the disk.
+    incoming: tokio::sync::Mutex<()>,
+    own: ReplicaId,
 }
 
-/// Live members and their roles: the gate that every connection passes.
+/// Live members and their roles, and the replicas: the gate that every connection passes.
 #[derive(Default)]
-pub struct Roles(RwLock<BTreeMap<MemberId, Role>>);
+pub struct Roles(RwLock<Known>);
+
+#[derive(Default)]
+struct Known {
+    members: BTreeMap<MemberId, Role>,
+    replicas: BTreeSet<u64>,
+    /// Before its first snapshot a new replica knows nobody, and hears every replica.
+    is_new: bool,
+}
 
 /// What an agent says goes in here; dropped, its connection is gone.
 pub struct AgentVoice {
@@ -61,8 +80,15 @@ pub enum DriverError {
     Thread { source: std::io::Error },
 }
 
-enum Event {
-    Input(Input),
+/// How an admission ended, for the joiner.
+pub enum Admission {
+    Admitted { role: Role, number: u64, certificate: Vec<u8> },
+    Refused,
+    Elsewhere(Leadership),
+}
+
+pub(crate) enum Event {
+    Input(Box<Input>),
     /// Connects an agent's outgoing queue.
     Agent {
         session: SessionId,
@@ -76,74 +102,78 @@ enum Event {
         message: FromAgent,
         done: oneshot::Sender<()>,
     },
-    Request {
-        request: Request,
-        answer: oneshot::Sender<Response>,
+    Peer {
+        from: ReplicaId,
+        message: Box<PeerMessage>,
+        done: oneshot::Sender<()>,
     },
-    Token {
-        token: NewToken,
-        text: String,
-        answer: oneshot::Sender<Response>,
+    Ask {
+        ask: Box<Ask>,
+        answer: oneshot::Sender<Answer>,
     },
     Join {
         join: [[u8; 32]; 2],
         token_id: [u8; 6],
-        answer: oneshot::Sender<Option<(MemberId, Member)>>,
+        answer: oneshot::Sender<Join>,
     },
+    Enrol {
+        replica: ReplicaId,
+        address: String,
+        level: u16,
+        answer: oneshot::Sender<Result<(), Enrolment>>,
+    },
+    Snapshot {
+        message: Box<RaftMessage>,
+        state: Vec<u8>,
+        done: oneshot::Sender<()>,
+    },
+    /// Looks at the node between two turns.
+    Look(Box<dyn FnOnce(&Node) + Send>),
     /// Lets readers of the disk see everything applied so far.
     Flush {
         done: oneshot::Sender<()>,
     },
+    /// The other replicas say that this one is none.
+    Removed,
     Stop,
 }
 
-/// What the thread owns.
-struct Driver {
-    node: Node,
-    disk: Arc<Disk>,
-    roles: Arc<Roles>,
-    started: Instant,
-    next_request: u64,
-    answers: BTreeMap<RequestId, oneshot::Sender<Response>>,
-    joins: BTreeMap<RequestId, oneshot::Sender<Option<(MemberId, Member)>>>,
-    agents: BTreeMap<SessionId, mpsc::Sender<ToAgent>>,
-    staged: Vec<(StudyId, OutcomeRow)>,
-    /// Agents whose messages are being worked on.
-    heard: Vec<oneshot::Sender<()>>,
-    removed: mpsc::UnboundedSender<MemberId>,
-}
-
-#[derive(Debug, Error)]
-enum DriveError {
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    #[error(transparent)]
-    Node(#[from] NodeError),
+/// What a node is run with.
+pub struct Parts {
+    pub node: Node,
+    pub disk: Arc<Disk>,
+    pub content: Content,
+    pub authority: Arc<Authority>,
+    pub own: ReplicaId,
+    /// Where other replicas reach this one; empty when they need not.
+    pub address: String,
+    /// Absent where the disk's room is not watched.
+    pub reserve: Option<Reserve>,
+    /// Replicas as they were known last.
+    pub hints: BTreeMap<ReplicaId, String>,
 }
 
 /// Starts the node's thread. Needs a tokio runtime around it.
-pub fn start(
-    node: Node,
-    disk: Arc<Disk>,
-    content: Content,
-    authority: Arc<Authority>,
-) -> Result<Handle, DriverError> {
+pub fn start(parts: Parts) -> Result<Handle, DriverError> {
+    let Parts { node, disk, content, authority, own, address, reserve, hints } = parts;
     let (inputs, events) = channel();
     let (ended_sender, ended) = watch::channel(None);
     let (removed, removals) = mpsc::unbounded_channel();
+    let (leadership, leading) = watch::channel(node.leadership());
     let roles = Arc::new(Roles::default());
+    let peers = Peers::new(own, Arc::clone(&authority), inputs.clone(), hints);
+    let version = env!("CARGO_PKG_VERSION").to_string();
     let driver = Driver {
         node,
         disk: Arc::clone(&disk),
         roles: Arc::clone(&roles),
-        started: Instant::now(),
-        next_request: 0,
-        answers: BTreeMap::new(),
-        joins: BTreeMap::new(),
-        agents: BTreeMap::new(),
-        staged: Vec::new(),
-        heard: Vec::new(),
+        peers: Arc::clone(&peers),
+        runtime: tokio::runtime::Handle::current(),
+        reserve,
+        facts: OwnFacts { version, address, disk_free: None },
         removed,
+        leadership,
+        desk: Desk::new(),
     };
     let thread = std::thread::Builder::new()
         .name("coordinator".to_string())
@@ -158,190 +188,48 @@ pub fn start(
             ended_sender.send_replace(Some(why));
         })
         .map_err(|source| DriverError::Thread { source })?;
-    let links = Mutex::new(Vec::new());
-    let thread = Mutex::new(Some(thread));
-    let next = AtomicU64::new(1);
-    let shared = Shared { next, disk, content, authority, roles, links, ended, thread };
+    let shared = Shared {
+        next: AtomicU64::new(1),
+        disk,
+        content,
+        authority,
+        roles,
+        peers,
+        leadership: leading,
+        links: Mutex::new(Vec::new()),
+        ended,
+        thread: Mutex::new(Some(thread)),
+        incoming: tokio::sync::Mutex::new(()),
+        own,
+    };
     let handle = Handle { shared: Arc::new(shared), inputs };
     tokio::spawn(handle.clone().close_removed(removals));
+    tokio::spawn(crate::spread::keep_data(handle.clone()));
     Ok(handle)
 }
 
-impl Driver {
-    fn run(mut self, events: &Receiver<Event>) -> Result<(), DriveError> {
-        self.members_changed();
-        self.turn()?;
-        let tick = Duration::from_millis(TICK_MS);
-        let mut next_tick = Instant::now() + tick;
-        loop {
-            let patience = next_tick.saturating_duration_since(Instant::now());
-            let mut stop = false;
-            let mut flushes: Vec<oneshot::Sender<()>> = Vec::new();
-            match events.recv_timeout(patience) {
-                Ok(event) => {
-                    stop |= self.event(event, &mut flushes);
-                    for event in events.try_iter().take(EVENTS_AT_ONCE) {
-                        stop |= self.event(event, &mut flushes);
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => stop = true,
-            }
-            if Instant::now() >= next_tick {
-                let now = self.now();
-                self.node.step(Input::Tick, now);
-                next_tick = Instant::now() + tick;
-            }
-            self.turn()?;
-            for done in self.heard.drain(..) {
-                let _ = done.send(());
-            }
-            if !flushes.is_empty() || stop {
-                self.flush(stop)?;
-            }
-            for done in flushes {
-                let _ = done.send(());
-            }
-            if stop {
-                return Ok(());
-            }
-        }
+impl Roles {
+    fn set(&self, node: &Node) {
+        let state = node.state();
+        let mut members: BTreeMap<MemberId, Role> =
+            state.members.iter().map(|(id, m)| (*id, m.role)).collect();
+        members.insert(LOCAL_OPERATOR, Role::Operator);
+        let voters = node.replica().voters();
+        let mut replicas: BTreeSet<u64> = state.replicas.keys().map(|id| id.0.get()).collect();
+        replicas.extend(voters.voters);
+        replicas.extend(voters.learners);
+        let known = Known { members, replicas, is_new: state.level == 0 };
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
-
-    /// Persists and applies until nothing is ready, then grants.
-    fn turn(&mut self) -> Result<(), DriveError> {
-        loop {
-            while let Some(persist) = self.node.ready()? {
-                if !persist.is_empty() {
-                    self.disk.commit(&persist, &self.staged)?;
-                    self.staged.clear();
-                }
-                let now = self.now();
-                self.node.persisted(now)?;
-                self.dispatch();
-            }
-            let now = self.now();
-            self.node.settle(now);
-            if self.dispatch() == 0 {
-                return Ok(());
-            }
-        }
-    }
-
-    fn flush(&mut self, durable: bool) -> Result<(), DriveError> {
-        if durable {
-            self.disk.commit(&crate::replica::log::Persist::default(), &self.staged)?;
-        } else if !self.staged.is_empty() {
-            self.disk.stage(&self.staged)?;
-        }
-        self.staged.clear();
-        Ok(())
-    }
-
-    /// Hands an event to the node. True when it asks to stop.
-    fn event(&mut self, event: Event, flushes: &mut Vec<oneshot::Sender<()>>) -> bool {
-        let now = self.now();
-        match event {
-            Event::Input(input) => {
-                if let Input::AgentGone { session } = &input {
-                    self.agents.remove(session);
-                }
-                self.node.step(input, now);
-            }
-            Event::Agent { session, member, address, queue } => {
-                self.agents.insert(session, queue);
-                self.node.step(Input::AgentArrived { session, member, address }, now);
-            }
-            Event::Said { session, message, done } => {
-                self.heard.push(done);
-                self.node.step(Input::AgentSaid { session, message }, now);
-            }
-            Event::Request { request, answer } => {
-                let id = self.number();
-                self.answers.insert(id, answer);
-                self.node.step(Input::Asked { id, request }, now);
-            }
-            Event::Token { token, text, answer } => {
-                let id = self.number();
-                self.answers.insert(id, answer);
-                self.node.step(Input::TokenMinted { id, token, text }, now);
-            }
-            Event::Join { join: [secret_hash, public_key], token_id, answer } => {
-                let id = self.number();
-                self.joins.insert(id, answer);
-                self.node.step(Input::Join { id, token_id, secret_hash, public_key }, now);
-            }
-            Event::Flush { done } => flushes.push(done),
-            Event::Stop => return true,
-        }
-        false
-    }
-
-    /// Sends what the node put out; returns how much it was.
-    fn dispatch(&mut self) -> usize {
-        let outputs = self.node.outputs();
-        let count = outputs.len();
-        for output in outputs {
-            match output {
-                Output::ToAgent { session, message } => {
-                    let queue = self.agents.get(&session);
-                    if queue.is_some_and(|queue| queue.try_send(message).is_err()) {
-                        // It does not read, or it is gone: it comes back and registers again.
-                        self.agents.remove(&session);
-                    }
-                }
-                Output::CloseAgent { session, why } => {
-                    if let Some(queue) = self.agents.remove(&session) {
-                        let _ = queue.try_send(ToAgent::Goodbye { why });
-                    }
-                }
-                Output::Answer { id, response } => {
-                    if let Some(answer) = self.answers.remove(&id) {
-                        let _ = answer.send(response);
-                    }
-                }
-                Output::Admission { id, member, .. } => {
-                    if let Some(answer) = self.joins.remove(&id) {
-                        // The gate must know the member before it can come.
-                        self.members_changed();
-                        let _ = answer.send(member);
-                    }
-                }
-                Output::Keep { study, row } => self.staged.push((study, *row)),
-                Output::MemberRemoved { member } => drop(self.removed.send(member)),
-                Output::MembersChanged => self.members_changed(),
-            }
-        }
-        count
-    }
-
-    fn members_changed(&self) {
-        let members = self.node.state().members.iter();
-        let mut roles: BTreeMap<MemberId, Role> = members.map(|(id, m)| (*id, m.role)).collect();
-        roles.insert(LOCAL_OPERATOR, Role::Operator);
-        *self.roles.0.write().unwrap_or_else(PoisonError::into_inner) = roles;
-    }
-
-    fn number(&mut self) -> RequestId {
-        self.next_request += 1;
-        RequestId(self.next_request)
-    }
-
-    fn now(&self) -> Now {
-        let mono = Timestamp(self.started.elapsed().as_millis() as u64);
-        Now { mono, wall: wall_clock() }
-    }
-}
-
-/// Unix time in milliseconds.
-pub fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(since.as_millis() as u64)
 }
 
 impl link::Gate for Roles {
-    fn role(&self, member: MemberId) -> Option<Role> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&member).copied()
+    fn admits(&self, who: &Who) -> bool {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        match who.role {
+            Role::Peer => known.is_new || known.replicas.contains(&who.member.0),
+            role => known.members.get(&who.member) == Some(&role),
+        }
     }
 }
 
@@ -358,74 +246,98 @@ impl Handle {
         &self.shared.content
     }
 
+    pub fn peers(&self) -> &Arc<Peers> {
+        &self.shared.peers
+    }
+
+    pub fn own(&self) -> ReplicaId {
+        self.shared.own
+    }
+
+    /// Who leads, now and whenever it changes.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.shared.leadership.clone()
+    }
+
     /// One question or command of an operator.
-    pub async fn ask(&self, request: Request) -> Response {
-        match request {
-            Request::Outcomes { study, from } => self.outcomes(study, from).await,
-            Request::HasData { digest } => {
-                Response::HasData { complete: self.shared.content.has(&digest) }
-            }
-            Request::CreateToken { role, ttl_ms, uses, label } => {
-                self.create_token(role, ttl_ms, uses, label).await
-            }
-            Request::Submit { study, text } => {
-                if !self.shared.content.has(&study.data.digest) {
-                    let why =
-                        format!("the data of study {} is not here yet; send it first", study.name);
-                    return Response::Refused { why };
+    pub async fn ask(&self, ask: Ask) -> Answer {
+        match &ask.request {
+            Request::Outcomes { study, from } => {
+                let (study, from) = (*study, *from);
+                let answer = self.ask_log(ask).await;
+                match answer.response {
+                    Response::Done => {
+                        let response = self.outcomes(study, from).await;
+                        Answer { response, ..answer }
+                    }
+                    _ => answer,
                 }
-                let response = self.ask_log(Request::Submit { study, text }).await;
-                if let Response::Submitted { study, known: false } = response {
+            }
+            Request::HasData { digest } => {
+                let complete = self.shared.content.has(digest);
+                self.answer(Response::HasData { complete })
+            }
+            Request::Submit { study, .. } => {
+                if self.look(Node::is_leader).await == Some(true) {
+                    let (digest, name) = (study.data.digest, study.name.clone());
+                    if let Err(response) = crate::spread::ensure(self, &digest, &name).await {
+                        return self.answer(response);
+                    }
+                }
+                let answer = self.ask_log(ask).await;
+                if let Response::Submitted { study, known: false } = answer.response {
                     let taken = crate::reuse::reuse(self, study).await;
                     tracing::info!(%study, taken, "submitted");
                 }
-                response
+                answer
             }
-            other => self.ask_log(other).await,
+            _ => self.ask_log(ask).await,
         }
+    }
+
+    fn leads_alone(&self) -> bool {
+        self.shared.peers.others().is_empty()
+    }
+
+    /// An answer that needs no log.
+    fn answer(&self, response: Response) -> Answer {
+        let addresses = self.shared.leadership.borrow().addresses.clone();
+        Answer { applied: 0, response, addresses }
+    }
+
+    /// Asks for itself.
+    pub async fn ask_own(&self, request: Request) -> Response {
+        let client = ClientId(self.shared.own.0.get());
+        let ask = Ask { client, number: 0, at_least: 0, fresh: false, request };
+        self.ask_log(ask).await.response
     }
 
     /// Gives a study outcomes that are known already; returns when they are applied.
     pub async fn adopt(&self, study: StudyId, rows: Vec<OutcomeRow>) {
-        self.send(Event::Input(Input::Adopt { study, rows }));
+        self.input(Input::Adopt { study, rows });
         let (done, applied) = oneshot::channel();
         self.send(Event::Flush { done });
         let _ = applied.await;
     }
 
     /// A question or command for the log itself.
-    pub async fn ask_log(&self, request: Request) -> Response {
+    async fn ask_log(&self, ask: Ask) -> Answer {
         let (answer, answered) = oneshot::channel();
-        self.send(Event::Request { request, answer });
-        answered.await.unwrap_or_else(|_| self.stopped())
+        self.send(Event::Ask { ask: Box::new(ask), answer });
+        match answered.await {
+            Ok(answer) => answer,
+            Err(_) => self.answer(self.stopped()),
+        }
     }
 
-    async fn create_token(
+    /// What the node knows, looked up between two turns.
+    pub async fn look<T: Send + 'static>(
         &self,
-        role: Role,
-        ttl_ms: u64,
-        uses: Option<u32>,
-        label: String,
-    ) -> Response {
-        if label.len() > LABEL_BYTES_MAX {
-            let why = format!("a label has at most {LABEL_BYTES_MAX} letters");
-            return Response::Refused { why };
-        }
-        let minted = match JoinToken::mint(self.shared.authority.hash()) {
-            Ok(minted) => minted,
-            Err(error) => return Response::Refused { why: error.to_string() },
-        };
-        let token = NewToken {
-            id: minted.id,
-            secret_hash: minted.secret_hash(),
-            role,
-            uses,
-            expires: wall_clock().plus_ms(ttl_ms),
-            label,
-        };
-        let (answer, answered) = oneshot::channel();
-        self.send(Event::Token { token, text: minted.expose(), answer });
-        answered.await.unwrap_or_else(|_| self.stopped())
+        look: impl FnOnce(&Node) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (tell, told) = oneshot::channel();
+        self.send(Event::Look(Box::new(move |node| drop(tell.send(look(node))))));
+        told.await.ok()
     }
 
     /// A page of a study's outcomes.
@@ -444,24 +356,76 @@ impl Handle {
         }
     }
 
-    /// The certificate of a key that joins with this token, or `None`: refused.
+    /// Decides on a key that joins with this token.
     pub async fn admit(
         &self,
         token_id: [u8; 6],
         secret_hash: [u8; 32],
         public_key: [u8; 32],
-    ) -> Option<(MemberId, Vec<u8>)> {
+    ) -> Option<Admission> {
         let (answer, answered) = oneshot::channel();
         self.send(Event::Join { join: [secret_hash, public_key], token_id, answer });
-        let (id, member) = answered.await.ok()??;
-        let joined = UNIX_EPOCH + Duration::from_millis(member.joined.0);
-        match self.shared.authority.issue(&public_key, member.role, id, joined) {
-            Ok(certificate) => Some((id, certificate)),
+        let admitted = match answered.await.ok()? {
+            Join::Admitted(admitted) => admitted,
+            Join::Refused => return Some(Admission::Refused),
+            Join::Elsewhere(leadership) => return Some(Admission::Elsewhere(leadership)),
+        };
+        let (role, number) = (admitted.role, admitted.number);
+        let joined = std::time::UNIX_EPOCH + Duration::from_millis(admitted.joined.0);
+        match self.shared.authority.issue(&public_key, role, MemberId(number), joined) {
+            Ok(certificate) => Some(Admission::Admitted { role, number, certificate }),
             Err(error) => {
                 tracing::error!(%error, "a certificate could not be signed");
                 None
             }
         }
+    }
+
+    /// Lets a replica in that has proved who it is.
+    pub async fn enrol(
+        &self,
+        replica: ReplicaId,
+        address: String,
+        level: u16,
+    ) -> Result<(), Enrolment> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Event::Enrol { replica, address, level, answer });
+        let stopping = || Enrolment::Elsewhere(self.shared.leadership.borrow().clone());
+        answered.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// What another replica said, told to the node now; what is returned ends when it is worked on.
+    pub fn peer_says(
+        &self,
+        from: ReplicaId,
+        message: PeerMessage,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (done, heard) = oneshot::channel();
+        self.send(Event::Peer { from, message: Box::new(message), done });
+        async move {
+            let _ = heard.await;
+        }
+    }
+
+    /// Every replica and where it is.
+    pub async fn replicas(&self) -> Vec<(ReplicaId, String)> {
+        let known = self.look(|node| {
+            let replicas = node.state().replicas.iter();
+            replicas.filter_map(|(id, record)| Some((*id, record.address.clone()?))).collect()
+        });
+        known.await.unwrap_or_default()
+    }
+
+    /// The disk's place for a snapshot that arrives; waits for an earlier one to be done.
+    pub async fn incoming(&self) -> (tokio::sync::MutexGuard<'_, ()>, Arc<Disk>) {
+        (self.shared.incoming.lock().await, Arc::clone(&self.shared.disk))
+    }
+
+    /// A snapshot whose outcomes are in the disk's place; returns when it is installed or ignored.
+    pub async fn snapshot_arrived(&self, message: Box<RaftMessage>, state: Vec<u8>) {
+        let (done, heard) = oneshot::channel();
+        self.send(Event::Snapshot { message, state, done });
+        let _ = heard.await;
     }
 
     /// Connects an agent, whether over a socket or in this process.
@@ -482,23 +446,22 @@ impl Handle {
     }
 
     /// Remembers a member's connection, so that its removal can close it.
-    pub fn connected(&self, member: MemberId, link: Link) {
+    pub fn connected(&self, link: Link) {
         let mut links = self.shared.links.lock().unwrap_or_else(PoisonError::into_inner);
-        links.push((member, link));
+        links.push((link.who(), link));
     }
 
     /// Forgets a connection that has closed.
-    pub fn disconnected(&self, member: MemberId, link: &Link) {
+    pub fn disconnected(&self, link: &Link) {
         let mut links = self.shared.links.lock().unwrap_or_else(PoisonError::into_inner);
-        links.retain(|(other, kept)| *other != member || kept.id() != link.id());
+        links.retain(|(_, kept)| kept.id() != link.id());
     }
 
     async fn close_removed(self, mut removals: mpsc::UnboundedReceiver<MemberId>) {
         while let Some(member) = removals.recv().await {
             let links = self.shared.links.lock().unwrap_or_else(PoisonError::into_inner);
-            links.iter().filter(|(other, _)| *other == member).for_each(|(_, link)| {
-                link.close("revoked");
-            });
+            let gone = |(who, _): &&(Who, Link)| who.member == member && who.role != Role::Peer;
+            links.iter().filter(gone).for_each(|(_, link)| link.close("revoked"));
         }
     }
 
@@ -509,14 +472,35 @@ impl Handle {
         why.ok().flatten().unwrap_or_else(|| "the coordinator stopped".to_string())
     }
 
+    /// Lets another replica lead, if there is one that can, before this one stops.
+    pub async fn hand_over(&self) {
+        let leads = self.look(|node| node.is_leader()).await.unwrap_or(false);
+        if !leads || self.leads_alone() {
+            return;
+        }
+        self.input(Input::HandOver);
+        let until = tokio::time::Instant::now() + HAND_OVER_WITHIN;
+        while tokio::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if !self.look(|node| node.replica().is_leader()).await.unwrap_or(false) {
+                return;
+            }
+        }
+    }
+
     /// Stops the node after what it has under way; everything acknowledged is on disk.
     pub async fn stop(&self) {
         self.send(Event::Stop);
         self.ended().await;
+        self.shared.peers.stop();
         let thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
+    }
+
+    fn input(&self, input: Input) {
+        self.send(Event::Input(Box::new(input)));
     }
 
     fn send(&self, event: Event) {
@@ -541,12 +525,16 @@ impl AgentVoice {
 
 impl Drop for AgentVoice {
     fn drop(&mut self) {
-        self.handle.send(Event::Input(Input::AgentGone { session: self.session }));
+        self.handle.input(Input::AgentGone { session: self.session });
     }
 }
 
-/// Inputs stepped before the disk is written: a group commit.
-const EVENTS_AT_ONCE: usize = 4_096;
+/// The number in a peer's certificate, as a replica's.
+pub fn replica_of(who: &Who) -> Result<ReplicaId, LinkError> {
+    let number = NonZeroU64::new(who.member.0);
+    number.map(ReplicaId).ok_or(LinkError::Certificate { what: "it names replica 0" })
+}
+
 /// A token's name for people.
 pub const LABEL_BYTES_MAX: usize = 64;
 /// Messages that may wait for one agent.
@@ -555,3 +543,5 @@ const AGENT_QUEUE: usize = 4_096;
 const PAGE_BYTES: usize = 768 << 10;
 /// Bytes of a data file in one frame.
 pub const CHUNK_BYTES: usize = 1 << 18;
+/// An election between two that are up.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);

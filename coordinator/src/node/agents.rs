@@ -1,21 +1,36 @@
-//! The agents' side of a coordinator: registrations, offers, grants, renewals, reports.
+//! The agents' side of a coordinator: registrations, offers, renewals, reports.
 //!
-//! A trial is granted only while it is open, under no lease, and no outcome of it is on its way
-//! into the log.
+//! A report is acknowledged when what it told is committed and applied, never before. A replica that
+//! does not lead sends agents on.
 //!
 //! Floor: core.
 
 use std::collections::BTreeMap;
 
 use common::id::{LeaseId, MemberId, StudyId, TrialIndex};
-use common::trial::{Attempt, Ending, FailReason, Report};
-use common::wire::message::{AgentAbout, FromAgent, OutcomeRow, RowEnd, StudyState, ToAgent};
+use common::time::Timestamp;
+use common::trial::{Attempt, Ending, FailReason, Outcome, Report};
+use common::wire::message::{AgentAbout, FromAgent, OutcomeRow, RowEnd, ToAgent};
 
-use super::{Asker, Node, Now, Output, Session, SessionId};
-use crate::scheduler::Applied;
-use crate::scheduler::command::Command;
+use super::health::Health;
+use super::{Asker, Node, Now, Output, SessionId};
+use crate::planted::planted;
+use crate::scheduler::command::{Command, Item};
 use crate::scheduler::lease::Lease;
-use crate::scheduler::state::TrialState;
+use crate::scheduler::state::{TrialState, short_digest};
+use crate::scheduler::{Applied, Ended};
+
+/// One connection of an agent.
+pub(super) struct Session {
+    pub member: MemberId,
+    pub address: String,
+    pub about: Option<AgentAbout>,
+    pub offered: u32,
+    /// Trials it ended, on this and earlier connections.
+    pub complete: u64,
+    pub failed: u64,
+    pub heard: Timestamp,
+}
 
 impl Node {
     pub(super) fn agent_arrived(
@@ -30,12 +45,26 @@ impl Node {
         let heard = now.wall;
         let arrived = Session { member, address, about: None, offered: 0, complete, failed, heard };
         self.sessions.insert(session, arrived);
+        if !self.soft.leading {
+            self.let_go(session);
+        }
     }
 
     /// The connection is gone. Its leases live on: the agent goes on training and comes back.
     pub(super) fn agent_gone(&mut self, session: SessionId) {
-        if let Some(gone) = self.sessions.remove(&session) {
+        if let Some(gone) = self.sessions.remove(&session)
+            && self.soft.leading
+        {
             self.soft.gone.insert(gone.member, gone);
+        }
+    }
+
+    /// Sends an agent on to whoever leads.
+    pub(super) fn let_go(&mut self, session: SessionId) {
+        if self.sessions.remove(&session).is_some() {
+            let leader = self.leader_address().filter(|_| !self.replica.is_leader());
+            let last = ToAgent::Elsewhere { leader, addresses: self.state.addresses() };
+            self.outputs.push(Output::CloseAgent { session, last });
         }
     }
 
@@ -44,18 +73,19 @@ impl Node {
         entry.heard = now.wall;
         let member = entry.member;
         if !self.soft.leading {
-            let why = "this coordinator does not lead at the moment".to_string();
-            self.outputs.push(Output::CloseAgent { session, why });
-            return;
+            return self.let_go(session);
         }
         let registered = entry.about.is_some();
         match message {
-            FromAgent::Register { about, holding, crashed } => {
+            FromAgent::Register { about, life, holding, crashed } => {
+                let health = self.soft.health.entry(member).or_default();
+                health.lives(life);
                 self.register(session, about, &holding, &crashed, now);
             }
             _ if !registered => {
                 let why = "the first message must be a registration".to_string();
-                self.outputs.push(Output::CloseAgent { session, why });
+                self.sessions.remove(&session);
+                self.outputs.push(Output::CloseAgent { session, last: ToAgent::Goodbye { why } });
             }
             FromAgent::Offer { lanes } => {
                 if let Some(entry) = self.sessions.get_mut(&session) {
@@ -64,21 +94,19 @@ impl Node {
             }
             FromAgent::NeedStudy { study } => {
                 if let Some(record) = self.state.studies.get(&study) {
-                    let text = Box::new(record.study.clone());
-                    self.tell(session, ToAgent::Study { id: study, study: text });
+                    let (version, text) = (record.version, Box::new(record.study.clone()));
+                    self.tell(session, ToAgent::Study { id: study, version, study: text });
                 }
             }
             FromAgent::Renew { leases } => {
-                let deadline = now.mono.plus_ms(self.settings.lease_ms);
+                let deadline = self.deadline(now);
                 for lease in leases {
                     if !self.soft.leases.renew(lease, member, deadline) {
                         self.tell(session, ToAgent::Revoke { lease });
                     }
                 }
             }
-            FromAgent::Reports { reports } => {
-                reports.into_iter().for_each(|report| self.report(session, member, report, now));
-            }
+            FromAgent::Reports { reports } => self.report(session, member, reports, now),
             FromAgent::HandBack { leases } => {
                 for id in leases {
                     if self.soft.leases.lease(id).is_some_and(|lease| lease.agent == member) {
@@ -87,6 +115,13 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// When a lease that is granted or renewed now ends.
+    pub(super) fn deadline(&self, now: Now) -> Timestamp {
+        let from =
+            if planted!(self.settings.planted, OldClock) { self.soft.began } else { now.mono };
+        from.plus_ms(self.settings.lease_ms)
     }
 
     fn register(
@@ -101,32 +136,54 @@ impl Node {
         entry.about = Some(bounded(about));
         let member = entry.member;
         self.replace_sessions(member, session);
-        let mut cohorts: BTreeMap<LeaseId, u32> = BTreeMap::new();
-        crashed.iter().for_each(|attempt| *cohorts.entry(attempt.lease).or_default() += 1);
-        for attempt in crashed {
-            let company = cohorts.get(&attempt.lease).copied().unwrap_or(1);
-            let granted = self.soft.leases.lease(attempt.lease).map_or(company, |l| l.granted);
-            self.propose(
-                Command::AttemptFailed {
-                    attempt: *attempt,
-                    agent: member,
-                    reason: FailReason::AgentCrashed,
-                    detail: "the agent had started it and came back without an outcome".into(),
-                    alone: granted.max(company) == 1,
-                    at: now.wall,
-                },
-                Asker::Report(session, *attempt),
-            );
+        self.tell_crashed(session, member, crashed, now);
+        if !holding.is_empty() {
+            self.wait_for_more(now);
         }
         let keep = self.adopt(member, holding, now);
         // What this agent was granted and knows nothing of was never started: it waits again.
-        let crashed_leases: Vec<LeaseId> = cohorts.into_keys().collect();
         for id in self.soft.leases.of_agent(member) {
-            if !keep.contains(&id) && !crashed_leases.contains(&id) {
+            let crashed = crashed.iter().any(|attempt| attempt.lease == id);
+            if !keep.contains(&id) && !crashed {
                 self.give_back(id);
             }
         }
         self.tell(session, ToAgent::Registered { lease_ms: self.settings.lease_ms, keep });
+        let addresses = self.state.addresses();
+        self.tell(session, ToAgent::Replicas { addresses });
+    }
+
+    /// What it had started when it died counts against those trials.
+    fn tell_crashed(
+        &mut self,
+        session: SessionId,
+        member: MemberId,
+        crashed: &[Attempt],
+        now: Now,
+    ) {
+        let mut cohorts: BTreeMap<LeaseId, u32> = BTreeMap::new();
+        crashed.iter().for_each(|attempt| *cohorts.entry(attempt.lease).or_default() += 1);
+        let item = |attempt: &Attempt| {
+            let company = cohorts.get(&attempt.lease).copied().unwrap_or(1);
+            let granted = self.soft.leases.lease(attempt.lease).map_or(company, |l| l.granted);
+            Item::Failed {
+                attempt: *attempt,
+                reason: FailReason::AgentCrashed,
+                detail: "the agent had started it and came back without an outcome".into(),
+                alone: granted.max(company) == 1,
+            }
+        };
+        let items: Vec<Item> = crashed.iter().map(item).collect();
+        self.propose_reports(session, member, items, now);
+    }
+
+    /// While agents come that were training, a new leader waits for more of them, up to a lease.
+    fn wait_for_more(&mut self, now: Now) {
+        if now.mono < self.soft.grants_from {
+            let latest = self.soft.began.plus_ms(self.settings.grace_ms + self.settings.lease_ms);
+            let more = now.mono.plus_ms(WAIT_FOR_MORE_MS).min(latest);
+            self.soft.grants_from = self.soft.grants_from.max(more);
+        }
     }
 
     /// A member speaks on one connection: what is granted to an older one would never be heard.
@@ -142,13 +199,13 @@ impl Node {
                 entry.failed += gone.failed;
             }
             let why = "this agent has connected anew".to_string();
-            self.outputs.push(Output::CloseAgent { session, why });
+            self.outputs.push(Output::CloseAgent { session, last: ToAgent::Goodbye { why } });
         }
     }
 
     /// Which of the leases that an agent holds go on.
     fn adopt(&mut self, member: MemberId, holding: &[Attempt], now: Now) -> Vec<LeaseId> {
-        let deadline = now.mono.plus_ms(self.settings.lease_ms);
+        let deadline = self.deadline(now);
         let mut held: BTreeMap<LeaseId, (StudyId, Vec<TrialIndex>)> = BTreeMap::new();
         for attempt in holding.iter().filter(|attempt| self.is_open(attempt)) {
             let lease = held.entry(attempt.lease).or_insert((attempt.study, Vec::new()));
@@ -161,6 +218,12 @@ impl Node {
             let known = self.soft.leases.renew(id, member, deadline);
             let granted = trials.len() as u32;
             let lease = Lease { agent: member, study, trials, granted, deadline };
+            #[cfg(feature = "planted")]
+            if planted!(self.settings.planted, Blind) && !known {
+                self.soft.leases.believe(id, lease);
+                keep.push(id);
+                continue;
+            }
             if known || self.soft.leases.adopt(id, lease) {
                 keep.push(id);
             }
@@ -171,47 +234,85 @@ impl Node {
     fn is_open(&self, attempt: &Attempt) -> bool {
         let record = self.state.studies.get(&attempt.study);
         record.is_some_and(|record| {
-            record.state == StudyState::Active
-                && record.trial(attempt.trial) == Some(TrialState::Open)
+            record.state.goes_on() && record.trial(attempt.trial) == Some(TrialState::Open)
         })
     }
 
-    fn report(&mut self, session: SessionId, member: MemberId, report: Report, now: Now) {
-        let Report { attempt, ending } = report;
-        let at = now.wall;
-        let record = self.state.studies.get(&attempt.study);
-        if record.and_then(|record| record.trial(attempt.trial)).is_none() {
-            // A log older than the agent, restored from a backup, does not know the study: there is
-            // no place for its outcome, and the agent must not keep it for ever.
-            self.tell(session, ToAgent::Acknowledge { attempts: vec![attempt] });
-            return;
-        }
-        let command = match ending {
-            Ending::Complete(outcome) if self.is_plausible(&attempt, &outcome) => {
-                Command::Outcome { attempt, agent: member, outcome: Box::new(outcome), at }
+    /// Proposes what is new in the reports; what the log already tells is acknowledged at once.
+    fn report(&mut self, session: SessionId, member: MemberId, reports: Vec<Report>, now: Now) {
+        let mut items = Vec::new();
+        let mut known = Vec::new();
+        for Report { attempt, ending } in reports {
+            if self.says_nothing_new(&attempt, &ending) {
+                known.push(attempt);
+                self.trial_again(&attempt, false);
+            } else {
+                items.push(self.item(attempt, ending));
             }
-            Ending::Complete(_) => Command::AttemptFailed {
+        }
+        if planted!(self.settings.planted, AckEarly) {
+            known.extend(items.iter().map(Item::attempt));
+        }
+        if !known.is_empty() {
+            self.tell(session, ToAgent::Acknowledge { attempts: known });
+        }
+        self.propose_reports(session, member, items, now);
+    }
+
+    /// Whether the applied log already holds what this report tells. So does one that knows no such
+    /// study: it is older than the agent, restored from a backup, and has no place for the outcome.
+    fn says_nothing_new(&self, attempt: &Attempt, ending: &Ending) -> bool {
+        let record = self.state.studies.get(&attempt.study);
+        let Some((record, state)) = record.and_then(|r| Some((r, r.trial(attempt.trial)?))) else {
+            return true;
+        };
+        match (state, ending) {
+            (TrialState::Open, _) => false,
+            (TrialState::Complete, Ending::Complete(outcome)) => {
+                record.digest(attempt.trial) == short_digest(&outcome.digest())
+            }
+            _ => true,
+        }
+    }
+
+    fn item(&self, attempt: Attempt, ending: Ending) -> Item {
+        match ending {
+            Ending::Complete(outcome) if self.is_plausible(&attempt, &outcome) => {
+                Item::Complete { attempt, outcome: Box::new(outcome) }
+            }
+            Ending::Complete(_) => Item::Failed {
                 attempt,
-                agent: member,
                 reason: FailReason::Error,
                 detail: "the outcome does not have the study's metrics and rows".to_string(),
                 alone: true,
-                at,
             },
             Ending::Failed { reason, detail } => {
                 let detail = detail.chars().take(DETAIL_CHARACTERS_MAX).collect();
                 let lease = self.soft.leases.lease(attempt.lease);
                 let alone = lease.is_none_or(|lease| lease.granted == 1);
-                Command::AttemptFailed { attempt, agent: member, reason, detail, alone, at }
+                Item::Failed { attempt, reason, detail, alone }
             }
-        };
-        if matches!(command, Command::Outcome { .. }) {
-            self.soft.proposed.insert((attempt.study, attempt.trial));
         }
-        self.propose(command, Asker::Report(session, attempt));
     }
 
-    fn is_plausible(&self, attempt: &Attempt, outcome: &common::trial::Outcome) -> bool {
+    fn propose_reports(&mut self, session: SessionId, agent: MemberId, items: Vec<Item>, now: Now) {
+        // Many may have crashed at once; an entry has a limit.
+        let mut items = items;
+        while !items.is_empty() {
+            let rest = items.split_off(items.len().min(ITEMS_AT_ONCE));
+            for item in &items {
+                if let Item::Complete { attempt, .. } = item {
+                    self.soft.proposed.insert((attempt.study, attempt.trial));
+                }
+            }
+            let attempts = items.iter().map(Item::attempt).collect();
+            let command = Command::Reports { agent, at: now.wall, items };
+            self.propose(command, Asker::Reports(session, attempts));
+            items = rest;
+        }
+    }
+
+    fn is_plausible(&self, attempt: &Attempt, outcome: &Outcome) -> bool {
         self.state.studies.get(&attempt.study).is_none_or(|record| {
             outcome.metrics.len() == record.study.metrics.len()
                 && outcome.rows.len() as u64 <= common::study::ROWS_KEPT_MAX
@@ -220,130 +321,87 @@ impl Node {
     }
 
     /// The entry of a report is applied: the agent may forget it.
-    pub(super) fn acknowledge(&mut self, session: SessionId, attempt: Attempt, applied: &Applied) {
-        self.soft.proposed.remove(&(attempt.study, attempt.trial));
+    pub(super) fn reported(&mut self, session: SessionId, attempts: &[Attempt], applied: &Applied) {
+        for attempt in attempts {
+            self.soft.proposed.remove(&(attempt.study, attempt.trial));
+        }
+        let Applied::Reported(ended) = applied else { return };
         if let Some(entry) = self.sessions.get_mut(&session) {
-            match applied {
-                Applied::Ended { row, .. } => match row.end {
-                    RowEnd::Complete(_) => entry.complete += 1,
-                    RowEnd::Failed { .. } => entry.failed += 1,
-                },
-                Applied::Again { .. } => entry.failed += 1,
-                _ => {}
+            for ended in ended {
+                match ended {
+                    Ended::Trial { row, .. } => match row.end {
+                        RowEnd::Complete(_) => entry.complete += 1,
+                        RowEnd::Failed { .. } => entry.failed += 1,
+                    },
+                    Ended::Again { .. } => entry.failed += 1,
+                    Ended::Late { .. } | Ended::Unknown { .. } => {}
+                }
             }
         }
-        // Acknowledgements of one group leave in one message.
-        if let Some(Output::ToAgent { session: last, message: ToAgent::Acknowledge { attempts } }) =
-            self.outputs.iter_mut().rev().find(|output| {
-                matches!(output, Output::ToAgent { message: ToAgent::Acknowledge { .. }, .. })
-            })
-            && *last == session
-            && attempts.len() < ACKNOWLEDGED_AT_ONCE
-        {
-            attempts.push(attempt);
-            return;
-        }
-        self.tell(session, ToAgent::Acknowledge { attempts: vec![attempt] });
+        self.tell(session, ToAgent::Acknowledge { attempts: attempts.to_vec() });
     }
 
-    /// Puts known outcomes into the log, under a lease that no leader ever grants.
+    /// Puts known outcomes into the log.
     pub(super) fn adopt_outcomes(&mut self, study: StudyId, rows: Vec<OutcomeRow>) {
-        let lease = LeaseId { term: 0, counter: 0 };
-        for OutcomeRow { trial, ended, agent, end } in rows {
-            let attempt = Attempt { study, trial, lease };
-            if let RowEnd::Complete(outcome) = end
-                && self.is_open(&attempt)
-            {
-                let outcome = Box::new(outcome);
-                let command = Command::Outcome { attempt, agent, outcome, at: ended };
-                self.soft.proposed.insert((study, trial));
-                self.propose(command, Asker::Nobody);
-            }
+        let open = |trial: TrialIndex| {
+            let record = self.state.studies.get(&study);
+            record.is_some_and(|record| {
+                record.state.goes_on() && record.trial(trial) == Some(TrialState::Open)
+            })
+        };
+        let mut rows: Vec<OutcomeRow> = rows.into_iter().filter(|row| open(row.trial)).collect();
+        while !rows.is_empty() {
+            let rest = rows.split_off(rows.len().min(ROWS_ADOPTED_AT_ONCE));
+            self.soft.proposed.extend(rows.iter().map(|row| (study, row.trial)));
+            self.propose(Command::Adopt { study, rows }, Asker::Nobody);
+            rows = rest;
         }
     }
 
     pub(super) fn expire_leases(&mut self, now: Now) {
         for (lease_id, lease) in self.soft.leases.expire(now.mono) {
-            for trial in &lease.trials {
-                let attempt = Attempt { study: lease.study, trial: *trial, lease: lease_id };
-                let command = Command::AttemptFailed {
-                    attempt,
-                    agent: lease.agent,
-                    reason: FailReason::AgentLost,
-                    detail: format!("agent {} was silent for longer than its lease", lease.agent),
-                    alone: lease.granted == 1,
-                    at: now.wall,
-                };
-                self.propose(command, Asker::Nobody);
-            }
+            let attempt =
+                |trial: &TrialIndex| Attempt { study: lease.study, trial: *trial, lease: lease_id };
+            let attempts: Vec<Attempt> = lease.trials.iter().map(attempt).collect();
+            let item = |attempt: &Attempt| Item::Failed {
+                attempt: *attempt,
+                reason: FailReason::AgentLost,
+                detail: format!("agent {} was silent for longer than its lease", lease.agent),
+                alone: lease.granted == 1,
+            };
+            let items = attempts.iter().map(item).collect();
+            let command = Command::Reports { agent: lease.agent, at: now.wall, items };
+            self.propose(command, Asker::Lost(attempts));
             self.tell_member(lease.agent, ToAgent::Revoke { lease: lease_id });
         }
     }
 
-    /// Hands waiting trials to free lanes: the oldest study first, agents in turn.
-    pub(super) fn grant(&mut self, now: Now) {
-        let waits = |id: &StudyId| {
-            let record = self.state.studies.get(id)?;
-            (record.open() > self.soft.leases.leased(*id)).then_some((record.order, *id))
-        };
-        let mut studies: Vec<(u64, StudyId)> = self.soft.queues.keys().filter_map(waits).collect();
-        studies.sort_unstable();
-        if studies.is_empty() {
-            return;
-        }
-        // Cohorts that can train at once, over all agents.
-        let slots: u32 =
-            self.sessions.values().map(lanes).map(|(all, one)| all.div_ceil(one)).sum();
-        for (_, study) in studies {
-            while self.grant_round(study, slots, now) {}
+    /// Replicas have come or gone: agents must know where to turn.
+    pub(super) fn replicas_changed(&mut self) {
+        if self.soft.leading {
+            let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
+            for session in sessions {
+                let addresses = self.state.addresses();
+                self.tell(session, ToAgent::Replicas { addresses });
+            }
         }
     }
 
-    /// A cohort for every agent that offers lanes. False when nothing of the study waits any more, or
-    /// nobody offers.
-    fn grant_round(&mut self, study: StudyId, slots: u32, now: Now) -> bool {
-        let offers: Vec<SessionId> =
-            self.sessions.iter().filter(|(_, s)| s.offered > 0).map(|(id, _)| *id).collect();
-        !offers.is_empty() && offers.into_iter().all(|id| self.grant_one(id, study, slots, now))
+    pub(super) fn tell(&mut self, session: SessionId, message: ToAgent) {
+        self.outputs.push(Output::ToAgent { session, message });
     }
 
-    /// One cohort of one study for one agent. False when nothing of it waits.
-    fn grant_one(&mut self, session: SessionId, study: StudyId, slots: u32, now: Now) -> bool {
-        let Some(record) = self.state.studies.get(&study) else { return false };
-        let width = self.cohort_width(session, record.open(), study, slots);
-        let (leases, proposed) = (&self.soft.leases, &self.soft.proposed);
-        let free = |trial: TrialIndex| {
-            record.trial(trial) == Some(TrialState::Open)
-                && leases.holder(study, trial).is_none()
-                && !proposed.contains(&(study, trial))
-        };
-        let Some(queue) = self.soft.queues.get_mut(&study) else { return false };
-        let trials = queue.take(width, &free);
-        let Some(entry) = self.sessions.get_mut(&session) else { return false };
-        if trials.is_empty() {
-            return false;
+    pub(super) fn tell_member(&mut self, member: MemberId, message: ToAgent) {
+        let session =
+            self.sessions.iter().rev().find(|(_, s)| s.member == member).map(|(id, _)| *id);
+        if let Some(session) = session {
+            self.tell(session, message);
         }
-        entry.offered = entry.offered.saturating_sub(lanes(entry).1);
-        let deadline = now.mono.plus_ms(self.settings.lease_ms);
-        let member = entry.member;
-        let term = self.replica.term();
-        let lease = self.soft.leases.grant(term, member, study, trials.clone(), deadline);
-        self.tell(session, ToAgent::Assign { lease, study, trials });
-        true
     }
 
-    /// Lanes of the next cohort: the agent's width, less near the end so that no agent idles.
-    fn cohort_width(&self, session: SessionId, open: u64, study: StudyId, slots: u32) -> usize {
-        let waiting = open.saturating_sub(self.soft.leases.leased(study));
-        let share = waiting.div_ceil(u64::from(slots.max(1))).max(1);
-        let width = self.sessions.get(&session).map_or(1, |entry| lanes(entry).1);
-        u64::from(width).min(share) as usize
+    pub(super) fn health_of(&self, member: MemberId) -> Option<&Health> {
+        self.soft.health.get(&member)
     }
-}
-
-/// Lanes of an agent, and of one of its cohorts.
-fn lanes(session: &Session) -> (u32, u32) {
-    session.about.as_ref().map_or((1, 1), |about| (about.lanes.max(1), about.cohort_lanes.max(1)))
 }
 
 /// What an agent says of itself, in lengths that fit a page.
@@ -365,4 +423,9 @@ const LANES_MAX: u32 = 65_536;
 const COHORT_LANES_MAX: u32 = 16_384;
 const ABOUT_CHARACTERS_MAX: usize = 200;
 const DETAIL_CHARACTERS_MAX: usize = 500;
-const ACKNOWLEDGED_AT_ONCE: usize = 1_024;
+/// Reports come in messages of a frame at most; crashes are short.
+const ITEMS_AT_ONCE: usize = 1_024;
+/// Outcomes with all their rows: 64 KiB each at most.
+const ROWS_ADOPTED_AT_ONCE: usize = 8;
+/// After an agent that was training has come, a new leader waits so long for another.
+const WAIT_FOR_MORE_MS: u64 = 1_000;

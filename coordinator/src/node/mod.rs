@@ -7,35 +7,51 @@
 //! Floor: core.
 
 mod agents;
-mod requests;
+mod asks;
+mod explain;
+mod grants;
+mod health;
+mod io;
+mod members;
+mod peers;
+mod reads;
+mod soft;
+#[cfg(test)]
+mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use common::id::{LeaseId, MemberId, StudyId, TrialIndex};
+use common::id::{ReplicaId, StudyId, TrialIndex};
 use common::time::Timestamp;
 use common::trial::Attempt;
-use common::wire::codec::{self, CodecError};
-use common::wire::message::{
-    AgentAbout, FromAgent, OutcomeRow, Request, Response, StudyState, ToAgent,
-};
+use common::wire::codec::CodecError;
+use common::wire::message::Response;
+use common::wire::message::peer::{Leadership, SnapshotMeta};
 use thiserror::Error;
 
+use crate::planted::{Planted, planted};
 use crate::replica::log::{Persist, SnapshotRecord};
-use crate::replica::{Committed, Proposal, Replica, ReplicaError};
-use crate::scheduler::Applied;
-use crate::scheduler::command::{Admission, Command, EntryError, NewToken};
-use crate::scheduler::lease::Leases;
-use crate::scheduler::placement::Queue;
-use crate::scheduler::progress::Progress;
-use crate::scheduler::state::{Member, State};
+use crate::replica::{Committed, Margin, Proposal, Replica, ReplicaError, Timing};
+use crate::scheduler::command::{Command, Entry, EntryError, LEVEL, Origin};
+use crate::scheduler::state::{Reply, State};
+use crate::scheduler::{Applied, Ended, reply};
+
+pub use io::{Enrolment, Input, Join, Now, Output, RequestId, Room, SessionId};
+pub use peers::OwnFacts;
+
+use agents::Session;
+use peers::Peers;
+use reads::Reads;
+use soft::Soft;
 
 /// The pure core of one coordinator process.
 pub struct Node {
     replica: Replica,
     state: State,
-    applied: u64,
     /// Bytes of the entries applied since the last snapshot.
     log_bytes: usize,
+    /// The last entry that a snapshot of this life covers.
+    snapshot_index: u64,
     settings: Settings,
     /// This process's run; proposals of an earlier run answer nobody.
     run: u64,
@@ -43,113 +59,47 @@ pub struct Node {
     waiting: BTreeMap<u64, Asker>,
     sessions: BTreeMap<SessionId, Session>,
     soft: Soft,
+    peers: Peers,
+    reads: Reads,
+    room: Room,
     outputs: Vec<Output>,
     last_tick: Option<Timestamp>,
+    /// Whether it was told that this replica is none any more.
+    removed: bool,
 }
 
-/// Times that a cluster may choose.
+/// What a cluster may choose.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub lease_ms: u64,
-    /// A new leader grants nothing for so long, while agents say what they run.
+    /// A new leader grants nothing for so long, while agents say what they run; longer, up to a
+    /// lease, while they still come.
     pub grace_ms: u64,
     /// Log entries after which a snapshot is taken.
     pub snapshot_entries: u64,
+    /// What of the log stays before a snapshot, for followers that lag.
+    pub margin: Margin,
+    /// Entries between two comparisons of the replicas' states.
+    pub digest_entries: u64,
+    pub timing: Timing,
+    /// Kinds of log entries that this program knows.
+    pub level: u16,
+    pub planted: Planted,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { lease_ms: 15_000, grace_ms: 2_000, snapshot_entries: 20_000 }
+        Self {
+            lease_ms: 15_000,
+            grace_ms: 2_000,
+            snapshot_entries: 20_000,
+            margin: Margin { entries: 5_000, bytes: 16 << 20 },
+            digest_entries: 1_000,
+            timing: Timing::default(),
+            level: LEVEL,
+            planted: Planted::default(),
+        }
     }
-}
-
-/// The two clocks at the moment of an input.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// Monotonic: leases, rates.
-    pub mono: Timestamp,
-    /// Unix time: stamps for people.
-    pub wall: Timestamp,
-}
-
-/// One connection of an agent, numbered by the driver and never again.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct SessionId(pub u64);
-
-/// One question that waits for its answer, numbered by the driver.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct RequestId(pub u64);
-
-/// What reaches a coordinator.
-#[derive(Debug)]
-pub enum Input {
-    /// [`crate::replica::TICK_MS`] have passed.
-    Tick,
-    AgentArrived {
-        session: SessionId,
-        member: MemberId,
-        address: String,
-    },
-    AgentSaid {
-        session: SessionId,
-        message: FromAgent,
-    },
-    AgentGone {
-        session: SessionId,
-    },
-    Asked {
-        id: RequestId,
-        request: Request,
-    },
-    /// Outcomes of the same trainings in an earlier study, under this study's indices.
-    Adopt {
-        study: StudyId,
-        rows: Vec<OutcomeRow>,
-    },
-    /// The driver drew the token; `text` is shown once and never kept.
-    TokenMinted {
-        id: RequestId,
-        token: NewToken,
-        text: String,
-    },
-    Join {
-        id: RequestId,
-        token_id: [u8; 6],
-        secret_hash: [u8; 32],
-        public_key: [u8; 32],
-    },
-}
-
-/// What the driver must do.
-#[derive(Debug, PartialEq)]
-pub enum Output {
-    ToAgent {
-        session: SessionId,
-        message: ToAgent,
-    },
-    CloseAgent {
-        session: SessionId,
-        why: String,
-    },
-    Answer {
-        id: RequestId,
-        response: Response,
-    },
-    /// Sign this key, or refuse it.
-    Admission {
-        id: RequestId,
-        public_key: [u8; 32],
-        member: Option<(MemberId, Member)>,
-    },
-    /// To be on disk at the latest with the next snapshot; the log can tell it again until then.
-    Keep {
-        study: StudyId,
-        row: Box<OutcomeRow>,
-    },
-    MemberRemoved {
-        member: MemberId,
-    },
-    MembersChanged,
 }
 
 /// Why this process must stop.
@@ -161,58 +111,48 @@ pub enum NodeError {
     Entry(#[from] EntryError),
     #[error("the snapshot of the state cannot be written")]
     Snapshot { source: CodecError },
+    #[error("the snapshot that the leader sent is no state of this program's; install its version")]
+    Installed,
+    #[error(
+        "this replica's state after entry {index} is not that of the others: it may be a fault of \
+         its memory or disk, or of the program; start it anew in an empty folder, and report this"
+    )]
+    Diverged { index: u64 },
 }
 
 /// Who waits for a proposal.
 enum Asker {
     Request(RequestId),
-    Token(RequestId, String),
     Join(RequestId, [u8; 32]),
-    Report(SessionId, Attempt),
-    /// The leader itself.
+    Reports(SessionId, Vec<Attempt>),
+    /// Attempts whose lease ran out.
+    Lost(Vec<Attempt>),
+    Enrol(RequestId, ReplicaId),
+    /// The leader itself, which asks again when nothing comes of it.
     Nobody,
 }
 
-struct Session {
-    member: MemberId,
-    address: String,
-    about: Option<AgentAbout>,
-    offered: u32,
-    /// Trials it ended, on this and earlier connections.
-    complete: u64,
-    failed: u64,
-    heard: Timestamp,
-}
-
-/// What only the leader knows, and a new leader learns anew.
-#[derive(Default)]
-struct Soft {
-    leading: bool,
-    grants_from: Timestamp,
-    queues: BTreeMap<StudyId, Queue>,
-    leases: Leases,
-    progress: BTreeMap<StudyId, Progress>,
-    /// Outcomes proposed and not yet applied.
-    proposed: BTreeSet<(StudyId, TrialIndex)>,
-    /// What agents that left had done, for `agents`.
-    gone: BTreeMap<MemberId, Session>,
-}
-
 impl Node {
-    pub fn new(replica: Replica, state: State, applied: u64, settings: Settings, run: u64) -> Self {
+    /// `state` is that of the replica's snapshot.
+    pub fn new(replica: Replica, state: State, settings: Settings, run: u64) -> Self {
+        let snapshot_index = state.applied;
         Self {
             replica,
             state,
-            applied,
             log_bytes: 0,
+            snapshot_index,
             settings,
             run,
             next_proposal: 0,
             waiting: BTreeMap::new(),
             sessions: BTreeMap::new(),
             soft: Soft::default(),
+            peers: Peers::default(),
+            reads: Reads::default(),
+            room: Room::Plenty,
             outputs: Vec::new(),
             last_tick: None,
+            removed: false,
         }
     }
 
@@ -220,8 +160,25 @@ impl Node {
         &self.state
     }
 
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
     pub fn is_leader(&self) -> bool {
         self.soft.leading
+    }
+
+    /// Who leads, for those who want to know.
+    pub fn leadership(&self) -> Leadership {
+        Leadership {
+            term: self.replica.term(),
+            leader: self.leader_address(),
+            addresses: self.state.addresses(),
+        }
+    }
+
+    fn leader_address(&self) -> Option<String> {
+        self.state.address_of(self.replica.leader()?)
     }
 
     /// Takes one input. Follow with [`Node::ready`] until it has nothing more.
@@ -233,49 +190,70 @@ impl Node {
             }
             Input::AgentSaid { session, message } => self.agent_said(session, message, now),
             Input::AgentGone { session } => self.agent_gone(session),
-            Input::Asked { id, request } => self.asked(id, request, now),
+            Input::Asked { id, ask } => self.asked(id, ask, now),
             Input::Adopt { study, rows } => self.adopt_outcomes(study, rows),
-            Input::TokenMinted { id, token, text } => {
-                self.propose(Command::CreateToken(token), Asker::Token(id, text));
-            }
             Input::Join { id, token_id, secret_hash, public_key } => {
-                let at = now.wall;
-                let admission = Admission { token_id, secret_hash, public_key, at };
-                self.propose(Command::Admit(admission), Asker::Join(id, public_key));
+                self.join(id, token_id, secret_hash, public_key, now);
             }
+            Input::Enrol { id, replica, address, level } => {
+                self.enrol(id, replica, address, level);
+            }
+            Input::PeerSaid { from, message } => self.peer_said(from, message, now),
+            Input::SnapshotArrived { message, state } => self.hear(*message, state),
+            Input::SnapshotSent { to, arrived } => self.snapshot_sent(to, arrived),
+            Input::Unreachable { to } => self.replica.unreachable(to),
+            Input::Room(room) => self.room = room,
+            Input::HandOver => self.hand_over(),
         }
     }
 
-    /// What must be on disk before [`Node::persisted`].
+    /// What must be on disk before [`Node::persisted`]. Outputs that are there already need not wait.
     pub fn ready(&mut self) -> Result<Option<Persist>, NodeError> {
-        if let Some(persist) = self.replica.ready() {
-            return Ok(Some(persist));
-        }
+        let persist = match self.replica.ready() {
+            Some(persist) => Some(persist),
+            None => self.snapshot_due()?,
+        };
+        self.send_raft();
+        Ok(persist)
+    }
+
+    /// A snapshot when the log is long, or when a follower needs one.
+    fn snapshot_due(&mut self) -> Result<Option<Persist>, NodeError> {
+        let wanted = self.replica.wants_snapshot() && !self.peers.is_sending();
         // A large state is written the more rarely.
-        let trials: u64 = self.state.studies.values().map(|record| record.planned()).sum();
-        let entries_max = self.settings.snapshot_entries.max(trials / 10);
-        let long = self.replica.log_length() >= entries_max;
-        if !long && self.log_bytes < LOG_BYTES_MAX {
+        let entries_max = self.settings.snapshot_entries.max(self.state.planned() / 10);
+        let entries = self.state.applied - self.snapshot_index;
+        let long = entries >= entries_max || self.log_bytes >= LOG_BYTES_MAX;
+        if !wanted && !long {
             return Ok(None);
         }
         self.log_bytes = 0;
-        let bytes = codec::encode(&self.state).map_err(|source| NodeError::Snapshot { source })?;
-        let record: SnapshotRecord = self.replica.snapshot(self.applied, bytes)?;
-        Ok(Some(Persist { snapshot: Some(record), ..Persist::default() }))
+        self.snapshot_index = self.state.applied;
+        let bytes = self.state.encode().map_err(|source| NodeError::Snapshot { source })?;
+        let margin = self.settings.margin;
+        Ok(Some(self.replica.snapshot(self.state.applied, bytes, margin, wanted)?))
     }
 
     /// The last [`Node::ready`] is durable: applies what is committed and answers.
     pub fn persisted(&mut self, now: Now) -> Result<(), NodeError> {
-        for entry in self.replica.persisted()? {
+        let progress = self.replica.persisted()?;
+        self.send_raft();
+        if let Some(record) = progress.installed {
+            self.install(record)?;
+        }
+        for entry in progress.committed {
             self.apply(entry, now)?;
         }
         self.follow_leadership(now);
+        self.answer_reads(now);
+        self.notice_removal();
         Ok(())
     }
 
     /// Grants what may be granted. Called once after a group of inputs.
     pub fn settle(&mut self, now: Now) {
-        if self.soft.leading && now.mono >= self.soft.grants_from {
+        let room = self.room == Room::Plenty || planted!(self.settings.planted, Full);
+        if self.soft.leading && now.mono >= self.soft.grants_from && room {
             self.grant(now);
         }
     }
@@ -289,66 +267,152 @@ impl Node {
         self.replica.tick();
         let stall = self.last_tick.is_some_and(|last| now.mono.since_ms(last) > STALL_MS);
         self.last_tick = Some(now.mono);
-        if !self.soft.leading {
-            return;
-        }
         if stall {
-            // This process slept: nobody could renew, so nobody is late.
+            // This process slept: nobody could renew, so nobody is late, and another may lead.
             self.soft.leases.restart(now.mono.plus_ms(self.settings.lease_ms));
+            if self.replica.voters().voters.len() > 1 {
+                self.replica.step_down();
+            }
         }
-        self.expire_leases(now);
+        self.ask_reads_again(now);
+        self.tick_peers(now);
+        if self.soft.leading {
+            self.expire_leases(now);
+            self.tend_members(now);
+        }
     }
 
     fn propose(&mut self, command: Command, asker: Asker) {
+        self.propose_for(None, command, asker);
+    }
+
+    fn propose_for(&mut self, origin: Option<Origin>, command: Command, asker: Asker) {
         let number = self.next_proposal;
         self.next_proposal += 1;
-        let proposed = command.encode().map_err(|error| error.to_string()).and_then(|bytes| {
+        let entry = Entry { origin, command };
+        let proposed = entry.encode().map_err(|error| error.to_string()).and_then(|bytes| {
+            if bytes.len() > ENTRY_BYTES_MAX {
+                return Err(format!("this is longer than the log takes, {ENTRY_BYTES_MAX} bytes"));
+            }
             let proposal = Proposal { run: self.run, number };
-            self.replica.propose(proposal, bytes).map_err(|error| error.to_string())
+            Ok(self.replica.propose(proposal, bytes))
         });
         match proposed {
-            Ok(()) => {
+            Ok(Ok(())) => {
                 self.waiting.insert(number, asker);
             }
-            Err(why) => self.not_proposed(asker, why),
+            Ok(Err(_)) => self.not_proposed(asker),
+            Err(why) => match asker {
+                Asker::Request(id) => self.refuse(id, why),
+                asker => self.not_proposed(asker),
+            },
         }
     }
 
-    fn not_proposed(&mut self, asker: Asker, why: String) {
+    /// It will not be in the log: whoever asked must ask again, perhaps elsewhere.
+    fn not_proposed(&mut self, asker: Asker) {
         match asker {
-            Asker::Request(id) | Asker::Token(id, _) => self.refuse(id, why),
+            Asker::Request(id) => self.elsewhere(id),
             Asker::Join(id, public_key) => {
-                self.outputs.push(Output::Admission { id, public_key, member: None });
+                let join = Join::Elsewhere(self.leadership());
+                self.outputs.push(Output::Admission { id, public_key, join });
             }
-            // The agent keeps it in its spool and sends it again.
-            Asker::Report(_, attempt) => {
-                self.soft.proposed.remove(&(attempt.study, attempt.trial));
+            // The agent keeps them in its spool, and sends them again when it has connected anew.
+            Asker::Reports(session, attempts) => {
+                for attempt in attempts {
+                    self.soft.proposed.remove(&(attempt.study, attempt.trial));
+                }
+                if !planted!(self.settings.planted, Dropped) {
+                    self.let_go(session);
+                }
             }
+            Asker::Lost(attempts) => {
+                if !planted!(self.settings.planted, Forgotten) {
+                    attempts.iter().for_each(|attempt| self.trial_again(attempt, false));
+                }
+            }
+            Asker::Enrol(id, _) => self.enrol_elsewhere(id),
             Asker::Nobody => {}
         }
     }
 
     fn refuse(&mut self, id: RequestId, why: impl Into<String>) {
-        let response = Response::Refused { why: why.into() };
-        self.outputs.push(Output::Answer { id, response });
+        self.answer(id, Response::Refused { why: why.into() });
+    }
+
+    fn elsewhere(&mut self, id: RequestId) {
+        let leader = self.leader_address();
+        self.answer(id, Response::Elsewhere { leader });
     }
 
     fn apply(&mut self, entry: Committed, now: Now) -> Result<(), NodeError> {
-        assert_eq!(entry.index, self.applied + 1, "entries are applied in order");
-        self.applied = entry.index;
         self.log_bytes += entry.data.len();
         if entry.data.is_empty() {
-            return Ok(());
+            self.state.pass(entry.index);
+            if entry.change.is_some() {
+                self.outputs.push(Output::MembersChanged);
+            }
+        } else {
+            let mut command = Entry::decode(&entry.data)?;
+            if planted!(self.settings.planted, Twice) {
+                command.origin = None;
+            }
+            let level = command.command.level();
+            if level > self.settings.level {
+                return Err(EntryError::Level { level, known: self.settings.level }.into());
+            }
+            let ours = entry.proposal.filter(|proposal| proposal.run == self.run);
+            let asker = ours.and_then(|proposal| self.waiting.remove(&proposal.number));
+            let applied = self.state.apply(entry.index, command);
+            self.applied_softly(&applied, now);
+            self.acted(asker.unwrap_or(Asker::Nobody), &applied);
+            self.keep(applied)?;
         }
-        let command = Command::decode(&entry.data)?;
-        let ours = entry.proposal.filter(|proposal| proposal.run == self.run);
-        let asker = ours.and_then(|proposal| self.waiting.remove(&proposal.number));
-        let applied = self.state.apply(command);
-        self.applied_softly(&applied, now);
-        self.answer(asker.unwrap_or(Asker::Nobody), &applied);
-        if let Applied::Ended { attempt, row, .. } = applied {
-            self.outputs.push(Output::Keep { study: attempt.study, row });
+        self.note_digest(now);
+        Ok(())
+    }
+
+    /// What of an applied entry belongs on the disk, and what it says about this replica.
+    fn keep(&mut self, applied: Applied) -> Result<(), NodeError> {
+        match applied {
+            Applied::Reported(ended) => {
+                for ended in ended {
+                    if let Ended::Trial { attempt, row, .. } = ended {
+                        self.outputs.push(Output::Keep { study: attempt.study, row });
+                    }
+                }
+            }
+            Applied::Retried { study, trials } => {
+                let drop = |trial: TrialIndex| Output::Drop { study, trial };
+                self.outputs.extend(trials.into_iter().map(drop));
+            }
+            Applied::Digests { index, of } => self.compare_digests(index, &of)?,
+            Applied::LevelRaised if self.state.level > self.settings.level => {
+                let (level, known) = (self.state.level, self.settings.level);
+                return Err(EntryError::Level { level, known }.into());
+            }
+            _ => {}
         }
+        Ok(())
+    }
+
+    /// The leader's snapshot takes the place of this replica's state.
+    fn install(&mut self, record: SnapshotRecord) -> Result<(), NodeError> {
+        let SnapshotRecord { meta: SnapshotMeta { index, .. }, state } = record;
+        let state = State::decode(&state).ok_or(NodeError::Installed)?;
+        if state.applied != index {
+            return Err(NodeError::Installed);
+        }
+        if state.level > self.settings.level {
+            let (level, known) = (state.level, self.settings.level);
+            return Err(EntryError::Level { level, known }.into());
+        }
+        self.state = state;
+        self.snapshot_index = index;
+        self.log_bytes = 0;
+        self.peers.digests.clear();
+        self.outputs.push(Output::Installed);
+        self.outputs.push(Output::MembersChanged);
         Ok(())
     }
 
@@ -356,29 +420,11 @@ impl Node {
     fn applied_softly(&mut self, applied: &Applied, now: Now) {
         match applied {
             Applied::Submitted { study, .. } => self.open_queue(*study),
+            Applied::Resumed { study } => self.open_queue(*study),
             Applied::Cancelled { study } => self.study_stopped(*study),
-            Applied::Ended { attempt, .. } => {
-                self.trial_ended(attempt);
-                // What an earlier study knew says nothing about speed.
-                if attempt.lease.term > 0 {
-                    self.soft.progress.entry(attempt.study).or_default().ended(now.mono);
-                }
-                let state = self.state.studies.get(&attempt.study).map(|record| record.state);
-                if state != Some(StudyState::Active) {
-                    self.study_stopped(attempt.study);
-                }
-            }
-            Applied::Again { attempt } => {
-                let tally = self
-                    .state
-                    .studies
-                    .get(&attempt.study)
-                    .and_then(|record| record.tallies.get(&attempt.trial));
-                let suspect = tally.is_some_and(|tally| tally.own + tally.losses > 1);
-                self.trial_again(attempt, suspect);
-            }
-            // Its trial may be open: a failure told twice ends the lease it was told under.
-            Applied::Late { attempt, .. } => self.trial_again(attempt, false),
+            Applied::Retried { study, trials } => self.trials_wait_again(*study, trials),
+            Applied::Extended { study, .. } => self.study_grew(*study),
+            Applied::Reported(ended) => ended.iter().for_each(|ended| self.ended(ended, now)),
             Applied::MemberRemoved { member } => {
                 for lease in self.soft.leases.of_agent(*member) {
                     self.give_back(lease);
@@ -386,42 +432,46 @@ impl Node {
                 self.outputs.push(Output::MemberRemoved { member: *member });
                 self.outputs.push(Output::MembersChanged);
             }
-            Applied::Admission { member: Some(_) } => self.outputs.push(Output::MembersChanged),
-            Applied::Admission { member: None }
-            | Applied::TokenChanged
-            | Applied::Nothing
-            | Applied::Refused { .. } => {}
+            Applied::Admission { admitted: Some(_) } => self.outputs.push(Output::MembersChanged),
+            Applied::ReplicaPlaced { .. } | Applied::ReplicaRemoved { .. } => {
+                self.outputs.push(Output::MembersChanged);
+                self.replicas_changed();
+            }
+            _ => {}
         }
     }
 
-    fn answer(&mut self, asker: Asker, applied: &Applied) {
-        let refused = match applied {
-            Applied::Refused { why } => Some(*why),
-            _ => None,
-        };
+    /// An entry that somebody waited for is applied.
+    fn acted(&mut self, asker: Asker, applied: &Applied) {
         match asker {
             Asker::Request(id) => {
-                let response = match (refused, applied) {
-                    (Some(why), _) => Response::Refused { why: why.to_string() },
-                    (None, Applied::Submitted { study, known }) => {
-                        Response::Submitted { study: *study, known: *known }
+                let response = match reply(applied) {
+                    Reply::Done => Response::Done,
+                    Reply::Submitted { study, known } => Response::Submitted { study, known },
+                    Reply::Retried { count } => {
+                        let trials = match applied {
+                            Applied::Retried { trials, .. } => asks::first_of(trials),
+                            _ => Vec::new(),
+                        };
+                        Response::Retried { trials, count }
                     }
-                    (None, _) => Response::Done,
+                    Reply::Extended { gained } => Response::Extended { gained },
+                    Reply::Refused { why } => Response::Refused { why },
                 };
-                self.outputs.push(Output::Answer { id, response });
-            }
-            Asker::Token(id, token) => {
-                self.outputs.push(Output::Answer { id, response: Response::Token { token } });
+                self.answer(id, response);
             }
             Asker::Join(id, public_key) => {
-                let member = match applied {
-                    Applied::Admission { member } => member.clone(),
-                    _ => None,
+                let join = match applied {
+                    Applied::Admission { admitted: Some(admitted) } => {
+                        Join::Admitted(admitted.clone())
+                    }
+                    _ => Join::Refused,
                 };
-                self.outputs.push(Output::Admission { id, public_key, member });
+                self.outputs.push(Output::Admission { id, public_key, join });
             }
-            Asker::Report(session, attempt) => self.acknowledge(session, attempt, applied),
-            Asker::Nobody => {}
+            Asker::Reports(session, attempts) => self.reported(session, &attempts, applied),
+            Asker::Enrol(id, replica) => self.enrolled(id, replica, applied),
+            Asker::Lost(_) | Asker::Nobody => {}
         }
     }
 
@@ -431,14 +481,15 @@ impl Node {
         if leading == self.soft.leading {
             return;
         }
-        self.soft = Soft { leading, ..Soft::default() };
+        self.soft = Soft { leading, began: now.mono, ..Soft::default() };
         if !leading {
             let waiting = std::mem::take(&mut self.waiting);
-            for asker in waiting.into_values() {
-                self.not_proposed(asker, "the leader changed; try again".to_string());
-            }
+            waiting.into_values().for_each(|asker| self.not_proposed(asker));
+            let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
+            sessions.into_iter().for_each(|session| self.let_go(session));
             return;
         }
+        self.peers.found.clear();
         let agents =
             self.state.members.values().any(|m| m.role == common::wire::message::Role::Agent);
         let grace_ms = if agents { self.settings.grace_ms } else { 0 };
@@ -449,78 +500,15 @@ impl Node {
 
     /// Whether this leader has applied an entry of its own term, and so knows all that was acknowledged.
     fn own_term_begun(&self) -> bool {
-        self.replica.applied_term(self.applied) == self.replica.term()
-    }
-
-    fn open_queue(&mut self, study: StudyId) {
-        if let Some(record) = self.state.studies.get(&study)
-            && record.state == StudyState::Active
-            && !self.soft.queues.contains_key(&study)
-        {
-            self.soft.queues.insert(study, Queue::new(&record.study));
-        }
-    }
-
-    fn study_stopped(&mut self, study: StudyId) {
-        self.soft.queues.remove(&study);
-        for id in self.soft.leases.of_study(study) {
-            if let Some(lease) = self.soft.leases.end(id) {
-                self.tell_member(lease.agent, ToAgent::Revoke { lease: id });
-            }
-        }
-    }
-
-    /// A trial has ended, whoever trained it: no lease holds it any more.
-    fn trial_ended(&mut self, attempt: &Attempt) {
-        self.soft.proposed.remove(&(attempt.study, attempt.trial));
-        if let Some((lease, agent)) = self.soft.leases.release(attempt.study, attempt.trial) {
-            let superfluous = lease != attempt.lease && self.soft.leases.lease(lease).is_none();
-            if superfluous {
-                self.tell_member(agent, ToAgent::Revoke { lease });
-            }
-        }
-    }
-
-    /// This attempt is over. The trial waits again, unless it has ended or another lease holds it.
-    fn trial_again(&mut self, attempt: &Attempt, suspect: bool) {
-        self.soft.proposed.remove(&(attempt.study, attempt.trial));
-        let holder = self.soft.leases.holder(attempt.study, attempt.trial);
-        if holder.is_some_and(|holder| holder != attempt.lease) {
-            return;
-        }
-        self.soft.leases.release(attempt.study, attempt.trial);
-        if let Some(queue) = self.soft.queues.get_mut(&attempt.study) {
-            // One that has ended is dropped when its turn comes.
-            queue.put_back(attempt.trial, suspect);
-        }
-    }
-
-    /// Ends a lease and lets its trials wait again, without counting anything.
-    fn give_back(&mut self, id: LeaseId) {
-        let Some(lease) = self.soft.leases.end(id) else { return };
-        if let Some(queue) = self.soft.queues.get_mut(&lease.study) {
-            lease.trials.into_iter().for_each(|trial| queue.put_back(trial, false));
-        }
-    }
-
-    fn tell(&mut self, session: SessionId, message: ToAgent) {
-        self.outputs.push(Output::ToAgent { session, message });
-    }
-
-    fn tell_member(&mut self, member: MemberId, message: ToAgent) {
-        let session =
-            self.sessions.iter().rev().find(|(_, s)| s.member == member).map(|(id, _)| *id);
-        if let Some(session) = session {
-            self.tell(session, message);
-        }
+        self.replica.applied_term(self.state.applied) == self.replica.term()
     }
 }
 
 /// Bytes of entries kept in memory and in the log before a snapshot is taken, whatever their number.
 const LOG_BYTES_MAX: usize = 64 << 20;
 
+/// An entry must fit a frame between replicas, with what is around it.
+const ENTRY_BYTES_MAX: usize = common::wire::frame::FRAME_MAX - (4 << 10);
+
 /// A gap between two ticks after which this process must have been asleep.
 const STALL_MS: u64 = 5_000;
-
-#[cfg(test)]
-mod tests;

@@ -1,16 +1,22 @@
-//! Whole nodes over a disk and a network played by the test, under faults drawn from a seed.
+//! One node over a disk played by the test, with a clock that the test moves. Whole clusters under
+//! faults are the simulator's.
 //!
 //! Floor: core.
 
+mod control;
+
 use std::num::NonZeroU64;
 
-use common::id::{ClusterId, ReplicaId};
-use common::seed::{Stream, StreamRng};
-use common::trial::{Ending, Outcome, Report};
-use common::wire::message::StudyStatus;
+use common::id::{ClientId, ClusterId, LeaseId, MemberId, ReplicaId};
+use common::trial::{Ending, FailReason, Outcome, Report};
+use common::wire::message::{
+    AgentAbout, Ask, Control, FromAgent, NewToken, OutcomeRow, Request, Role, RowEnd, StudyState,
+    StudyStatus, ToAgent, TrialPlace, Which,
+};
 
 use super::*;
-use crate::replica::log::{LogEntry, Recovered, SnapshotRecord, Vote, Voters};
+use crate::replica::Logger;
+use crate::replica::log::{Recovered, Source};
 use crate::sample;
 
 const AGENT: MemberId = MemberId(20);
@@ -19,14 +25,13 @@ const OTHER: MemberId = MemberId(21);
 /// A node with a disk in memory and a clock that the test moves.
 struct Bench {
     node: Node,
-    snapshot: SnapshotRecord,
-    log: Vec<LogEntry>,
-    vote: Vote,
+    disk: Recovered,
     kept: BTreeMap<(StudyId, TrialIndex), OutcomeRow>,
     now: u64,
     run: u64,
     settings: Settings,
     next_session: u64,
+    next_number: u64,
 }
 
 impl Bench {
@@ -35,38 +40,30 @@ impl Bench {
     }
 
     fn with(settings: Settings) -> Self {
-        let voters = Voters { voters: vec![1], learners: vec![] };
-        let snapshot = SnapshotRecord { index: 0, term: 0, voters, state: vec![] };
-        let node = Self::node(&snapshot, Vote::default(), vec![], settings, 1);
+        let first = ReplicaId(NonZeroU64::MIN);
+        let mut state = State::new(ClusterId([1; 16]), first, Some("a:1".into()), settings.level);
+        state.pass(1);
+        let disk = Recovered::first(1, state.encode().expect("encodes"));
+        let node = Self::node(&disk, settings, 1);
         let kept = BTreeMap::new();
-        let (log, vote, now, run) = (vec![], Vote::default(), 1_000, 1);
-        let mut bench =
-            Self { node, snapshot, log, vote, kept, now, run, settings, next_session: 1 };
-        assert!(bench.drive().is_empty());
+        let (now, run, next_session, next_number) = (1_000, 1, 1, 1);
+        let mut bench = Self { node, disk, kept, now, run, settings, next_session, next_number };
+        bench.drive();
         bench
     }
 
-    fn node(
-        snapshot: &SnapshotRecord,
-        vote: Vote,
-        entries: Vec<LogEntry>,
-        settings: Settings,
-        run: u64,
-    ) -> Node {
-        let recovered = Recovered { snapshot: snapshot.clone(), vote, entries };
-        let replica = Replica::new(ReplicaId(NonZeroU64::MIN), recovered).expect("starts");
-        let state = match snapshot.state.as_slice() {
-            [] => State::new(ClusterId([1; 16])),
-            bytes => codec::decode(bytes).expect("a snapshot"),
-        };
-        Node::new(replica, state, snapshot.index, settings, run)
+    fn node(disk: &Recovered, settings: Settings, run: u64) -> Node {
+        let state = State::decode(&disk.snapshot.state).expect("a snapshot");
+        let logger = Logger::root(slog::Discard, slog::o!());
+        let first = ReplicaId(NonZeroU64::MIN);
+        let replica = Replica::new(first, disk.clone(), settings.timing, &logger).expect("starts");
+        Node::new(replica, state, settings, run)
     }
 
     /// The process dies; what was persisted comes back.
     fn restart(&mut self) {
         self.run += 1;
-        let entries = self.log.clone();
-        self.node = Self::node(&self.snapshot, self.vote, entries, self.settings, self.run);
+        self.node = Self::node(&self.disk, self.settings, self.run);
         self.drive();
     }
 
@@ -75,14 +72,16 @@ impl Bench {
     }
 
     fn persist(&mut self, persist: Persist) {
+        let entries = &mut self.disk.entries;
         if let Some(first) = persist.entries.first() {
-            self.log.retain(|entry| entry.index < first.index);
+            entries.retain(|entry| entry.index < first.index);
         }
-        self.log.extend(persist.entries);
-        self.vote = persist.vote.unwrap_or(self.vote);
-        if let Some(snapshot) = persist.snapshot {
-            self.log.retain(|entry| entry.index > snapshot.index);
-            self.snapshot = snapshot;
+        entries.extend(persist.entries);
+        self.disk.vote = persist.vote.unwrap_or(self.disk.vote);
+        if let Some(save) = persist.snapshot {
+            let Source::Own { base, .. } = save.source else { panic!("nobody sends one") };
+            self.disk.entries.retain(|entry| entry.index > base.index);
+            (self.disk.base, self.disk.snapshot) = (base, save.record);
         }
     }
 
@@ -105,6 +104,10 @@ impl Bench {
                         let before = self.kept.insert((study, row.trial), *row.clone());
                         assert!(before.is_none_or(|before| before == *row), "one end a trial");
                     }
+                    Output::Drop { study, trial } => {
+                        self.kept.remove(&(study, trial)).expect("it was kept");
+                    }
+                    Output::MembersChanged => {}
                     other => sent.push(other),
                 }
             }
@@ -125,15 +128,41 @@ impl Bench {
         sent
     }
 
+    fn ask(&mut self, request: Request) -> Response {
+        let number = self.next_number;
+        self.next_number += 1;
+        let ask = Ask { client: ClientId(4), number, at_least: 0, fresh: false, request };
+        let sent = self.step(Input::Asked { id: RequestId(number), ask });
+        let answer = sent.into_iter().find_map(|output| match output {
+            Output::Answer { id, answer } if id == RequestId(number) => Some(answer),
+            _ => None,
+        });
+        answer.expect("an answer").response
+    }
+
     fn submit(&mut self, seeds: u32) -> StudyId {
         let study = Box::new(sample::study(seeds));
-        let request = Request::Submit { study, text: "text".into() };
-        let id = RequestId(1);
-        let sent = self.step(Input::Asked { id, request });
-        match &sent[0] {
-            Output::Answer { response: Response::Submitted { study, .. }, .. } => *study,
+        match self.ask(Request::Submit { study, text: "text".into() }) {
+            Response::Submitted { study, .. } => study,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Lets a key in with a token of its own.
+    fn admit(&mut self, role: Role, key: u8) {
+        let (id, secret_hash, label) = ([key; 6], [2; 32], String::new());
+        let token = NewToken { id, secret_hash, role, ttl_ms: 99_999_999, uses: None, label };
+        assert_eq!(self.ask(Request::CreateToken(token)), Response::Done);
+        let (token_id, public_key) = ([key; 6], [key; 32]);
+        let id = RequestId(999);
+        let sent = self.step(Input::Join { id, token_id, secret_hash, public_key });
+        let admitted =
+            |output: &Output| matches!(output, Output::Admission { join: Join::Admitted(_), .. });
+        assert!(sent.iter().any(admitted), "{sent:?}");
+    }
+
+    fn control(&mut self, study: StudyId, control: Control) -> Response {
+        self.ask(Request::Control { study, control })
     }
 
     fn arrive(
@@ -145,7 +174,8 @@ impl Bench {
         let session = SessionId(self.next_session);
         self.next_session += 1;
         self.step(Input::AgentArrived { session, member, address: "a".into() });
-        let sent = self.say(session, FromAgent::Register { about: about(), holding, crashed });
+        let sent =
+            self.say(session, FromAgent::Register { about: about(), life: 1, holding, crashed });
         let registered = |output: &Output| {
             matches!(output, Output::ToAgent { message: ToAgent::Registered { .. }, .. })
         };
@@ -162,12 +192,8 @@ impl Bench {
     }
 
     fn status(&mut self, study: StudyId) -> StudyStatus {
-        let request = Request::Status { study: Some(study) };
-        let sent = self.step(Input::Asked { id: RequestId(2), request });
-        match sent.into_iter().next() {
-            Some(Output::Answer { response: Response::Status { mut studies }, .. }) => {
-                studies.remove(0)
-            }
+        match self.ask(Request::Status { study: Some(study) }) {
+            Response::Status { mut studies } => studies.remove(0),
             other => panic!("{other:?}"),
         }
     }
@@ -178,7 +204,7 @@ type Grant = (SessionId, LeaseId, StudyId, Vec<TrialIndex>);
 fn grants(sent: &[Output]) -> Vec<Grant> {
     sent.iter()
         .filter_map(|output| match output {
-            Output::ToAgent { session, message: ToAgent::Assign { lease, study, trials } } => {
+            Output::ToAgent { session, message: ToAgent::Assign { lease, study, trials, .. } } => {
                 Some((*session, *lease, *study, trials.clone()))
             }
             _ => None,
@@ -243,7 +269,7 @@ fn an_outcome_is_acknowledged_only_after_it_is_persisted() {
     bench.node.step(Input::AgentSaid { session, message }, bench.now());
     assert_eq!(bench.node.outputs(), []);
     let persist = bench.node.ready().expect("goes on").expect("entries to persist");
-    assert_eq!(persist.entries.len(), 4);
+    assert_eq!(persist.entries.len(), 1, "a message is an entry");
     assert_eq!(bench.node.outputs(), [], "nothing leaves before the disk has it");
     bench.persist(persist);
     bench.node.persisted(bench.now()).expect("applies");
@@ -346,10 +372,11 @@ fn a_poison_trial_fails_alone_and_its_neighbours_complete() {
     }
     let status = bench.status(study);
     assert_eq!((status.failed, status.complete), (1, status.planned - 1), "{status:?}");
-    assert!(matches!(
-        bench.kept[&(study, poison)].end,
-        common::wire::message::RowEnd::Failed { .. }
-    ));
+    let RowEnd::Failed { reason, .. } = &bench.kept[&(study, poison)].end else {
+        panic!("it has failed")
+    };
+    assert_eq!(reason, "poison");
+    assert_eq!(status.poison, [poison]);
 }
 
 #[test]
@@ -375,17 +402,7 @@ fn a_restart_keeps_every_acknowledged_outcome_and_grants_only_the_rest() {
 fn a_new_leader_grants_nothing_while_agents_say_what_they_hold() {
     let mut bench = Bench::new();
     bench.submit(2);
-    let token = NewToken {
-        id: [1; 6],
-        secret_hash: [2; 32],
-        role: common::wire::message::Role::Agent,
-        uses: None,
-        expires: Timestamp(u64::MAX),
-        label: String::new(),
-    };
-    bench.step(Input::TokenMinted { id: RequestId(5), token, text: "t".into() });
-    let (token_id, secret_hash, public_key) = ([1; 6], [2; 32], [3; 32]);
-    bench.step(Input::Join { id: RequestId(6), token_id, secret_hash, public_key });
+    bench.admit(Role::Agent, 3);
     bench.restart();
     let session = bench.arrive(AGENT, vec![], vec![]);
 
@@ -402,11 +419,11 @@ fn snapshots_shorten_the_log_and_change_nothing() {
     while let [grant, ..] = bench.offer(session, 4).as_slice() {
         let reports = attempts(grant).into_iter().map(done).collect();
         bench.say(session, FromAgent::Reports { reports });
-        assert!(bench.log.len() < 20, "{} entries", bench.log.len());
+        assert!(bench.disk.entries.len() < 20, "{} entries", bench.disk.entries.len());
     }
-    let before = bench.node.state().clone();
+    let before = bench.node.state().studies[&study].clone();
     bench.restart();
-    assert_eq!(bench.node.state(), &before);
+    assert_eq!(bench.node.state().studies[&study], before);
     assert_eq!(bench.status(study).complete, bench.status(study).planned);
 }
 
@@ -429,143 +446,6 @@ fn a_fault_free_study_trains_every_trial_once() {
     assert!(trained.values().all(|count| *count == 1), "{trained:?}");
 }
 
-/// Agents that come, go, crash and repeat themselves; a coordinator that dies at any moment. In the
-/// end everything is complete, once. The seed in a failure replays it.
-#[test]
-fn random_faults_lose_no_outcome_and_forget_no_trial() {
-    for seed in 0..1_000 {
-        let mut rng = StreamRng::new(&common::id::Digest([0; 32]), Stream::Search, seed, 0);
-        Chaos::new(&mut rng).run(&mut rng, seed);
-    }
-}
-
-struct Chaos {
-    bench: Bench,
-    study: StudyId,
-    /// Each agent's session, if it has one, and the grants it holds.
-    agents: Vec<(MemberId, Option<SessionId>, Vec<Attempt>)>,
-    acknowledged: BTreeSet<TrialIndex>,
-}
-
-impl Chaos {
-    fn new(rng: &mut StreamRng) -> Self {
-        let snapshot_entries = 5 + rng.below(40);
-        let settings = Settings { snapshot_entries, ..Settings::default() };
-        let mut bench = Bench::with(settings);
-        let study = bench.submit(1 + rng.below(6) as u32);
-        let agents = (0..1 + rng.below(3)).map(|n| (MemberId(20 + n), None, vec![])).collect();
-        Self { bench, study, agents, acknowledged: BTreeSet::new() }
-    }
-
-    fn run(&mut self, rng: &mut StreamRng, seed: u64) {
-        for _ in 0..rng.below(200) {
-            self.fault_or_progress(rng);
-            self.check(seed);
-        }
-        // Heal: everyone is there and works.
-        for _ in 0..400 {
-            for agent in 0..self.agents.len() {
-                self.connect(agent);
-                self.offer(agent);
-                self.report_all(agent);
-            }
-            self.note(&[]);
-            let sent = self.bench.pass(1_000);
-            self.note(&sent);
-            self.check(seed);
-        }
-        let status = self.bench.status(self.study);
-        assert_eq!(status.complete + status.failed, status.planned, "seed {seed}: {status:?}");
-        assert_eq!(status.differing, 0, "seed {seed}");
-        assert_eq!(self.bench.kept.len() as u64, status.planned, "seed {seed}");
-    }
-
-    fn check(&mut self, seed: u64) {
-        let record = &self.bench.node.state().studies[&self.study];
-        for trial in &self.acknowledged {
-            let state = record.trial(*trial);
-            assert_eq!(
-                state,
-                Some(crate::scheduler::state::TrialState::Complete),
-                "seed {seed}: trial {trial} was acknowledged"
-            );
-        }
-    }
-
-    fn fault_or_progress(&mut self, rng: &mut StreamRng) {
-        let agent = rng.below(self.agents.len() as u64) as usize;
-        match rng.below(12) {
-            0 => {
-                self.bench.restart();
-                self.agents.iter_mut().for_each(|agent| agent.1 = None);
-            }
-            1 => {
-                if let Some(session) = self.agents[agent].1.take() {
-                    self.bench.step(Input::AgentGone { session });
-                }
-            }
-            2 => {
-                // Killed and started again: its start markers name what it held.
-                let crashed = std::mem::take(&mut self.agents[agent].2);
-                let member = self.agents[agent].0;
-                if let Some(session) = self.agents[agent].1.take() {
-                    self.bench.step(Input::AgentGone { session });
-                }
-                self.agents[agent].1 = Some(self.bench.arrive(member, vec![], crashed));
-            }
-            3 => {
-                let ms = rng.below(20_000);
-                let sent = self.bench.pass(ms);
-                self.note(&sent);
-            }
-            4..=6 => self.connect(agent),
-            7..=9 => self.offer(agent),
-            _ => self.report_all(agent),
-        }
-    }
-
-    fn connect(&mut self, agent: usize) {
-        if self.agents[agent].1.is_none() {
-            let (member, _, holding) = self.agents[agent].clone();
-            self.agents[agent].1 = Some(self.bench.arrive(member, holding, vec![]));
-        }
-    }
-
-    fn offer(&mut self, agent: usize) {
-        if let Some(session) = self.agents[agent].1 {
-            let sent = self.bench.say(session, FromAgent::Offer { lanes: 8 });
-            self.note(&sent);
-        }
-    }
-
-    /// Reports all it holds, some of it twice.
-    fn report_all(&mut self, agent: usize) {
-        if let Some(session) = self.agents[agent].1 {
-            let held = std::mem::take(&mut self.agents[agent].2);
-            let mut reports: Vec<Report> = held.iter().copied().map(done).collect();
-            reports.extend(held.first().copied().map(done));
-            let sent = self.bench.say(session, FromAgent::Reports { reports });
-            self.note(&sent);
-        }
-    }
-
-    /// What was sent reaches whoever is connected.
-    fn note(&mut self, sent: &[Output]) {
-        let trials = acknowledged(sent).into_iter().map(|attempt| attempt.trial);
-        let complete = trials.filter(|trial| {
-            let row = self.bench.kept.get(&(self.study, *trial));
-            row.is_some_and(|row| matches!(row.end, common::wire::message::RowEnd::Complete(_)))
-        });
-        self.acknowledged.extend(complete);
-        for grant in grants(sent) {
-            let agent = self.agents.iter_mut().find(|agent| agent.1 == Some(grant.0));
-            if let Some(agent) = agent {
-                agent.2.extend(attempts(&grant));
-            }
-        }
-    }
-}
-
 #[test]
 fn outcomes_of_an_earlier_study_are_adopted_and_not_trained() {
     let mut bench = Bench::new();
@@ -578,7 +458,7 @@ fn outcomes_of_an_earlier_study_are_adopted_and_not_trained() {
             else {
                 unreachable!("it is complete")
             };
-            let end = common::wire::message::RowEnd::Complete(outcome);
+            let end = RowEnd::Complete(outcome);
             OutcomeRow { trial: TrialIndex(trial), ended: Timestamp(5), agent: OTHER, end }
         })
         .collect();

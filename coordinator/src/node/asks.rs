@@ -1,0 +1,261 @@
+//! An operator's questions and commands.
+//!
+//! Commands go to the leader and answer when their entry is applied. Questions are answered from the
+//! applied state of whatever replica is asked; what only the leader knows of studies it tells the
+//! others every second.
+//!
+//! Floor: core.
+
+use common::design::Design;
+use common::id::{StudyId, TrialIndex};
+use common::wire::message::{
+    AgentStatus, Answer, Ask, Control, MemberStatus, NewToken, Request, Response, Role, StudyState,
+    StudyStatus, TokenStatus,
+};
+
+use super::agents::Session;
+use super::{Asker, Node, Now, Output, RequestId, Room};
+use crate::planted::planted;
+use crate::scheduler::TRIALS_MAX;
+use crate::scheduler::command::{Command, Origin};
+use crate::scheduler::state::StudyRecord;
+
+impl Node {
+    pub(super) fn asked(&mut self, id: RequestId, ask: Ask, now: Now) {
+        let Ask { client, number, at_least, fresh, request } = ask;
+        let command = match self.command_of(request, now) {
+            Ok(command) => command,
+            Err(question) => return self.read(id, question, at_least, fresh, now),
+        };
+        if !self.soft.leading {
+            return self.elsewhere(id);
+        }
+        if let Err(why) = command.and_then(|command| self.allowed(command)).map(|command| {
+            let origin = Origin { client, number };
+            self.propose_for(Some(origin), command, Asker::Request(id));
+        }) {
+            self.refuse(id, why);
+        }
+    }
+
+    /// The command that a request asks for, or why there is none; a question is given back.
+    fn command_of(&self, request: Request, now: Now) -> Result<Result<Command, String>, Request> {
+        let at = now.wall;
+        Ok(match request {
+            Request::Submit { study, text } => Ok(Command::Submit { study, text, at }),
+            Request::Control { study, control } => Ok(Command::Control { study, control, at }),
+            Request::CreateToken(token) => Ok(Command::CreateToken { token, at }),
+            Request::RevokeToken { id } => match token_id(&id) {
+                Some(id) => Ok(Command::RevokeToken { id }),
+                None => Err("a token's id is 12 hexadecimal digits".to_string()),
+            },
+            Request::RemoveMember { member } => Ok(Command::RemoveMember { member }),
+            Request::RemoveReplica { replica } => Ok(Command::RemoveReplica { replica }),
+            question => return Err(question),
+        })
+    }
+
+    /// The command, unless it should not get into the log.
+    fn allowed(&self, command: Command) -> Result<Command, String> {
+        if command.level() > self.state.level && !planted!(self.settings.planted, Level) {
+            return Err(format!(
+                "not every replica's program knows this command yet; upgrade {}",
+                self.held_back_by()
+            ));
+        }
+        match &command {
+            Command::Submit { study, .. } => {
+                let trials = Design::try_of(study).and_then(|design| design.trials());
+                if trials.is_none_or(|trials| trials > TRIALS_MAX) || study.metrics.is_empty() {
+                    let why = format!("a study has a metric and between 1 and {TRIALS_MAX} trials");
+                    return Err(why);
+                }
+                let known = self.state.studies.contains_key(&study.id());
+                self.room_for(if known { 0 } else { trials.unwrap_or_default() })?;
+            }
+            Command::Control { study, control: Control::Extend { seeds, .. }, .. } => {
+                if let Some(record) = self.state.studies.get(study)
+                    && let [factor] = record.study.seeds.factors.as_slice()
+                {
+                    let each = record.planned() / u64::from(factor.count.max(1));
+                    let gained = u64::from(seeds.saturating_sub(factor.count));
+                    self.room_for(each.saturating_mul(gained))?;
+                }
+            }
+            Command::Control { control: Control::Retry { .. }, .. } => self.room_for(0)?,
+            Command::CreateToken { token: NewToken { role: Role::Peer, .. }, .. } => {
+                self.room_for_a_replica()?;
+            }
+            Command::RemoveReplica { replica } => self.could_remove(*replica)?,
+            _ => {}
+        }
+        Ok(command)
+    }
+
+    /// Whether so many more trials can be kept, on the disk and in memory.
+    fn room_for(&self, trials: u64) -> Result<(), String> {
+        if let Room::OutcomesOnly { why } = &self.room {
+            return Err(format!("{why}; outcomes are still taken"));
+        }
+        let kept = self.state.planned();
+        if kept + trials > TRIALS_KEPT_MAX {
+            return Err(format!(
+                "this coordinator keeps {kept} trials; more than {TRIALS_KEPT_MAX} do not fit: \
+                 start another one in a new folder"
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn answer(&mut self, id: RequestId, response: Response) {
+        let (applied, addresses) = (self.state.applied, self.state.addresses());
+        let answer = Answer { applied, response, addresses };
+        self.outputs.push(Output::Answer { id, answer });
+    }
+
+    /// Answers a question from what is applied here.
+    pub(super) fn look_up(&mut self, id: RequestId, question: Request, now: Now) {
+        let response = match question {
+            Request::Status { study } => self.status(study, now),
+            Request::Study { study } => match self.state.studies.get(&study) {
+                Some(record) => Response::Study {
+                    study: Box::new(record.study.clone()),
+                    text: record.text.clone(),
+                    submitted: record.submitted,
+                    violations: record.violations.clone(),
+                },
+                None => unknown_study(study),
+            },
+            Request::WouldRetry { study, trials } => match self.state.studies.get(&study) {
+                Some(record) => {
+                    let trials = record.retried(&trials);
+                    Response::Retried { count: trials.len() as u64, trials: first_of(&trials) }
+                }
+                None => unknown_study(study),
+            },
+            // The driver reads the rows; here it is only seen to that they are no older.
+            Request::Outcomes { .. } => Response::Done,
+            Request::Tokens => Response::Tokens { tokens: self.tokens() },
+            Request::Members => Response::Members { members: self.members() },
+            Request::Replicas => Response::Replicas { replicas: self.replicas(now) },
+            // Only the leader knows who is connected, and what is leased to whom.
+            _ if !self.soft.leading => return self.elsewhere(id),
+            Request::Explain { study, trial } => self.explain(study, trial, now),
+            Request::Agents => Response::Agents { agents: self.agents() },
+            // The driver answers the others from its folders.
+            _ => Response::Refused { why: "this question is not for the log".to_string() },
+        };
+        self.answer(id, response);
+    }
+
+    fn status(&self, study: Option<StudyId>, now: Now) -> Response {
+        let mut chosen: Vec<(&StudyId, &StudyRecord)> = self
+            .state
+            .studies
+            .iter()
+            .filter(|(id, _)| study.is_none_or(|study| study == **id))
+            .collect();
+        if let (Some(study), true) = (study, chosen.is_empty()) {
+            return unknown_study(study);
+        }
+        chosen.sort_by_key(|(_, record)| record.order);
+        let status = |(id, record): (&StudyId, &StudyRecord)| self.study_status(*id, record, now);
+        Response::Status { studies: chosen.into_iter().map(status).collect() }
+    }
+
+    fn study_status(&self, id: StudyId, record: &StudyRecord, now: Now) -> StudyStatus {
+        let progress = self.study_progress(id, record, now);
+        let leased = progress.leased.min(record.open());
+        StudyStatus {
+            id,
+            name: record.study.name.clone(),
+            state: record.state,
+            priority: record.priority,
+            planned: record.planned(),
+            complete: record.complete,
+            failed: record.failed,
+            cancelled: record.cancelled,
+            waiting: record.open() - leased,
+            leased,
+            failures: record
+                .failures
+                .iter()
+                .map(|(reason, count)| (reason.name().to_string(), *count))
+                .collect(),
+            poison: record.poison.iter().take(POISON_NAMED).copied().collect(),
+            differing: record.differing,
+            seconds_left: match record.state {
+                StudyState::Active => progress.seconds_left,
+                StudyState::Paused => None,
+                _ => Some(0),
+            },
+            rate: if record.state.goes_on() { progress.rate } else { 0.0 },
+            submitted: record.submitted,
+            finished: record.finished,
+        }
+    }
+
+    fn agents(&self) -> Vec<AgentStatus> {
+        let status = |session: &Session, connected: bool| {
+            session.about.as_ref().map(|about| AgentStatus {
+                member: session.member,
+                about: about.clone(),
+                address: session.address.clone(),
+                leased: self.soft.leases.held_by(session.member),
+                complete: session.complete,
+                failed: session.failed,
+                heard: session.heard,
+                connected,
+                set_aside: self.health_of(session.member).and_then(|h| h.set_aside.clone()),
+            })
+        };
+        let here = self.sessions.values().filter_map(|session| status(session, true));
+        let gone = self.soft.gone.values().filter_map(|session| status(session, false));
+        here.chain(gone).collect()
+    }
+
+    fn tokens(&self) -> Vec<TokenStatus> {
+        let status = |(id, token): (&[u8; 6], &crate::scheduler::state::Token)| TokenStatus {
+            id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            role: token.role,
+            label: token.label.clone(),
+            uses_left: token.uses_left,
+            expires: token.expires,
+        };
+        self.state.tokens.iter().map(status).collect()
+    }
+
+    fn members(&self) -> Vec<MemberStatus> {
+        let members = self.state.members.iter();
+        members
+            .map(|(id, member)| MemberStatus {
+                member: *id,
+                role: member.role,
+                label: member.label.clone(),
+                joined: member.joined,
+            })
+            .collect()
+    }
+}
+
+pub(super) fn unknown_study(study: StudyId) -> Response {
+    Response::Refused { why: format!("there is no study {study}; `coordinator list` shows them") }
+}
+
+/// As many trials as are named one by one.
+pub(super) fn first_of(trials: &[TrialIndex]) -> Vec<TrialIndex> {
+    trials.iter().take(TRIALS_NAMED).copied().collect()
+}
+
+fn token_id(text: &str) -> Option<[u8; 6]> {
+    if text.len() != 12 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let number = u64::from_str_radix(text, 16).ok()?;
+    number.to_be_bytes()[2..].try_into().ok()
+}
+
+/// Trials of all studies of a coordinator: a snapshot holds ten bytes of each.
+const TRIALS_KEPT_MAX: u64 = 50_000_000;
+const TRIALS_NAMED: usize = 1_000;
+const POISON_NAMED: usize = 20;

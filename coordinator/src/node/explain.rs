@@ -1,0 +1,180 @@
+//! Why a trial is where it is, in words.
+//!
+//! Floor: core.
+
+use common::design::Design;
+use common::id::{StudyId, TrialIndex};
+use common::study::Study;
+use common::wire::message::{Explanation, Response, StudyState, TrialPlace};
+
+use super::{Node, Now, Room, asks};
+use crate::scheduler::LOSSES_MAX;
+use crate::scheduler::state::{StudyRecord, TrialState};
+
+impl Node {
+    pub(super) fn explain(&self, study: StudyId, trial: TrialIndex, now: Now) -> Response {
+        let Some(record) = self.state.studies.get(&study) else {
+            return asks::unknown_study(study);
+        };
+        let Some(state) = record.trial(trial) else {
+            let last = record.planned().saturating_sub(1);
+            let why = format!("study {study} has no trial {trial}; its trials are 0 to {last}");
+            return Response::Refused { why };
+        };
+        let place = self.place_of(study, trial, state, now);
+        let tally = record.tallies.get(&trial);
+        Response::Explained(Box::new(Explanation {
+            trial,
+            cell: cell(&record.study, trial),
+            reasons: self.reasons(study, record, trial, &place, now),
+            state: place,
+            own_failures: tally.map_or(0, |tally| tally.own),
+            losses: tally.map_or(0, |tally| tally.losses),
+            attempts_allowed: record.study.budget.attempts,
+            failures: tally.map(|tally| tally.past.clone()).unwrap_or_default(),
+        }))
+    }
+
+    fn place_of(
+        &self,
+        study: StudyId,
+        trial: TrialIndex,
+        state: TrialState,
+        now: Now,
+    ) -> TrialPlace {
+        match state {
+            TrialState::Complete => TrialPlace::Complete,
+            TrialState::Failed => TrialPlace::Failed,
+            TrialState::Cancelled => TrialPlace::Cancelled,
+            TrialState::Open => {
+                let lease = self.soft.leases.holder(study, trial);
+                let held = lease.and_then(|id| Some((id, self.soft.leases.lease(id)?)));
+                match held {
+                    Some((lease, held)) => TrialPlace::Leased {
+                        lease,
+                        agent: held.agent,
+                        left_ms: held.deadline.since_ms(now.mono),
+                    },
+                    None => TrialPlace::Waiting,
+                }
+            }
+        }
+    }
+
+    fn reasons(
+        &self,
+        study: StudyId,
+        record: &StudyRecord,
+        trial: TrialIndex,
+        place: &TrialPlace,
+        now: Now,
+    ) -> Vec<String> {
+        let mut reasons = match place {
+            TrialPlace::Complete => vec!["it has its outcome".to_string()],
+            TrialPlace::Cancelled => vec!["its study was cancelled".to_string()],
+            TrialPlace::Failed if record.poison.contains(&trial) => {
+                vec!["it was given up: it kills the agents that train it".to_string()]
+            }
+            TrialPlace::Failed => vec!["it was given up; `coordinator retry` opens it".to_string()],
+            TrialPlace::Leased { agent, left_ms, .. } => vec![format!(
+                "agent {agent} has it; unless it says that it goes on, the lease ends in {} s",
+                left_ms.div_ceil(1_000)
+            )],
+            TrialPlace::Waiting => self.why_waiting(study, record, trial, now),
+        };
+        if let Some(tally) = record.tallies.get(&trial) {
+            reasons.push(format!(
+                "{} of {} failures of its own and {} of {LOSSES_MAX} losses of its agents count \
+                 against it",
+                tally.own, record.study.budget.attempts, tally.losses
+            ));
+        }
+        reasons
+    }
+
+    fn why_waiting(
+        &self,
+        study: StudyId,
+        record: &StudyRecord,
+        trial: TrialIndex,
+        now: Now,
+    ) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.soft.proposed.contains(&(study, trial)) {
+            reasons.push("its outcome is on its way into the log".to_string());
+        }
+        if record.state == StudyState::Paused {
+            reasons.push("its study is paused; `coordinator resume` goes on".to_string());
+        }
+        if let Room::OutcomesOnly { why } = &self.room {
+            reasons.push(why.clone());
+        }
+        if now.mono < self.soft.grants_from {
+            let left = self.soft.grants_from.since_ms(now.mono).div_ceil(1_000);
+            reasons.push(format!(
+                "this coordinator leads only just now, and hears for {left} s what agents have"
+            ));
+        }
+        reasons.extend(self.busy(study, record));
+        let queue = self.soft.queues.get(&study);
+        if queue.is_some_and(|queue| queue.is_suspect(trial)) {
+            reasons.push("it was in training when agents died: it will be tried alone".to_string());
+        }
+        if reasons.is_empty() {
+            reasons.push("its turn comes with the next free lanes of its shape".to_string());
+        }
+        reasons
+    }
+
+    /// Whether there are lanes, and who is served before.
+    fn busy(&self, study: StudyId, record: &StudyRecord) -> Vec<String> {
+        let mut reasons = Vec::new();
+        let connected: Vec<_> =
+            self.sessions.values().filter(|session| session.about.is_some()).collect();
+        let aside = connected.iter().filter(|session| {
+            self.health_of(session.member).is_some_and(|health| health.set_aside.is_some())
+        });
+        let aside = aside.count();
+        if connected.is_empty() {
+            reasons.push("no agent is connected; `coordinator start` prints how they join".into());
+        } else if aside == connected.len() {
+            reasons.push("every agent is set aside; `coordinator agents` says why".into());
+        } else if connected.iter().all(|session| session.offered == 0) {
+            let lanes: u32 = connected.iter().filter_map(|s| Some(s.about.as_ref()?.lanes)).sum();
+            let agents = connected.len();
+            reasons.push(format!("all {lanes} lanes of {agents} agents are taken"));
+        }
+        let before = self.state.studies.iter().filter(|(id, other)| {
+            let first = (-i64::from(other.priority), other.order);
+            **id != study
+                && other.state == StudyState::Active
+                && other.open() > self.soft.leases.leased(**id)
+                && first < (-i64::from(record.priority), record.order)
+        });
+        let names: Vec<&str> = before.map(|(_, other)| other.study.name.as_str()).collect();
+        if !names.is_empty() {
+            reasons.push(format!(
+                "served before it: {}; `coordinator priority` changes the order",
+                names.join(", ")
+            ));
+        }
+        reasons
+    }
+}
+
+/// `mlp · lr=0.01 · seed 3 · partition 0 · fold 2`.
+fn cell(study: &Study, trial: TrialIndex) -> String {
+    let Some(key) = Design::try_of(study).and_then(|design| design.key(trial)) else {
+        return String::new();
+    };
+    let mut parts = vec![key.arm(study).name.clone()];
+    let point = key.config(study).point.to_string();
+    if !point.is_empty() {
+        parts.push(point);
+    }
+    let factors = study.seeds.factors.iter().zip(&key.seeds);
+    parts.extend(factors.map(|(factor, seed)| format!("{} {seed}", factor.name)));
+    parts.push(format!("partition {}", key.partition));
+    parts.push(format!("fold {}", key.fold));
+    parts.join(" · ")
+}

@@ -1,0 +1,137 @@
+//! What only the leader knows, and a new leader learns anew: queues, leases, progress, health.
+//!
+//! Floor: core.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::id::{LeaseId, MemberId, StudyId, TrialIndex};
+use common::time::Timestamp;
+use common::trial::Attempt;
+use common::wire::message::{StudyState, ToAgent};
+
+use super::agents::Session;
+use super::health::Health;
+use super::{Node, Now};
+use crate::scheduler::Ended;
+use crate::scheduler::lease::Leases;
+use crate::scheduler::placement::Queue;
+use crate::scheduler::progress::Progress;
+
+#[derive(Default)]
+pub(super) struct Soft {
+    pub leading: bool,
+    /// Since when.
+    pub began: Timestamp,
+    pub grants_from: Timestamp,
+    pub queues: BTreeMap<StudyId, Queue>,
+    pub leases: Leases,
+    pub progress: BTreeMap<StudyId, Progress>,
+    /// Outcomes proposed and not yet applied.
+    pub proposed: BTreeSet<(StudyId, TrialIndex)>,
+    /// What agents that left had done, for `agents`.
+    pub gone: BTreeMap<MemberId, Session>,
+    pub health: BTreeMap<MemberId, Health>,
+    /// A change of the membership was asked for; the next one waits until this entry is applied.
+    pub change_until: u64,
+    /// A level was asked for; likewise.
+    pub level_until: u64,
+}
+
+impl Node {
+    pub(super) fn open_queue(&mut self, study: StudyId) {
+        if let Some(record) = self.state.studies.get(&study)
+            && self.soft.leading
+            && record.state.goes_on()
+            && !self.soft.queues.contains_key(&study)
+        {
+            self.soft.queues.insert(study, Queue::new(&record.study));
+        }
+    }
+
+    pub(super) fn study_stopped(&mut self, study: StudyId) {
+        self.soft.queues.remove(&study);
+        for id in self.soft.leases.of_study(study) {
+            if let Some(lease) = self.soft.leases.end(id) {
+                self.tell_member(lease.agent, ToAgent::Revoke { lease: id });
+            }
+        }
+    }
+
+    pub(super) fn trials_wait_again(&mut self, study: StudyId, trials: &[TrialIndex]) {
+        match self.soft.queues.get_mut(&study) {
+            Some(queue) => trials.iter().for_each(|trial| queue.put_back(*trial, false)),
+            // It had ended: the new queue finds them by itself.
+            None => self.open_queue(study),
+        }
+    }
+
+    pub(super) fn study_grew(&mut self, study: StudyId) {
+        let planned = self.state.studies.get(&study).map(|record| record.planned());
+        match (self.soft.queues.get_mut(&study), planned) {
+            (Some(queue), Some(trials)) => queue.grow(trials),
+            _ => self.open_queue(study),
+        }
+    }
+
+    /// One attempt is over.
+    pub(super) fn ended(&mut self, ended: &Ended, now: Now) {
+        self.judge(ended);
+        match ended {
+            Ended::Trial { attempt, .. } => {
+                self.trial_ended(attempt);
+                // What an earlier study knew says nothing about speed.
+                if attempt.lease.term > 0 && self.soft.leading {
+                    self.soft.progress.entry(attempt.study).or_default().ended(now.mono);
+                }
+                let state = self.state.studies.get(&attempt.study).map(|record| record.state);
+                if !state.is_some_and(StudyState::goes_on) {
+                    self.study_stopped(attempt.study);
+                }
+            }
+            Ended::Again { attempt } => {
+                let record = self.state.studies.get(&attempt.study);
+                let tally = record.and_then(|record| record.tallies.get(&attempt.trial));
+                let suspect = tally.is_some_and(|tally| tally.own + tally.losses > 1);
+                self.trial_again(attempt, suspect);
+            }
+            // Its trial may be open: a failure told twice ends the lease it was told under.
+            Ended::Late { attempt, .. } => self.trial_again(attempt, false),
+            Ended::Unknown { attempt } => {
+                self.soft.proposed.remove(&(attempt.study, attempt.trial));
+            }
+        }
+    }
+
+    /// A trial has ended, whoever trained it: no lease holds it any more.
+    fn trial_ended(&mut self, attempt: &Attempt) {
+        self.soft.proposed.remove(&(attempt.study, attempt.trial));
+        if let Some((lease, agent)) = self.soft.leases.release(attempt.study, attempt.trial) {
+            let superfluous = lease != attempt.lease && self.soft.leases.lease(lease).is_none();
+            if superfluous {
+                self.tell_member(agent, ToAgent::Revoke { lease });
+            }
+        }
+    }
+
+    /// This attempt is over. The trial waits again, unless it has ended or another lease holds it.
+    pub(super) fn trial_again(&mut self, attempt: &Attempt, suspect: bool) {
+        self.soft.proposed.remove(&(attempt.study, attempt.trial));
+        let holder = self.soft.leases.holder(attempt.study, attempt.trial);
+        if holder.is_some_and(|holder| holder != attempt.lease) {
+            return;
+        }
+        self.soft.leases.release(attempt.study, attempt.trial);
+        if let Some(queue) = self.soft.queues.get_mut(&attempt.study) {
+            // One that has ended is dropped when its turn comes.
+            queue.put_back(attempt.trial, suspect);
+        }
+    }
+
+    /// Ends a lease and lets its trials wait again, without counting anything.
+    pub(super) fn give_back(&mut self, id: LeaseId) {
+        let Some(lease) = self.soft.leases.end(id) else { return };
+        if let Some(queue) = self.soft.queues.get_mut(&lease.study) {
+            lease.trials.into_iter().for_each(|trial| queue.put_back(trial, false));
+        }
+    }
+}
