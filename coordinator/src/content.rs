@@ -153,7 +153,8 @@ impl Arriving {
         self.file.write_all(bytes).map_err(|source| ContentError::File { path, source })
     }
 
-    fn restart(&mut self) -> Result<(), ContentError> {
+    /// Begins at the beginning, whatever an earlier try left.
+    pub fn restart(&mut self) -> Result<(), ContentError> {
         let path = self.path.clone();
         let failed = |source| ContentError::File { path, source };
         self.there = 0;

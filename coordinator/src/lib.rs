@@ -14,6 +14,9 @@ pub mod driver;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod node;
+pub mod peers;
+pub mod planted;
+mod raft_log;
 pub mod replica;
 pub mod report;
 pub mod reuse;
@@ -21,3 +24,4 @@ pub mod reuse;
 mod sample;
 pub mod scheduler;
 pub mod serve;
+mod spread;

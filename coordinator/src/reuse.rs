@@ -17,7 +17,7 @@ use crate::driver::Handle;
 /// Gives a new study the outcomes that earlier studies have of its trials; returns how many.
 pub async fn reuse(handle: &Handle, id: StudyId) -> u64 {
     let Some(study) = study_of(handle, id).await else { return 0 };
-    let Response::Status { studies } = handle.ask_log(Request::Status { study: None }).await else {
+    let Response::Status { studies } = handle.ask_own(Request::Status { study: None }).await else {
         return 0;
     };
     let mut wanted: Option<BTreeMap<Digest, TrialIndex>> = None;
@@ -65,7 +65,7 @@ async fn take_from(
 }
 
 async fn study_of(handle: &Handle, id: StudyId) -> Option<Study> {
-    match handle.ask_log(Request::Study { study: id }).await {
+    match handle.ask_own(Request::Study { study: id }).await {
         Response::Study { study, .. } => Some(*study),
         _ => None,
     }

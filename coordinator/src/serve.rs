@@ -4,14 +4,18 @@
 //!
 //! Floor: shell.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use common::id::Digest;
-use common::wire::message::{Bulk, Open, Renewal, Request, Response, Role};
+use common::wire::message::peer::{Enrolment, Leadership, PeerMessage, Private};
+use common::wire::message::{Ask, Bulk, Open, Renewal, Response, Role};
 use link::{Arrival, FrameReceiver, FrameSender, Gate, JoinAttempt, Link, LinkError, Listener};
+use tokio::sync::Semaphore;
 
 use crate::content::{Arriving, ContentError};
-use crate::driver::Handle;
+use crate::driver::{Admission, Handle, replica_of};
+use crate::node;
 
 /// Serves everyone who arrives until the listener closes.
 pub async fn serve(listener: &Listener, handle: &Handle) {
@@ -28,17 +32,29 @@ async fn join(attempt: JoinAttempt, handle: Handle) {
     let address = attempt.address;
     let admitted = handle.admit(attempt.token_id, attempt.secret_hash, attempt.public_key).await;
     match admitted {
-        Some((member, certificate)) => {
-            tracing::info!(%address, %member, "joined");
+        Some(Admission::Admitted { role, number, certificate }) => {
+            tracing::info!(%address, role = role.name(), number, "joined");
             attempt.admit(certificate).await;
         }
-        None => attempt.refuse().await,
+        Some(Admission::Elsewhere(leadership)) => {
+            attempt.send_elsewhere(&in_order(&leadership)).await;
+        }
+        Some(Admission::Refused) => attempt.refuse().await,
+        // Dropped undecided: the joiner tries again.
+        None => {}
     }
+}
+
+/// Where to ask next: the leader first.
+fn in_order(leadership: &Leadership) -> Vec<String> {
+    let others = leadership.addresses.iter();
+    let others = others.filter(|address| Some(*address) != leadership.leader.as_ref());
+    leadership.leader.iter().chain(others).cloned().collect()
 }
 
 async fn member(link: Link, handle: Handle) {
     let who = link.who();
-    handle.connected(who.member, link.clone());
+    handle.connected(link.clone());
     tracing::debug!(member = %who.member, role = who.role.name(), address = %link.address(), "connected");
     loop {
         match link.accept().await {
@@ -58,7 +74,7 @@ async fn member(link: Link, handle: Handle) {
             }
         }
     }
-    handle.disconnected(who.member, &link);
+    handle.disconnected(&link);
 }
 
 async fn stream(
@@ -71,12 +87,21 @@ async fn stream(
     match (link.who().role, open) {
         (_, Open::Renew) => renew(link, sender, handle).await,
         (Role::Agent, Open::Agent) => agent(link, sender, receiver, handle).await,
-        (Role::Agent, Open::Fetch { digest, offset }) => {
+        (Role::Agent | Role::Peer, Open::Fetch { digest, offset }) => {
             fetch(sender, handle, digest, offset).await
         }
-        (Role::Operator, Open::Request) => request(sender, receiver, handle).await,
-        (Role::Operator, Open::Upload { digest, bytes }) => {
+        (Role::Operator, Open::Ask) => ask(sender, receiver, handle).await,
+        (Role::Operator | Role::Peer, Open::Upload { digest, bytes }) => {
             upload(sender, receiver, handle, digest, bytes).await
+        }
+        (Role::Agent | Role::Operator, Open::Watch) => watch(sender, handle).await,
+        (Role::Peer, Open::Peer) => peer(link, receiver, handle).await,
+        (Role::Peer, Open::Snapshot) => {
+            let from = replica_of(&link.who())?;
+            crate::peers::receive_snapshot(from, sender, receiver, handle).await
+        }
+        (Role::Peer, Open::Enrol { address, level }) => {
+            enrol(link, sender, handle, address, level).await
         }
         (role, open) => {
             let address = link.address();
@@ -121,7 +146,7 @@ async fn agent(
 async fn renew(link: &Link, mut sender: FrameSender, handle: &Handle) -> Result<(), LinkError> {
     let who = link.who();
     // A removed member's connections are closed a moment after its removal.
-    let answer = if handle.gate().role(who.member) != Some(who.role) {
+    let answer = if !handle.gate().admits(&who) {
         Renewal::Refused { why: "it is no longer a member".to_string() }
     } else {
         let now = SystemTime::now();
@@ -140,15 +165,82 @@ async fn renew(link: &Link, mut sender: FrameSender, handle: &Handle) -> Result<
     sender.finish().await
 }
 
-async fn request(
+async fn ask(
     mut sender: FrameSender,
     mut receiver: FrameReceiver,
     handle: &Handle,
 ) -> Result<(), LinkError> {
-    if let Some(request) = receiver.receive::<Request>().await? {
-        let response = handle.ask(request).await;
-        sender.send(&response).await?;
+    if let Some(ask) = receiver.receive::<Ask>().await? {
+        let answer = handle.ask(ask).await;
+        sender.send(&answer).await?;
     }
+    sender.finish().await
+}
+
+/// Tells who leads, now and whenever it changes, for as long as anybody listens.
+async fn watch(mut sender: FrameSender, handle: &Handle) -> Result<(), LinkError> {
+    let mut leadership = handle.leadership();
+    loop {
+        let now = leadership.borrow_and_update().clone();
+        sender.send(&now).await?;
+        if leadership.changed().await.is_err() {
+            return sender.finish().await;
+        }
+    }
+}
+
+/// Another replica's messages. Several are worked on at once, in order; not without bound.
+async fn peer(link: &Link, mut receiver: FrameReceiver, handle: &Handle) -> Result<(), LinkError> {
+    let from = replica_of(&link.who())?;
+    let under_way = Arc::new(Semaphore::new(PEER_MESSAGES_AT_ONCE));
+    while let Some(message) = receiver.receive::<PeerMessage>().await? {
+        if let PeerMessage::Raft(raft) = &message
+            && (raft.from != from.0.get() || raft.to != handle.own().0.get())
+        {
+            tracing::warn!(replica = %from, address = %link.address(), "a message for or from another replica: refused");
+            link.close("not allowed: this message is not from or for whom it says");
+            return Ok(());
+        }
+        let Ok(permit) = Arc::clone(&under_way).acquire_owned().await else { return Ok(()) };
+        let heard = handle.peer_says(from, message);
+        tokio::spawn(async move {
+            heard.await;
+            drop(permit);
+        });
+    }
+    Ok(())
+}
+
+/// Lets a new replica in: it has proved by its certificate that its token made it one.
+async fn enrol(
+    link: &Link,
+    mut sender: FrameSender,
+    handle: &Handle,
+    address: String,
+    level: u16,
+) -> Result<(), LinkError> {
+    let replica = replica_of(&link.who())?;
+    let plausible = address.len() <= ADDRESS_BYTES_MAX && !address.chars().any(char::is_control);
+    let answer = if !plausible {
+        Enrolment::Refused { why: "this is no address".to_string() }
+    } else {
+        match handle.enrol(replica, address, level).await {
+            Ok(()) => {
+                let authority = Private(handle.authority().export().expose().clone());
+                let replicas = handle.replicas().await;
+                Enrolment::Enrolled { authority, replicas }
+            }
+            Err(node::Enrolment::Elsewhere(leadership)) => {
+                let Leadership { leader, addresses, .. } = leadership;
+                Enrolment::Elsewhere { leader, addresses }
+            }
+            Err(node::Enrolment::Refused { why }) => Enrolment::Refused { why },
+        }
+    };
+    if let Enrolment::Enrolled { .. } = &answer {
+        tracing::info!(%replica, address = %link.address(), "enrolled");
+    }
+    sender.send(&answer).await?;
     sender.finish().await
 }
 
@@ -222,20 +314,23 @@ fn append(arriving: &mut Arriving, chunk: &[u8]) -> Result<(), ContentError> {
     arriving.append(chunk)
 }
 
+/// Messages of one replica that wait for the disk together.
+const PEER_MESSAGES_AT_ONCE: usize = 256;
+const ADDRESS_BYTES_MAX: usize = 300;
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
     use std::time::Duration;
 
     use super::*;
-    use crate::cluster;
-    use crate::node::Settings;
+    use crate::cluster::{self, Opening};
     use crate::scheduler::state::LOCAL_OPERATOR;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_member_is_given_its_own_certificate_anew() {
         let dir = tempfile::tempdir().expect("a folder");
-        let cluster = cluster::open(dir.path(), Settings::default()).expect("opened");
+        let cluster = cluster::open(dir.path(), Opening::default()).await.expect("opened");
         let (handle, now) = (cluster.handle.clone(), SystemTime::now());
         let authority = handle.authority();
         let server = authority.server_identity(cluster.identity.replica, now).expect("issued");

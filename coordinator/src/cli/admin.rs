@@ -1,25 +1,24 @@
-//! `coordinator token` and `members`: who may join, who has.
+//! `coordinator token`: who may join, and as what.
 //!
 //! Floor: wiring.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, Subcommand};
-use common::id::MemberId;
 use common::wire::message::{Request, Response, Role};
 use serde_json::json;
 
 use super::output::{Output, duration, parse_duration, table};
 use super::{Target, connect};
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, TokenWish};
 use crate::driver::{LABEL_BYTES_MAX, wall_clock};
 
 /// Join tokens.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  coordinator token create --ttl 7d --label gpu-room\n  coordinator token list\n  coordinator token revoke 3f9a0c11d2e4"
+    after_help = "Examples:\n  coordinator token create --ttl 7d --label gpu-room\n  coordinator token create --role peer --uses 1\n  coordinator token list\n  coordinator token revoke 3f9a0c11d2e4"
 )]
 pub struct TokenArgs {
     #[command(subcommand)]
@@ -32,8 +31,8 @@ pub struct TokenArgs {
 enum TokenCommand {
     /// Make a token; it is shown once.
     Create {
-        /// What it makes of who joins with it: `agent` or `operator`.
-        #[arg(long, default_value = "agent", value_parser = ["agent", "operator"])]
+        /// What it makes of who joins with it: `agent`, `operator`, or `peer`, a further replica.
+        #[arg(long, default_value = "agent", value_parser = ["agent", "operator", "peer"])]
         role: String,
         /// How long it is good for.
         #[arg(long, default_value = "24h", value_parser = parse_duration, value_name = "TIME")]
@@ -51,27 +50,6 @@ enum TokenCommand {
     Revoke {
         /// As `coordinator token list` shows it.
         id: String,
-    },
-}
-
-/// Admitted machines and operators.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  coordinator members list\n  coordinator members remove m17")]
-pub struct MembersArgs {
-    #[command(subcommand)]
-    command: MembersCommand,
-    #[command(flatten)]
-    target: Target,
-}
-
-#[derive(Debug, Subcommand)]
-enum MembersCommand {
-    /// Everyone admitted.
-    List,
-    /// Take a member's certificate out of use, now.
-    Remove {
-        /// As `coordinator members list` shows it, such as m17.
-        member: String,
     },
 }
 
@@ -133,8 +111,8 @@ async fn create_token(
     (ttl, uses, label): (Duration, Option<u32>, String),
     output: &Output,
 ) -> anyhow::Result<()> {
-    let Ok(role @ (Role::Agent | Role::Operator)) = role.parse() else {
-        bail!("{role:?} is not a role; say agent or operator");
+    let Ok(role) = role.parse::<Role>() else {
+        bail!("{role:?} is not a role; say agent, operator or peer");
     };
     if !label.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
         || label.len() > LABEL_BYTES_MAX
@@ -144,55 +122,8 @@ async fn create_token(
     if ttl.is_zero() || uses == Some(0) {
         bail!("a token that nobody can use is of no use; give --ttl and --uses above 0");
     }
-    let ttl_ms = ttl.as_millis() as u64;
-    let request = Request::CreateToken { role, ttl_ms, uses, label };
-    let Response::Token { token } = client.ask(request).await? else {
-        return Err(ClientError::Unexpected.into());
-    };
+    let token = client.create_token(TokenWish { role, ttl, uses, label }).await?.expose();
     output.say(format!("good for {}; it is shown only now:", duration(ttl.as_secs())));
     output.answer(&token, "seedsweep.token/1", json!({ "token": token, "role": role.name() }));
     Ok(())
-}
-
-/// `coordinator members …`.
-pub async fn members(args: MembersArgs, output: &Output) -> anyhow::Result<ExitCode> {
-    let client = connect::client(&args.target).await?;
-    match args.command {
-        MembersCommand::List => {
-            let Response::Members { members } = client.ask(Request::Members).await? else {
-                return Err(ClientError::Unexpected.into());
-            };
-            let now = wall_clock();
-            let rows = members
-                .iter()
-                .map(|m| {
-                    let ago = format!("{} ago", duration(now.since_ms(m.joined) / 1000));
-                    vec![m.member.to_string(), m.role.name().to_string(), ago, m.label.clone()]
-                })
-                .collect();
-            let list: Vec<_> = members
-                .iter()
-                .map(|m| {
-                    json!({
-                        "member": m.member.to_string(),
-                        "role": m.role.name(),
-                        "joined_unix_ms": m.joined.0,
-                        "label": m.label,
-                    })
-                })
-                .collect();
-            let people = table(&["member", "role", "joined", "token's label"], rows);
-            output.answer(&people, "seedsweep.members/1", json!({ "members": list }));
-        }
-        MembersCommand::Remove { member } => {
-            let number = member.strip_prefix('m').and_then(|digits| digits.parse().ok());
-            let id = number.map(MemberId).with_context(|| {
-                format!("{member:?} is not a member; `coordinator members list` shows them")
-            })?;
-            client.ask(Request::RemoveMember { member: id }).await?;
-            let text = format!("{id} is removed; its certificate is refused from now on");
-            output.answer(&text, "seedsweep.done/1", json!({ "member": id.to_string() }));
-        }
-    }
-    Ok(ExitCode::SUCCESS)
 }

@@ -31,22 +31,24 @@ fn base_folder() -> anyhow::Result<PathBuf> {
 
 /// A client of the coordinator that the flags name.
 pub async fn client(target: &Target) -> anyhow::Result<Client> {
-    if let Some(address) = &target.coordinator {
-        return remote(address, target.token.as_deref()).await;
+    if !target.coordinator.is_empty() {
+        return remote(&target.coordinator, target.token.as_deref()).await;
     }
     let folder = data_folder(target.data.as_deref())?;
     let address = std::fs::read_to_string(folder.join(ADDRESS_FILE)).ok();
-    let identity = Identity::load(&folder.join(OPERATOR_FOLDER))
-        .with_context(|| format!("in {}", folder.display()))?;
+    let operator = folder.join(OPERATOR_FOLDER);
+    let identity = Identity::load(&operator).with_context(|| format!("in {}", folder.display()))?;
     match (address, identity) {
         (Some(address), Some(identity)) => {
-            Ok(Client::connect(address.trim(), identity, None).await?)
+            let addresses = [address.trim().to_string()];
+            Ok(Client::connect(&addresses, identity, Some(&operator)).await?)
         }
         _ => Err(no_coordinator(&folder)),
     }
 }
 
-async fn remote(address: &str, token: Option<&str>) -> anyhow::Result<Client> {
+async fn remote(addresses: &[String], token: Option<&str>) -> anyhow::Result<Client> {
+    let address = &addresses[0];
     let name = &Digest::of(address.as_bytes()).hex()[..16];
     let folder = base_folder()?.join("operator").join(name);
     let kept = Identity::load(&folder).with_context(|| format!("in {}", folder.display()))?;
@@ -57,7 +59,7 @@ async fn remote(address: &str, token: Option<&str>) -> anyhow::Result<Client> {
                  `coordinator token create --role operator` and give it once with --token"
             )
         };
-        return Ok(Client::connect(address, identity, Some(&folder)).await?);
+        return Ok(Client::connect(addresses, identity, Some(&folder)).await?);
     };
     let token = JoinToken::find(token).context("the operator token cannot be read")?;
     let fits = |identity: &Identity| {
@@ -65,19 +67,19 @@ async fn remote(address: &str, token: Option<&str>) -> anyhow::Result<Client> {
         operator && identity.ca_hash() == token.ca_hash
     };
     if let Some(identity) = kept.filter(fits) {
-        match Client::connect(address, identity, Some(&folder)).await {
+        match Client::connect(addresses, identity, Some(&folder)).await {
             // Expired or removed: that is what the token is for.
             Err(ClientError::Unreachable { source, .. }) if source.is_refusal() => {}
             answered => return Ok(answered?),
         }
     }
     let unreachable = |source| ClientError::Unreachable { address: address.to_string(), source };
-    let identity = link::join(address, &token).await.map_err(unreachable)?;
+    let identity = link::join(addresses, &token, &folder).await.map_err(unreachable)?;
     if identity.who()?.role != Role::Operator {
         bail!("this token is for agents; make one with `coordinator token create --role operator`");
     }
     identity.save(&folder)?;
-    Ok(Client::connect(address, identity, Some(&folder)).await?)
+    Ok(Client::connect(addresses, identity, Some(&folder)).await?)
 }
 
 fn no_coordinator(folder: &Path) -> anyhow::Error {

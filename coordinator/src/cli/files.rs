@@ -11,12 +11,12 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use common::id::StudyId;
-use common::wire::message::{Request, Response};
+use common::wire::message::{OutcomeRow, Request, Response};
 use serde_json::{Value, json};
 
 use super::output::Output;
-use super::{Target, connect};
-use crate::client::Client;
+use super::{Fresh, Target, connect};
+use crate::client::{Client, StoredStudy};
 use crate::report::{self, Material};
 
 /// Write a study's report.
@@ -33,6 +33,8 @@ pub struct ReportArgs {
     /// Folder for all files, or the file for one form; default: the study's name.
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    fresh: Fresh,
     #[command(flatten)]
     target: Target,
 }
@@ -60,6 +62,8 @@ pub struct ExportArgs {
     #[arg(long, value_name = "FILE", group = "form")]
     csv: Option<PathBuf>,
     #[command(flatten)]
+    fresh: Fresh,
+    #[command(flatten)]
     target: Target,
 }
 
@@ -73,7 +77,7 @@ pub struct Written {
 
 /// `coordinator report STUDY`.
 pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCode> {
-    let client = connect::client(&args.target).await?;
+    let client = connect::client(&args.target).await?.fresh(args.fresh.fresh);
     let status = connect::find_study(&client, args.study.as_deref()).await?;
     let Some(format) = args.format else {
         let out = args.out.unwrap_or_else(|| PathBuf::from(&status.name));
@@ -89,7 +93,7 @@ pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCod
     };
     let stored = client.study(status.id).await?;
     let rows = client.outcomes(status.id).await?;
-    let material = Material { study: &stored.study, rows: &rows, cancelled: status.cancelled };
+    let material = material(&stored, &rows, status.cancelled);
     let built = report::build(&material);
     let text = match format {
         Format::Html => report::html(&built),
@@ -102,11 +106,11 @@ pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCod
 
 /// `coordinator export STUDY --parquet FILE | --csv FILE`.
 pub async fn export(args: ExportArgs, output: &Output) -> anyhow::Result<ExitCode> {
-    let client = connect::client(&args.target).await?;
+    let client = connect::client(&args.target).await?.fresh(args.fresh.fresh);
     let status = connect::find_study(&client, args.study.as_deref()).await?;
     let stored = client.study(status.id).await?;
     let rows = client.outcomes(status.id).await?;
-    let material = Material { study: &stored.study, rows: &rows, cancelled: status.cancelled };
+    let material = material(&stored, &rows, status.cancelled);
     let (bytes, path) = match (&args.parquet, &args.csv) {
         (Some(path), _) => (report::parquet(&material)?, path),
         (None, Some(path)) => (report::csv(&material)?, path),
@@ -131,7 +135,7 @@ pub async fn write_all(
     let stored = client.study(id).await?;
     let status = connect::status_of(client, id).await?;
     let rows = client.outcomes(id).await?;
-    let material = Material { study: &stored.study, rows: &rows, cancelled: status.cancelled };
+    let material = material(&stored, &rows, status.cancelled);
     if rows.len() > REPORT_SLOW_ROWS {
         output.say(format!("computing the report of {} trials", rows.len()));
     }
@@ -157,6 +161,11 @@ pub async fn write_all(
     }
     let kind = serde_json::to_value(built.verdict.kind)?;
     Ok(Written { paths, verdict: built.verdict.text.clone(), kind })
+}
+
+fn material<'a>(stored: &'a StoredStudy, rows: &'a [OutcomeRow], cancelled: u64) -> Material<'a> {
+    let StoredStudy { study, violations, .. } = stored;
+    Material { study, rows, cancelled, violations }
 }
 
 /// Where and with what the outcomes were made. Apart from the report, which depends on them alone.

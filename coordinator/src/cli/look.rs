@@ -9,8 +9,9 @@ use common::time::Timestamp;
 use common::wire::message::{AgentStatus, Request, Response, StudyState, StudyStatus};
 use serde_json::{Value, json};
 
+use super::control::in_ranges;
 use super::output::{Output, duration, table};
-use super::{Target, connect};
+use super::{Fresh, Target, connect};
 use crate::client::ClientError;
 use crate::driver::wall_clock;
 
@@ -21,6 +22,8 @@ pub struct StatusArgs {
     /// Name or id of the study; default: all of them.
     study: Option<String>,
     #[command(flatten)]
+    fresh: Fresh,
+    #[command(flatten)]
     target: Target,
 }
 
@@ -29,12 +32,14 @@ pub struct StatusArgs {
 #[command(after_help = "Examples:\n  coordinator list\n  coordinator agents --json")]
 pub struct LookArgs {
     #[command(flatten)]
+    fresh: Fresh,
+    #[command(flatten)]
     target: Target,
 }
 
 /// `coordinator list`: a line a study.
 pub async fn list(args: LookArgs, output: &Output) -> anyhow::Result<ExitCode> {
-    let studies = all(&args.target).await?;
+    let studies = all(&args.target, args.fresh).await?;
     let rows = studies
         .iter()
         .map(|study| {
@@ -54,9 +59,9 @@ pub async fn list(args: LookArgs, output: &Output) -> anyhow::Result<ExitCode> {
 /// `coordinator status [STUDY]`.
 pub async fn status(args: StatusArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let studies = match &args.study {
-        None => all(&args.target).await?,
+        None => all(&args.target, args.fresh).await?,
         Some(name) => {
-            let client = connect::client(&args.target).await?;
+            let client = connect::client(&args.target).await?.fresh(args.fresh.fresh);
             vec![connect::find_study(&client, Some(name)).await?]
         }
     };
@@ -92,6 +97,14 @@ pub fn print_status(studies: &[StudyStatus], output: &Output) {
         for (reason, count) in &study.failures {
             people.push_str(&format!("\n{}: {count} attempts ended with: {reason}", study.name));
         }
+        if !study.poison.is_empty() {
+            let count = study.poison.len() as u64;
+            people.push_str(&format!(
+                "\n{}: given up as poison, since agents died of them: trial {}",
+                study.name,
+                in_ranges(&study.poison, count)
+            ));
+        }
         if study.differing > 0 {
             people.push_str(&format!(
                 "\n{}: {} trials gave another outcome when trained again; training is not \
@@ -105,7 +118,7 @@ pub fn print_status(studies: &[StudyStatus], output: &Output) {
 
 /// `coordinator agents`: the machines that train.
 pub async fn agents(args: LookArgs, output: &Output) -> anyhow::Result<ExitCode> {
-    let client = connect::client(&args.target).await?;
+    let client = connect::client(&args.target).await?.fresh(args.fresh.fresh);
     let Response::Agents { agents } = client.ask(Request::Agents).await? else {
         return Err(ClientError::Unexpected.into());
     };
@@ -114,18 +127,26 @@ pub async fn agents(args: LookArgs, output: &Output) -> anyhow::Result<ExitCode>
         "agent", "state", "host", "device", "lanes", "leased", "complete", "failed", "address",
         "heard",
     ];
-    let people = if agents.is_empty() {
+    let mut people = if agents.is_empty() {
         "no agents yet; `coordinator start` prints how they join".to_string()
     } else {
         table(&headings, rows)
     };
+    for agent in &agents {
+        if let Some(why) = &agent.set_aside {
+            people.push_str(&format!(
+                "\n{} is given nothing: {why}; start it again when that is mended",
+                agent.member
+            ));
+        }
+    }
     let list: Vec<Value> = agents.iter().map(agent_json).collect();
     output.answer(&people, "seedsweep.agents/1", json!({ "agents": list }));
     Ok(ExitCode::SUCCESS)
 }
 
-async fn all(target: &Target) -> anyhow::Result<Vec<StudyStatus>> {
-    let client = connect::client(target).await?;
+async fn all(target: &Target, fresh: Fresh) -> anyhow::Result<Vec<StudyStatus>> {
+    let client = connect::client(target).await?.fresh(fresh.fresh);
     match client.ask(Request::Status { study: None }).await? {
         Response::Status { studies } => Ok(studies),
         _ => Err(ClientError::Unexpected.into()),
@@ -133,7 +154,11 @@ async fn all(target: &Target) -> anyhow::Result<Vec<StudyStatus>> {
 }
 
 fn agent_row(agent: &AgentStatus) -> Vec<String> {
-    let state = if agent.connected { "connected" } else { "away" };
+    let state = match (&agent.set_aside, agent.connected) {
+        (Some(_), _) => "set aside",
+        (None, true) => "connected",
+        (None, false) => "away",
+    };
     vec![
         agent.member.to_string(),
         state.to_string(),
@@ -162,6 +187,7 @@ fn agent_json(agent: &AgentStatus) -> Value {
         "failed": agent.failed,
         "address": agent.address,
         "connected": agent.connected,
+        "set_aside": agent.set_aside,
         "heard_unix_ms": agent.heard.0,
     })
 }
@@ -176,6 +202,7 @@ fn studies_json(studies: &[StudyStatus]) -> Vec<Value> {
             "id": study.id.to_string(),
             "name": study.name,
             "state": state(study),
+            "priority": study.priority,
             "planned": study.planned,
             "complete": study.complete,
             "failed": study.failed,
@@ -185,6 +212,7 @@ fn studies_json(studies: &[StudyStatus]) -> Vec<Value> {
             "seconds_left": study.seconds_left,
             "rate": study.rate,
             "failures": failures(study),
+            "poison": study.poison.iter().map(|trial| trial.0).collect::<Vec<_>>(),
             "differing": study.differing,
             "submitted_unix_ms": study.submitted.0,
             "finished_unix_ms": study.finished.map(|at| at.0),
@@ -197,6 +225,7 @@ fn state(study: &StudyStatus) -> String {
     match study.state {
         StudyState::Active if study.leased > 0 => "active",
         StudyState::Active => "waiting",
+        StudyState::Paused => "paused",
         StudyState::Finished => "finished",
         StudyState::Cancelled => "cancelled",
     }

@@ -8,10 +8,13 @@
 mod admin;
 mod analyze;
 mod connect;
+mod control;
 #[cfg(feature = "embedded")]
 mod demo;
+mod explain;
 mod files;
 mod look;
+mod members;
 mod output;
 #[cfg(feature = "embedded")]
 mod run;
@@ -63,9 +66,15 @@ pub struct Target {
     /// The data folder of the coordinator on this machine.
     #[arg(long, global = true, env = "SEEDSWEEP_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Address of a coordinator elsewhere.
-    #[arg(long, global = true, env = "SEEDSWEEP_COORDINATOR", value_name = "HOST:PORT")]
-    coordinator: Option<String>,
+    /// Address of a coordinator elsewhere; of several, separated by commas, any will do.
+    #[arg(
+        long,
+        global = true,
+        env = "SEEDSWEEP_COORDINATOR",
+        value_name = "HOST:PORT",
+        value_delimiter = ','
+    )]
+    coordinator: Vec<String>,
     /// An operator token, needed the first time with `--coordinator`.
     #[arg(
         long,
@@ -75,6 +84,14 @@ pub struct Target {
         hide_env_values = true
     )]
     token: Option<String>,
+}
+
+/// How current an answer has to be.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Fresh {
+    /// Ask so that the answer has seen all that was acknowledged to anybody, whichever replica gives it.
+    #[arg(long)]
+    fresh: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,15 +119,27 @@ enum Command {
     /// Write a study's outcomes as a table.
     Export(files::ExportArgs),
     /// Stop a study; what is complete is kept.
-    Cancel(submit::CancelArgs),
+    Cancel(control::CancelArgs),
+    /// Start nothing more of a study.
+    Pause(control::PauseArgs),
+    /// Go on with a study that was paused.
+    Resume(control::ResumeArgs),
+    /// Serve a study before others, or after them.
+    Priority(control::PriorityArgs),
+    /// Train failed trials again.
+    Retry(control::RetryArgs),
+    /// Let a study grow by seeds; only what is new is trained.
+    Extend(control::ExtendArgs),
+    /// Say where a trial is, and why it is not running.
+    Explain(explain::ExplainArgs),
     /// Fit a mixed model to any table.
     Analyze(analyze::AnalyzeArgs),
     /// The machines that train.
     Agents(look::LookArgs),
     /// Join tokens: create, list, revoke.
     Token(admin::TokenArgs),
-    /// Admitted machines and operators: list, remove.
-    Members(admin::MembersArgs),
+    /// Replicas, and admitted machines and operators: list, remove.
+    Members(members::MembersArgs),
     /// Completions for a shell.
     #[command(
         after_help = "Example:\n  coordinator completions bash > ~/.local/share/bash-completion/completions/coordinator"
@@ -158,11 +187,17 @@ async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Watch(args) => watch::watch(args, output).await,
         Command::Report(args) => files::report(args, output).await,
         Command::Export(args) => files::export(args, output).await,
-        Command::Cancel(args) => submit::cancel(args, output).await,
+        Command::Cancel(args) => control::cancel(args, output).await,
+        Command::Pause(args) => control::pause(args, output).await,
+        Command::Resume(args) => control::resume(args, output).await,
+        Command::Priority(args) => control::priority(args, output).await,
+        Command::Retry(args) => control::retry(args, output).await,
+        Command::Extend(args) => control::extend(args, output).await,
+        Command::Explain(args) => explain::explain(args, output).await,
         Command::Analyze(args) => analyze::analyze(args, output),
         Command::Agents(args) => look::agents(args, output).await,
         Command::Token(args) => admin::token(args, output).await,
-        Command::Members(args) => admin::members(args, output).await,
+        Command::Members(args) => members::members(args, output).await,
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,

@@ -21,8 +21,7 @@ use super::signal::interrupted;
 use super::study::ReadStudy;
 use super::{files, study, watch};
 use crate::client::Client;
-use crate::cluster;
-use crate::node::Settings;
+use crate::cluster::{self, Opening};
 
 /// Run a study file in this process.
 #[derive(Debug, Args)]
@@ -67,12 +66,13 @@ pub async fn run_study(
 ) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let data_folder = out.join(".seedsweep");
-    let cluster = cluster::open(&data_folder, Settings::default())
+    let cluster = cluster::open(&data_folder, Opening::default())
+        .await
         .with_context(|| format!("in {}", data_folder.display()))?;
     let trainer = Arc::new(agent::driver::Trainer);
     let agent_folder = data_folder.join("agent");
     let mut agent = crate::embedded::start(&cluster.handle, &agent_folder, threads, trainer)?;
-    let client = Client::Here(cluster.handle.clone());
+    let client = Client::here(cluster.handle.clone());
     read.checked.notes.iter().for_each(|note| output.say(format!("note: {note}")));
     let name = read.checked.study.name.clone();
     let (id, known) = client.submit(read.checked.study, read.checked.text, &read.data).await?;

@@ -21,23 +21,39 @@ use serde_json::json;
 use super::connect::{ADDRESS_FILE, OPERATOR_FOLDER, data_folder};
 use super::output::{Output, parse_duration};
 use super::signal::interrupted;
-use crate::cluster::{self, Cluster};
+use crate::client::{Client, TokenWish};
+use crate::cluster::{self, Cluster, Join, Opening};
 use crate::node::Settings;
 use crate::scheduler::state::LOCAL_OPERATOR;
 use crate::serve;
 
-/// Start a coordinator.
+/// Start a coordinator: the first of a cluster, or, with --join, a further replica of one.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  coordinator start\n  coordinator start --data /srv/seedsweep --listen 0.0.0.0:7461"
+    after_help = "Examples:\n  coordinator start\n  coordinator start --data /srv/seedsweep --listen 0.0.0.0:7461\n  coordinator start --join 10.0.0.5:7461 --token SW1...\n\nA token for a further replica: coordinator token create --role peer --uses 1"
 )]
 pub struct StartArgs {
-    /// Where agents and operators connect (UDP).
+    /// Where agents, operators and other replicas connect (UDP).
     #[arg(long, default_value = "0.0.0.0:7461", value_name = "IP:PORT")]
     listen: SocketAddr,
-    /// The address agents are told; default: this machine's own.
+    /// The address others are told; default: this machine's own.
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
+    /// Become a replica of the cluster at this address; in a folder that is one, it is not used.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    join: Vec<String>,
+    /// A token for a replica, needed the first time with --join.
+    #[arg(
+        long,
+        env = "SEEDSWEEP_PEER_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true,
+        requires = "join"
+    )]
+    token: Option<String>,
+    /// A file with that token.
+    #[arg(long, value_name = "FILE", requires = "join", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
     /// How long an agent may be silent before its trials go to another.
     #[arg(long, default_value = "15s", value_parser = parse_duration, value_name = "TIME")]
     lease: Duration,
@@ -53,32 +69,67 @@ pub async fn start(args: StartArgs, output: &Output) -> anyhow::Result<ExitCode>
     }
     let folder = data_folder(args.data.as_deref())?;
     let settings = Settings { lease_ms: args.lease.as_millis() as u64, ..Settings::default() };
-    let cluster = cluster::open(&folder, settings)?;
-    let listener = listen(&cluster, args.listen)?;
-    let local = listener.local_address()?;
+    // Bound before anything is said of the address: the port may be the system's to choose.
+    let socket = UdpSocket::bind(args.listen)
+        .with_context(|| format!("cannot listen on {}; name another with --listen", args.listen))?;
+    let local = socket.local_addr().context("the socket has no address")?;
     let told = args.advertise.clone().unwrap_or_else(|| own_address(local).to_string());
+    let join = join_of(&args)?;
+    let joins = join.is_some();
+    if joins {
+        output.say("joining; this takes a moment");
+    }
+    let opening = Opening { settings, address: Some(told.clone()), join };
+    let cluster = cluster::open(&folder, opening).await?;
+    let listener = listen(&cluster, socket)?;
     write_operator(&cluster)?;
     write_address(&cluster, local)?;
-    let token = agent_token(&cluster, &told).await?;
-    print_start(&cluster, &told, token.as_deref(), output);
+    let serving = serve::serve(&listener, &cluster.handle);
+    let telling = async {
+        let token = agent_token(&cluster, &told, joins).await?;
+        print_start(&cluster, &told, token.as_deref(), output);
+        std::future::pending::<anyhow::Result<()>>().await
+    };
     let renewing = renew(&cluster, &listener);
     tokio::select! {
-        () = serve::serve(&listener, &cluster.handle) => {}
+        () = serving => {}
         () = renewing => {}
+        told = telling => told?,
         () = interrupted() => output.say("stopping"),
         why = cluster.handle.ended() => bail!("{why}"),
+    }
+    tokio::select! {
+        () = cluster.handle.hand_over() => {}
+        () = serve::serve(&listener, &cluster.handle) => {}
+        () = interrupted() => {}
     }
     listener.close("the coordinator is stopping").await;
     cluster.handle.stop().await;
     Ok(ExitCode::SUCCESS)
 }
 
-fn listen(cluster: &Cluster, address: SocketAddr) -> anyhow::Result<Listener> {
+/// Whom to join, and with what.
+fn join_of(args: &StartArgs) -> anyhow::Result<Option<Join>> {
+    if args.join.is_empty() {
+        return Ok(None);
+    }
+    let text = match &args.token_file {
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the token in {}", path.display()))?,
+        ),
+        None => args.token.clone(),
+    };
+    let text = text.as_deref().map(str::trim).filter(|text| !text.is_empty());
+    let token = text.map(JoinToken::find).transpose().context("the token cannot be read")?;
+    Ok(Some(Join { addresses: args.join.clone(), token }))
+}
+
+fn listen(cluster: &Cluster, socket: UdpSocket) -> anyhow::Result<Listener> {
     let authority = cluster.handle.authority();
     let identity = authority.server_identity(cluster.identity.replica, SystemTime::now())?;
     let gate = cluster.handle.gate();
-    Listener::bind(address, &identity, authority, gate)
-        .with_context(|| format!("cannot listen on {address}; name another with --listen"))
+    Ok(Listener::on(socket, &identity, authority, gate)?)
 }
 
 /// New certificates, for this coordinator and its own operator, well before the old ones end.
@@ -117,52 +168,31 @@ fn write_address(cluster: &Cluster, local: SocketAddr) -> anyhow::Result<()> {
 }
 
 /// A valid agent token of this cluster: the one kept from an earlier start, or a new one.
-async fn agent_token(cluster: &Cluster, told: &str) -> anyhow::Result<Option<String>> {
+async fn agent_token(cluster: &Cluster, told: &str, joins: bool) -> anyhow::Result<Option<String>> {
+    let client = Client::here(cluster.handle.clone());
     let path = cluster.folder.join(TOKEN_FILE);
     let kept = std::fs::read_to_string(&path).ok().and_then(|line| token_in(&line));
     if let Some(token) = kept {
-        return Ok(still_good(cluster, &token).await?.then_some(token.expose()));
+        return Ok(still_good(&client, &token).await.then_some(token.expose()));
     }
-    if !cluster.is_new {
+    if !cluster.is_new || joins {
         return Ok(None);
     }
-    let request = Request::CreateToken {
-        role: Role::Agent,
-        ttl_ms: FIRST_TOKEN_TTL.as_millis() as u64,
-        uses: None,
-        label: "first start".to_string(),
-    };
-    match answer_when_leading(cluster, request).await? {
-        Response::Token { token } => {
-            write_secret(&path, &format!("agent join {told} --token {token}\n"))?;
-            Ok(Some(token))
-        }
-        Response::Refused { why } => bail!("no join token could be made: {why}"),
-        _ => bail!("no join token could be made"),
-    }
+    let (role, ttl, uses) = (Role::Agent, FIRST_TOKEN_TTL, None);
+    let wish = TokenWish { role, ttl, uses, label: "first start".to_string() };
+    let token = client.create_token(wish).await.context("no join token could be made")?.expose();
+    write_secret(&path, &format!("agent join {told} --token {token}\n"))?;
+    Ok(Some(token))
 }
 
-async fn still_good(cluster: &Cluster, token: &JoinToken) -> anyhow::Result<bool> {
-    match answer_when_leading(cluster, Request::Tokens).await? {
-        Response::Tokens { tokens } => {
+async fn still_good(client: &Client, token: &JoinToken) -> bool {
+    match client.ask(Request::Tokens).await {
+        Ok(Response::Tokens { tokens }) => {
             let now = crate::driver::wall_clock();
-            Ok(tokens.iter().any(|known| known.id == token.id_hex() && known.expires > now))
+            tokens.iter().any(|known| known.id == token.id_hex() && known.expires > now)
         }
-        _ => Ok(false),
+        _ => false,
     }
-}
-
-/// A replica alone leads within moments of its start.
-async fn answer_when_leading(cluster: &Cluster, request: Request) -> anyhow::Result<Response> {
-    for _ in 0..100 {
-        match cluster.handle.ask(request.clone()).await {
-            Response::Refused { why } if why.contains("does not lead") => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            response => return Ok(response),
-        }
-    }
-    bail!("this coordinator does not become the leader")
 }
 
 fn token_in(line: &str) -> Option<JoinToken> {
@@ -190,6 +220,7 @@ fn print_start(cluster: &Cluster, told: &str, token: Option<&str>, output: &Outp
     if token.is_none() {
         text.push_str("\n(new machines need a token: coordinator token create)");
     }
+    text.push_str("\nsee the replicas with\n  coordinator members");
     let answer = json!({
         "cluster": cluster.identity.cluster.to_string(),
         "replica": cluster.identity.replica.to_string(),

@@ -43,7 +43,7 @@ pub async fn follow(
     let mut status = connect::status_of(client, study).await?;
     let bar = output.bar(status.planned);
     let mut said = (Instant::now(), String::new());
-    while status.state == StudyState::Active {
+    while status.state.goes_on() {
         bar.set_position(status.complete + status.failed);
         bar.set_message(message(&status));
         if bar.is_hidden() && said.0.elapsed() >= BETWEEN_LINES {
@@ -70,6 +70,7 @@ pub fn exit_code(status: &StudyStatus) -> ExitCode {
 
 fn message(status: &StudyStatus) -> String {
     let left = match status.seconds_left {
+        _ if status.state == StudyState::Paused => "paused".to_string(),
         Some(seconds) => format!("{} left", duration(seconds)),
         None if status.leased == 0 => "waiting for agents".to_string(),
         None => "starting".to_string(),

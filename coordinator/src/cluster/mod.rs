@@ -1,9 +1,13 @@
 //! Opens a data folder: its identity, its certificate authority, its log; and starts the node on it.
 //!
-//! A new folder becomes a cluster of one replica. An old one goes on where its log ends.
+//! A new folder becomes a cluster of one replica, or, with a token, a further replica of a cluster
+//! that there is. An old one goes on where its log ends.
 //!
 //! Floor: shell.
 
+mod join;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroU64;
 use std::os::unix::fs::PermissionsExt;
@@ -12,18 +16,20 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use common::id::{ClusterId, ReplicaId};
-use common::wire::codec;
-use link::{Authority, LinkError};
+use link::{Authority, JoinToken, LinkError};
 use ring::rand::{SecureRandom, SystemRandom};
 use thiserror::Error;
 
 use crate::content::{Content, ContentError};
-use crate::disk::{Disk, DiskError, FORMAT, FolderIdentity};
-use crate::driver::{self, DriverError, Handle};
+use crate::disk::{Disk, DiskError, FORMAT, FolderIdentity, Reserve};
+use crate::driver::{self, DriverError, Handle, Parts};
 use crate::node::{Node, Settings};
-use crate::replica::log::Voters;
+use crate::raft_log;
+use crate::replica::log::Recovered;
 use crate::replica::{Replica, ReplicaError};
 use crate::scheduler::state::State;
+
+pub use join::JoinError;
 
 /// A running coordinator in this process.
 pub struct Cluster {
@@ -32,6 +38,24 @@ pub struct Cluster {
     pub folder: PathBuf,
     /// Whether the folder was made just now.
     pub is_new: bool,
+}
+
+/// How a folder is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Opening {
+    pub settings: Settings,
+    /// Where other replicas reach this one; `None`: it will never have any.
+    pub address: Option<String>,
+    /// Replicas of the cluster that a new folder joins.
+    pub join: Option<Join>,
+}
+
+/// How a new folder becomes a further replica.
+#[derive(Clone, Debug)]
+pub struct Join {
+    pub addresses: Vec<String>,
+    /// `None`: an earlier try has used it.
+    pub token: Option<JoinToken>,
 }
 
 /// Why a data folder cannot be opened.
@@ -47,65 +71,153 @@ pub enum ClusterError {
     Replica(#[from] ReplicaError),
     #[error(transparent)]
     Driver(#[from] DriverError),
+    #[error(transparent)]
+    Join(#[from] JoinError),
     #[error("the cluster's certificates cannot be used: {source}")]
     Authority { source: LinkError },
     #[error("{path} has a log but no certificate authority; restore its folder `ca`")]
     NoAuthority { path: PathBuf },
-    #[error("the snapshot in {path} cannot be read; replace this replica or restore a backup")]
+    #[error(
+        "the snapshot in {path} cannot be read; with other replicas, remove this one and start it in \
+         an empty folder with --join; alone, put a copy of the whole folder in its place"
+    )]
     Snapshot { path: PathBuf },
+    #[error(
+        "{path} is at level {level} of the log's entries, this program knows {known}; install the \
+         version that wrote it"
+    )]
+    Level { path: PathBuf, level: u16, known: u16 },
+    #[error(
+        "{path} began to join a cluster and did not end: start it with --join ADDR again, or name an \
+         empty folder"
+    )]
+    HalfJoined { path: PathBuf },
     #[error("the system gives no random bytes")]
     Random,
 }
 
 /// Opens `folder` and starts the node. Needs a tokio runtime around it.
-pub fn open(folder: &Path, settings: Settings) -> Result<Cluster, ClusterError> {
+pub async fn open(folder: &Path, opening: Opening) -> Result<Cluster, ClusterError> {
     let folder_error = |source| ClusterError::Folder { path: folder.to_path_buf(), source };
     fs::create_dir_all(folder).map_err(folder_error)?;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(folder_error)?;
-    let fresh = FolderIdentity {
-        format: FORMAT,
-        cluster: ClusterId(random()?),
-        replica: ReplicaId(NonZeroU64::MIN),
+    let is_new = !Disk::is_in(folder);
+    let mut hints = read_hints(folder);
+    if let (true, Some(join)) = (is_new, &opening.join) {
+        let address = opening.address.clone().unwrap_or_default();
+        hints = join::join(folder, join, address, opening.settings.level).await?;
+    } else if is_new {
+        if join::began(folder) {
+            return Err(ClusterError::HalfJoined { path: folder.to_path_buf() });
+        }
+        begin(folder, &opening)?;
+    }
+    start(folder, opening, is_new, hints)
+}
+
+/// Makes the first replica of a new cluster.
+fn begin(folder: &Path, opening: &Opening) -> Result<(), ClusterError> {
+    let failed = |source| ClusterError::Authority { source };
+    let ca = folder.join("ca");
+    // A first start that was killed may have made it.
+    let authority = match Authority::load(&ca).map_err(failed)? {
+        Some(authority) => authority,
+        None => {
+            let cluster = ClusterId(random()?);
+            let authority = Authority::create(cluster, SystemTime::now()).map_err(failed)?;
+            authority.save(&ca).map_err(failed)?;
+            authority
+        }
     };
-    let (disk, identity) = Disk::open(folder, fresh)?;
-    let is_new = identity == fresh;
-    let replica_number = identity.replica.0.get();
-    let alone = Voters { voters: vec![replica_number], learners: Vec::new() };
-    let recovered = disk.recover(alone)?;
-    // Nothing was ever logged: this start is the first that gets so far.
-    let is_empty = recovered.snapshot.index == 0 && recovered.entries.is_empty();
-    let authority = authority(folder, &identity, is_empty)?;
-    let applied = recovered.snapshot.index;
-    let state = if recovered.snapshot.state.is_empty() {
-        State::new(identity.cluster)
-    } else {
-        codec::decode(&recovered.snapshot.state)
-            .map_err(|_| ClusterError::Snapshot { path: folder.to_path_buf() })?
+    let (cluster, replica) = (authority.cluster(), ReplicaId(NonZeroU64::MIN));
+    let mut state = State::new(cluster, replica, opening.address.clone(), opening.settings.level);
+    state.pass(1);
+    let path = || folder.to_path_buf();
+    let bytes = state.encode().map_err(|_| ClusterError::Snapshot { path: path() })?;
+    let identity = FolderIdentity { format: FORMAT, cluster, replica };
+    Ok(Disk::create(folder, identity, &Recovered::first(replica.0.get(), bytes))?)
+}
+
+fn start(
+    folder: &Path,
+    opening: Opening,
+    is_new: bool,
+    hints: BTreeMap<ReplicaId, String>,
+) -> Result<Cluster, ClusterError> {
+    let Opening { settings, address, .. } = opening;
+    let path = || folder.to_path_buf();
+    let (disk, identity) = Disk::open(folder)?;
+    let recovered = disk.recover()?;
+    let authority = Authority::load(&folder.join("ca"))
+        .map_err(|source| ClusterError::Authority { source })?
+        .ok_or_else(|| ClusterError::NoAuthority { path: path() })?;
+    let state = match recovered.snapshot.state.as_slice() {
+        // The leader has not sent its first snapshot yet.
+        [] => State::empty(identity.cluster),
+        bytes => State::decode(bytes).ok_or_else(|| ClusterError::Snapshot { path: path() })?,
     };
-    let replica = Replica::new(identity.replica, recovered)?;
+    if state.level > settings.level {
+        let (level, known) = (state.level, settings.level);
+        return Err(ClusterError::Level { path: path(), level, known });
+    }
+    let logger = raft_log::logger();
+    let replica = Replica::new(identity.replica, recovered, settings.timing, &logger)?;
     let run = u64::from_be_bytes(random()?);
-    let node = Node::new(replica, state, applied, settings, run);
+    let node = Node::new(replica, state, settings, run);
     let content = Content::open(folder.join("data"))?;
-    let handle = driver::start(node, Arc::new(disk), content, Arc::new(authority))?;
+    let reserve = Reserve::new(folder)
+        .inspect_err(|error| tracing::warn!(%error, "the disk's free space cannot be read"))
+        .ok();
+    let handle = driver::start(Parts {
+        node,
+        disk: Arc::new(disk),
+        content,
+        authority: Arc::new(authority),
+        own: identity.replica,
+        address: address.unwrap_or_default(),
+        reserve,
+        hints,
+    })?;
+    tokio::spawn(remember_replicas(handle.clone(), folder.to_path_buf()));
     Ok(Cluster { handle, identity, folder: folder.to_path_buf(), is_new })
 }
 
-fn authority(
-    folder: &Path,
-    identity: &FolderIdentity,
-    is_empty: bool,
-) -> Result<Authority, ClusterError> {
-    let path = folder.join("ca");
-    let failed = |source| ClusterError::Authority { source };
-    if let Some(authority) = Authority::load(&path).map_err(failed)? {
-        return Ok(authority);
+/// Keeps on disk where replicas are, whenever that changes.
+async fn remember_replicas(handle: Handle, folder: PathBuf) {
+    let mut leadership = handle.leadership();
+    let mut kept = Vec::new();
+    loop {
+        let replicas = handle.replicas().await;
+        if replicas.len() > 1 && replicas != kept {
+            match keep_hints(&folder, &replicas) {
+                Ok(()) => kept = replicas,
+                Err(error) => tracing::warn!(%error, "where replicas are could not be kept"),
+            }
+        }
+        if leadership.changed().await.is_err() {
+            return;
+        }
     }
-    if !is_empty {
-        return Err(ClusterError::NoAuthority { path: folder.to_path_buf() });
-    }
-    let authority = Authority::create(identity.cluster, SystemTime::now()).map_err(failed)?;
-    authority.save(&path).map_err(failed)?;
-    Ok(authority)
+}
+
+/// Where replicas were when this one last knew.
+fn read_hints(folder: &Path) -> BTreeMap<ReplicaId, String> {
+    let text = fs::read_to_string(folder.join(REPLICAS_FILE)).unwrap_or_default();
+    let hint = |line: &str| {
+        let (id, address) = line.split_once(' ')?;
+        Some((id.parse().ok()?, address.to_string()))
+    };
+    text.lines().filter_map(hint).collect()
+}
+
+/// Keeps where replicas are, for the next start: a new one must find the others before its first
+/// snapshot has come.
+pub fn keep_hints(folder: &Path, replicas: &[(ReplicaId, String)]) -> std::io::Result<()> {
+    let lines: Vec<String> =
+        replicas.iter().map(|(id, address)| format!("{id} {address}\n")).collect();
+    let beside = folder.join(format!("{REPLICAS_FILE}.new"));
+    fs::write(&beside, lines.concat())?;
+    fs::rename(&beside, folder.join(REPLICAS_FILE))
 }
 
 fn random<const N: usize>() -> Result<[u8; N], ClusterError> {
@@ -113,3 +225,5 @@ fn random<const N: usize>() -> Result<[u8; N], ClusterError> {
     SystemRandom::new().fill(&mut bytes).map_err(|_| ClusterError::Random)?;
     Ok(bytes)
 }
+
+const REPLICAS_FILE: &str = "replicas";

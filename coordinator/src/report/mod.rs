@@ -23,7 +23,7 @@ mod verdict;
 
 use common::metric::Metric;
 use common::study::{Study, Task};
-use common::wire::message::OutcomeRow;
+use common::wire::message::{OutcomeRow, Violation};
 
 pub use content::Report;
 pub use export::{ExportError, csv, parquet};
@@ -41,6 +41,8 @@ pub struct Material<'a> {
     pub rows: &'a [OutcomeRow],
     /// Trials that were cancelled.
     pub cancelled: u64,
+    /// Trials that gave another outcome when trained again.
+    pub violations: &'a [Violation],
 }
 
 /// Analyses the outcomes. Works for any number of them, none included.
