@@ -5,6 +5,7 @@
 //! Floor: shell.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::wire::message::{FromAgent, ToAgent};
 use thiserror::Error;
@@ -16,6 +17,15 @@ use crate::dataset::DataSource;
 pub trait Connector: Send + 'static {
     /// Tries every way to a coordinator once.
     fn connect(&mut self) -> impl Future<Output = Result<Connection, ConnectError>> + Send;
+
+    /// What the coordinator said: it may tell where others are.
+    fn hear(&mut self, _: &ToAgent) {}
+
+    /// How long to wait before the next try, when there is a good reason not to wait as usual: it is
+    /// known who leads.
+    fn soon(&mut self) -> Option<Duration> {
+        None
+    }
 }
 
 /// One connection. Dropping `up` ends it; so does the other side, by ending `down`.

@@ -68,6 +68,7 @@ pub async fn keep_connected<C: Connector>(
                 }
                 while let Some(message) = down.recv().await {
                     pauses.begin_anew();
+                    connector.hear(&message);
                     if !line(Line::Message(message)).await {
                         return;
                     }
@@ -91,8 +92,10 @@ pub async fn keep_connected<C: Connector>(
             line(Line::Unreached { why }).await;
             return;
         }
-        let again = pauses.draw();
-        if !line(Line::Apart { why, again }).await {
+        // One that was sent on to the leader needs no telling.
+        let soon = connector.soon();
+        let again = soon.unwrap_or_else(|| pauses.draw());
+        if soon.is_none() && !line(Line::Apart { why, again }).await {
             return;
         }
         tokio::time::sleep(again).await;
@@ -113,13 +116,17 @@ impl Pauses {
         self.limit = PAUSE_FIRST;
     }
 
-    /// Between zero and the limit. The standard library's hash keys are the only randomness here.
+    /// Between zero and the limit.
     fn draw(&mut self) -> Duration {
-        let drawn = RandomState::new().build_hasher().finish();
-        let pause = self.limit.mul_f64(drawn as f64 / u64::MAX as f64);
+        let pause = self.limit.mul_f64(random() as f64 / u64::MAX as f64);
         self.limit = (self.limit * 2).min(PAUSE_LONGEST);
         pause
     }
+}
+
+/// The standard library's hash keys are the only randomness here.
+pub fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 const PAUSE_FIRST: Duration = Duration::from_secs(1);

@@ -38,7 +38,7 @@ use crate::folder::Folder;
 use crate::session::{Effect, Input, Session};
 use crate::spool::{Record, Spool, SpoolError};
 
-use keep::{Line, keep_connected};
+use keep::{Line, keep_connected, random};
 
 pub use connect::{
     ConnectError, Connection, Connector, Embedded, QUEUE_MESSAGES, Seat, Seats, embedded,
@@ -114,6 +114,8 @@ struct Driver {
     datasets: Arc<Datasets>,
     rows: BTreeMap<StudyId, Arc<Dataset>>,
     line: Option<(mpsc::Sender<FromAgent>, Arc<dyn DataSource>)>,
+    /// The coordinator that was reached and has not taken this agent in yet.
+    met: Option<String>,
     connecting: Connecting,
     /// Set when this agent ends, so that it does not connect again.
     closing: Arc<AtomicBool>,
@@ -156,7 +158,13 @@ impl Driver {
         let (for_line, over) = (tell_me.clone(), Arc::clone(&closing));
         let connecting = tokio::spawn(keep_connected(connector, first_contact, for_line, over));
         Ok(Self {
-            session: Session::new(device.about(host), threads, left.crashed, left.reports),
+            session: Session::new(
+                device.about(host),
+                random(),
+                threads,
+                left.crashed,
+                left.reports,
+            ),
             events,
             tell_me,
             spool: Some(spool),
@@ -165,6 +173,7 @@ impl Driver {
             datasets: Arc::new(Datasets::new(cache, shared)),
             rows: BTreeMap::new(),
             line: None,
+            met: None,
             connecting: Connecting(connecting),
             closing,
             folder,
@@ -225,14 +234,22 @@ impl Driver {
                 inputs.push(Input::DataReady { study });
             }
             Event::Line(Line::Message(message)) => {
-                if let ToAgent::Goodbye { why } = &message {
-                    self.voice.say(&News::Goodbye { why: why.clone() });
+                match &message {
+                    ToAgent::Goodbye { why } => {
+                        self.voice.say(&News::Goodbye { why: why.clone() });
+                    }
+                    ToAgent::Registered { .. } => {
+                        if let Some(name) = self.met.take() {
+                            self.voice.say(&News::Connected { name });
+                        }
+                    }
+                    _ => {}
                 }
                 inputs.push(Input::Message(message));
             }
             Event::Line(Line::Up { name, up, data }) => {
                 left = self.step(std::mem::take(inputs)).await?;
-                self.voice.say(&News::Connected { name });
+                self.met = Some(name);
                 self.line = Some((up, data));
                 inputs.push(Input::Connected);
             }

@@ -109,7 +109,7 @@ fn attempt(counter: u64, trial: u64) -> Attempt {
 
 fn assign(counter: u64, trials: std::ops::Range<u64>) -> ToAgent {
     let trials = trials.map(TrialIndex).collect();
-    ToAgent::Assign { lease: lease(counter), study: study().id(), trials }
+    ToAgent::Assign { lease: lease(counter), study: study().id(), version: 0, trials }
 }
 
 /// The next message that is not an offer or a renewal. The study is sent when it is asked for.
@@ -118,7 +118,7 @@ async fn next(seat: &mut Seat) -> FromAgent {
         let message = seat.from_agent.recv().await.expect("the agent is there");
         match message {
             FromAgent::NeedStudy { study: id } => {
-                tell(seat, ToAgent::Study { id, study: Box::new(study()) }).await;
+                tell(seat, ToAgent::Study { id, version: 0, study: Box::new(study()) }).await;
             }
             FromAgent::Offer { .. } | FromAgent::Renew { .. } => {}
             message => return message,
@@ -171,7 +171,7 @@ async fn nothing_is_lost_or_trained_twice_when_connections_break() {
                     }
                 }
                 FromAgent::NeedStudy { study: id } => {
-                    tell(&seat, ToAgent::Study { id, study: Box::new(study()) }).await;
+                    tell(&seat, ToAgent::Study { id, version: 0, study: Box::new(study()) }).await;
                 }
                 FromAgent::Reports { reports } => {
                     messages += 1;
@@ -320,7 +320,7 @@ async fn a_shutdown_gives_back_what_waits_stops_what_outlasts_the_grace_and_leav
         loop {
             match seat.from_agent.recv().await {
                 Some(FromAgent::NeedStudy { study: id }) => {
-                    tell(&seat, ToAgent::Study { id, study: Box::new(study()) }).await;
+                    tell(&seat, ToAgent::Study { id, version: 0, study: Box::new(study()) }).await;
                     while trainer.trained.lock().expect("sound").len() < 8 {
                         tokio::time::sleep(Duration::from_millis(5)).await;
                     }

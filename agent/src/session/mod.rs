@@ -95,6 +95,8 @@ pub enum Effect {
 #[derive(Debug)]
 pub struct Session {
     about: AgentAbout,
+    /// Drawn anew by every agent process.
+    life: u64,
     /// Cohorts trained at once.
     threads: usize,
     contact: Contact,
@@ -150,6 +152,8 @@ struct Running {
 /// A study some lease named, as far as it is here.
 #[derive(Debug)]
 struct Known {
+    /// The least that its grants need.
+    version: u32,
     study: Option<Arc<Study>>,
     progress: Progress,
     /// Number of the last grant that named it.
@@ -177,6 +181,7 @@ impl Session {
     /// A session with what an earlier life of this agent left in the spool.
     pub fn new(
         about: AgentAbout,
+        life: u64,
         threads: usize,
         crashed: Vec<Attempt>,
         reports: Vec<Report>,
@@ -186,6 +191,7 @@ impl Session {
         reports.into_iter().for_each(|report| outbox.push(report));
         Self {
             about,
+            life,
             threads,
             contact: Contact::None,
             waiting: VecDeque::new(),
@@ -244,6 +250,7 @@ impl Session {
                 self.contact = Contact::Registering;
                 effects.push(Effect::Send(FromAgent::Register {
                     about: self.about.clone(),
+                    life: self.life,
                     holding: self.holding(),
                     crashed: self.crashed.iter().copied().collect(),
                 }));
@@ -272,11 +279,15 @@ impl Session {
                 self.contact = Contact::Registered { renew_every_ms, renew_at, offered: 0 };
                 self.keep_only(&keep.into_iter().collect(), effects);
             }
-            ToAgent::Assign { lease, study, trials } => self.assigned(lease, study, trials),
-            ToAgent::Study { id, study } => {
+            ToAgent::Assign { lease, study, version, trials } => {
+                self.assigned(lease, study, version, trials);
+            }
+            ToAgent::Study { id, version, study } => {
                 if let Some(known) = self.studies.get_mut(&id)
                     && known.study.is_none()
+                    && known.version <= version
                 {
+                    known.version = version;
                     known.study = Some(Arc::new(*study));
                     known.progress = Progress::NeedsData(now);
                 }
@@ -292,7 +303,8 @@ impl Session {
                     effects.push(Effect::Forget { attempts });
                 }
             }
-            ToAgent::Goodbye { .. } => {}
+            // Where to connect is the driver's to know.
+            ToAgent::Replicas { .. } | ToAgent::Elsewhere { .. } | ToAgent::Goodbye { .. } => {}
         }
     }
 
@@ -319,7 +331,7 @@ impl Session {
         leases.into_iter().collect()
     }
 
-    fn assigned(&mut self, lease: LeaseId, study: StudyId, trials: Vec<TrialIndex>) {
+    fn assigned(&mut self, lease: LeaseId, study: StudyId, version: u32, trials: Vec<TrialIndex>) {
         if let Contact::Registered { offered, .. } = &mut self.contact {
             *offered = offered.saturating_sub(lanes(trials.len()));
         }
@@ -334,11 +346,16 @@ impl Session {
         }
         let used = self.studies.values().map(|known| known.used).max().unwrap_or(0) + 1;
         let known = self.studies.entry(study).or_insert(Known {
+            version,
             study: None,
             progress: Progress::Unknown,
             used,
         });
         known.used = used;
+        if known.version < version {
+            // It has grown: what is here does not have these trials.
+            (known.version, known.study, known.progress) = (version, None, Progress::Unknown);
+        }
         self.waiting.push_back(Cohort { lease, study, trials });
     }
 

@@ -7,6 +7,7 @@ use common::trial::Outcome;
 use super::*;
 use crate::sample;
 
+const LIFE: u64 = 3;
 const STUDY: StudyId = StudyId(7);
 
 fn at(ms: u64) -> Timestamp {
@@ -57,7 +58,12 @@ fn study() -> Arc<Study> {
 }
 
 fn assign(counter: u64, first: u64) -> Input {
-    Input::Message(ToAgent::Assign { lease: lease(counter), study: STUDY, trials: trials(first) })
+    Input::Message(ToAgent::Assign {
+        lease: lease(counter),
+        study: STUDY,
+        version: 0,
+        trials: trials(first),
+    })
 }
 
 fn registered(keep: Vec<LeaseId>) -> Input {
@@ -65,7 +71,11 @@ fn registered(keep: Vec<LeaseId>) -> Input {
 }
 
 fn arrived() -> Input {
-    Input::Message(ToAgent::Study { id: STUDY, study: Box::new(study().as_ref().clone()) })
+    Input::Message(ToAgent::Study {
+        id: STUDY,
+        version: 0,
+        study: Box::new(study().as_ref().clone()),
+    })
 }
 
 fn acknowledge(attempts: Vec<Attempt>) -> Input {
@@ -81,7 +91,7 @@ fn stopped(counter: u64) -> Input {
 }
 
 fn register(holding: Vec<Attempt>, crashed: Vec<Attempt>) -> Effect {
-    Effect::Send(FromAgent::Register { about: about(), holding, crashed })
+    Effect::Send(FromAgent::Register { about: about(), life: LIFE, holding, crashed })
 }
 
 fn offer(lanes: u32) -> Effect {
@@ -106,7 +116,7 @@ fn start(counter: u64, first: u64) -> [Effect; 2] {
 
 /// Two threads of four lanes, registered at time zero.
 fn new() -> Session {
-    let mut session = Session::new(about(), 2, Vec::new(), Vec::new());
+    let mut session = Session::new(about(), LIFE, 2, Vec::new(), Vec::new());
     session.steps([Input::Connected, registered(Vec::new())], at(0));
     session
 }
@@ -122,7 +132,7 @@ fn training(count: u64) -> Session {
 
 #[test]
 fn a_connection_begins_with_a_registration_and_an_offer_of_two_cohorts_a_thread() {
-    let mut session = Session::new(about(), 2, Vec::new(), Vec::new());
+    let mut session = Session::new(about(), LIFE, 2, Vec::new(), Vec::new());
     assert_eq!(session.step(Input::Connected, at(0)), [register(Vec::new(), Vec::new())]);
     assert_eq!(session.step(registered(Vec::new()), at(0)), [offer(16)]);
 }
@@ -272,7 +282,7 @@ fn an_assignment_that_comes_twice_is_held_once() {
 #[test]
 fn crashed_attempts_are_registered_until_they_are_acknowledged() {
     let crashed = attempts(1, 10);
-    let mut session = Session::new(about(), 2, crashed.clone(), reports(2, 20));
+    let mut session = Session::new(about(), LIFE, 2, crashed.clone(), reports(2, 20));
     let first = session.step(Input::Connected, at(0));
     assert_eq!(first, [register(attempts(2, 20), crashed.clone())]);
     session.step(registered(Vec::new()), at(0));
@@ -289,7 +299,7 @@ fn an_agent_whose_outcomes_are_not_acknowledged_takes_no_more() {
         Report { attempt, ending: complete() }
     };
     let left: Vec<Report> = (0..UNACKNOWLEDGED_MAX as u64).map(report).collect();
-    let mut session = Session::new(about(), 2, Vec::new(), left.clone());
+    let mut session = Session::new(about(), LIFE, 2, Vec::new(), left.clone());
     session.step(Input::Connected, at(0));
     let effects = session.step(registered(Vec::new()), at(0));
     assert!(effects.iter().all(|effect| matches!(effect, Effect::Send(FromAgent::Reports { .. }))));
@@ -386,8 +396,12 @@ fn rows_of_studies_long_unused_are_dropped() {
         let trials = vec![TrialIndex(0)];
         let lease = lease(number);
         let inputs = [
-            Input::Message(ToAgent::Assign { lease, study: id(number), trials }),
-            Input::Message(ToAgent::Study { id: id(number), study: Box::new((*study()).clone()) }),
+            Input::Message(ToAgent::Assign { lease, study: id(number), version: 0, trials }),
+            Input::Message(ToAgent::Study {
+                id: id(number),
+                version: 0,
+                study: Box::new((*study()).clone()),
+            }),
             Input::DataReady { study: id(number) },
         ];
         session.steps(inputs, at(0));
@@ -395,7 +409,7 @@ fn rows_of_studies_long_unused_are_dropped() {
         let dropped = session.step(ended, at(1)).contains(&Effect::DropData { id: id(0) });
         assert!(!dropped);
     }
-    let assign = ToAgent::Assign { lease: lease(9), study: id(1), trials: trials(0) };
+    let assign = ToAgent::Assign { lease: lease(9), study: id(1), version: 0, trials: trials(0) };
     session.step(Input::Message(assign), at(2));
     assert_eq!(session.studies.len(), STUDIES_KEPT);
     assert!(!session.studies.contains_key(&id(0)) && session.studies.contains_key(&id(1)));

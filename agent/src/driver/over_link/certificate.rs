@@ -25,6 +25,10 @@ impl Certificate {
         Self { folder: folder.to_path_buf(), identity: Arc::new(Mutex::new(identity)) }
     }
 
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub(super) fn identity(&self) -> Option<Identity> {
         self.locked().clone()
     }

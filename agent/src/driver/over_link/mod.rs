@@ -8,6 +8,7 @@
 //! Floor: shell.
 
 mod certificate;
+mod replicas;
 #[cfg(test)]
 mod tests;
 
@@ -23,15 +24,14 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use self::certificate::Certificate;
+use self::replicas::Replicas;
 use crate::dataset::{DataSource, FetchError, Fetched, Fetching};
 use crate::driver::connect::{ConnectError, Connection, Connector, QUEUE_MESSAGES};
 use crate::driver::with_causes;
 
 /// Connects to the coordinators at some addresses, as the member that a folder's certificate names.
 pub struct LinkConnector {
-    addresses: Vec<String>,
-    /// Where the next round begins: the address that worked last.
-    first: usize,
+    replicas: Replicas,
     certificate: Certificate,
     /// Not yet traded for a certificate in this process.
     token: Option<JoinToken>,
@@ -52,7 +52,7 @@ impl LinkConnector {
         };
         let identity = identity.filter(same_cluster);
         let certificate = Certificate::new(folder, identity);
-        Ok(Self { addresses, first: 0, certificate, token })
+        Ok(Self { replicas: Replicas::new(addresses, folder), certificate, token })
     }
 
     async fn reach(&mut self, address: &str) -> Result<Link, ReachError> {
@@ -71,7 +71,8 @@ impl LinkConnector {
         let Some(token) = &self.token else {
             return Err(LinkError::Certificate { what: "there is none; join with a token" }.into());
         };
-        let identity = link::join(address, token).await?;
+        let addresses = [address.to_string()];
+        let identity = link::join(&addresses, token, self.certificate.folder()).await?;
         let role = identity.who()?.role;
         if role != Role::Agent {
             return Err(ReachError::Token { role: role.name() });
@@ -90,6 +91,7 @@ impl LinkConnector {
         tokio::spawn(send_all(link.clone(), sender, messages));
         tokio::spawn(receive_all(link.clone(), receiver, inbox));
         tokio::spawn(self.certificate.clone().keep_fresh(link.clone()));
+        tokio::spawn(self.replicas.clone().watch(link.clone(), self.certificate.clone()));
         Ok(Connection { name, up, down, data: Arc::new(LinkSource { link }) })
     }
 }
@@ -97,14 +99,20 @@ impl LinkConnector {
 impl Connector for LinkConnector {
     async fn connect(&mut self) -> Result<Connection, ConnectError> {
         let (mut refused, mut failed, mut answered) = (None, None, false);
-        for turn in 0..self.addresses.len() {
-            let number = (self.first + turn) % self.addresses.len();
-            let address = self.addresses[number].clone();
-            match self.open(&address).await {
-                Ok(connection) => {
-                    self.first = number;
-                    return Ok(connection);
-                }
+        let addresses = self.replicas.in_turn();
+        let several = addresses.len() > 1;
+        for address in addresses {
+            // One that is cut off must not keep this agent from the others.
+            let opening = self.open(&address);
+            let opened = match several {
+                true => timeout(OPEN_WITHIN, opening).await.unwrap_or_else(|_| {
+                    let (address, seconds) = (address.clone(), OPEN_WITHIN.as_secs());
+                    Err(LinkError::NoAnswer { address, seconds }.into())
+                }),
+                false => opening.await,
+            };
+            match opened {
+                Ok(connection) => return Ok(connection),
                 Err(ReachError::Link(error)) if error.is_refusal() => {
                     refused = Some(with_causes(&error));
                 }
@@ -122,6 +130,21 @@ impl Connector for LinkConnector {
             (_, Some(why)) => Err(ConnectError::Later { why }),
             (None, None) => Err(ConnectError::Refused { why: "no address is given".to_string() }),
         }
+    }
+
+    fn hear(&mut self, message: &ToAgent) {
+        match message {
+            ToAgent::Replicas { addresses } => self.replicas.learn(addresses),
+            ToAgent::Elsewhere { leader, addresses } => {
+                self.replicas.learn(addresses);
+                self.replicas.turn_to(leader.as_deref());
+            }
+            _ => {}
+        }
+    }
+
+    fn soon(&mut self) -> Option<Duration> {
+        self.replicas.soon()
     }
 }
 
@@ -210,6 +233,9 @@ impl DataSource for LinkSource {
 fn unreachable_now(error: &LinkError) -> FetchError {
     FetchError::Unreachable { why: with_causes(error) }
 }
+
+/// How long one of several coordinators may take to answer.
+const OPEN_WITHIN: Duration = Duration::from_secs(4);
 
 /// How long a leaving agent waits for the coordinator to close the connection.
 const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -14,7 +14,8 @@ use common::study::Study;
 use common::table::Dataset;
 use common::trial::{Ending, FailReason};
 use common::wire::message::Renewal;
-use link::{Arrival, Authority, Gate, Listener};
+use common::wire::message::peer::Leadership;
+use link::{Arrival, Authority, Gate, Listener, Who};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -56,8 +57,8 @@ struct Desk {
 }
 
 impl Gate for Desk {
-    fn role(&self, member: MemberId) -> Option<Role> {
-        locked(&self.members).contains(&member).then_some(Role::Agent)
+    fn admits(&self, who: &Who) -> bool {
+        who.role == Role::Agent && locked(&self.members).contains(&who.member)
     }
 }
 
@@ -178,6 +179,10 @@ async fn serve_member(
                 sender.send(&Renewal::Renewed { certificate }).await.expect("sent");
                 locked(&desk.renewals).push(member);
             }
+            Open::Watch => {
+                let alone = Leadership { term: 1, leader: None, addresses: Vec::new() };
+                sender.send(&alone).await.expect("sent");
+            }
             other => panic!("an agent opens no {other:?}"),
         }
     }
@@ -190,10 +195,10 @@ fn answers(message: &FromAgent) -> Vec<ToAgent> {
             let lease = LeaseId { term: 1, counter: 1 };
             let trials = vec![TrialIndex(0), TrialIndex(1)];
             let registered = ToAgent::Registered { lease_ms: 15_000, keep: Vec::new() };
-            vec![registered, ToAgent::Assign { lease, study: study.id(), trials }]
+            vec![registered, ToAgent::Assign { lease, study: study.id(), version: 0, trials }]
         }
         FromAgent::NeedStudy { study: id } => {
-            vec![ToAgent::Study { id: *id, study: Box::new(study) }]
+            vec![ToAgent::Study { id: *id, version: 0, study: Box::new(study) }]
         }
         FromAgent::Reports { reports } => {
             let attempts = reports.iter().map(|report| report.attempt).collect();
@@ -316,7 +321,9 @@ async fn a_kept_certificate_of_an_operator_ends_the_agent_and_stays() {
     let dir = tempfile::tempdir().expect("a folder");
     let cluster = Cluster::start();
     cluster.desk.for_operators.store(true, Ordering::Relaxed);
-    let operator = link::join(&cluster.address, &cluster.token()).await.expect("joined");
+    let addresses = [cluster.address.clone()];
+    let token = cluster.token();
+    let operator = link::join(&addresses, &token, dir.path()).await.expect("joined");
     let folder = dir.path().join("agent");
     std::fs::create_dir(&folder).expect("made");
     operator.save(&folder).expect("saved");
