@@ -147,7 +147,7 @@ fn answers_for_programs_have_their_keys() {
     assert_eq!((&lab["uses_left"], &lab["role"]), (&1.into(), &"agent".into()));
 
     let members = cluster.ask(&["members", "list"]);
-    has_schema(&members, "seedsweep.members/1");
+    has_schema(&members, "seedsweep.members/2");
     let members = members["members"].as_array().expect("a list");
     let agent = members.iter().find(|member| member["role"] == "agent").expect("listed");
     assert_eq!(agent["member"], agents["agents"][0]["member"]);

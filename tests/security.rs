@@ -117,7 +117,7 @@ fn an_agents_certificate_gets_no_operators_answer() {
         let said = answer.failed(1);
         assert!(said.contains("this certificate is for the role agent"), "{said}");
     }
-    cluster.coordinator.says("a member with the role agent asked for Request: refused");
+    cluster.coordinator.says("a member with the role agent asked for Ask: refused");
     goes_on(&cluster);
 }
 

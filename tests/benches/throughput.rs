@@ -22,7 +22,7 @@ use common::study::Study;
 use common::table::Dataset;
 use common::trial::{Ending, Outcome};
 use common::wire::message::{Request, Response, Role, StudyState};
-use coordinator::client::Client;
+use coordinator::client::{Client, TokenWish};
 use coordinator::cluster::{self, Cluster};
 use coordinator::driver::Handle;
 use link::{JoinToken, Listener};
@@ -72,7 +72,7 @@ fn main() -> anyhow::Result<()> {
 
 async fn over_quic() -> anyhow::Result<f64> {
     let folder = tempfile::tempdir_in(".")?;
-    let cluster = cluster::open(&folder.path().join("data"), Default::default())?;
+    let cluster = cluster::open(&folder.path().join("data"), Default::default()).await?;
     let authority = cluster.handle.authority();
     let identity = authority.server_identity(cluster.identity.replica, SystemTime::now())?;
     let address = "127.0.0.1:0".parse()?;
@@ -101,7 +101,7 @@ async fn over_quic() -> anyhow::Result<f64> {
 
 async fn in_process() -> anyhow::Result<f64> {
     let folder = tempfile::tempdir_in(".")?;
-    let cluster = cluster::open(&folder.path().join("data"), Default::default())?;
+    let cluster = cluster::open(&folder.path().join("data"), Default::default()).await?;
     let agent_folder = folder.path().join("agent");
     let trainer = Arc::new(Nothing);
     let agent = coordinator::embedded::start(&cluster.handle, &agent_folder, THREADS, trainer)?;
@@ -111,14 +111,9 @@ async fn in_process() -> anyhow::Result<f64> {
 }
 
 async fn agent_token(handle: &Handle) -> anyhow::Result<JoinToken> {
-    let (role, label) = (Role::Agent, String::new());
-    let request = Request::CreateToken { role, ttl_ms: 3_600_000, uses: None, label };
-    loop {
-        match handle.ask(request.clone()).await {
-            Response::Token { token } => return Ok(token.parse()?),
-            _ => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    }
+    let (ttl, uses, label) = (Duration::from_secs(3_600), None, String::new());
+    let wish = TokenWish { role: Role::Agent, ttl, uses, label };
+    Ok(Client::here(handle.clone()).create_token(wish).await?)
 }
 
 fn settings(folder: Folder, cluster: &Cluster) -> anyhow::Result<Settings> {
@@ -140,7 +135,7 @@ async fn run_study(cluster: &Cluster) -> anyhow::Result<f64> {
     let data = include_bytes!("../../coordinator/demo/wdbc/breast-cancer.csv");
     let checked = common::study::check(&text, &mut |_| Ok(data.to_vec()))
         .map_err(|findings| anyhow::anyhow!("{findings}"))?;
-    let client = Client::Here(cluster.handle.clone());
+    let client = Client::here(cluster.handle.clone());
     let begun = Instant::now();
     let (id, _) = client.submit(checked.study, checked.text, data).await?;
     loop {
