@@ -40,8 +40,10 @@ pub enum Fault {
     Dropped,
     /// A trial whose loss could not be proposed does not wait again.
     Forgotten,
-    /// A change of the membership takes effect before its commit mark is durable.
-    Mark,
+    /// A replica gets a vote before it ever spoke.
+    Unheard,
+    /// A replica that came while this one was away is not heard.
+    Stranger,
 }
 
 /// Whether this fault is planted here.

@@ -63,8 +63,10 @@ pub struct Roles(RwLock<Known>);
 struct Known {
     members: BTreeMap<MemberId, Role>,
     replicas: BTreeSet<u64>,
-    /// Before its first snapshot a new replica knows nobody, and hears every replica.
-    is_new: bool,
+    /// The first numbers that were not given out yet. Whoever has such a one was admitted while this
+    /// replica was away, or before it had its first snapshot.
+    next_member: u64,
+    next_replica: u64,
 }
 
 /// What an agent says goes in here; dropped, its connection is gone.
@@ -218,7 +220,8 @@ impl Roles {
         let mut replicas: BTreeSet<u64> = state.replicas.keys().map(|id| id.0.get()).collect();
         replicas.extend(voters.voters);
         replicas.extend(voters.learners);
-        let known = Known { members, replicas, is_new: state.level == 0 };
+        let (next_member, next_replica) = (state.next_member, state.next_replica);
+        let known = Known { members, replicas, next_member, next_replica };
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
 }
@@ -227,8 +230,13 @@ impl link::Gate for Roles {
     fn admits(&self, who: &Who) -> bool {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         match who.role {
-            Role::Peer => known.is_new || known.replicas.contains(&who.member.0),
-            role => known.members.get(&who.member) == Some(&role),
+            Role::Peer => {
+                who.member.0 >= known.next_replica || known.replicas.contains(&who.member.0)
+            }
+            role => {
+                let newer = who.member.0 >= known.next_member;
+                newer || known.members.get(&who.member) == Some(&role)
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Health {
     life: u64,
     in_a_row: u32,
     trials: BTreeSet<(StudyId, TrialIndex)>,
-    /// What was complete of the study when the row began.
+    /// When the row began: at which study, and how many of its trials agents had completed.
     began: Option<(StudyId, u64)>,
     /// Why it is granted nothing.
     pub set_aside: Option<String>,
@@ -41,11 +41,12 @@ impl Health {
         self.trials.clear();
     }
 
-    fn fails(&mut self, attempt: Attempt, complete: u64, detail: &str) {
+    /// `completed`: by all agents. Since the row began, that is by others.
+    fn fails(&mut self, attempt: Attempt, completed: u64, detail: &str) {
         self.in_a_row += 1;
         self.trials.insert((attempt.study, attempt.trial));
-        let began = self.began.get_or_insert((attempt.study, complete));
-        let others_complete = began.0 == attempt.study && complete > began.1;
+        let began = self.began.get_or_insert((attempt.study, completed));
+        let others_complete = began.0 == attempt.study && completed > began.1;
         let enough = self.in_a_row >= FAILURES && self.trials.len() >= TRIALS;
         if enough && others_complete && self.set_aside.is_none() {
             self.set_aside = Some(format!(
@@ -63,15 +64,17 @@ impl Node {
             return;
         }
         match ended {
-            Ended::Trial { row, .. } if matches!(row.end, RowEnd::Complete(_)) => {
+            Ended::Trial { attempt, row, .. } if matches!(row.end, RowEnd::Complete(_)) => {
+                *self.soft.completed.entry(attempt.study).or_default() += 1;
                 if let Some(health) = self.soft.health.get_mut(&row.agent) {
                     health.completes();
                 }
             }
             Ended::Trial { attempt, .. } | Ended::Again { attempt } => {
-                if let Some((agent, complete, detail)) = self.own_failure(attempt) {
+                if let Some((agent, detail)) = self.own_failure(attempt) {
+                    let completed = self.soft.completed.get(&attempt.study).copied();
                     let health = self.soft.health.entry(agent).or_default();
-                    health.fails(*attempt, complete, &detail);
+                    health.fails(*attempt, completed.unwrap_or_default(), &detail);
                 }
             }
             Ended::Late { .. } | Ended::Unknown { .. } => {}
@@ -79,12 +82,12 @@ impl Node {
     }
 
     /// The agent of a failure that an agent may be to blame for.
-    fn own_failure(&self, attempt: &Attempt) -> Option<(MemberId, u64, String)> {
+    fn own_failure(&self, attempt: &Attempt) -> Option<(MemberId, String)> {
         let record = self.state.studies.get(&attempt.study)?;
         let last = record.tallies.get(&attempt.trial)?.past.last()?;
         let blamed = matches!(last.reason, FailReason::Error | FailReason::AgentCrashed);
         let ours = blamed && last.lease == attempt.lease;
-        ours.then(|| (last.agent, record.complete, last.detail.clone()))
+        ours.then(|| (last.agent, last.detail.clone()))
     }
 }
 
@@ -103,9 +106,9 @@ mod tests {
         Attempt { study: StudyId(7), trial: TrialIndex(trial), lease }
     }
 
-    fn failing(failures: u64, complete: impl Fn(u64) -> u64) -> Health {
+    fn failing(failures: u64, completed: impl Fn(u64) -> u64) -> Health {
         let mut health = Health::default();
-        (0..failures).for_each(|n| health.fails(attempt(n), complete(n), "no space"));
+        (0..failures).for_each(|n| health.fails(attempt(n), completed(n), "no space"));
         health
     }
 

@@ -6,12 +6,15 @@
 //!
 //! Floor: core.
 
+use std::collections::BTreeMap;
+
 use common::id::ReplicaId;
 use common::wire::message::peer::Standing;
-use common::wire::message::{ReplicaRole, ReplicaStatus, Role};
+use common::wire::message::{ReplicaRole, ReplicaStatus};
 
 use super::io::Enrolment;
 use super::{Asker, Join, Node, Now, Output, RequestId};
+use crate::planted::planted;
 use crate::replica::log::Change;
 use crate::scheduler::command::{Admission, Command};
 use crate::scheduler::{Applied, REPLICAS_MAX};
@@ -155,10 +158,14 @@ impl Node {
         }
     }
 
+    /// A vote is given to who has what the others have, and has said so: with one that never came the
+    /// cluster would have no majority.
     fn has_caught_up(&self, id: ReplicaId) -> bool {
         self.replica.follower(id).is_some_and(|follower| {
             let lag = self.replica.last_index().saturating_sub(follower.matched);
-            follower.is_active && !follower.in_snapshot && lag <= CAUGHT_UP_LAG
+            let spoke = follower.matched > 0 || planted!(self.settings.planted, Unheard);
+            let speaks = spoke && follower.is_active;
+            speaks && !follower.in_snapshot && lag <= CAUGHT_UP_LAG
         })
     }
 
@@ -176,10 +183,11 @@ impl Node {
         }
     }
 
-    /// When every replica's program knows more kinds of entries, they may be used.
+    /// When every replica's program knows more kinds of entries, they may be used; one that was removed
+    /// counts for as long as the log is sent to it.
     fn raise_level(&mut self, now: Now) {
-        let others = self.state.replicas.keys().filter(|id| **id != self.replica.id());
-        let levels = others.map(|id| {
+        let others = self.others();
+        let levels = others.iter().map(|id| {
             let heard = self.peers.heard.get(id)?;
             (now.mono.since_ms(heard.at) < HEARD_GOOD_MS).then_some(heard.said.level)
         });
@@ -290,31 +298,37 @@ impl Node {
     }
 
     /// Whether this peer may speak. One that was removed must be heard until it is out of Raft's
-    /// membership: its vote may be needed for that.
+    /// membership: its vote may be needed for that. One that came while this replica was away may lead.
     pub fn knows_replica(&self, id: ReplicaId) -> bool {
         self.state.replicas.contains_key(&id)
             || self.replica.voters().standing(id) != Standing::Gone
+            || self.is_newer(id)
+    }
+
+    /// Whether the number was given out after what this replica has applied.
+    pub(super) fn is_newer(&self, id: ReplicaId) -> bool {
+        let known = planted!(self.settings.planted, Stranger) && self.state.level > 0;
+        id.0.get() >= self.state.next_replica && !known
+    }
+
+    /// Where the others are reached, as far as it is known.
+    pub fn addresses_of_others(&self) -> BTreeMap<ReplicaId, String> {
+        let newer = self.peers.heard.iter().filter(|(id, _)| self.is_newer(**id));
+        let newer = newer.map(|(id, heard)| (*id, heard.said.address.clone()));
+        let known = self.state.replicas.iter();
+        let known = known.filter_map(|(id, record)| Some((*id, record.address.clone()?)));
+        let mut all: BTreeMap<ReplicaId, String> = newer.chain(known).collect();
+        all.remove(&self.replica.id());
+        all
     }
 
     /// Tells the driver, once, that this replica was removed and is no longer needed.
     pub(super) fn notice_removal(&mut self) {
-        let known = self.state.level == 0 || self.knows_replica(self.replica.id());
+        let own = self.replica.id();
+        let known = self.state.level == 0 || self.knows_replica(own);
         if !known && !self.removed {
             self.removed = true;
             self.outputs.push(Output::Removed);
-        }
-    }
-
-    /// Whether a member with this role may connect.
-    pub fn role_of(&self, number: u64, role: Role) -> bool {
-        match role {
-            Role::Peer => {
-                std::num::NonZeroU64::new(number).is_some_and(|n| self.knows_replica(ReplicaId(n)))
-            }
-            Role::Agent | Role::Operator => {
-                let member = self.state.members.get(&common::id::MemberId(number));
-                member.is_some_and(|member| member.role == role)
-            }
         }
     }
 }

@@ -21,7 +21,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use common::id::{ReplicaId, StudyId, TrialIndex};
+use common::id::{LeaseId, ReplicaId, StudyId, TrialIndex};
 use common::time::Timestamp;
 use common::trial::Attempt;
 use common::wire::codec::CodecError;
@@ -33,6 +33,7 @@ use crate::planted::{Planted, planted};
 use crate::replica::log::{Persist, SnapshotRecord};
 use crate::replica::{Committed, Margin, Proposal, Replica, ReplicaError, Timing};
 use crate::scheduler::command::{Command, Entry, EntryError, LEVEL, Origin};
+use crate::scheduler::lease::Lease;
 use crate::scheduler::state::{Reply, State};
 use crate::scheduler::{Applied, Ended, reply};
 
@@ -168,6 +169,15 @@ impl Node {
         self.soft.leading
     }
 
+    /// The leases of this leader, and when it last looked at them; for those who check them.
+    pub fn leases(&self) -> impl Iterator<Item = (LeaseId, &Lease)> {
+        self.soft.leases.all()
+    }
+
+    pub fn last_tick(&self) -> Timestamp {
+        self.last_tick.unwrap_or_default()
+    }
+
     /// Who leads, for those who want to know.
     pub fn leadership(&self) -> Leadership {
         Leadership {
@@ -230,6 +240,9 @@ impl Node {
         self.log_bytes = 0;
         self.snapshot_index = self.state.applied;
         let bytes = self.state.encode().map_err(|source| NodeError::Snapshot { source })?;
+        if wanted {
+            self.peers.offers(self.last_tick.unwrap_or_default());
+        }
         let margin = self.settings.margin;
         Ok(Some(self.replica.snapshot(self.state.applied, bytes, margin, wanted)?))
     }
@@ -363,6 +376,8 @@ impl Node {
             }
             let ours = entry.proposal.filter(|proposal| proposal.run == self.run);
             let asker = ours.and_then(|proposal| self.waiting.remove(&proposal.number));
+            #[cfg(feature = "planted")]
+            self.overwrite(&command.command);
             let applied = self.state.apply(entry.index, command);
             self.applied_softly(&applied, now);
             self.acted(asker.unwrap_or(Asker::Nobody), &applied);
@@ -370,6 +385,24 @@ impl Node {
         }
         self.note_digest(now);
         Ok(())
+    }
+
+    /// The planted fault that lets a second outcome take the place of the first.
+    #[cfg(feature = "planted")]
+    fn overwrite(&mut self, command: &Command) {
+        use crate::scheduler::command::Item;
+        use common::wire::message::{OutcomeRow, RowEnd};
+        let Command::Reports { agent, at, items } = command else { return };
+        if !planted!(self.settings.planted, Fence) {
+            return;
+        }
+        for item in items {
+            if let Item::Complete { attempt, outcome } = item {
+                let (trial, end) = (attempt.trial, RowEnd::Complete((**outcome).clone()));
+                let row = Box::new(OutcomeRow { trial, ended: *at, agent: *agent, end });
+                self.outputs.push(Output::Keep { study: attempt.study, row });
+            }
+        }
     }
 
     /// What of an applied entry belongs on the disk, and what it says about this replica.

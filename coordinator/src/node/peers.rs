@@ -32,7 +32,7 @@ pub(super) struct Peers {
     pub found: BTreeMap<u64, (Timestamp, BTreeMap<ReplicaId, [u8; 32]>)>,
     /// Snapshots under way: to whom, since when.
     sending: BTreeMap<ReplicaId, Timestamp>,
-    sent_last: Timestamp,
+    offer_used: Timestamp,
     /// This replica's own announcement, but for what changes by itself.
     pub own: OwnFacts,
 }
@@ -52,6 +52,11 @@ pub(super) struct Heard {
 }
 
 impl Peers {
+    /// A snapshot is made to be sent.
+    pub fn offers(&mut self, now: Timestamp) {
+        self.offer_used = now;
+    }
+
     pub fn is_sending(&self) -> bool {
         !self.sending.is_empty()
     }
@@ -75,7 +80,10 @@ impl Node {
                 }
             }
             PeerMessage::Announce(said) => {
-                self.peers.heard.insert(from, Heard { said, at: now.mono });
+                let before = self.peers.heard.insert(from, Heard { said, at: now.mono });
+                if before.is_none() && self.is_newer(from) {
+                    self.outputs.push(Output::MembersChanged);
+                }
             }
             PeerMessage::Progress { term, studies } => {
                 let studies = studies.into_iter().map(|one| (one.study, one)).collect();
@@ -109,7 +117,7 @@ impl Node {
 
     pub(super) fn snapshot_sent(&mut self, to: ReplicaId, arrived: bool) {
         self.peers.sending.remove(&to);
-        self.peers.sent_last = self.last_tick.unwrap_or_default();
+        self.peers.offer_used = self.last_tick.unwrap_or_default();
         if arrived || !planted!(self.settings.planted, SnapshotLost) {
             self.replica.snapshot_sent(to, arrived);
         }
@@ -171,7 +179,7 @@ impl Node {
         let lost: Vec<ReplicaId> =
             self.peers.sending.iter().filter(|(_, at)| late(at)).map(|(to, _)| *to).collect();
         lost.into_iter().for_each(|to| self.snapshot_sent(to, false));
-        let idle = now.mono.since_ms(self.peers.sent_last) >= OFFER_KEPT_MS;
+        let idle = now.mono.since_ms(self.peers.offer_used) >= OFFER_KEPT_MS;
         if self.replica.offered().is_some() && !self.peers.is_sending() && idle {
             self.replica.withdraw();
             self.outputs.push(Output::Withdraw);

@@ -31,6 +31,8 @@ pub(super) struct Soft {
     /// What agents that left had done, for `agents`.
     pub gone: BTreeMap<MemberId, Session>,
     pub health: BTreeMap<MemberId, Health>,
+    /// Trials that agents completed under this leader.
+    pub completed: BTreeMap<StudyId, u64>,
     /// A change of the membership was asked for; the next one waits until this entry is applied.
     pub change_until: u64,
     /// A level was asked for; likewise.

@@ -80,11 +80,7 @@ impl Peers {
         if node.state().level > 0 {
             wanted.retain(|id, _| node.knows_replica(*id));
         }
-        for (id, record) in &node.state().replicas {
-            if let Some(address) = &record.address {
-                wanted.insert(*id, address.clone());
-            }
-        }
+        wanted.extend(node.addresses_of_others());
         wanted.remove(&self.own);
         let mut lines = locked(&self.lines);
         lines.retain(|id, line| {

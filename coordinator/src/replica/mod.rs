@@ -2,9 +2,10 @@
 //!
 //! The order of `Ready` is kept here and nowhere else: snapshot, entries and vote are durable in one
 //! commit before any message that waits for them leaves, before anything is applied and before
-//! anybody is answered. A change of the membership takes effect only after the commit mark that
-//! covers it is durable: else a restarted replica could elect itself by members of the past. Absent:
-//! disk, sockets, clocks (ticks are told), and Raft's types outside this folder.
+//! anybody is answered. A change of the membership takes effect when it is applied. The entry of the next
+//! change is durable together with a commit mark that covers this one, so that a restarted replica is
+//! at most one change behind, and majorities of two such memberships meet. Absent: disk, sockets,
+//! clocks (ticks are told), and Raft's types outside this folder.
 //!
 //! Floor: core.
 
@@ -14,8 +15,6 @@ mod mirror;
 mod store;
 #[cfg(test)]
 mod tests;
-
-use std::collections::VecDeque;
 
 use common::id::ReplicaId;
 use common::seed::mix;
@@ -39,10 +38,6 @@ pub struct Replica {
     id: ReplicaId,
     raw: RawNode<Store>,
     in_flight: InFlight,
-    /// Committed and not yet handed out.
-    committed: VecDeque<Entry>,
-    /// The commit mark on the disk.
-    durable_commit: u64,
     outgoing: Vec<RaftMessage>,
     reads: Vec<ReadState>,
     timing: Timing,
@@ -52,8 +47,6 @@ pub struct Replica {
 enum InFlight {
     Nothing,
     Ready(Box<raft::Ready>),
-    /// The commit mark alone.
-    Mark,
     /// A snapshot of this replica's own.
     Snapshot {
         meta: SnapshotMeta,
@@ -155,7 +148,6 @@ impl Replica {
         timing: Timing,
         logger: &Logger,
     ) -> Result<Self, ReplicaError> {
-        let durable_commit = recovered.vote.commit;
         let meta = recovered.snapshot.meta.clone();
         let config = Config {
             id: id.0.get(),
@@ -173,8 +165,6 @@ impl Replica {
             id,
             raw,
             in_flight: InFlight::Nothing,
-            committed: VecDeque::new(),
-            durable_commit,
             outgoing: Vec::new(),
             reads: Vec::new(),
             timing,
@@ -327,11 +317,6 @@ impl Replica {
             matches!(self.in_flight, InFlight::Nothing),
             "a Ready is persisted before the next one is taken"
         );
-        if self.waits_for_mark() {
-            self.in_flight = InFlight::Mark;
-            let vote = Some(mirror::vote_of(self.raw.store().hard()));
-            return Some(Persist { vote, ..Persist::default() });
-        }
         if !self.raw.has_ready() {
             return None;
         }
@@ -351,28 +336,31 @@ impl Replica {
     /// The last [`Replica::ready`] is on disk. Returns what may be applied now, in order.
     pub fn persisted(&mut self) -> Result<Progress, ReplicaError> {
         let mut progress = Progress::default();
+        let mut committed = Vec::new();
         match std::mem::replace(&mut self.in_flight, InFlight::Nothing) {
             InFlight::Nothing => {}
-            InFlight::Mark => self.durable_commit = self.raw.store().hard().commit,
             InFlight::Snapshot { meta, base, offered } => {
                 self.raw.mut_store().compact(base);
                 if offered {
                     self.raw.mut_store().offer(meta);
                 }
             }
-            InFlight::Ready(ready) => progress.installed = self.advance(*ready),
+            InFlight::Ready(ready) => progress.installed = self.advance(*ready, &mut committed),
         }
-        progress.committed = self.release()?;
+        progress.committed = self.release(committed)?;
         Ok(progress)
     }
 
-    fn advance(&mut self, mut ready: raft::Ready) -> Option<SnapshotRecord> {
+    fn advance(
+        &mut self,
+        mut ready: raft::Ready,
+        committed: &mut Vec<Entry>,
+    ) -> Option<SnapshotRecord> {
         let mut installed = None;
         let commit = self.raw.raft.hard_state().commit;
         if !ready.snapshot().is_empty() {
             let record = record_of(ready.snapshot());
             self.raw.mut_store().restore(&record.meta);
-            self.committed.clear();
             installed = Some(record);
         }
         let wrote = ready.hs().is_some() || installed.is_some() || !ready.entries().is_empty();
@@ -383,16 +371,15 @@ impl Replica {
         }
         if wrote {
             self.raw.mut_store().commit_to(commit);
-            self.durable_commit = commit;
         }
-        self.committed.extend(ready.take_committed_entries());
+        committed.extend(ready.take_committed_entries());
         let messages = ready.take_persisted_messages();
         self.send(&messages);
         let mut light = self.raw.advance_append(ready);
         if let Some(commit) = light.commit_index() {
             self.raw.mut_store().commit_to(commit);
         }
-        self.committed.extend(light.take_committed_entries());
+        committed.extend(light.take_committed_entries());
         let messages = light.take_messages();
         self.send(&messages);
         if let Some(record) = &installed {
@@ -401,23 +388,10 @@ impl Replica {
         installed
     }
 
-    fn waits_for_mark(&self) -> bool {
-        self.committed.front().is_some_and(|entry| self.is_unmarked(entry))
-    }
-
-    fn is_unmarked(&self, entry: &Entry) -> bool {
-        let changes = mirror::kind_of(entry) == EntryKind::Membership;
-        let marks = !planted!(self.timing.planted, Mark);
-        marks && changes && entry.index > self.durable_commit
-    }
-
-    /// Committed entries up to a change of the membership that is not marked yet.
-    fn release(&mut self) -> Result<Vec<Committed>, ReplicaError> {
-        let mut released = Vec::new();
-        while let Some(entry) = self.committed.front()
-            && !self.is_unmarked(entry)
-        {
-            let Some(entry) = self.committed.pop_front() else { break };
+    /// What is committed, with changes of the membership in effect.
+    fn release(&mut self, committed: Vec<Entry>) -> Result<Vec<Committed>, ReplicaError> {
+        let mut released = Vec::with_capacity(committed.len());
+        for entry in committed {
             let own = mirror::entry_of(&entry);
             let mut change = None;
             if own.kind == EntryKind::Membership {

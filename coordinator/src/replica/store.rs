@@ -56,10 +56,6 @@ impl Store {
         self.conf = conf;
     }
 
-    pub fn hard(&self) -> &HardState {
-        &self.hard
-    }
-
     pub fn set_hard(&mut self, hard: HardState) {
         self.hard = hard;
     }

@@ -4,7 +4,7 @@
 
 use std::num::NonZeroU64;
 
-use super::log::{Standing, Vote};
+use super::log::Vote;
 use super::*;
 
 fn id(number: u64) -> ReplicaId {
@@ -126,25 +126,6 @@ fn a_snapshot_shortens_the_log_and_a_restart_begins_at_it() {
     assert!(committed.iter().all(|entry| entry.index > index));
     propose(&mut again, 0, b"new");
     assert!(kept.settle(&mut again).iter().any(|entry| entry.data == b"new"));
-}
-
-#[test]
-fn a_change_of_the_membership_waits_for_its_commit_mark() {
-    let mut kept = Kept::first();
-    let mut replica = kept.start();
-    kept.settle(&mut replica);
-    replica.propose_change(Change { replica: id(2), to: Standing::Learner }).expect("leads");
-    let mut marks = Vec::new();
-    while let Some(persist) = replica.ready() {
-        let before = replica.voters().learners.len();
-        marks.push((persist.entries.len(), persist.vote.map(|vote| vote.commit), before));
-        kept.keep(persist);
-        replica.persisted().expect("advances");
-    }
-    assert_eq!(replica.voters().learners, [2]);
-    let entry = replica.commit();
-    assert!(marks.contains(&(0, Some(entry), 0)), "the mark alone, before it: {marks:?}");
-    assert_eq!(kept.recovered.vote.commit, entry);
 }
 
 /// Three replicas; what one sends the others have at once.

@@ -131,6 +131,11 @@ impl Leases {
         self.by_id.get(&id)
     }
 
+    /// In order.
+    pub fn all(&self) -> impl Iterator<Item = (LeaseId, &Lease)> {
+        self.by_id.iter().map(|(id, lease)| (*id, lease))
+    }
+
     pub fn of_agent(&self, agent: MemberId) -> Vec<LeaseId> {
         self.by_id.iter().filter(|(_, lease)| lease.agent == agent).map(|(id, _)| *id).collect()
     }
