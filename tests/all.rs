@@ -14,4 +14,5 @@ mod process;
 mod reference;
 mod scenarios;
 mod security;
+mod simulated;
 mod tidy;

@@ -1,3 +1,5 @@
-//! Empty: cargo wants a library beside the tests and benchmarks of this package.
+//! What tests and benchmarks of this package share: the cluster simulator.
 //!
 //! Floor: wiring.
+
+pub mod simulation;
