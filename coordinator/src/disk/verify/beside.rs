@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use common::id::Digest;
-use link::Authority;
+use link::{Authority, LinkError};
 
 use super::finding::{AUTHORITY, Finding};
 use super::{Progress, Verdict};
@@ -43,6 +43,9 @@ pub(super) fn look(folder: &Path, data: &[DataFile], progress: &Progress, verdic
             }
         }
         Ok(None) => verdict.find(Finding::Authority { why: "it is missing".to_string() }),
+        Err(LinkError::Damaged { what, .. }) => {
+            verdict.find(Finding::Authority { why: what.to_string() });
+        }
         Err(error) => {
             verdict.find(Finding::Authority { why: format!("{:#}", anyhow::Error::from(error)) })
         }

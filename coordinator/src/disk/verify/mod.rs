@@ -45,9 +45,12 @@ pub struct Verdict {
     pub entries: u64,
     /// The entry of the snapshot, and the level of its state.
     pub snapshot: Option<(u64, Option<u16>)>,
-    /// After the last entry that could be replayed.
+    /// After the last entry; unknown when not all can be replayed.
     pub studies: Option<u64>,
     pub outcomes: u64,
+    /// Trials that have ended and whose outcome is in the log alone: it comes into the table with the
+    /// next commit.
+    pub in_log_alone: u64,
     pub data_files: u64,
     /// Of the database file.
     pub bytes: u64,
@@ -127,17 +130,25 @@ impl Parts {
 fn look(path: &Path, below: Arc<dyn Bytes>, progress: &Progress) -> Result<Verdict, DiskError> {
     let bytes = below.length().map_err(|source| file_error(path, source))?;
     let mut verdict = Verdict { bytes, ..Verdict::default() };
+    if bytes == 0 {
+        // redb would take it for a new one.
+        verdict.find(Finding::File { what: "it is empty".to_string() });
+        return Ok(verdict);
+    }
     let older = header::leads_to_an_older_commit(below.as_ref());
     if older.map_err(|source| file_error(path, source))? {
         verdict.find(Finding::OlderCommit);
     }
     check(path, &below, progress, &mut verdict);
     // Also where the check found damage: what still reads tells what is lost.
-    let opened = guard(&mut verdict, "database", |_| {
-        let database = open(path, &below, progress, false)?;
-        Ok(Disk::over(database, path))
-    });
-    let Some(disk) = opened else { return Ok(verdict) };
+    let opened = catch_unwind(AssertUnwindSafe(|| open(path, &below, progress, false)));
+    let Ok(Ok(database)) = opened else {
+        if verdict.is_sound() {
+            verdict.find(Finding::File { what: "it cannot be opened".to_string() });
+        }
+        return Ok(verdict);
+    };
+    let disk = Disk::over(database, path);
     let parts = parts(&disk, &mut verdict);
     if let Some(FolderIdentity { format, .. }) = parts.identity.filter(|own| own.format != FORMAT) {
         return Err(DiskError::Format { path: path.to_path_buf(), format });
@@ -209,7 +220,8 @@ fn guard<T>(
 
 fn what_of(error: DiskError) -> String {
     match error {
-        DiskError::Damaged { what, .. } => what,
+        // redb begins with what every finding says.
+        DiskError::Damaged { what, .. } => what.trim_start_matches("DB corrupted: ").to_string(),
         error => error.to_string(),
     }
 }

@@ -42,7 +42,6 @@ enum Was {
 /// Applies the entries to the snapshot's state, as a replica that starts does. `None` when it cannot.
 pub(super) fn replay(parts: &Parts, entries: &[LogEntry], verdict: &mut Verdict) -> Option<Ends> {
     let state = state(parts, verdict)?;
-    verdict.studies = Some(state.studies.len() as u64);
     let told = told_digests(entries);
     let mut ends = Ends { state, changed: BTreeMap::new() };
     let mut digests: BTreeMap<u64, [u8; 32]> = BTreeMap::new();
@@ -60,8 +59,11 @@ pub(super) fn replay(parts: &Parts, entries: &[LogEntry], verdict: &mut Verdict)
             digests.insert(entry.index, ends.state.digest());
         }
     }
+    if ends.state.applied < parts.committed() {
+        return None;
+    }
     verdict.studies = Some(ends.state.studies.len() as u64);
-    (ends.state.applied >= parts.committed()).then_some(ends)
+    Some(ends)
 }
 
 /// The snapshot's state.
@@ -157,10 +159,10 @@ impl Ends {
                     was.push(Was::Absent);
                 }
             }
-            Applied::Digests { index, of } => {
-                if digests.get(&index).is_some_and(|digest| differs(digest, own, &of)) {
-                    verdict.find(Finding::Diverged { index });
-                }
+            Applied::Digests { index, of }
+                if digests.get(&index).is_some_and(|digest| differs(digest, own, &of)) =>
+            {
+                verdict.find(Finding::Diverged { index });
             }
             _ => {}
         }
@@ -290,8 +292,14 @@ fn missing(ends: &Ends, study: StudyId, there: &[bool], verdict: &mut Verdict) {
     let Some(record) = ends.state.studies.get(&study) else { return };
     for trial in (0..record.planned()).map(TrialIndex) {
         let has = there.get(trial.0 as usize).copied().unwrap_or(false);
-        if !has && !ends.allows(study, trial, None) {
+        if has {
+            continue;
+        }
+        let ended = matches!(record.trial(trial), Some(TrialState::Complete | TrialState::Failed));
+        if !ends.allows(study, trial, None) {
             verdict.find(Finding::RowMissing { study, trial });
+        } else if ended {
+            verdict.in_log_alone += 1;
         }
     }
 }

@@ -226,8 +226,11 @@ fn a_folder_is_sound_at_every_moment_of_a_study() {
         let applied = bench.state.applied;
         let killed = verify(&bench.killed(), &Progress::default()).expect("looked at");
         assert_eq!((killed.findings, killed.last), (vec![], applied), "killed after {steps} steps");
+        let unwritten = bench.staged.iter().filter(|row| matches!(row, RowChange::Keep(..)));
+        let unwritten = unwritten.count() as u64;
         let verdict = bench.verify();
         assert_eq!(verdict.findings, [], "after {steps} steps");
+        assert_eq!(verdict.in_log_alone, unwritten, "after {steps} steps");
         assert_eq!(verdict.last, applied);
     }
 }
