@@ -87,9 +87,9 @@ impl Output {
         self.drawn(total, "{bar:40.cyan/dim} {pos}/{len} trainings  {msg}")
     }
 
-    /// The same for bytes.
+    /// The same for bytes, without an estimate: they come unevenly.
     pub fn bytes_bar(&self, total: u64, doing: &'static str) -> ProgressBar {
-        let bar = self.drawn(total, "{msg} {bar:40.cyan/dim} {bytes} of {total_bytes}, {eta} left");
+        let bar = self.drawn(total, "{msg} {bar:40.cyan/dim} {bytes} of {total_bytes}");
         bar.with_message(doing)
     }
 
