@@ -154,6 +154,20 @@ impl TrialKey {
             .unwrap_or(0)
     }
 
+    /// For people: `mlp · lr=0.01 · seed 3 · partition 0 · fold 2`.
+    pub fn in_words(&self, study: &Study) -> String {
+        let mut parts = vec![self.arm(study).name.clone()];
+        let point = self.config(study).point.to_string();
+        if !point.is_empty() {
+            parts.push(point);
+        }
+        let factors = study.seeds.factors.iter().zip(&self.seeds);
+        parts.extend(factors.map(|(factor, seed)| format!("{} {seed}", factor.name)));
+        parts.push(format!("partition {}", self.partition));
+        parts.push(format!("fold {}", self.fold));
+        parts.join(" · ")
+    }
+
     /// Names the training itself: equal in two studies exactly when the same training is meant.
     pub fn digest(&self, study: &Study) -> Digest {
         let mut hasher = Hasher::new_derive_key("seedsweep 2026 trial v1");

@@ -90,6 +90,9 @@ pub struct Report {
     pub ending: Ending,
 }
 
+/// The reason of a trial that was given up because it killed whoever trained it.
+pub const POISON: &str = "poison";
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -232,6 +232,30 @@ impl Client {
     }
 }
 
+/// Asks the coordinator at one address, and no other, once; also how long its answer took.
+pub async fn ask_at(
+    address: &str,
+    identity: &Identity,
+    request: Request,
+) -> Result<(Response, Duration), ClientError> {
+    let failed = |source| ClientError::Unreachable { address: address.to_string(), source };
+    let link = link::connect(address, identity).await.map_err(failed)?;
+    let ask = Ask { client: ClientId(0), number: 0, at_least: 0, fresh: false, request };
+    let asked = async {
+        let began = Instant::now();
+        let (mut sender, mut receiver) = link.open(&Open::Ask).await?;
+        sender.send(&ask).await?;
+        sender.finish().await?;
+        Ok((receiver.receive::<Answer>().await?, began.elapsed()))
+    };
+    let answered = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
+        Err(LinkError::NoAnswer { address: address.to_string(), seconds: PATIENCE.as_secs() })
+    });
+    let (answer, took) = answered.map_err(failed)?;
+    link.close("done");
+    answer.map(|answer| (answer.response, took)).ok_or(ClientError::Unexpected)
+}
+
 /// The coordinator in this process leads within moments of its start.
 async fn ask_here(handle: &Handle, ask: Ask) -> Result<Answer, ClientError> {
     let until = Instant::now() + PATIENCE;

@@ -72,6 +72,10 @@ impl Authority {
         if pair.public_key_raw() != identity::public_key(&certificate)? {
             return Err(damaged("the private key is of another certificate"));
         }
+        // Its hash is in every token: one changed bit of it, and nobody would be let in.
+        if !identity::is_signed_by_itself(&certificate)? {
+            return Err(damaged("the certificate's signature does not hold"));
+        }
         let cluster =
             cluster_of(&certificate).ok_or(damaged("the certificate names no cluster"))?;
         let issuer = Issuer::new(authority_params(cluster), pair);
@@ -99,6 +103,11 @@ impl Authority {
 
     pub fn cluster(&self) -> ClusterId {
         self.cluster
+    }
+
+    /// When its certificate ends, and every certificate that it signs with it.
+    pub fn valid_until(&self) -> Result<SystemTime, LinkError> {
+        identity::ends(&self.certificate)
     }
 
     /// What a coordinator proves with that it forgot a connection; the same in each of its lives.
@@ -249,3 +258,31 @@ const RESET: &[u8] = b"seedsweep stateless reset";
 const FILE: &str = "authority.pem";
 const AUTHORITY_NAME: &str = "seedsweep cluster ";
 const COORDINATOR: &str = "coordinator";
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn an_authority_with_any_bit_changed_is_refused_or_the_same() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let now = SystemTime::now();
+        let authority = Authority::create(ClusterId([5; 16]), now).expect("made");
+        authority.save(folder.path()).expect("saved");
+        let path = folder.path().join(FILE);
+        let good = fs::read(&path).expect("there");
+        let mut same = 0;
+        for bit in 0..good.len() * 8 {
+            let mut bytes = good.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &bytes).expect("written");
+            if let Ok(Some(found)) = Authority::load(folder.path()) {
+                assert!(found.export().expose() == authority.export().expose(), "bit {bit}");
+                same += 1;
+            }
+        }
+        assert!(same < good.len() / 10, "line ends and the like: {same}");
+    }
+}

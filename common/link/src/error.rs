@@ -97,6 +97,8 @@ pub enum LinkError {
     Damaged { path: PathBuf, what: &'static str },
     #[error("a certificate cannot be used: {what}")]
     Certificate { what: &'static str },
+    #[error("no coordinator accepts this certificate")]
+    NotAccepted { source: rustls::Error },
     #[error("the coordinator's answer is no certificate for this machine's key")]
     WrongCertificate { source: rustls::Error },
     #[error("the coordinator at {address} did not renew this machine's certificate: {why}")]

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use common::id::{ClusterId, MemberId};
 use common::wire::message::Role;
 use rcgen::{KeyPair, PKCS_ED25519};
+use ring::signature::{ED25519, UnparsedPublicKey};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use x509_parser::extensions::GeneralName;
@@ -82,10 +83,21 @@ impl Identity {
 
     /// When the certificate ends; from then on no coordinator accepts it.
     pub fn valid_until(&self) -> Result<SystemTime, LinkError> {
-        let end = parse(&self.certificate)?.validity().not_after.timestamp();
-        let seconds = u64::try_from(end)
-            .map_err(|_| LinkError::Certificate { what: "it ends before 1970" })?;
-        Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+        ends(&self.certificate)
+    }
+
+    /// Whether a coordinator of its cluster would accept it at `now`: the key is the certificate's,
+    /// and the certificate is the authority's and valid.
+    pub fn check(&self, now: SystemTime) -> Result<(), LinkError> {
+        let pair = PrivatePkcs8KeyDer::from(self.key.expose().as_slice());
+        let pair = KeyPair::from_pkcs8_der_and_sign_algo(&pair, &PKCS_ED25519)
+            .map_err(|_| LinkError::Certificate { what: "its private key is not Ed25519" })?;
+        if pair.public_key_raw() != self.public_key()? {
+            return Err(LinkError::Certificate { what: "its private key is of another one" });
+        }
+        let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        tls::verify_member(&self.ca, &self.certificate, UnixTime::since_unix_epoch(since_1970))
+            .map_err(|source| LinkError::NotAccepted { source })
     }
 
     /// Whether two thirds of the certificate's time are over.
@@ -130,6 +142,28 @@ pub(crate) fn who(certificate: &[u8]) -> Result<Who, LinkError> {
             _ => None,
         })
         .ok_or(LinkError::Certificate { what: "its name is no member's" })
+}
+
+/// When a certificate ends.
+pub(crate) fn ends(certificate: &[u8]) -> Result<SystemTime, LinkError> {
+    let end = parse(certificate)?.validity().not_after.timestamp();
+    let seconds =
+        u64::try_from(end).map_err(|_| LinkError::Certificate { what: "it ends before 1970" })?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+/// Whether every byte of a certificate is vouched for: its signature is by its own key, and what the
+/// signature does not cover is as it must be.
+pub(crate) fn is_signed_by_itself(certificate: &[u8]) -> Result<bool, LinkError> {
+    let parsed = parse(certificate)?;
+    let (signed, signature) =
+        (parsed.tbs_certificate.as_ref(), parsed.signature_value.data.as_ref());
+    let inside = [signed, &SIGNATURE_BEGINS, signature].concat();
+    // A certificate of this kind has some 400 bytes, so that its length takes two of them.
+    let length = u16::try_from(inside.len()).unwrap_or_default().to_be_bytes();
+    let whole = [&[0x30, 0x82], length.as_slice(), &inside].concat() == certificate;
+    let key = UnparsedPublicKey::new(&ED25519, public_key(certificate)?);
+    Ok(whole && key.verify(signed, signature).is_ok())
 }
 
 pub(crate) fn public_key(certificate: &[u8]) -> Result<[u8; 32], LinkError> {
@@ -205,6 +239,9 @@ pub(crate) fn joining_key(dir: &Path) -> Result<KeyPair, LinkError> {
 const FILE: &str = "identity.pem";
 const JOINING: &str = "joining.pem";
 const SCHEME: &str = "seedsweep://";
+/// What stands in DER between what is signed and an Ed25519 signature: the algorithm, and the
+/// beginning of a bit string of 64 bytes.
+const SIGNATURE_BEGINS: [u8; 10] = [0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x41, 0x00];
 
 #[cfg(test)]
 mod tests {

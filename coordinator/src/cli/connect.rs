@@ -32,11 +32,11 @@ fn base_folder() -> anyhow::Result<PathBuf> {
 /// A client of the coordinator that the flags name.
 pub async fn client(target: &Target) -> anyhow::Result<Client> {
     if !target.coordinator.is_empty() {
-        return remote(&target.coordinator, target.token.as_deref()).await;
+        return remote(target).await;
     }
     let folder = data_folder(target.data.as_deref())?;
     let address = std::fs::read_to_string(folder.join(ADDRESS_FILE)).ok();
-    let operator = folder.join(OPERATOR_FOLDER);
+    let operator = operator_folder(target)?;
     let identity = Identity::load(&operator).with_context(|| format!("in {}", folder.display()))?;
     match (address, identity) {
         (Some(address), Some(identity)) => {
@@ -47,10 +47,20 @@ pub async fn client(target: &Target) -> anyhow::Result<Client> {
     }
 }
 
-async fn remote(addresses: &[String], token: Option<&str>) -> anyhow::Result<Client> {
-    let address = &addresses[0];
-    let name = &Digest::of(address.as_bytes()).hex()[..16];
-    let folder = base_folder()?.join("operator").join(name);
+/// The folder with the certificate that [`client`] uses.
+pub fn operator_folder(target: &Target) -> anyhow::Result<PathBuf> {
+    match target.coordinator.first() {
+        Some(address) => {
+            let name = &Digest::of(address.as_bytes()).hex()[..16];
+            Ok(base_folder()?.join("operator").join(name))
+        }
+        None => Ok(data_folder(target.data.as_deref())?.join(OPERATOR_FOLDER)),
+    }
+}
+
+async fn remote(target: &Target) -> anyhow::Result<Client> {
+    let (addresses, token) = (target.coordinator.as_slice(), target.token.as_deref());
+    let (address, folder) = (&addresses[0], operator_folder(target)?);
     let kept = Identity::load(&folder).with_context(|| format!("in {}", folder.display()))?;
     let Some(token) = token else {
         let Some(identity) = kept else {

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use common::id::StudyId;
-use common::wire::message::{OutcomeRow, Request, Response};
+use common::wire::message::{OutcomeRow, Request, Response, StudyStatus};
 use serde_json::{Value, json};
 
 use super::output::Output;
@@ -93,7 +93,7 @@ pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCod
     };
     let stored = client.study(status.id).await?;
     let rows = client.outcomes(status.id).await?;
-    let material = material(&stored, &rows, status.cancelled);
+    let material = material(&stored, &rows, &status);
     let built = report::build(&material);
     let text = match format {
         Format::Html => report::html(&built),
@@ -110,7 +110,7 @@ pub async fn export(args: ExportArgs, output: &Output) -> anyhow::Result<ExitCod
     let status = connect::find_study(&client, args.study.as_deref()).await?;
     let stored = client.study(status.id).await?;
     let rows = client.outcomes(status.id).await?;
-    let material = material(&stored, &rows, status.cancelled);
+    let material = material(&stored, &rows, &status);
     let (bytes, path) = match (&args.parquet, &args.csv) {
         (Some(path), _) => (report::parquet(&material)?, path),
         (None, Some(path)) => (report::csv(&material)?, path),
@@ -135,7 +135,7 @@ pub async fn write_all(
     let stored = client.study(id).await?;
     let status = connect::status_of(client, id).await?;
     let rows = client.outcomes(id).await?;
-    let material = material(&stored, &rows, status.cancelled);
+    let material = material(&stored, &rows, &status);
     if rows.len() > REPORT_SLOW_ROWS {
         output.say(format!("computing the report of {} trials", rows.len()));
     }
@@ -163,9 +163,14 @@ pub async fn write_all(
     Ok(Written { paths, verdict: built.verdict.text.clone(), kind })
 }
 
-fn material<'a>(stored: &'a StoredStudy, rows: &'a [OutcomeRow], cancelled: u64) -> Material<'a> {
+fn material<'a>(
+    stored: &'a StoredStudy,
+    rows: &'a [OutcomeRow],
+    status: &StudyStatus,
+) -> Material<'a> {
     let StoredStudy { study, violations, .. } = stored;
-    Material { study, rows, cancelled, violations }
+    let StudyStatus { cancelled, differing, .. } = *status;
+    Material { study, rows, cancelled, differing, violations }
 }
 
 /// Where and with what the outcomes were made. Apart from the report, which depends on them alone.

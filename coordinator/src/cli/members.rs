@@ -96,7 +96,7 @@ async fn remove(client: &Client, member: &str, output: &Output) -> anyhow::Resul
 }
 
 /// What people should know about the number of replicas.
-fn warning(replicas: &[ReplicaStatus]) -> Option<String> {
+pub(super) fn warning(replicas: &[ReplicaStatus]) -> Option<String> {
     let votes = |r: &&ReplicaStatus| matches!(r.role, ReplicaRole::Leader | ReplicaRole::Follower);
     let voters: Vec<_> = replicas.iter().filter(votes).collect();
     let silent = voters.iter().filter(|r| r.silent_ms.is_none_or(|ms| ms > SILENT_MS)).count();
@@ -168,7 +168,7 @@ fn member_json(member: &MemberStatus) -> Value {
     })
 }
 
-fn role(role: ReplicaRole) -> &'static str {
+pub(super) fn role(role: ReplicaRole) -> &'static str {
     match role {
         ReplicaRole::Leader => "leader",
         ReplicaRole::Follower => "follower",
@@ -183,4 +183,4 @@ fn gib(bytes: u64) -> f64 {
 }
 
 /// Replicas say how they are every second.
-const SILENT_MS: u64 = 5_000;
+pub(super) const SILENT_MS: u64 = 5_000;

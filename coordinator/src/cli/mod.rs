@@ -11,6 +11,7 @@ mod connect;
 mod control;
 #[cfg(feature = "embedded")]
 mod demo;
+mod doctor;
 mod explain;
 mod files;
 mod look;
@@ -22,6 +23,7 @@ mod signal;
 mod start;
 mod study;
 mod submit;
+mod verify;
 mod watch;
 
 use std::path::PathBuf;
@@ -134,6 +136,10 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Fit a mixed model to any table.
     Analyze(analyze::AnalyzeArgs),
+    /// Check this machine and the cluster; say what to mend.
+    Doctor(doctor::DoctorArgs),
+    /// Read everything in a data folder and say whether it is sound.
+    VerifyLog(verify::VerifyLogArgs),
     /// The machines that train.
     Agents(look::LookArgs),
     /// Join tokens: create, list, revoke.
@@ -195,6 +201,8 @@ async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Extend(args) => control::extend(args, output).await,
         Command::Explain(args) => explain::explain(args, output).await,
         Command::Analyze(args) => analyze::analyze(args, output),
+        Command::Doctor(args) => doctor::doctor(args, output).await,
+        Command::VerifyLog(args) => verify::verify_log(args, output).await,
         Command::Agents(args) => look::agents(args, output).await,
         Command::Token(args) => admin::token(args, output).await,
         Command::Members(args) => members::members(args, output).await,

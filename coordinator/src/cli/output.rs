@@ -84,11 +84,20 @@ impl Output {
 
     /// A bar with an estimate, on a terminal; nothing elsewhere.
     pub fn bar(&self, total: u64) -> ProgressBar {
+        self.drawn(total, "{bar:40.cyan/dim} {pos}/{len} trainings  {msg}")
+    }
+
+    /// The same for bytes, without an estimate: they come unevenly.
+    pub fn bytes_bar(&self, total: u64, doing: &'static str) -> ProgressBar {
+        let bar = self.drawn(total, "{msg} {bar:40.cyan/dim} {bytes} of {total_bytes}");
+        bar.with_message(doing)
+    }
+
+    fn drawn(&self, total: u64, template: &str) -> ProgressBar {
         if self.quiet || self.json || !std::io::stderr().is_terminal() {
             return ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
         }
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(8));
-        let template = "{bar:40.cyan/dim} {pos}/{len} trainings  {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("━╸─"));
         }
@@ -115,6 +124,19 @@ pub fn duration(seconds: u64) -> String {
         3_600..=86_399 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
     }
+}
+
+/// `512 B`, `1.5 KiB`, `20.0 GiB`.
+pub fn bytes(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let mut shown = (bytes as f64, "B");
+    for unit in units {
+        if shown.0 < 1_024.0 {
+            break;
+        }
+        shown = (shown.0 / 1_024.0, unit);
+    }
+    if shown.1 == "B" { format!("{bytes} B") } else { format!("{:.1} {}", shown.0, shown.1) }
 }
 
 /// Reads `90s`, `15m`, `24h`, `7d`.
@@ -152,6 +174,12 @@ mod tests {
         assert!(parse_duration("24").is_err() && parse_duration("h").is_err());
         assert!(parse_duration("99999999999999999999d").is_err());
         assert_eq!(duration(3_700), "1 h 1 min");
+    }
+
+    #[test]
+    fn bytes_are_counted_in_powers_of_two() {
+        let all = [1_023, 1_536, 20 << 30].map(bytes);
+        assert_eq!(all, ["1023 B", "1.5 KiB", "20.0 GiB"]);
     }
 
     #[test]

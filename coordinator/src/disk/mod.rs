@@ -8,12 +8,13 @@
 //! Floor: shell.
 
 mod image;
+mod overlay;
 mod room;
 #[cfg(test)]
 mod tests;
 mod verify;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -22,8 +23,8 @@ use common::id::{ClusterId, ReplicaId, StudyId, TrialIndex};
 use common::wire::codec::{self, CodecError};
 use common::wire::message::OutcomeRow;
 use redb::{
-    Database, Durability, ReadTransaction, ReadableDatabase, TableDefinition, TableHandle,
-    WriteTransaction,
+    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTableMetadata,
+    TableDefinition, TableHandle, WriteTransaction,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -34,15 +35,15 @@ use crate::replica::log::{Base, LogEntry, Persist, Recovered, Save, SnapshotReco
 
 pub use image::{Image, Place};
 pub use room::{Look, Reserve, Space};
-pub use verify::{Verdict, verify};
+pub use verify::{Finding, Progress, Verdict, verify};
 
 /// An open data folder's database. Cheap to read from several threads.
 pub struct Disk {
     /// Absent only while it is opened anew.
     database: RwLock<Option<Database>>,
     path: PathBuf,
-    /// Held as long as the folder is in use.
-    _lock: File,
+    /// Held as long as the folder is in use; `None` where only bytes are looked at.
+    _lock: Option<File>,
 }
 
 /// Who this folder belongs to.
@@ -117,19 +118,35 @@ impl Disk {
             return Err(DiskError::Absent { path: folder.to_path_buf() });
         }
         let disk = Self::on(folder.join(FILE), lock(folder)?)?;
-        let identity: FolderIdentity = match disk.meta(IDENTITY)? {
-            Some(identity) => identity,
-            None => return Err(damaged(&disk.path, "it does not say whose it is")),
-        };
-        if identity.format != FORMAT {
-            return Err(DiskError::Format { path: disk.path, format: identity.format });
-        }
+        let identity = disk.identity()?;
         Ok((disk, identity))
+    }
+
+    /// Whether a process uses `folder`. Holds the lock no longer than the question takes.
+    pub fn is_in_use(folder: &Path) -> bool {
+        // Who cannot open it, or finds no lock, is told that by whatever it does next.
+        let lock = File::open(folder.join(LOCK));
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    fn identity(&self) -> Result<FolderIdentity, DiskError> {
+        match self.meta::<FolderIdentity>(IDENTITY)? {
+            Some(identity) if identity.format == FORMAT => Ok(identity),
+            Some(FolderIdentity { format, .. }) => {
+                Err(DiskError::Format { path: self.path.clone(), format })
+            }
+            None => Err(damaged(&self.path, "it does not say whose it is")),
+        }
     }
 
     fn on(path: PathBuf, lock: File) -> Result<Self, DiskError> {
         let database = RwLock::new(Some(open_database(&path)?));
-        Ok(Self { database, path, _lock: lock })
+        Ok(Self { database, path, _lock: Some(lock) })
+    }
+
+    /// Over a database that is no file of its own.
+    fn over(database: Database, path: &Path) -> Self {
+        Self { database: RwLock::new(Some(database)), path: path.to_path_buf(), _lock: None }
     }
 
     fn begin(&self, identity: FolderIdentity, first: &Recovered) -> Result<(), DiskError> {
@@ -172,6 +189,7 @@ impl Disk {
         let table = transaction.open_table(LOG).map_err(|e| damaged(&self.path, e))?;
         let mut entries: Vec<LogEntry> = Vec::new();
         let mut torn: Option<u64> = None;
+        let listed = table.len().map_err(|e| damaged(&self.path, e))?;
         for item in table.range(first..).map_err(|e| damaged(&self.path, e))? {
             let (key, value) = item.map_err(|e| damaged(&self.path, e))?;
             let index = key.value();
@@ -187,6 +205,11 @@ impl Disk {
                 Some(entry) => entries.push(entry),
                 None => torn = Some(index),
             }
+        }
+        let there = entries.len() as u64 + u64::from(torn.is_some());
+        if there != listed {
+            let what = format!("its log should have {listed} entries, and {there} are there");
+            return Err(damaged(&self.path, what));
         }
         if let Some(index) = torn {
             if index <= committed {
@@ -372,19 +395,26 @@ impl Disk {
     }
 
     fn meta<T: DeserializeOwned + Serialize>(&self, name: &str) -> Result<Option<T>, DiskError> {
+        match self.meta_as(name)? {
+            Some(Some(value)) => Ok(Some(value)),
+            Some(None) => Err(damaged(&self.path, format!("its {name} fails its checksum"))),
+            None => Ok(None),
+        }
+    }
+
+    /// What is there under a name, and within it what it says if its checksum holds.
+    fn meta_as<T>(&self, name: &str) -> Result<Option<Option<T>>, DiskError>
+    where
+        T: DeserializeOwned + Serialize,
+    {
         let transaction = self.read()?;
         let table = match transaction.open_table(META) {
             Ok(table) => table,
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
             Err(error) => return Err(damaged(&self.path, error)),
         };
-        let Some(value) = table.get(name).map_err(|e| damaged(&self.path, e))? else {
-            return Ok(None);
-        };
-        match unsealed(name.as_bytes(), value.value()) {
-            Some(value) => Ok(Some(value)),
-            None => Err(damaged(&self.path, format!("its {name} fails its checksum"))),
-        }
+        let value = table.get(name).map_err(|e| damaged(&self.path, e))?;
+        Ok(value.map(|value| unsealed(name.as_bytes(), value.value())))
     }
 
     fn read(&self) -> Result<ReadTransaction, DiskError> {
@@ -424,7 +454,7 @@ impl Disk {
 
 fn lock(folder: &Path) -> Result<File, DiskError> {
     fs::create_dir_all(folder).map_err(|source| file_error(folder, source))?;
-    let path = folder.join("lock");
+    let path = folder.join(LOCK);
     let lock = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -489,6 +519,7 @@ pub const FORMAT: u16 = 2;
 /// Pages of the file that stay in memory.
 const CACHE_BYTES: usize = 64 << 20;
 const FILE: &str = "log.redb";
+const LOCK: &str = "lock";
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const OUTCOMES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("outcomes");

@@ -162,19 +162,7 @@ impl Node {
     }
 }
 
-/// `mlp · lr=0.01 · seed 3 · partition 0 · fold 2`.
 fn cell(study: &Study, trial: TrialIndex) -> String {
-    let Some(key) = Design::try_of(study).and_then(|design| design.key(trial)) else {
-        return String::new();
-    };
-    let mut parts = vec![key.arm(study).name.clone()];
-    let point = key.config(study).point.to_string();
-    if !point.is_empty() {
-        parts.push(point);
-    }
-    let factors = study.seeds.factors.iter().zip(&key.seeds);
-    parts.extend(factors.map(|(factor, seed)| format!("{} {seed}", factor.name)));
-    parts.push(format!("partition {}", key.partition));
-    parts.push(format!("fold {}", key.fold));
-    parts.join(" · ")
+    let key = Design::try_of(study).and_then(|design| design.key(trial));
+    key.map(|key| key.in_words(study)).unwrap_or_default()
 }

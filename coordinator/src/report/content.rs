@@ -23,6 +23,7 @@ pub struct Report {
     pub not_estimable: Vec<NotEstimable>,
     pub comparisons: Vec<ComparisonPart>,
     pub seed_use: SeedUse,
+    pub determinism: Determinism,
     pub cost: Cost,
     pub methods: String,
     pub references: Vec<&'static str>,
@@ -94,6 +95,9 @@ pub struct Missing {
     pub config: String,
     pub reason: String,
     pub trials: u64,
+    /// The first of them, where each is worth a look: those that killed whoever trained them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub named: Vec<u64>,
 }
 
 /// An answer in plain words, with what it rests on.
@@ -305,6 +309,27 @@ pub struct SeedUse {
 pub struct MendCost {
     pub trials: u64,
     pub agent_seconds: f64,
+}
+
+/// Whether the same training gave the same outcome, where it was done twice.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Determinism {
+    /// Outcomes that came again and differed from the one that stands.
+    pub violations: u64,
+    /// The first of them, by trial.
+    pub trials: Vec<ViolationPart>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ViolationPart {
+    pub trial: u64,
+    /// The cell of the design in words.
+    pub cell: String,
+    /// The first 64 bits of the outcome's digest, of the one that stands and of the later one.
+    pub stands: String,
+    pub later: String,
+    /// Who gave the later one.
+    pub agent: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

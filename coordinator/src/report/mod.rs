@@ -1,7 +1,8 @@
 //! The report: outcomes → table → analysis → figures → HTML, Markdown, JSON, Parquet, CSV.
 //!
 //! A pure function of the outcomes: the same ones give the same bytes, in whatever order they
-//! come and whoever trained them; agents and durations show in the cost and in the exports alone.
+//! come and whoever trained them. Agents and durations show in the cost and in the exports alone,
+//! and an agent's name where an outcome that came again was another one.
 //! Deliberately absent: files, clocks, and any claim that the design cannot carry.
 //!
 //! Floor: core.
@@ -19,10 +20,12 @@ mod subject;
 mod table;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod verdict;
 
 use common::metric::Metric;
 use common::study::{Study, Task};
+use common::trial::POISON;
 use common::wire::message::{OutcomeRow, Violation};
 
 pub use content::Report;
@@ -41,7 +44,9 @@ pub struct Material<'a> {
     pub rows: &'a [OutcomeRow],
     /// Trials that were cancelled.
     pub cancelled: u64,
-    /// Trials that gave another outcome when trained again.
+    /// Outcomes that came again and differed.
+    pub differing: u64,
+    /// The first of them.
     pub violations: &'a [Violation],
 }
 
@@ -88,6 +93,7 @@ pub fn build(material: &Material<'_>) -> Report {
         not_estimable,
         comparisons,
         seed_use,
+        determinism: trust::determinism(material),
         cost: Cost { agent_seconds: table.agent_seconds },
         methods: methods::paragraph(study, &done),
         references: done.references(),
@@ -132,12 +138,18 @@ fn study_part(study: &Study) -> StudyPart {
 fn design_part(material: &Material<'_>, table: &Table) -> DesignPart {
     let study = material.study;
     let missing = |((arm, config, reason), trials): (&(u32, u32, String), &u64)| {
-        let arm = &study.arms[*arm as usize];
+        let (number, arm) = (*arm, &study.arms[*arm as usize]);
         Missing {
             arm: arm.name.clone(),
             config: arm.configs[*config as usize].point.to_string(),
             reason: reason.clone(),
             trials: *trials,
+            named: match table.poison.get(&(number, *config)) {
+                Some(named) if reason == POISON => {
+                    named.iter().take(trust::POISON_NAMED).map(|trial| trial.0).collect()
+                }
+                _ => Vec::new(),
+            },
         }
     };
     DesignPart {

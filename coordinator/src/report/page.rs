@@ -9,6 +9,7 @@ use super::content::{
 };
 use super::figures::{self, Figure};
 use super::number::{beside, count, counted, decimals, duration, p, percent, places, significant};
+use super::trust;
 
 /// One piece of a page.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,10 +77,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     list.extend(not_estimable(report).map(Block::List));
     list.extend(figures::caterpillar(report).map(Block::Figure));
     list.extend(figures::no_seed_effect(report).map(Block::Text));
-    list.push(Block::Heading("Can these numbers be trusted?".into()));
-    list.push(Block::Text(seed_use(report)));
-    list.push(Block::Text(completeness(report)));
-    list.extend(missing(report).map(Block::Sheet));
+    list.extend(trust::blocks(report));
     list.push(Block::Heading("Methods".into()));
     list.push(Block::Text(report.methods.clone()));
     list.push(Block::List(report.references.iter().map(ToString::to_string).collect()));
@@ -155,7 +153,7 @@ fn facts(report: &Report) -> Vec<(String, String)> {
     list
 }
 
-fn columns(titles: &[&str], text: usize) -> Vec<(String, bool)> {
+pub(super) fn columns(titles: &[&str], text: usize) -> Vec<(String, bool)> {
     titles.iter().enumerate().map(|(place, title)| (title.to_string(), place >= text)).collect()
 }
 
@@ -169,7 +167,7 @@ fn unrepeated(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
     rows
 }
 
-fn legend(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(super) fn legend(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(word, meaning)| (word.to_string(), meaning.to_string())).collect()
 }
 
@@ -486,65 +484,6 @@ fn not_estimable(report: &Report) -> Option<Vec<String>> {
         })
         .collect();
     (!list.is_empty()).then_some(list)
-}
-
-fn seed_use(report: &Report) -> String {
-    let used = &report.seed_use;
-    let mut text = format!("Use of seeds, in Bethard's classes: {}. {}", used.class, used.why);
-    if let Some(mend) = &used.mend {
-        text += &format!(" {mend}");
-    }
-    if let Some(cost) = &used.mend_cost {
-        text += &format!(
-            " That is {} more, about {} of training.",
-            counted(cost.trials, "trial"),
-            duration(cost.agent_seconds)
-        );
-    }
-    text
-}
-
-fn completeness(report: &Report) -> String {
-    let design = &report.design;
-    let ended = design.complete + design.failed;
-    let mut text = if design.complete == design.planned && design.undefined == 0 {
-        "Every planned trial has a score.".to_string()
-    } else {
-        format!("{} of {} planned trials have ended.", count(ended), count(design.planned))
-    };
-    if design.diverged > 0 {
-        text += &format!(
-            " {} diverged ({} of those that ended); they are {}.",
-            counted(design.diverged, "run"),
-            percent(design.diverged as f64 / ended.max(1) as f64),
-            design.diverged_policy
-        );
-    }
-    if design.undefined > 0 {
-        text += &format!(
-            " In {} the metric is not defined on the test rows; they are left out.",
-            counted(design.undefined, "run")
-        );
-    }
-    text
-}
-
-fn missing(report: &Report) -> Option<Sheet> {
-    let rows: Vec<Vec<String>> = report
-        .design
-        .missing
-        .iter()
-        .map(|m| vec![m.arm.clone(), m.config.clone(), m.reason.clone(), count(m.trials)])
-        .collect();
-    (!rows.is_empty()).then(|| Sheet {
-        title: "Trials without a score".into(),
-        columns: columns(&["Arm", "Config", "Reason", "Trials"], 3),
-        rows,
-        legend: legend(&[(
-            "Trials",
-            "Cells of the design that no number above has seen; harmless only if the reason has nothing to do with the score.",
-        )]),
-    })
 }
 
 /// Comparisons up to which each has its verdict spelled out above the table.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use common::design::Design;
 use common::id::TrialIndex;
 use common::study::{Diverged, Study};
-use common::trial::FailReason;
+use common::trial::{FailReason, POISON};
 use common::wire::message::{OutcomeRow, RowEnd};
 
 use super::Material;
@@ -44,6 +44,8 @@ pub struct Table {
     pub undefined: u64,
     /// Trials that are not runs, by arm, config and reason.
     pub missing: BTreeMap<(u32, u32, String), u64>,
+    /// Those that killed whoever trained them, by arm and config.
+    pub poison: BTreeMap<(u32, u32), Vec<TrialIndex>>,
     /// Summed in trial order.
     pub agent_seconds: f64,
 }
@@ -67,6 +69,7 @@ impl Table {
             diverged: 0,
             undefined: 0,
             missing: BTreeMap::new(),
+            poison: BTreeMap::new(),
             agent_seconds: 0.0,
         };
         let rows = in_trial_order(material.rows, &design);
@@ -121,7 +124,12 @@ impl Table {
                     Some(score) if diverged && study.budget.diverged == Diverged::Worst => {
                         self.arms[arm as usize].push(run(score, Vec::new()));
                     }
-                    _ => lost = Some(reason.clone()),
+                    _ => {
+                        if reason == POISON {
+                            self.poison.entry((arm, config)).or_default().push(row.trial);
+                        }
+                        lost = Some(reason.clone());
+                    }
                 }
             }
         }

@@ -8,7 +8,7 @@
 use common::id::{LeaseId, MemberId, StudyId};
 use common::study::Diverged;
 use common::time::Timestamp;
-use common::trial::{Attempt, FailReason, Outcome};
+use common::trial::{Attempt, FailReason, Outcome, POISON};
 use common::wire::message::{OutcomeRow, PastFailure, RowEnd, Violation};
 
 use super::command::Item;
@@ -120,7 +120,7 @@ impl StudyRecord {
         let (reason, detail) = if killed {
             self.poison.insert(attempt.trial);
             let times = own + losses;
-            ("poison", format!("it was in training {times} times when its agent died: {detail}"))
+            (POISON, format!("it was in training {times} times when its agent died: {detail}"))
         } else {
             (reason.name(), detail)
         };

@@ -340,3 +340,20 @@ fn authority(now: SystemTime) -> Authority {
 fn key_of(identity: &Identity) -> [u8; 32] {
     identity.public_key().expect("Ed25519")
 }
+
+#[test]
+fn an_identity_is_checked_as_a_coordinator_would() {
+    let now = SystemTime::now();
+    let (authority, other) = (authority(now), authority(now));
+    let made = |authority: &Authority, at| {
+        authority.client_identity(Role::Operator, MemberId(1), at).expect("made")
+    };
+    let good = made(&authority, now);
+    assert!(good.check(now).is_ok());
+    let later = now + Duration::from_secs(31 * 24 * 3600);
+    assert!(matches!(good.check(later), Err(LinkError::NotAccepted { .. })));
+    let foreign = Identity { certificate: made(&other, now).certificate, ..good.clone() };
+    assert!(foreign.check(now).is_err(), "another authority's, and another key's");
+    let mixed = Identity { key: made(&authority, now).key, ..good };
+    assert!(matches!(mixed.check(now), Err(LinkError::Certificate { .. })));
+}

@@ -181,3 +181,85 @@ fn a_study_partly_done_says_so() {
         assert_eq!(open, 40 - ended as u64);
     }
 }
+
+fn violation(trial: u64, digests: (u64, u64), agent: u64) -> Violation {
+    let (trial, agent) = (TrialIndex(trial), MemberId(agent));
+    Violation { trial, digests, agent, at: Timestamp(5) }
+}
+
+#[test]
+fn outcomes_that_came_again_as_others_are_named_with_what_to_do() {
+    let study = study(&[("a", 2), ("b", 1)], 2, 1, 3);
+    let rows = rows(&study, jagged);
+    let built = |violations: &[Violation]| {
+        build(&Material { study: &study, rows: &rows, cancelled: 0, differing: 3, violations })
+    };
+    let (one, other) = (violation(10, (0xab, 1 << 60), 17), violation(2, (7, 8), 18));
+
+    let report = built(&[one.clone(), other.clone()]);
+
+    let value: serde_json::Value = serde_json::from_str(&json(&report)).expect("json");
+    let found = &value["determinism"];
+    assert_eq!((&found["violations"], &found["trials"][0]["trial"]), (&3.into(), &2.into()));
+    let cell = "a · lr=1 · seed 1 · partition 0 · fold 0";
+    let expected = serde_json::json!({
+        "trial": 10, "cell": cell, "stands": "00000000000000ab", "later": "1000000000000000",
+        "agent": "m17",
+    });
+    assert_eq!(found["trials"][1], expected);
+    let (page, text) = (html(&report), markdown(&report));
+    for said in [
+        "3 outcomes were other ones when a trial was trained again",
+        "rests on the first outcome of each trial",
+        "1 further outcome that differed",
+        cell,
+        "00000000000000ab",
+        "m17",
+    ] {
+        assert!(page.contains(said), "{said}");
+        assert!(text.contains(said), "{said}");
+    }
+    let trusted = page.find("Can these numbers be trusted?").expect("a heading");
+    let methods = page.find(">Methods<").expect("a heading");
+    let said = page.find("were other ones").expect("said");
+    assert!(trusted < said && said < methods);
+    assert_eq!(report, built(&[other, one]), "whatever order they are in");
+}
+
+#[test]
+fn where_nothing_came_again_as_another_only_the_json_says_so() {
+    let study = study(&[("a", 1)], 2, 1, 3);
+    let report = built(&study, &rows(&study, jagged));
+
+    let value: serde_json::Value = serde_json::from_str(&json(&report)).expect("json");
+
+    assert_eq!(value["determinism"], serde_json::json!({ "violations": 0, "trials": [] }));
+    assert!(
+        !html(&report).contains("trained again") && !markdown(&report).contains("trained again")
+    );
+}
+
+#[test]
+fn trials_that_killed_their_agents_are_named_where_the_missing_ones_are() {
+    let study = study(&[("a", 2), ("b", 1)], 20, 1, 3);
+    let mut rows = rows(&study, jagged);
+    let failed = |reason: &str| RowEnd::Failed { reason: reason.into(), detail: "died".into() };
+    for row in &mut rows {
+        match row.trial.0 {
+            3 | 9 => row.end = failed("poison"),
+            6 => row.end = failed("error"),
+            trial if trial % 3 == 2 => row.end = failed("poison"),
+            _ => {}
+        }
+    }
+
+    let report = built(&study, &rows);
+
+    let page = html(&report);
+    assert!(page.contains("<td>poison (trials 3 and 9)</td>"), "{page}");
+    assert!(page.contains("trials 2, 5, 8") && page.contains("and 40 more)"), "{page}");
+    assert!(page.contains("<td>error</td>") && page.contains("The agent that trained it died"));
+    let named: Vec<&[u64]> = report.design.missing.iter().map(|m| m.named.as_slice()).collect();
+    assert_eq!((named.len(), named[0], named[1]), (3, &[][..], &[3, 9][..]));
+    assert_eq!((named[2].len(), report.design.missing[2].trials), (20, 60));
+}
