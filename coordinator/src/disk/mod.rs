@@ -9,6 +9,8 @@
 
 mod image;
 mod overlay;
+#[cfg(test)]
+mod power_loss;
 mod room;
 #[cfg(test)]
 mod tests;
@@ -173,7 +175,7 @@ impl Disk {
         let snapshot: SnapshotRecord = self.meta(SNAPSHOT)?.ok_or_else(|| absent(SNAPSHOT))?;
         let base: Base = self.meta(BASE)?.ok_or_else(|| absent(BASE))?;
         let vote: Vote = self.meta(VOTE)?.ok_or_else(|| absent(VOTE))?;
-        let entries = self.entries(base.index + 1, vote.commit)?;
+        let entries = self.entries(base.index + 1)?;
         let last = base.index + entries.len() as u64;
         if last < vote.commit.max(snapshot.meta.index) {
             let commit = vote.commit.max(snapshot.meta.index);
@@ -183,40 +185,28 @@ impl Disk {
         Ok(Recovered { snapshot, base, vote, entries })
     }
 
-    /// Entries from `first` on. A damaged last one is a torn write and cut off, unless it was committed.
-    fn entries(&self, first: u64, committed: u64) -> Result<Vec<LogEntry>, DiskError> {
+    /// Entries from `first` on. A write that was torn is undone by the database, with all of its commit:
+    /// an entry that is there and fails its checksum was changed later, and may have been acknowledged.
+    fn entries(&self, first: u64) -> Result<Vec<LogEntry>, DiskError> {
         let transaction = self.read()?;
         let table = transaction.open_table(LOG).map_err(|e| damaged(&self.path, e))?;
         let mut entries: Vec<LogEntry> = Vec::new();
-        let mut torn: Option<u64> = None;
-        let listed = table.len().map_err(|e| damaged(&self.path, e))?;
         for item in table.range(first..).map_err(|e| damaged(&self.path, e))? {
             let (key, value) = item.map_err(|e| damaged(&self.path, e))?;
-            let index = key.value();
+            let (index, due) = (key.value(), first + entries.len() as u64);
+            if index != due {
+                return Err(damaged(&self.path, format!("entry {due} is missing")));
+            }
             let entry: Option<LogEntry> = unsealed(&index.to_be_bytes(), value.value());
-            if let Some(index) = torn {
+            let Some(entry) = entry.filter(|entry| entry.index == index) else {
                 return Err(damaged(&self.path, format!("entry {index} fails its checksum")));
-            }
-            match entry.filter(|entry| entry.index == index) {
-                Some(_) if index != first + entries.len() as u64 => {
-                    let missing = first + entries.len() as u64;
-                    return Err(damaged(&self.path, format!("entry {missing} is missing")));
-                }
-                Some(entry) => entries.push(entry),
-                None => torn = Some(index),
-            }
+            };
+            entries.push(entry);
         }
-        let there = entries.len() as u64 + u64::from(torn.is_some());
-        if there != listed {
+        let (listed, there) = (table.len().map_err(|e| damaged(&self.path, e))?, entries.len());
+        if there as u64 != listed {
             let what = format!("its log should have {listed} entries, and {there} are there");
             return Err(damaged(&self.path, what));
-        }
-        if let Some(index) = torn {
-            if index <= committed {
-                let what = format!("entry {index}, which was committed, fails its checksum");
-                return Err(damaged(&self.path, what));
-            }
-            tracing::warn!(index, "the last log entry was torn and is cut off");
         }
         Ok(entries)
     }

@@ -56,6 +56,7 @@ fn write(rows: &Rows, state: &State, study: StudyId) -> String {
         rows: &rows,
         cancelled: record.cancelled,
         violations: &record.violations,
+        differing: record.differing,
     };
     let built = report::build(&material);
     format!("{}{}", report::json(&built), report::html(&built))

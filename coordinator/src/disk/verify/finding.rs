@@ -29,8 +29,6 @@ pub enum Finding {
     OtherCluster { part: &'static str, cluster: ClusterId, other: ClusterId },
     #[error("entry {index} fails its checksum")]
     Entry { index: u64 },
-    #[error("entry {index}, which was committed, fails its checksum")]
-    CommittedEntry { index: u64 },
     #[error("entry {index} is missing, while later ones are there")]
     Gap { index: u64 },
     #[error("entry {index} lies before the log's beginning, which is after entry {base}")]
@@ -79,7 +77,6 @@ impl Finding {
             Finding::Checksum { .. } => "part_checksum",
             Finding::OtherCluster { .. } => "other_cluster",
             Finding::Entry { .. } => "entry_checksum",
-            Finding::CommittedEntry { .. } => "committed_entry_checksum",
             Finding::Gap { .. } => "entry_missing",
             Finding::Stale { .. } => "entry_stale",
             Finding::Short { .. } => "log_short",

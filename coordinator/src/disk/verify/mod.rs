@@ -278,10 +278,7 @@ fn log(disk: &Disk, parts: &Parts, verdict: &mut Verdict) -> Result<Vec<LogEntry
         let Some(entry) = entry.filter(|entry| entry.index == index) else {
             whole = false;
             last = Some(Base { index, term: before.term });
-            verdict.find(match index <= committed {
-                true => Finding::CommittedEntry { index },
-                false => Finding::Entry { index },
-            });
+            verdict.find(Finding::Entry { index });
             continue;
         };
         let term = entry.term;

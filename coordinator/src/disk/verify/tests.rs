@@ -298,9 +298,9 @@ fn flip(table: &mut redb::Table<'_, u64, &'static [u8]>, index: u64) {
 #[test]
 fn damage_of_the_log_is_named() {
     let last = lived().state.applied;
-    let torn = found(|table| flip(table, last));
-    assert_eq!(torn, [Finding::Entry { index: last }], "recovery would cut it off");
-    assert_eq!(found(|table| flip(table, 9)), [Finding::CommittedEntry { index: 9 }]);
+    for index in [9, last] {
+        assert_eq!(found(|table| flip(table, index)), [Finding::Entry { index }]);
+    }
     let gap = found(|table| drop(table.remove(9).expect("removes")));
     assert_eq!(gap, [Finding::Gap { index: 9 }]);
     let short = found(|table| table.retain(|index, _| index < 12).expect("cut"));
