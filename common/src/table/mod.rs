@@ -117,6 +117,8 @@ pub enum TableError {
     Csv { source: ::csv::Error },
     #[error("the file cannot be read as Parquet: {source}")]
     Parquet { source: ::parquet::errors::ParquetError },
+    #[error("the file cannot be read as Parquet: it is damaged")]
+    Damaged,
     #[error(
         "column `{column}` holds {kind}, which is not read; write the file without it, or as numbers or text"
     )]

@@ -4,6 +4,8 @@
 //!
 //! Floor: common.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use bytes::Bytes;
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
@@ -15,7 +17,13 @@ use parquet::schema::types::{ColumnDescPtr, ColumnDescriptor};
 
 use super::{Column, ROWS_MAX, Table, TableError, Values, WHOLE_MAX, name_errors};
 
+/// The library asserts here and there what a damaged file does not keep: then it is refused too.
 pub(super) fn read(bytes: &[u8]) -> Result<Table, Vec<TableError>> {
+    let reading = AssertUnwindSafe(|| read_sound(bytes));
+    catch_unwind(reading).unwrap_or_else(|_| Err(vec![TableError::Damaged]))
+}
+
+fn read_sound(bytes: &[u8]) -> Result<Table, Vec<TableError>> {
     let whole = |source| vec![TableError::Parquet { source }];
     let reader = SerializedFileReader::new(Bytes::copy_from_slice(bytes)).map_err(whole)?;
     let metadata = reader.metadata().file_metadata();
