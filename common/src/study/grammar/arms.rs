@@ -2,6 +2,8 @@
 //!
 //! Floor: common.
 
+use std::collections::BTreeMap;
+
 use super::super::finding::{At, Inspection, mean_or_known};
 use super::super::{Hyper, Model, Optimizer};
 use super::ArmDraft;
@@ -21,9 +23,14 @@ pub(super) fn arms(root: &Section<'_>, inspection: &mut Inspection<'_>) -> Vec<A
         );
     }
     let mut arms = Vec::new();
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
     for (span, item) in section.entries() {
         let name = At { value: item.name.clone(), span: span.clone() };
         check_name("an arm's name", &name, inspection);
+        if let Some(other) = names.insert(name.value.to_ascii_lowercase(), name.value.clone()) {
+            let message = format!("arms {other:?} and {:?} differ only by case", name.value);
+            inspection.refuse(span, message, "give one of them another name");
+        }
         arms.extend(arm(name, item, inspection));
     }
     arms
