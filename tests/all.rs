@@ -9,6 +9,7 @@ mod analyze;
 mod cluster;
 mod crash;
 mod demo;
+mod golden;
 mod metrics;
 mod process;
 mod reference;
