@@ -10,7 +10,7 @@
 
 mod join;
 mod log;
-mod raft;
+mod replica;
 mod spool;
 mod study;
 pub mod values;
@@ -31,7 +31,7 @@ pub type Read = Option<Box<dyn Any>>;
 pub const TARGETS: [Target; 11] = [
     Target { name: "frame", run: wire::frames, seeds: wire::frame_seeds },
     Target { name: "message", run: wire::message, seeds: wire::message_seeds },
-    Target { name: "raft", run: raft::run, seeds: raft::seeds },
+    Target { name: "raft", run: replica::run, seeds: replica::seeds },
     Target { name: "entry", run: log::entry, seeds: log::entry_seeds },
     Target { name: "state", run: log::state, seeds: log::state_seeds },
     Target { name: "transfer", run: log::transfer, seeds: log::transfer_seeds },
