@@ -192,6 +192,17 @@ mod tests {
     }
 
     #[test]
+    fn what_only_a_process_says_to_itself_has_no_form() {
+        use common::wire::codec;
+        let spelt = codec::encode(&of(RaftKind::ReadIndexResp)).expect("short");
+        assert!(codec::decode::<RaftMessage>(&spelt).is_ok());
+        for kind in spelt[0] + 1..=u8::MAX {
+            let other = [&[kind], &spelt[1..]].concat();
+            assert!(codec::decode::<RaftMessage>(&other).is_err(), "kind {kind}");
+        }
+    }
+
+    #[test]
     fn what_is_not_between_these_two_is_refused() {
         for (to, from) in [(3, 2), (1, 1), (1, 0), (0, 2)] {
             let message = RaftMessage { to, from, ..of(RaftKind::Heartbeat) };

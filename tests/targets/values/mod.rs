@@ -32,8 +32,10 @@ pub struct Sample {
     pub name: String,
     pub bytes: Vec<u8>,
     /// Whether these bytes read back as the value.
-    pub is: Box<dyn Fn(&[u8]) -> bool>,
+    pub is: IsValue,
 }
+
+pub type IsValue = Box<dyn Fn(&[u8]) -> bool>;
 
 impl Sample {
     pub fn of<T>(name: impl Into<String>, value: T) -> Self
