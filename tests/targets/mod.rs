@@ -21,6 +21,8 @@ use std::any::Any;
 pub struct Target {
     pub name: &'static str,
     pub run: fn(&[u8]) -> Read,
+    /// Whether what is read is about as large as its bytes: messages are, what texts say is not.
+    pub is_compact: bool,
     /// What the corpus begins with, by name.
     pub seeds: fn() -> Vec<(String, Vec<u8>)>,
 }
@@ -29,17 +31,17 @@ pub struct Target {
 pub type Read = Option<Box<dyn Any>>;
 
 pub const TARGETS: [Target; 11] = [
-    Target { name: "frame", run: wire::frames, seeds: wire::frame_seeds },
-    Target { name: "message", run: wire::message, seeds: wire::message_seeds },
-    Target { name: "raft", run: replica::run, seeds: replica::seeds },
-    Target { name: "entry", run: log::entry, seeds: log::entry_seeds },
-    Target { name: "state", run: log::state, seeds: log::state_seeds },
-    Target { name: "transfer", run: log::transfer, seeds: log::transfer_seeds },
-    Target { name: "spool", run: spool::run, seeds: spool::seeds },
-    Target { name: "token", run: join::token, seeds: join::token_seeds },
-    Target { name: "join", run: join::run, seeds: join::seeds },
-    Target { name: "study", run: study::run, seeds: study::seeds },
-    Target { name: "table", run: study::table, seeds: study::table_seeds },
+    Target { name: "frame", run: wire::frames, is_compact: true, seeds: wire::frame_seeds },
+    Target { name: "message", run: wire::message, is_compact: true, seeds: wire::message_seeds },
+    Target { name: "raft", run: replica::run, is_compact: true, seeds: replica::seeds },
+    Target { name: "entry", run: log::entry, is_compact: true, seeds: log::entry_seeds },
+    Target { name: "state", run: log::state, is_compact: true, seeds: log::state_seeds },
+    Target { name: "transfer", run: log::transfer, is_compact: true, seeds: log::transfer_seeds },
+    Target { name: "spool", run: spool::run, is_compact: true, seeds: spool::seeds },
+    Target { name: "token", run: join::token, is_compact: true, seeds: join::token_seeds },
+    Target { name: "join", run: join::run, is_compact: true, seeds: join::seeds },
+    Target { name: "study", run: study::run, is_compact: false, seeds: study::seeds },
+    Target { name: "table", run: study::table, is_compact: false, seeds: study::table_seeds },
 ];
 
 /// The target of this name.

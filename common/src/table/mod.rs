@@ -162,6 +162,9 @@ fn name_errors(names: &[String]) -> Vec<TableError> {
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     let mut errors = Vec::new();
     for (number, name) in (1..).zip(names) {
+        if errors.len() == LISTED_MAX {
+            break;
+        }
         if name.is_empty() {
             errors.push(TableError::Unnamed { column: number });
         } else if let Some(&first) = seen.get(name.as_str()) {

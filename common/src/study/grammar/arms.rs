@@ -185,6 +185,12 @@ fn listed(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
         inspection.refuse(&item.span, message, "list at least one value, or take it out");
         return None;
     }
+    if elements.len() > LISTED_MAX {
+        let message = format!("`{}` lists {} values", item.name, elements.len());
+        let help = format!("every point is trained; list at most {LISTED_MAX}");
+        inspection.refuse(&item.span, message, help);
+        return None;
+    }
     let mut values: Vec<Value> = Vec::new();
     for element in &elements {
         if item.name == "hidden" && !element.is_list() {
@@ -416,4 +422,6 @@ const WHOLE: [&str; 2] = ["epochs", "batch"];
 const MLP_ONLY: [&str; 2] = ["hidden", "dropout"];
 const ARM_KEYS: [&str; 4] = ["model", "command", "search", "space"];
 const LATER_METHODS: [&str; 5] = ["random", "sobol", "halving", "tpe", "gp"];
+/// As many configs as a study may have.
+const LISTED_MAX: usize = 5_000;
 const LAYERS_MAX: usize = 16;

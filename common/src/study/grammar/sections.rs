@@ -28,8 +28,9 @@ pub(super) fn study(root: &Section<'_>, draft: &mut Draft, inspection: &mut Insp
         draft.metrics.extend(metric(item, inspection));
     }
     let also = section.find("also").map(|item| item.texts(inspection)).unwrap_or_default();
+    let primary = draft.metrics.first().map(|metric| metric.value.clone());
     for metric in also {
-        if draft.metrics.iter().any(|before| before.value == metric.value) {
+        if primary.as_ref() == Some(&metric.value) {
             let message = format!("`also` repeats the study's metric {:?}", metric.value);
             inspection.refuse(&metric.span, message, "take it out of `also`");
         } else {
