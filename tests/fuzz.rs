@@ -153,11 +153,11 @@ fn tried(target: &Target, input: &[u8]) -> Result<(), String> {
     let (length, whole) = (input.len() as u64, read.is_some());
     drop(read);
     let each = if target.is_compact { EACH_MAX } else { EACH_OF_TEXTS_MAX };
-    if counted.bytes_max > each * length + BYTES_MAX {
+    if counted.bytes_max > each * length + target.room {
         return Err(format!("it took {} bytes", counted.bytes_max));
     }
     // What was read in vain is gone, and cannot be told from what reading took.
-    if whole && target.is_compact && most > BESIDE_MAX * length + kept + BYTES_MAX {
+    if whole && target.is_compact && most > BESIDE_MAX * length + kept + target.room {
         return Err(format!("it took {most} bytes beside the {kept} that were read"));
     }
     if took > TIME_MAX {
@@ -321,7 +321,6 @@ const LONG_ONE_IN: usize = 100;
 const INPUT_MAX: usize = 64 << 10;
 /// For each byte of input, beside what was read; that itself once more, since lists grow by doubling.
 const BESIDE_MAX: u64 = 4;
-const BYTES_MAX: u64 = 1 << 20;
 /// A byte can stand for an empty list or text of a message, and its list may just grow; not for more.
 const EACH_MAX: u64 = 64;
 /// A byte of a table can be a column; one of a study file, an error of its parser, which keeps all.

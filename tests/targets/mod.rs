@@ -23,6 +23,8 @@ pub struct Target {
     pub run: fn(&[u8]) -> Read,
     /// Whether what is read is about as large as its bytes: messages are, what texts say is not.
     pub is_compact: bool,
+    /// Bytes of memory that any input may take.
+    pub room: u64,
     /// What the corpus begins with, by name.
     pub seeds: fn() -> Vec<(String, Vec<u8>)>,
 }
@@ -31,17 +33,47 @@ pub struct Target {
 pub type Read = Option<Box<dyn Any>>;
 
 pub const TARGETS: [Target; 11] = [
-    Target { name: "frame", run: wire::frames, is_compact: true, seeds: wire::frame_seeds },
-    Target { name: "message", run: wire::message, is_compact: true, seeds: wire::message_seeds },
-    Target { name: "raft", run: replica::run, is_compact: true, seeds: replica::seeds },
-    Target { name: "entry", run: log::entry, is_compact: true, seeds: log::entry_seeds },
-    Target { name: "state", run: log::state, is_compact: true, seeds: log::state_seeds },
-    Target { name: "transfer", run: log::transfer, is_compact: true, seeds: log::transfer_seeds },
-    Target { name: "spool", run: spool::run, is_compact: true, seeds: spool::seeds },
-    Target { name: "token", run: join::token, is_compact: true, seeds: join::token_seeds },
-    Target { name: "join", run: join::run, is_compact: true, seeds: join::seeds },
-    Target { name: "study", run: study::run, is_compact: false, seeds: study::seeds },
-    Target { name: "table", run: study::table, is_compact: false, seeds: study::table_seeds },
+    Target {
+        name: "frame",
+        run: wire::frames,
+        is_compact: true,
+        room: MIB,
+        seeds: wire::frame_seeds,
+    },
+    Target {
+        name: "message",
+        run: wire::message,
+        is_compact: true,
+        room: MIB,
+        seeds: wire::message_seeds,
+    },
+    Target { name: "raft", run: replica::run, is_compact: true, room: MIB, seeds: replica::seeds },
+    Target { name: "entry", run: log::entry, is_compact: true, room: MIB, seeds: log::entry_seeds },
+    Target { name: "state", run: log::state, is_compact: true, room: MIB, seeds: log::state_seeds },
+    Target {
+        name: "transfer",
+        run: log::transfer,
+        is_compact: true,
+        room: MIB,
+        seeds: log::transfer_seeds,
+    },
+    Target { name: "spool", run: spool::run, is_compact: true, room: MIB, seeds: spool::seeds },
+    Target {
+        name: "token",
+        run: join::token,
+        is_compact: true,
+        room: MIB,
+        seeds: join::token_seeds,
+    },
+    Target { name: "join", run: join::run, is_compact: true, room: MIB, seeds: join::seeds },
+    Target { name: "study", run: study::run, is_compact: false, room: MIB, seeds: study::seeds },
+    Target {
+        name: "table",
+        run: study::table,
+        is_compact: false,
+        room: TABLE_ROOM,
+        seeds: study::table_seeds,
+    },
 ];
 
 /// The target of this name.
@@ -53,3 +85,7 @@ pub fn target(name: &str) -> &'static Target {
 fn kept<T: 'static>(value: T) -> Read {
     Some(Box::new(value))
 }
+
+const MIB: u64 = 1 << 20;
+/// A Parquet file of a few bytes may hold a million equal cells.
+const TABLE_ROOM: u64 = 96 << 20;

@@ -120,6 +120,10 @@ pub enum TableError {
     #[error("the file cannot be read as Parquet: it is damaged")]
     Damaged,
     #[error(
+        "the file says it holds {rows} rows of {columns} columns, and has {bytes} bytes; write it as CSV"
+    )]
+    Claims { rows: usize, columns: usize, bytes: usize },
+    #[error(
         "column `{column}` holds {kind}, which is not read; write the file without it, or as numbers or text"
     )]
     Kind { column: String, kind: String },
