@@ -1,5 +1,10 @@
-//! What tests and benchmarks of this package share: the cluster simulator.
+//! What the tests of this package share with its benchmarks and the fuzzing of `fuzz/`: the cluster
+//! simulator, and the fuzz targets.
 //!
 //! Floor: wiring.
 
+// What a test calls may unwrap as the test itself may.
+#![allow(clippy::unwrap_used)]
+
 pub mod simulation;
+pub mod targets;

@@ -151,6 +151,11 @@ impl Running {
         self.child.wait().expect("it ended");
     }
 
+    /// Its number at the operating system.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ctrl-C, as a terminal sends it.
     pub fn interrupt(&self) {
         let kill = format!("kill -INT {}", self.child.id());

@@ -19,7 +19,7 @@ use quinn::rustls::{self, RootCertStore};
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream};
 
 use crate::cluster::{Cluster, DATA, start_agent, write_study};
-use crate::process::{Program, Running, Site, files_below};
+use crate::process::{Program, Running, Site, eventually, files_below};
 
 #[test]
 fn a_token_with_another_secret_is_refused() {
@@ -196,21 +196,29 @@ fn nothing_that_processes_write_holds_a_secret() {
     second.says("joined as");
     let bad = further.replacen("SW1.", "SW1.!", 1);
     refused_agent(&cluster, &bad, 2);
+    let peers = cluster.ask(&["token", "create", "--role", "peer", "--uses", "1"]);
+    let peers = peers["token"].as_str().expect("a token").to_string();
+    let replica = second_replica(&cluster, &peers);
     for list in [["token", "list"], ["members", "list"]] {
         cluster.ask(&list);
     }
-    drop((agent, second));
+    drop((agent, second, replica));
     let token = cluster.token.clone();
     let dead = cluster.kill();
 
     let mut secrets: Vec<Vec<u8>> = Vec::new();
-    for token in [&token, &further] {
+    for token in [&token, &further, &peers] {
         let secret = token.rsplit_once('.').expect("four parts").1;
         secrets.push(secret.as_bytes().to_vec());
         secrets.push(URL_SAFE_NO_PAD.decode(secret).expect("base64"));
     }
-    let pems =
-        ["one/identity.pem", "coordinator/operator/identity.pem", "coordinator/ca/authority.pem"];
+    let pems = [
+        "one/identity.pem",
+        "coordinator/operator/identity.pem",
+        "coordinator/ca/authority.pem",
+        "second/ca/authority.pem",
+        "second/peer/identity.pem",
+    ];
     for pem in pems {
         let key = PrivateKeyDer::from_pem_file(dead.site.path(pem)).expect("a key");
         // The last 32 bytes of PKCS #8 hold the end of the Ed25519 key, or its public half.
@@ -231,6 +239,33 @@ fn nothing_that_processes_write_holds_a_secret() {
         }
     }
     assert!(searched > 100_000, "{searched} bytes: the logs are missing");
+}
+
+/// A further replica, once it votes: it has been sent the cluster's key, and a snapshot.
+fn second_replica(cluster: &Cluster, token: &str) -> Running {
+    let arguments = [
+        "start",
+        "--data",
+        "second",
+        "--listen",
+        "127.0.0.1:0",
+        "--join",
+        &cluster.address,
+        "--json",
+    ];
+    let env = [("SEEDSWEEP_PEER_TOKEN", token)];
+    let replica = cluster.site.spawn(Program::Coordinator, &arguments, &env);
+    eventually("the second replica's vote", || {
+        let members = cluster.ask(&["members"]);
+        let replicas = members["replicas"].as_array().expect("a list");
+        replicas.iter().find(|r| r["replica"] == "r2" && r["role"] == "follower").map(drop)
+    });
+    let [first, second] = [DATA, "second"].map(|folder| {
+        let path = cluster.site.path(folder).join("ca/authority.pem");
+        fs::read_to_string(path).expect("the authority")
+    });
+    assert_eq!(first, second, "a replica can do all that the first one can");
+    replica
 }
 
 /// Files whose purpose it is: the certificates' keys, the join line, and what was printed of it.
@@ -263,13 +298,13 @@ fn data_folder(cluster: &Cluster, name: &str, identity: &Path) -> String {
     folder.to_str().expect("text").to_string()
 }
 
-fn authority(cluster: &Cluster) -> CertificateDer<'static> {
+pub fn authority(cluster: &Cluster) -> CertificateDer<'static> {
     let path: PathBuf = cluster.site.path(DATA).join("ca/authority.pem");
     CertificateDer::from_pem_file(path).expect("a certificate")
 }
 
 /// Certificate, authority and key in an identity's file.
-fn identity(
+pub fn identity(
     path: &Path,
 ) -> (CertificateDer<'static>, CertificateDer<'static>, PrivateKeyDer<'static>) {
     let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
@@ -281,7 +316,7 @@ fn identity(
 }
 
 /// A client that keeps to TLS and QUIC, and to nothing above.
-fn client(
+pub fn client(
     ca: &CertificateDer<'static>,
     own: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
 ) -> quinn::ClientConfig {
@@ -302,7 +337,7 @@ fn client(
     quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).expect("TLS 1.3")))
 }
 
-async fn connect(address: &str, config: quinn::ClientConfig) -> (Connection, Endpoint) {
+pub async fn connect(address: &str, config: quinn::ClientConfig) -> (Connection, Endpoint) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let endpoint = Endpoint::client(any).expect("a free port");
     let address = address.parse().expect("an address");
@@ -311,7 +346,7 @@ async fn connect(address: &str, config: quinn::ClientConfig) -> (Connection, End
 }
 
 /// The first stream, as every member opens it.
-async fn greet(connection: &Connection) {
+pub async fn greet(connection: &Connection) {
     let (mut send, mut receive) = connection.open_bi().await.expect("the first stream");
     let hello = frame::encode(&Hello::ours()).expect("short");
     send.write_all(&hello).await.expect("sent");

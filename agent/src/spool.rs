@@ -69,6 +69,8 @@ impl Spool {
             Err(error) => return Err(refused(error)),
         };
         let (contents, whole) = replay(&bytes).map_err(|damage| damage.in_file(path))?;
+        let records = contents.records();
+        let recovered = contents.recovered((bytes.len() - whole) as u64);
         let mut options = File::options();
         let mut file = options
             .create(true)
@@ -77,8 +79,7 @@ impl Spool {
             .write(true)
             .open(path)
             .map_err(refused)?;
-        let cut_bytes = (bytes.len() - whole) as u64;
-        if cut_bytes > 0 || whole < MAGIC.len() {
+        if recovered.cut_bytes > 0 || whole < MAGIC.len() {
             file.set_len(whole as u64).map_err(refused)?;
         }
         if whole < MAGIC.len() {
@@ -98,10 +99,14 @@ impl Spool {
             forgotten: Vec::new(),
             broken: false,
         };
-        contents.records().iter().for_each(|record| spool.count(record));
-        let Contents { started, ended } = contents;
-        let reports = ended.into_values().collect();
-        Ok((spool, Recovered { crashed: started.into_iter().collect(), reports, cut_bytes }))
+        records.iter().for_each(|record| spool.count(record));
+        Ok((spool, recovered))
+    }
+
+    /// What a spool's file holds, by its bytes alone; `path` is for the error.
+    pub fn read(bytes: &[u8], path: &Path) -> Result<Recovered, SpoolError> {
+        let (contents, whole) = replay(bytes).map_err(|damage| damage.in_file(path))?;
+        Ok(contents.recovered((bytes.len() - whole) as u64))
     }
 
     /// Adds the records, durably, in one frame.
@@ -238,6 +243,11 @@ impl Contents {
                 }
             }
         }
+    }
+
+    fn recovered(self, cut_bytes: u64) -> Recovered {
+        let crashed = self.started.into_iter().collect();
+        Recovered { crashed, reports: self.ended.into_values().collect(), cut_bytes }
     }
 
     /// Records that add up to the same.

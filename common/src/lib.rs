@@ -8,6 +8,7 @@
 pub mod design;
 pub mod id;
 pub mod metric;
+pub mod name;
 pub mod seed;
 pub mod space;
 pub mod split;

@@ -201,6 +201,11 @@ async fn peer(link: &Link, mut receiver: FrameReceiver, handle: &Handle) -> Resu
             link.close("not allowed: this message is not from or for whom it says");
             return Ok(());
         }
+        if !handle.gate().admits(&link.who()) {
+            tracing::warn!(replica = %from, address = %link.address(), "a replica that was removed still speaks: refused");
+            link.close("revoked");
+            return Ok(());
+        }
         let Ok(permit) = Arc::clone(&under_way).acquire_owned().await else { return Ok(()) };
         let heard = handle.peer_says(from, message);
         tokio::spawn(async move {

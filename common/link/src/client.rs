@@ -24,8 +24,9 @@ use crate::closing::{Closing, printable};
 use crate::connection::{Link, Shared};
 use crate::error::LinkError;
 use crate::identity::{self, Identity};
-use crate::limits::{JOIN_ANSWER_MAX, JOIN_HOPS_MAX, JOIN_REQUEST_BYTES, JOIN_TRIES, Limits};
-use crate::server::{JOIN_ADMITTED, JOIN_ELSEWHERE, JOIN_REFUSED, speakable};
+use crate::joining::{JoinAnswer, JoinRequest};
+use crate::limits::{JOIN_ANSWER_MAX, JOIN_HOPS_MAX, JOIN_TRIES, Limits};
+use crate::server::speakable;
 use crate::stream::{Reading, Writing};
 use crate::tls::{self, Pin, Seen};
 use crate::token::{JoinToken, Secret};
@@ -140,10 +141,12 @@ async fn join_at(
             ) if tries < JOIN_TRIES => tries += 1,
             answer => {
                 return Ok(match answer? {
-                    Verdict::Admitted(certificate) => {
-                        Joined::Admitted(Box::new(accepted(certificate, ca, key)?))
+                    JoinAnswer::Admitted(certificate) => {
+                        let identity = accepted(CertificateDer::from(certificate), ca, key)?;
+                        Joined::Admitted(Box::new(identity))
                     }
-                    Verdict::Elsewhere(addresses) => Joined::Elsewhere(addresses),
+                    JoinAnswer::Elsewhere(addresses) => Joined::Elsewhere(addresses),
+                    JoinAnswer::Refused => return Err(LinkError::TokenRefused),
                 });
             }
         }
@@ -262,24 +265,18 @@ async fn nothing_listens(socket: SocketAddr) -> io::Error {
     }
 }
 
-enum Verdict {
-    Admitted(CertificateDer<'static>),
-    Elsewhere(Vec<String>),
-}
-
-/// Sends the join request and returns what was decided.
+/// Sends the join request and returns what was decided; a refusal is an error.
 async fn ask(
     dialled: &Dialled,
     token: &JoinToken,
     key: &KeyPair,
     limits: &Limits,
-) -> Result<Verdict, LinkError> {
+) -> Result<JoinAnswer, LinkError> {
     let address = || dialled.address.clone();
     let answer = async {
         let streams = dialled.connection.open_bi().await;
         let (mut send, mut receive) = streams.map_err(|source| dialled.lost(source))?;
-        let request = Secret::new([&token.id[..], token.secret(), key.public_key_raw()].concat());
-        debug_assert_eq!(request.expose().len(), JOIN_REQUEST_BYTES);
+        let request = JoinRequest::bytes(&token.id, token.secret(), key.public_key_raw());
         // A failed write says less than the read after it, which has the reason for the close.
         let _ = send.write_all(request.expose()).await;
         let _ = send.finish();
@@ -294,16 +291,10 @@ async fn ask(
     let answer = timeout(limits.join_answer, answer).await;
     let answer = answer.unwrap_or_else(|_| Err(dialled.no_answer(limits.join_answer)))?;
     Closing::Done.close(&dialled.connection, "joined");
-    match answer.split_first() {
-        Some((&JOIN_ADMITTED, certificate)) => {
-            Ok(Verdict::Admitted(CertificateDer::from(certificate.to_vec())))
-        }
-        Some((&JOIN_ELSEWHERE, addresses)) => {
-            let text = printable_lines(addresses);
-            Ok(Verdict::Elsewhere(text.lines().take(JOIN_HOPS_MAX).map(str::to_string).collect()))
-        }
-        Some((&JOIN_REFUSED, _)) => Err(LinkError::TokenRefused),
-        _ => Err(LinkError::Unexpected { address: address() }),
+    match JoinAnswer::read(&answer) {
+        Some(JoinAnswer::Refused) => Err(LinkError::TokenRefused),
+        Some(answer) => Ok(answer),
+        None => Err(LinkError::Unexpected { address: address() }),
     }
 }
 
@@ -344,11 +335,6 @@ async fn greet(dialled: &Dialled, limits: &Limits) -> Result<(), LinkError> {
             Err(LinkError::Version { address: address(), why: printable(&why) })
         }
     }
-}
-
-fn printable_lines(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    text.chars().filter(|c| !c.is_control() || *c == '\n').collect()
 }
 
 fn any_address(towards: SocketAddr) -> SocketAddr {

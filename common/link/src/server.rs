@@ -26,10 +26,11 @@ use crate::closing::{Closing, REVOKED, printable};
 use crate::connection::{Link, Shared, chain};
 use crate::error::LinkError;
 use crate::identity::{self, Identity, Who, fingerprint};
+use crate::joining::{JoinAnswer, JoinRequest};
 use crate::limits::{self, JOIN_REQUEST_BYTES, Limits};
 use crate::stream::{Reading, Writing};
 use crate::tls;
-use crate::token::{Secret, hex, sha256};
+use crate::token::{Secret, hex};
 
 /// Who is a member now.
 pub trait Gate: Send + Sync {
@@ -167,13 +168,12 @@ pub struct JoinAttempt {
 impl JoinAttempt {
     /// Sends the certificate, in DER.
     pub async fn admit(self, certificate: Vec<u8>) {
-        self.answer([&[JOIN_ADMITTED], certificate.as_slice()].concat()).await;
+        self.answer(JoinAnswer::Admitted(certificate)).await;
     }
 
     /// Sends the joiner to the replicas that may decide.
     pub async fn send_elsewhere(self, addresses: &[String]) {
-        let text = addresses.join("\n");
-        self.answer([&[JOIN_ELSEWHERE], text.as_bytes()].concat()).await;
+        self.answer(JoinAnswer::Elsewhere(addresses.to_vec())).await;
     }
 
     /// Sends the one refusal there is, whatever the cause, and counts it against the address.
@@ -181,12 +181,13 @@ impl JoinAttempt {
         let token = hex(&self.token_id);
         warn!(address = %self.address, %token, reason = "token refused", "join refused");
         self.reception.admission.refused(self.address.ip(), Instant::now());
-        self.answer(vec![JOIN_REFUSED]).await;
+        self.answer(JoinAnswer::Refused).await;
     }
 
-    async fn answer(mut self, answer: Vec<u8>) {
+    async fn answer(mut self, answer: JoinAnswer) {
         let told = async {
-            if self.answer.write_all(&answer).await.is_ok() && self.answer.finish().is_ok() {
+            if self.answer.write_all(&answer.bytes()).await.is_ok() && self.answer.finish().is_ok()
+            {
                 // The peer may have left; it asks again with the same key.
                 let _ = self.answer.stopped().await;
             }
@@ -347,23 +348,18 @@ impl Reception {
         })?;
         let request = async {
             let (answer, mut stream) = connection.accept_bi().await.ok()?;
-            let request = stream.read_to_end(JOIN_REQUEST_BYTES).await.ok()?;
-            let request = <[u8; JOIN_REQUEST_BYTES]>::try_from(request).ok()?;
-            Some((answer, Secret::new(request)))
+            let request = Secret::new(stream.read_to_end(JOIN_REQUEST_BYTES).await.ok()?);
+            Some((answer, JoinRequest::read(request.expose())?))
         };
         let Ok(Some((answer, request))) = timeout(self.limits.join_request, request).await else {
             self.admission.refused(address.ip(), Instant::now());
             let why = "without a certificate, only a join request is read";
             return Err(Refusal::new(Closing::JoinOnly, why));
         };
-        let (mut token_id, mut public_key) = ([0; 6], [0; 32]);
-        let (id, rest) = request.expose().split_at(token_id.len());
-        let (secret, key) = rest.split_at(rest.len() - public_key.len());
-        token_id.copy_from_slice(id);
-        public_key.copy_from_slice(key);
+        let JoinRequest { token_id, secret_hash, public_key } = request;
         Ok(JoinAttempt {
             token_id,
-            secret_hash: sha256(secret),
+            secret_hash,
             public_key,
             address,
             connection: connection.clone(),
@@ -464,11 +460,6 @@ fn peer_certificate(connection: &Connection) -> Option<CertificateDer<'static>> 
     let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     chain.into_iter().next()
 }
-
-pub(crate) const JOIN_REFUSED: u8 = 0;
-pub(crate) const JOIN_ADMITTED: u8 = 1;
-/// Behind it, addresses, a line each.
-pub(crate) const JOIN_ELSEWHERE: u8 = 2;
 
 /// Peers that got in and wait for the caller; more wait in their own tasks.
 const ARRIVALS_WAITING: usize = 64;

@@ -85,10 +85,10 @@ impl<'t> Inspection<'t> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        let (line, column) = position(self.text, span.start);
         let help = Some(help.into()).filter(|help| !help.is_empty());
         let message = message.into();
-        self.findings.push(Finding { span: span.clone(), line, column, message, help });
+        // Where that is in the text is counted out for those alone that are shown.
+        self.findings.push(Finding { span: span.clone(), line: 0, column: 0, message, help });
     }
 
     pub fn text(&self) -> &'t str {
@@ -98,6 +98,11 @@ impl<'t> Inspection<'t> {
     /// Findings so far.
     pub fn count(&self) -> usize {
         self.findings.len()
+    }
+
+    /// Whether there are so many that what else is found is not worth looking for advice.
+    pub fn is_crowded(&self) -> bool {
+        self.findings.len() >= ADVISED_MAX
     }
 
     pub fn is_clean(&self) -> bool {
@@ -126,7 +131,11 @@ impl<'t> Inspection<'t> {
                 last.message += &format!("; and {count} more like this");
             }
         }
-        let finding = |(kind, place): (String, usize)| of_kind.get(&kind)?.get(place).cloned();
+        let finding = |(kind, place): (String, usize)| {
+            let finding = of_kind.get(&kind)?.get(place).cloned()?;
+            let (line, column) = position(self.text, finding.span.start);
+            Some(Finding { line, column, ..finding })
+        };
         Findings(order.into_iter().filter_map(finding).collect())
     }
 }
@@ -199,6 +208,7 @@ fn position(text: &str, byte: usize) -> (usize, usize) {
 /// How findings of a text that is not TOML begin.
 pub(super) const NOT_TOML: &str = "not TOML: ";
 const KIND_SHOWN_MAX: usize = 10;
+const ADVISED_MAX: usize = 100;
 /// Jaro and Winkler's similarity from which two words may be one, misspelt.
 const ALIKE_MIN: f64 = 0.88;
 

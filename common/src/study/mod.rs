@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Digest, StudyId};
 use crate::metric::Metric;
+use crate::name::{is_inner_path, is_name};
 use crate::seed::Stream;
 use crate::space::Config;
 
@@ -221,6 +222,13 @@ impl Study {
 
     pub fn id(&self) -> StudyId {
         StudyId::from_digest(&self.digest())
+    }
+
+    /// Whether all names and paths in it are such as a study file may hold; asked of a study that
+    /// came from elsewhere.
+    pub fn is_well_named(&self) -> bool {
+        let arms = self.arms.iter().all(|arm| is_name(&arm.name));
+        arms && is_name(&self.name) && is_inner_path(&self.data.path)
     }
 
     pub fn primary(&self) -> Metric {

@@ -117,6 +117,12 @@ pub enum TableError {
     Csv { source: ::csv::Error },
     #[error("the file cannot be read as Parquet: {source}")]
     Parquet { source: ::parquet::errors::ParquetError },
+    #[error("the file cannot be read as Parquet: it is damaged")]
+    Damaged,
+    #[error(
+        "the file says it holds {rows} rows of {columns} columns, and has {bytes} bytes; write it as CSV"
+    )]
+    Claims { rows: usize, columns: usize, bytes: usize },
     #[error(
         "column `{column}` holds {kind}, which is not read; write the file without it, or as numbers or text"
     )]
@@ -160,6 +166,9 @@ fn name_errors(names: &[String]) -> Vec<TableError> {
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     let mut errors = Vec::new();
     for (number, name) in (1..).zip(names) {
+        if errors.len() == LISTED_MAX {
+            break;
+        }
         if name.is_empty() {
             errors.push(TableError::Unnamed { column: number });
         } else if let Some(&first) = seen.get(name.as_str()) {

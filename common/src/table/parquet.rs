@@ -4,9 +4,12 @@
 //!
 //! Floor: common.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use bytes::Bytes;
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit};
-use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::column::page::{Page, PageMetadata, PageReader};
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::DataType;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -15,7 +18,13 @@ use parquet::schema::types::{ColumnDescPtr, ColumnDescriptor};
 
 use super::{Column, ROWS_MAX, Table, TableError, Values, WHOLE_MAX, name_errors};
 
+/// The library asserts here and there what a damaged file does not keep: then it is refused too.
 pub(super) fn read(bytes: &[u8]) -> Result<Table, Vec<TableError>> {
+    let reading = AssertUnwindSafe(|| read_sound(bytes));
+    catch_unwind(reading).unwrap_or_else(|_| Err(vec![TableError::Damaged]))
+}
+
+fn read_sound(bytes: &[u8]) -> Result<Table, Vec<TableError>> {
     let whole = |source| vec![TableError::Parquet { source }];
     let reader = SerializedFileReader::new(Bytes::copy_from_slice(bytes)).map_err(whole)?;
     let metadata = reader.metadata().file_metadata();
@@ -29,9 +38,15 @@ pub(super) fn read(bytes: &[u8]) -> Result<Table, Vec<TableError>> {
     } else if rows > ROWS_MAX {
         errors.push(TableError::TooLong { rows });
     }
+    let room = ROOM_ALWAYS.saturating_add(bytes.len().saturating_mul(ROOM_EACH));
+    if rows.saturating_mul(names.len()) > room {
+        // Nothing is made on the file's word: a few bytes can stand for as many nulls as one likes.
+        errors.push(TableError::Claims { rows, columns: names.len(), bytes: bytes.len() });
+        return Err(errors);
+    }
     let mut columns = Vec::new();
     for (place, (descriptor, name)) in descriptors.iter().zip(names).enumerate() {
-        match column(&reader, place, descriptor, &name) {
+        match column(&reader, place, descriptor, (&name, rows, room)) {
             Ok(values) if length(&values) == rows => columns.push(Column { name, values }),
             Ok(values) => errors.push(TableError::Short {
                 column: name,
@@ -58,11 +73,12 @@ enum Cells {
     Text(Vec<Option<String>>),
 }
 
+/// A column of at most `rows` cells, which have at most `room` bytes of text.
 fn column(
     file: &SerializedFileReader<Bytes>,
     place: usize,
     descriptor: &ColumnDescPtr,
-    name: &str,
+    (name, rows, room): (&str, usize, usize),
 ) -> Result<Values, TableError> {
     let refused = |source| TableError::Parquet { source };
     if descriptor.max_rep_level() > 0 {
@@ -73,8 +89,11 @@ fn column(
     let mut wholes = Vec::new();
     for group in 0..file.num_row_groups() {
         let group = file.get_row_group(group).map_err(refused)?;
-        let reader = group.get_column_reader(place).map_err(refused)?;
-        match chunk(reader, descriptor, name)? {
+        let pages = group.get_column_page_reader(place).map_err(refused)?;
+        let pages = Box::new(Sober { pages, rows });
+        let reader = get_column_reader(descriptor.clone(), pages);
+        let left = rows.saturating_sub(numbers.len() + texts.len() + wholes.len());
+        match chunk(reader, descriptor, (name, left, room))? {
             Cells::Whole(cells) => wholes.extend(cells),
             Cells::Numbers(cells) => numbers.extend(cells),
             Cells::Text(cells) => texts.extend(cells),
@@ -91,11 +110,55 @@ fn column(
     Ok(Values::Numbers(numbers.into_iter().map(|cell| cell.unwrap_or(f64::NAN)).collect()))
 }
 
+/// Pages that hold what they claim to: room is made for a page's values before they are read.
+struct Sober {
+    pages: Box<dyn PageReader>,
+    rows: usize,
+}
+
+impl PageReader for Sober {
+    fn get_next_page(&mut self) -> Result<Option<Page>, ParquetError> {
+        let page = self.pages.get_next_page()?;
+        if let Some(page) = &page {
+            // No value of a dictionary has less than a byte; a page's values may all be one.
+            let most = if matches!(page, Page::DictionaryPage { .. }) {
+                page.buffer().len()
+            } else {
+                self.rows
+            };
+            if page.num_values() as usize > most {
+                return Err(ParquetError::General("a page has not what it claims".to_string()));
+            }
+        }
+        Ok(page)
+    }
+
+    fn peek_next_page(&mut self) -> Result<Option<PageMetadata>, ParquetError> {
+        self.pages.peek_next_page()
+    }
+
+    fn skip_next_page(&mut self) -> Result<(), ParquetError> {
+        self.pages.skip_next_page()
+    }
+
+    fn at_record_boundary(&mut self) -> Result<bool, ParquetError> {
+        self.pages.at_record_boundary()
+    }
+}
+
+impl Iterator for Sober {
+    type Item = Result<Page, ParquetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.get_next_page().transpose()
+    }
+}
+
 /// The cells of one row group.
 fn chunk(
     reader: ColumnReader,
     descriptor: &ColumnDescriptor,
-    name: &str,
+    (name, rows, room): (&str, usize, usize),
 ) -> Result<Cells, TableError> {
     let refused = |source| TableError::Parquet { source };
     let level = descriptor.max_def_level();
@@ -103,36 +166,40 @@ fn chunk(
     let is_decimal = descriptor.converted_type() == ConvertedType::DECIMAL;
     match reader {
         ColumnReader::BoolColumnReader(reader) => {
-            let cells = cells(reader, level).map_err(refused)?;
+            let cells = cells(reader, level, rows).map_err(refused)?;
             Ok(Cells::Text(map(cells, |value| value.to_string())))
         }
         ColumnReader::Int32ColumnReader(reader) => {
-            let cells = map(cells(reader, level).map_err(refused)?, |value| {
+            let cells = map(cells(reader, level, rows).map_err(refused)?, |value| {
                 if is_unsigned(descriptor) { i64::from(value as u32) } else { i64::from(value) }
             });
             Ok(wholes(cells, descriptor, scale))
         }
         ColumnReader::Int64ColumnReader(reader) => {
-            let cells = cells(reader, level).map_err(refused)?;
+            let cells = cells(reader, level, rows).map_err(refused)?;
             if is_unsigned(descriptor) && cells.iter().flatten().any(|&value| value < 0) {
                 return Ok(Cells::Text(map(cells, |value| (value as u64).to_string())));
             }
             Ok(wholes(cells, descriptor, scale))
         }
         ColumnReader::Int96ColumnReader(reader) => {
-            let cells = cells(reader, level).map_err(refused)?;
+            let cells = cells(reader, level, rows).map_err(refused)?;
             Ok(Cells::Text(map(cells, |value| {
                 Field::TimestampMillis(value.to_millis()).to_string()
             })))
         }
         ColumnReader::FloatColumnReader(reader) => {
-            Ok(Cells::Numbers(map(cells(reader, level).map_err(refused)?, f64::from)))
+            Ok(Cells::Numbers(map(cells(reader, level, rows).map_err(refused)?, f64::from)))
         }
         ColumnReader::DoubleColumnReader(reader) => {
-            Ok(Cells::Numbers(cells(reader, level).map_err(refused)?))
+            Ok(Cells::Numbers(cells(reader, level, rows).map_err(refused)?))
         }
         ColumnReader::ByteArrayColumnReader(reader) if !is_decimal => {
-            let cells = cells(reader, level).map_err(refused)?;
+            let cells = cells(reader, level, rows).map_err(refused)?;
+            let bytes: usize = cells.iter().flatten().map(|value| value.len()).sum();
+            if bytes > room {
+                return Err(kind(name, "more text than a file of this length stands for"));
+            }
             let text = |cell: Option<parquet::data_type::ByteArray>| {
                 cell.map(|value| value.as_utf8().map(String::from)).transpose()
             };
@@ -153,6 +220,7 @@ fn kind(column: &str, kind: &str) -> TableError {
 fn cells<T: DataType>(
     mut reader: ColumnReaderImpl<T>,
     level: i16,
+    rows: usize,
 ) -> Result<Vec<Option<T::T>>, ParquetError> {
     let mut cells = Vec::new();
     loop {
@@ -161,6 +229,9 @@ fn cells<T: DataType>(
             reader.read_records(RECORDS_AT_ONCE, Some(&mut levels), None, &mut values)?;
         if records == 0 {
             return Ok(cells);
+        }
+        if records > rows.saturating_sub(cells.len()) {
+            return Err(ParquetError::General("a column has more rows than the file".to_string()));
         }
         if level == 0 {
             cells.extend(values.into_iter().map(Some));
@@ -205,6 +276,11 @@ fn wholes(cells: Vec<Option<i64>>, descriptor: &ColumnDescriptor, scale: f64) ->
 }
 
 const RECORDS_AT_ONCE: usize = 65_536;
+
+/// Cells, and bytes of a column's text, that any file may hold, and for each of its bytes: equal rows
+/// pack well, and more than that no table of measurements does.
+const ROOM_ALWAYS: usize = 1_000_000;
+const ROOM_EACH: usize = 1_000;
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use super::modest::Modest;
+
 /// Canonical bytes of `value`.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     bincode::serde::encode_to_vec(value, bincode::config::standard())
@@ -22,8 +24,8 @@ pub fn decode<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, CodecE
         return Err(CodecError::TooLong { bytes: bytes.len(), bytes_max: DECODE_MAX });
     }
     let config = bincode::config::standard().with_limit::<DECODE_MAX>();
-    let (value, used) = bincode::serde::decode_from_slice::<T, _>(bytes, config)
-        .map_err(|source| CodecError::Decode { source })?;
+    let decoded = bincode::serde::borrow_decode_from_slice::<Modest<T>, _>(bytes, config);
+    let (Modest(value), used) = decoded.map_err(|source| CodecError::Decode { source })?;
     if used != bytes.len() {
         return Err(CodecError::Trailing { used, bytes: bytes.len() });
     }

@@ -5,3 +5,4 @@
 pub mod codec;
 pub mod frame;
 pub mod message;
+mod modest;

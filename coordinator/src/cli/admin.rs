@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
+use common::name::{NAME_MAX, is_name};
 use common::wire::message::{Request, Response, Role};
 use serde_json::json;
 
 use super::output::{Output, duration, parse_duration, table};
 use super::{Target, connect};
 use crate::client::{Client, ClientError, TokenWish};
-use crate::driver::{LABEL_BYTES_MAX, wall_clock};
+use crate::driver::wall_clock;
 
 /// Join tokens.
 #[derive(Debug, Args)]
@@ -114,10 +115,10 @@ async fn create_token(
     let Ok(role) = role.parse::<Role>() else {
         bail!("{role:?} is not a role; say agent, operator or peer");
     };
-    if !label.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-        || label.len() > LABEL_BYTES_MAX
-    {
-        bail!("a label has at most {LABEL_BYTES_MAX} letters, digits, dots, dashes, underscores");
+    if !is_name(&label) {
+        bail!(
+            "a label has 1 to {NAME_MAX} letters, digits, dots, dashes and underscores, no dot first"
+        );
     }
     if ttl.is_zero() || uses == Some(0) {
         bail!("a token that nobody can use is of no use; give --ttl and --uses above 0");

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use common::id::StudyId;
+use common::name::is_name;
 use common::wire::message::{OutcomeRow, Request, Response, StudyStatus};
 use serde_json::{Value, json};
 
@@ -80,7 +81,7 @@ pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCod
     let client = connect::client(&args.target).await?.fresh(args.fresh.fresh);
     let status = connect::find_study(&client, args.study.as_deref()).await?;
     let Some(format) = args.format else {
-        let out = args.out.unwrap_or_else(|| PathBuf::from(&status.name));
+        let out = args.out.unwrap_or_else(|| own_folder(status.id, &status.name));
         let written = write_all(&client, status.id, &out, output).await?;
         let text = format!("{}\n{}", written.verdict, naming(&written.paths));
         let answer = json!({
@@ -102,6 +103,11 @@ pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCod
     };
     write_to(args.out.as_deref(), text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A study's folder has its name, unless that name, which came over a network, would lead elsewhere.
+fn own_folder(id: StudyId, name: &str) -> PathBuf {
+    if is_name(name) { PathBuf::from(name) } else { PathBuf::from(id.to_string()) }
 }
 
 /// `coordinator export STUDY --parquet FILE | --csv FILE`.

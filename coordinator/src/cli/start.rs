@@ -179,7 +179,7 @@ async fn agent_token(cluster: &Cluster, told: &str, joins: bool) -> anyhow::Resu
         return Ok(None);
     }
     let (role, ttl, uses) = (Role::Agent, FIRST_TOKEN_TTL, None);
-    let wish = TokenWish { role, ttl, uses, label: "first start".to_string() };
+    let wish = TokenWish { role, ttl, uses, label: "first-start".to_string() };
     let token = client.create_token(wish).await.context("no join token could be made")?.expose();
     write_secret(&path, &format!("agent join {told} --token {token}\n"))?;
     Ok(Some(token))

@@ -165,6 +165,8 @@ pub fn start(parts: Parts) -> Result<Handle, DriverError> {
     let roles = Arc::new(Roles::default());
     let peers = Peers::new(own, Arc::clone(&authority), inputs.clone(), hints);
     let version = env!("CARGO_PKG_VERSION").to_string();
+    // Whoever connects in the first moment is judged by what is known already.
+    roles.set(&node);
     let driver = Driver {
         node,
         disk: Arc::clone(&disk),
@@ -543,8 +545,6 @@ pub fn replica_of(who: &Who) -> Result<ReplicaId, LinkError> {
     number.map(ReplicaId).ok_or(LinkError::Certificate { what: "it names replica 0" })
 }
 
-/// A token's name for people.
-pub const LABEL_BYTES_MAX: usize = 64;
 /// Messages that may wait for one agent.
 const AGENT_QUEUE: usize = 4_096;
 /// Bytes of outcomes in one answer.

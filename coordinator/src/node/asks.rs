@@ -8,6 +8,7 @@
 
 use common::design::Design;
 use common::id::{StudyId, TrialIndex};
+use common::name::{NAME_MAX, is_name};
 use common::wire::message::{
     AgentStatus, Answer, Ask, Control, MemberStatus, NewToken, Request, Response, Role, StudyState,
     StudyStatus, TokenStatus,
@@ -70,6 +71,12 @@ impl Node {
                     let why = format!("a study has a metric and between 1 and {TRIALS_MAX} trials");
                     return Err(why);
                 }
+                if !study.is_well_named() {
+                    return Err(format!(
+                        "a study and its arms have names of 1 to {NAME_MAX} letters, digits, dots, \
+                         dashes and underscores, no dot first, and its data lie beneath its file"
+                    ));
+                }
                 let known = self.state.studies.contains_key(&study.id());
                 self.room_for(if known { 0 } else { trials.unwrap_or_default() })?;
             }
@@ -83,8 +90,14 @@ impl Node {
                 }
             }
             Command::Control { control: Control::Retry { .. }, .. } => self.room_for(0)?,
-            Command::CreateToken { token: NewToken { role: Role::Peer, .. }, .. } => {
-                self.room_for_a_replica()?;
+            Command::CreateToken { token: NewToken { role, label, .. }, .. } => {
+                if !label.is_empty() && !is_name(label) {
+                    let what = "letters, digits, dots, dashes and underscores, no dot first";
+                    return Err(format!("a token's label has 1 to {NAME_MAX} {what}"));
+                }
+                if *role == Role::Peer {
+                    self.room_for_a_replica()?;
+                }
             }
             Command::RemoveReplica { replica } => self.could_remove(*replica)?,
             _ => {}

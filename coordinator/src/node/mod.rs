@@ -209,7 +209,7 @@ impl Node {
                 self.enrol(id, replica, address, level);
             }
             Input::PeerSaid { from, message } => self.peer_said(from, message, now),
-            Input::SnapshotArrived { message, state } => self.hear(*message, state),
+            Input::SnapshotArrived { message, state } => self.snapshot_arrived(*message, state),
             Input::SnapshotSent { to, arrived } => self.snapshot_sent(to, arrived),
             Input::Unreachable { to } => self.replica.unreachable(to),
             Input::Room(room) => self.room = room,

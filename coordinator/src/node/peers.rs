@@ -18,7 +18,7 @@ use common::wire::message::peer::{
 use super::{Asker, Node, NodeError, Now, Output};
 use crate::planted::planted;
 use crate::scheduler::command::Command;
-use crate::scheduler::state::StudyRecord;
+use crate::scheduler::state::{State, StudyRecord};
 
 #[derive(Default)]
 pub(super) struct Peers {
@@ -69,6 +69,10 @@ impl Node {
     }
 
     pub(super) fn peer_said(&mut self, from: ReplicaId, message: PeerMessage, now: Now) {
+        // Before its first snapshot a replica knows nobody, and hears everybody.
+        if self.state.level > 0 && !self.knows_replica(from) {
+            return;
+        }
         match message {
             PeerMessage::Raft(message) => {
                 // Raft hears only what is between these two; the state of a snapshot comes apart.
@@ -90,6 +94,17 @@ impl Node {
                 self.peers.told = Some((term, now.mono, studies));
             }
             PeerMessage::Digest { index, digest } => self.found(from, index, digest, now),
+        }
+    }
+
+    /// A snapshot is believed only when its state is one: once it is on the disk, there is no way back.
+    pub(super) fn snapshot_arrived(&mut self, message: RaftMessage, state: Vec<u8>) {
+        let index = message.snapshot.as_ref().map(|meta| meta.index);
+        let is_whole = State::decode(&state).is_some_and(|state| Some(state.applied) == index);
+        if message.kind == RaftKind::Snapshot && is_whole {
+            self.hear(message, state);
+        } else {
+            tracing::error!("a snapshot was refused: its state is not one that this program knows");
         }
     }
 

@@ -9,6 +9,7 @@
 //!
 //! Floor: core.
 
+mod filter;
 pub mod incoming;
 pub mod log;
 mod mirror;
@@ -19,6 +20,7 @@ mod tests;
 use common::id::ReplicaId;
 use common::seed::mix;
 use common::wire::codec;
+use common::wire::message::peer::RaftKind;
 use raft::eraftpb::{Entry, Snapshot};
 use raft::{Config, ProgressState, RawNode, SnapshotStatus, StateRole};
 use serde::{Deserialize, Serialize};
@@ -32,6 +34,8 @@ use log::{
     SnapshotRecord, Source, Voters,
 };
 use store::Store;
+
+pub use filter::Nonsense;
 
 /// One replica. Drive it by [`Replica::ready`] until it has nothing more.
 pub struct Replica {
@@ -136,6 +140,11 @@ pub enum ReplicaError {
     },
     #[error("the log holds a change of the membership that cannot be read")]
     Change,
+    #[error("no replica that keeps to the protocol sends this: {source}")]
+    Nonsense {
+        #[from]
+        source: Nonsense,
+    },
     #[error("there is no leader; try again")]
     NoLeader,
 }
@@ -232,15 +241,22 @@ impl Replica {
 
     /// Time has passed: one Raft tick ([`TICK_MS`]).
     pub fn tick(&mut self) {
+        let view = self.view();
+        if !view.is_persisted && !view.leads && self.voters().voters == [view.own] {
+            // It would elect itself at once, which raft allows only with all of the log on the disk.
+            return;
+        }
         self.raw.tick();
         self.draw_timeout();
     }
 
-    /// Takes another replica's message. `state` is what came with a snapshot.
+    /// Takes another replica's message. `state` is what came with a snapshot. After an error nothing
+    /// has changed.
     pub fn step(&mut self, message: RaftMessage, state: Vec<u8>) -> Result<(), ReplicaError> {
-        let changes = message.entries.iter().filter(|entry| entry.kind == EntryKind::Membership);
-        for entry in changes {
-            mirror::change_in(&entry.data).ok_or(ReplicaError::Change)?;
+        filter::check(&message, &self.view())?;
+        if message.kind == RaftKind::ReadIndex && !self.is_leader() {
+            // Raft would send it on in its sender's name. Who asks hears nothing, and asks again.
+            return Ok(());
         }
         match self.raw.step(mirror::message_to_raft(message, state)) {
             // An answer from one that is no member any more, or not yet.
@@ -249,6 +265,17 @@ impl Replica {
         }
         self.draw_timeout();
         Ok(())
+    }
+
+    fn view(&self) -> filter::View {
+        let last = self.last_index();
+        filter::View {
+            own: self.id.0.get(),
+            term: self.term(),
+            last,
+            is_persisted: self.raw.raft.raft_log.persisted == last,
+            leads: self.is_leader(),
+        }
     }
 
     /// Asks for an entry. It may vanish around an election: whoever asked must ask again.

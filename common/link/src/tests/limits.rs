@@ -37,6 +37,27 @@ fn the_constants_are_those_of_the_design() {
     assert_eq!(limits::CONNECTIONS_PER_MEMBER_MAX, 4);
     assert_eq!((limits::UNAUTHENTICATED_PER_ADDRESS_MAX, limits::CONNECTIONS_MAX), (8, 20_000));
     assert_eq!((limits::REFUSED_JOINS_MAX, ms(limits::REFUSED_JOINS_WINDOW)), (10, 60_000));
+    assert_eq!((limits::STRANGER_WINDOW, limits::JOIN_ANSWER_MAX), (64 << 10, 8 << 10));
+    assert_eq!((ms(limits::JOIN_ANSWER_WITHIN), limits::JOIN_HOPS_MAX), (10_000, 8));
+    assert_eq!((ms(limits::HANDSHAKE_WITHIN), ms(limits::SEND_STALLED_MAX)), (3_000, 30_000));
+    let days = |duration: Duration| duration.as_secs() / (24 * 3_600);
+    assert_eq!((days(limits::LEAF_VALID), days(limits::RENEW_BEFORE)), (30, 10));
+    assert_eq!((days(limits::AUTHORITY_VALID), ms(limits::CLOCK_TOLERANCE)), (3_652, 3_600_000));
+}
+
+#[test]
+fn replicas_notice_a_cut_sooner_and_keep_to_all_other_limits() {
+    let (peer, standard) = (Limits::peer(), Limits::standard());
+    assert_eq!((peer.idle, peer.keep_alive), (secs(4), Some(secs(1))));
+    assert_eq!((peer.connect, peer.send_stalled), (Duration::from_millis(1_500), secs(4)));
+    let (connect, idle) = (standard.connect, standard.idle);
+    let (keep_alive, send_stalled) = (standard.keep_alive, standard.send_stalled);
+    let rest = Limits { connect, idle, keep_alive, send_stalled, ..peer };
+    assert_eq!(format!("{rest:?}"), format!("{standard:?}"));
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
 }
 
 #[test]

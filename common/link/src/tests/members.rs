@@ -59,6 +59,9 @@ fn a_leaf_is_good_for_30_days_from_an_hour_ago() {
     let parsed = crate::identity::parse(&identity.certificate).expect("X.509");
     let begins = parsed.validity().not_before.timestamp() as u64;
     assert_eq!(Duration::from_secs(begins), 20_000 * DAY - Duration::from_secs(3600));
+    let of_ca = crate::identity::parse(&identity.ca).expect("X.509").validity().clone();
+    let days = (of_ca.not_after.timestamp() - of_ca.not_before.timestamp()) / (24 * 3_600);
+    assert_eq!(days, 3_652, "ten years");
 }
 
 #[tokio::test]

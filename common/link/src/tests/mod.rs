@@ -2,6 +2,7 @@
 //!
 //! Floor: shell.
 
+mod elsewhere;
 mod limits;
 mod members;
 mod strangers;

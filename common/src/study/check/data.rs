@@ -167,7 +167,9 @@ fn parts(draft: &Draft, table: &Table, inspection: &mut Inspection<'_>) -> Parts
         if place.is_none() {
             unresolved = true;
             let message = format!("{what} {:?} is no column of the data", name.value);
-            inspection.refuse(&name.span, message, columns_help(&name.value, table));
+            let crowded = inspection.is_crowded();
+            let help = if crowded { String::new() } else { columns_help(&name.value, table) };
+            inspection.refuse(&name.span, message, help);
         }
         place
     };

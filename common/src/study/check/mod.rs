@@ -109,7 +109,9 @@ fn metrics(draft: &Draft, inspection: &mut Inspection<'_>) -> Vec<Metric> {
                 inspection.refuse(span, message, known);
             }
             Err(()) => {
-                let near = did_you_mean(name, Metric::ALL.map(Metric::name));
+                let crowded = inspection.is_crowded();
+                let names = Metric::ALL.map(Metric::name);
+                let near = if crowded { String::new() } else { did_you_mean(name, names) };
                 let help = if near.is_empty() { known } else { format!("{near} {known}") };
                 inspection.refuse(span, format!("there is no metric {name:?}"), help);
             }

@@ -2,6 +2,8 @@
 //!
 //! Floor: common.
 
+use std::collections::BTreeMap;
+
 use super::super::finding::{At, Inspection, mean_or_known};
 use super::super::{Hyper, Model, Optimizer};
 use super::ArmDraft;
@@ -21,9 +23,14 @@ pub(super) fn arms(root: &Section<'_>, inspection: &mut Inspection<'_>) -> Vec<A
         );
     }
     let mut arms = Vec::new();
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
     for (span, item) in section.entries() {
         let name = At { value: item.name.clone(), span: span.clone() };
         check_name("an arm's name", &name, inspection);
+        if let Some(other) = names.insert(name.value.to_ascii_lowercase(), name.value.clone()) {
+            let message = format!("arms {other:?} and {:?} differ only by case", name.value);
+            inspection.refuse(span, message, "give one of them another name");
+        }
         arms.extend(arm(name, item, inspection));
     }
     arms
@@ -176,6 +183,12 @@ fn listed(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
     if elements.is_empty() {
         let message = format!("a space with no points: `{}` lists nothing", item.name);
         inspection.refuse(&item.span, message, "list at least one value, or take it out");
+        return None;
+    }
+    if elements.len() > LISTED_MAX {
+        let message = format!("`{}` lists {} values", item.name, elements.len());
+        let help = format!("every point is trained; list at most {LISTED_MAX}");
+        inspection.refuse(&item.span, message, help);
         return None;
     }
     let mut values: Vec<Value> = Vec::new();
@@ -409,4 +422,6 @@ const WHOLE: [&str; 2] = ["epochs", "batch"];
 const MLP_ONLY: [&str; 2] = ["hidden", "dropout"];
 const ARM_KEYS: [&str; 4] = ["model", "command", "search", "space"];
 const LATER_METHODS: [&str; 5] = ["random", "sobol", "halving", "tpe", "gp"];
+/// As many configs as a study may have.
+const LISTED_MAX: usize = 5_000;
 const LAYERS_MAX: usize = 16;

@@ -16,6 +16,7 @@ use toml::de::DeTable;
 use super::finding::{At, Inspection, NOT_TOML};
 use super::{Budget, Diverged, Format, Hyper, Missing, Model, SeedFactor};
 use crate::space::Space;
+use crate::wire::frame::FRAME_MAX;
 
 use walk::Section;
 
@@ -80,6 +81,13 @@ pub(super) struct ArmDraft {
 
 /// Reads a study file. Syntax errors alone give no draft.
 pub(super) fn read(text: &str, inspection: &mut Inspection<'_>) -> Option<Draft> {
+    if text.len() > FRAME_MAX {
+        let message = format!("the file is {} bytes long; no frame holds it", text.len());
+        let help =
+            format!("a study file has at most {FRAME_MAX} bytes; data go into a file of their own");
+        inspection.refuse(&(0..0), message, help);
+        return None;
+    }
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let span = error.span().unwrap_or(0..0);

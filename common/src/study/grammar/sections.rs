@@ -6,6 +6,7 @@ use super::super::finding::{At, Inspection};
 use super::super::{Budget, Diverged, Format, Missing, SeedFactor};
 use super::walk::{Item, Section};
 use super::{DataDraft, Draft, OuterDraft, OuterKindDraft, SeedsDraft, TaskKind};
+use crate::name::{is_inner_path, is_name};
 use crate::seed::Stream;
 
 pub(super) fn study(root: &Section<'_>, draft: &mut Draft, inspection: &mut Inspection<'_>) {
@@ -27,8 +28,9 @@ pub(super) fn study(root: &Section<'_>, draft: &mut Draft, inspection: &mut Insp
         draft.metrics.extend(metric(item, inspection));
     }
     let also = section.find("also").map(|item| item.texts(inspection)).unwrap_or_default();
+    let primary = draft.metrics.first().map(|metric| metric.value.clone());
     for metric in also {
-        if draft.metrics.iter().any(|before| before.value == metric.value) {
+        if primary.as_ref() == Some(&metric.value) {
             let message = format!("`also` repeats the study's metric {:?}", metric.value);
             inspection.refuse(&metric.span, message, "take it out of `also`");
         } else {
@@ -62,10 +64,7 @@ fn metric(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<At<String>
 
 /// Names of studies and arms are parts of file names.
 pub(super) fn check_name(key: &str, name: &At<String>, inspection: &mut Inspection<'_>) {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let length = name.value.chars().count();
-    if !(1..=64).contains(&length) || !name.value.chars().all(plain) || name.value.starts_with('.')
-    {
+    if !is_name(&name.value) {
         let message = format!("{key} {:?} cannot be used", name.value);
         let help = "1 to 64 of the letters A–Z and a–z, digits, `.`, `_` and `-`, no dot first";
         inspection.refuse(&name.span, message, help);
@@ -115,16 +114,15 @@ fn task(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<At<TaskKind>
 /// A path relative to the study file that stays beneath its folder, to a table of a known format.
 fn checked_path(path: At<String>, inspection: &mut Inspection<'_>) -> Option<At<(String, Format)>> {
     let written = &path.value;
-    let drive = written.get(1..2) == Some(":");
-    if written.is_empty() || written.contains(['\0', '\\']) || written.starts_with('/') || drive {
-        let message = format!("path {written:?} is not relative to the study file");
-        let help = "put the data beside the study file and write its name, with / between folders";
-        inspection.refuse(&path.span, message, help);
-        return None;
-    }
     if written.split('/').any(|part| part == "..") {
         let message = format!("path {written:?} leaves the study file's folder");
         inspection.refuse(&path.span, message, "put the data beside the study file, or below");
+        return None;
+    }
+    if !is_inner_path(written) {
+        let message = format!("path {written:?} is not relative to the study file");
+        let help = "put the data beside the study file and write its name, with / between folders";
+        inspection.refuse(&path.span, message, help);
         return None;
     }
     let Some(format) = Format::of_path(written) else {

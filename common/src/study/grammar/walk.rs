@@ -5,6 +5,7 @@
 //!
 //! Floor: common.
 
+use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
@@ -46,6 +47,10 @@ impl<'a> Section<'a> {
         for (span, item) in &section.entries {
             if !known.contains(&item.name.as_str()) {
                 let message = format!("{name} has no key `{}`", item.name);
+                if inspection.is_crowded() {
+                    inspection.refuse(span, message, "");
+                    continue;
+                }
                 inspection.refuse(span, message, mean_or_known(&item.name, &offered));
                 let near = nearest(&item.name, offered.iter().copied());
                 meant.extend(near.map(String::from));
@@ -192,9 +197,10 @@ impl<'a> Item<'a> {
     /// A list of texts, none twice.
     pub fn texts(&self, inspection: &mut Inspection<'_>) -> Vec<At<String>> {
         let mut texts: Vec<At<String>> = Vec::new();
+        let mut before: BTreeSet<String> = BTreeSet::new();
         for item in self.list(inspection).unwrap_or_default() {
             let Some(text) = item.text(inspection) else { continue };
-            if texts.iter().any(|before| before.value == text.value) {
+            if !before.insert(text.value.clone()) {
                 let message = format!("{:?} is listed twice in `{}`", text.value, self.name);
                 inspection.refuse(&text.span, message, "leave one of them");
             } else {

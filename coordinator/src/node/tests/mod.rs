@@ -4,6 +4,7 @@
 //! Floor: core.
 
 mod control;
+mod refused;
 
 use std::num::NonZeroU64;
 

@@ -1,0 +1,182 @@
+//! What lies on disks: log entries, the state that they make, votes, snapshots, a spool.
+//!
+//! Floor: wiring.
+
+use std::num::NonZeroU64;
+
+use agent::spool::{Record, Spool};
+use common::id::{ClientId, ClusterId, MemberId, ReplicaId, StudyId};
+use common::time::Timestamp;
+use common::trial::{Attempt, Ending, FailReason, Report};
+use common::wire::message::peer::{SnapshotMeta, Voters};
+use common::wire::message::{NewToken, Role};
+use coordinator::disk::{FORMAT, FolderIdentity};
+use coordinator::replica::Proposal;
+use coordinator::replica::log::{Base, SnapshotRecord, Vote};
+use coordinator::scheduler::command::{Admission, Command, Entry, Item, LEVEL, Origin};
+use coordinator::scheduler::state::{Reply, State, TrialState};
+
+use super::operators::{controls, past_failure, rows, token};
+use super::{STUDY, Sample, attempt, named, outcome, replica, reports, study, variants};
+
+variants!(
+    command,
+    Command: Submit Control Reports Adopt CreateToken RevokeToken Admit RemoveMember Place
+        RemoveReplica RaiseLevel Digests
+);
+variants!(item, Item: Complete Failed);
+variants!(record, Record: Started Ended Forgotten);
+variants!(reply, Reply: Done Submitted Retried Extended Refused);
+variants!(trial_state, TrialState: Open Complete Failed Cancelled);
+
+/// Log entries, as the log holds them: with their format's number.
+pub fn entries() -> Vec<Sample> {
+    let commands = commands();
+    command::ALL.iter().for_each(|name| {
+        assert!(commands.iter().any(|one| command(one) == *name), "Command::{name} has no value");
+    });
+    let origins = [None, Some(Origin { client: ClientId(1 << 60), number: 5 })];
+    let mut all: Vec<Sample> = commands
+        .into_iter()
+        .zip(origins.into_iter().cycle())
+        .enumerate()
+        .map(|(at, (command, origin))| {
+            let name = format!("Entry.{at:02}.{}", self::command(&command));
+            let entry = Entry { origin, command };
+            let bytes = entry.encode().expect("short");
+            let is = move |bytes: &[u8]| Entry::decode(bytes).is_ok_and(|back| back == entry);
+            Sample { name, bytes, is: Box::new(is) }
+        })
+        .collect();
+    all.extend(named("Item", item::ALL, item, items()));
+    all
+}
+
+fn commands() -> Vec<Command> {
+    let (id, at) = (study().id(), Timestamp(1_700_000_000_000));
+    let mut commands = vec![
+        Command::Submit { study: Box::new(study()), text: STUDY.to_string(), at },
+        Command::Reports { agent: MemberId(16), at, items: items() },
+        Command::Adopt { study: id, rows: rows() },
+        Command::CreateToken { token: token(), at },
+        Command::RevokeToken { id: [1, 2, 3, 4, 5, 6] },
+        Command::Admit(admission()),
+        Command::RemoveMember { member: MemberId(16) },
+        Command::Place { replica: replica(2), address: "10.0.0.6:7461".to_string() },
+        Command::RemoveReplica { replica: replica(2) },
+        Command::RaiseLevel { level: 2 },
+        Command::Digests { index: 1_000, of: vec![(replica(1), [1; 32]), (replica(2), [2; 32])] },
+    ];
+    let control = |control| Command::Control { study: id, control, at };
+    commands.extend(controls().into_iter().map(control));
+    commands
+}
+
+fn items() -> Vec<Item> {
+    let attempt = |trial| Attempt { study: study().id(), ..attempt(trial) };
+    let failed = |trial, reason, alone| Item::Failed {
+        attempt: attempt(trial),
+        reason,
+        detail: "of late".to_string(),
+        alone,
+    };
+    vec![
+        Item::Complete { attempt: attempt(0), outcome: Box::new(outcome()) },
+        failed(1, FailReason::Error, true),
+        failed(2, FailReason::AgentLost, false),
+        failed(3, FailReason::Diverged, false),
+        failed(4, FailReason::AgentCrashed, true),
+    ]
+}
+
+fn admission() -> Admission {
+    Admission {
+        token_id: [9; 6],
+        secret_hash: [8; 32],
+        public_key: [7; 32],
+        at: Timestamp(1_700_000_000_001),
+    }
+}
+
+/// A state that has seen every kind of entry.
+pub fn state() -> State {
+    let address = Some("10.0.0.5:7461".to_string());
+    let mut state = State::new(ClusterId([9; 16]), ReplicaId(NonZeroU64::MIN), address, LEVEL);
+    state.pass(1);
+    let of_agents = NewToken { id: [9; 6], role: Role::Agent, uses: Some(2), ..token() };
+    let at = Timestamp(1_700_000_000_000);
+    let first = [
+        Command::CreateToken { token: of_agents, at },
+        Command::Admit(admission()),
+        Command::Submit { study: Box::new(study()), text: STUDY.to_string(), at },
+        Command::Reports { agent: MemberId(16), at, items: items() },
+    ];
+    // What takes something away again comes last, and not all of it.
+    let later = commands().into_iter().filter(|command| {
+        !matches!(command, Command::RemoveMember { .. } | Command::Submit { .. })
+    });
+    for (index, command) in (2..).zip(first.into_iter().chain(later)) {
+        let origin = Some(Origin { client: ClientId(index % 3), number: index });
+        state.apply(index, Entry { origin, command });
+    }
+    state
+}
+
+/// A whole state, and those of its parts that one state does not show all of.
+pub fn states() -> Vec<Sample> {
+    let state = state();
+    let bytes = state.encode().expect("short");
+    let is = move |bytes: &[u8]| State::decode(bytes).is_some_and(|back| back == state);
+    let mut all = vec![Sample { name: "State".to_string(), bytes, is: Box::new(is) }];
+    let replies = vec![
+        Reply::Done,
+        Reply::Submitted { study: StudyId(5), known: true },
+        Reply::Retried { count: 300 },
+        Reply::Extended { gained: 400 },
+        Reply::Refused { why: "no".to_string() },
+    ];
+    all.extend(named("Reply", reply::ALL, reply, replies));
+    let trials =
+        vec![TrialState::Open, TrialState::Complete, TrialState::Failed, TrialState::Cancelled];
+    all.extend(named("TrialState", trial_state::ALL, trial_state, trials));
+    all.push(Sample::of("PastFailure", past_failure()));
+    all
+}
+
+/// What a replica keeps beside its log.
+pub fn disk() -> Vec<Sample> {
+    let voters = Voters { voters: vec![1, 2, 300], learners: vec![4] };
+    let meta = SnapshotMeta { index: 70_000, term: 4, voters };
+    let identity =
+        FolderIdentity { format: FORMAT, cluster: ClusterId([9; 16]), replica: replica(3) };
+    vec![
+        Sample::of("Vote", Vote { term: 4, vote: 2, commit: 70_001 }),
+        Sample::of("Base", Base { index: 65_000, term: 3 }),
+        Sample::of("SnapshotRecord", SnapshotRecord { meta, state: vec![1, 2, 3] }),
+        Sample::of("FolderIdentity", identity),
+        Sample::of("Proposal", Proposal { run: u64::MAX, number: 6 }),
+    ]
+}
+
+/// A spool's file with every kind of record, written by the agent itself.
+pub fn spool() -> Vec<u8> {
+    let started = |trials: [u64; 3]| Record::Started { attempts: trials.map(attempt).to_vec() };
+    let frames = [
+        vec![started([7, 8, 9])],
+        vec![Record::Ended { reports: reports() }, started([20, 21, 22])],
+        vec![Record::Forgotten { attempts: vec![attempt(7), attempt(21)] }],
+        vec![Record::Ended { reports: vec![failed(22)] }],
+    ];
+    let names: Vec<&str> = frames.iter().flatten().map(record).collect();
+    assert!(record::ALL.iter().all(|name| names.contains(name)), "{names:?}");
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("spool.log");
+    let (mut spool, _) = Spool::open(&path).expect("new");
+    frames.into_iter().for_each(|records| spool.write(records).expect("written"));
+    std::fs::read(&path).expect("readable")
+}
+
+fn failed(trial: u64) -> Report {
+    let ending = Ending::Failed { reason: FailReason::Error, detail: "late".to_string() };
+    Report { attempt: attempt(trial), ending }
+}

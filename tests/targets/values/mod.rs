@@ -1,0 +1,179 @@
+//! One value of everything that crosses a socket or a disk: the golden bytes' meaning, and what the
+//! fuzz targets begin from.
+//!
+//! Every enum is listed by a `match` without a wildcard, so that a new variant does not build until
+//! it has a value here. Numbers are chosen so that fields of one type differ.
+//!
+//! Floor: wiring.
+
+mod agents;
+mod log;
+mod operators;
+mod peers;
+
+use std::fmt::Debug;
+use std::num::NonZeroU64;
+
+use common::id::{Digest, LeaseId, ReplicaId, StudyId, TrialIndex};
+use common::study::{Study, check};
+use common::trial::{Attempt, Ending, FailReason, Outcome, Report};
+use common::wire::codec;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use agents::{connection, from_agent, to_agent};
+pub use log::{disk, entries, spool, state, states};
+pub use operators::{answers, asks, responses};
+pub use peers::{parts, peer_messages, raft_messages};
+
+/// One value and its bytes.
+pub struct Sample {
+    /// Such as `FromAgent.Offer`.
+    pub name: String,
+    pub bytes: Vec<u8>,
+    /// Whether these bytes read back as the value.
+    pub is: IsValue,
+}
+
+pub type IsValue = Box<dyn Fn(&[u8]) -> bool>;
+
+impl Sample {
+    pub fn of<T>(name: impl Into<String>, value: T) -> Self
+    where
+        T: Serialize + DeserializeOwned + PartialEq + Debug + 'static,
+    {
+        let bytes = codec::encode(&value).expect("has an encoding");
+        let is = move |bytes: &[u8]| codec::decode::<T>(bytes).is_ok_and(|back| back == value);
+        Self { name: name.into(), bytes, is: Box::new(is) }
+    }
+}
+
+/// Names the variants of an enum. Does not build when one is missing.
+macro_rules! variants {
+    ($function:ident, $of:ident: $($variant:ident)*) => {
+        fn $function(value: &$of) -> &'static str {
+            match value { $($of::$variant { .. } => stringify!($variant),)* }
+        }
+
+        #[allow(non_upper_case_globals)]
+        mod $function {
+            pub const ALL: &[&str] = &[$(stringify!($variant)),*];
+        }
+    };
+}
+
+pub(crate) use variants;
+
+/// A sample of each value, named by its variant; every variant must be among them.
+fn named<T>(
+    of: &str,
+    all: &[&str],
+    name: impl Fn(&T) -> &'static str,
+    values: Vec<T>,
+) -> Vec<Sample>
+where
+    T: Serialize + DeserializeOwned + PartialEq + Debug + 'static,
+{
+    for variant in all {
+        let is_there = values.iter().any(|value| name(value) == *variant);
+        assert!(is_there, "{of}::{variant} has no value");
+    }
+    let mut samples: Vec<Sample> = Vec::new();
+    for value in values {
+        let base = format!("{of}.{}", name(&value));
+        let again = samples.iter().filter(|sample| sample.name.starts_with(&base)).count();
+        let name = if again == 0 { base } else { format!("{base}.{}", again + 1) };
+        samples.push(Sample::of(name, value));
+    }
+    samples
+}
+
+/// A small study with everything in it that a study can have.
+pub fn study() -> Study {
+    let csv = rows();
+    match check(STUDY, &mut |_| Ok(csv.clone().into_bytes())) {
+        Ok(checked) => checked.study,
+        Err(findings) => panic!("the sample study is valid: {findings}"),
+    }
+}
+
+/// The rows that [`STUDY`] names.
+pub fn rows() -> String {
+    let row = |n: u32| format!("{},{}.5,{},{},g{}\n", n, n * 7 % 13, n % 5, n % 2, n % 8);
+    format!("id,x,z,y,g\n{}", (0..40).map(row).collect::<String>())
+}
+
+fn attempt(trial: u64) -> Attempt {
+    let lease = LeaseId { term: 3, counter: 300 + trial };
+    Attempt { study: StudyId(0x0102_0304_0506), trial: TrialIndex(trial), lease }
+}
+
+fn outcome() -> Outcome {
+    Outcome {
+        metrics: vec![0.75, -1.5, 1e300],
+        rows: vec![0.5, -0.25],
+        epochs: 60,
+        duration_us: 1_234_567,
+        device: "cpu".to_string(),
+    }
+}
+
+fn endings() -> Vec<Ending> {
+    let failed = |reason| Ending::Failed { reason, detail: format!("as {reason:?}") };
+    let reasons =
+        [FailReason::Diverged, FailReason::Error, FailReason::AgentCrashed, FailReason::AgentLost];
+    let mut endings = vec![Ending::Complete(outcome())];
+    endings.extend(reasons.map(failed));
+    endings
+}
+
+fn reports() -> Vec<Report> {
+    let report = |(trial, ending)| Report { attempt: attempt(trial), ending };
+    (7..).zip(endings()).map(report).collect()
+}
+
+fn digest(byte: u8) -> Digest {
+    Digest([byte; 32])
+}
+
+fn replica(number: u64) -> ReplicaId {
+    ReplicaId(NonZeroU64::new(number).expect("not zero"))
+}
+
+pub const STUDY: &str = r#"[study]
+name = "sample"
+notes = "Does it hold?"
+metric = "auroc"
+also = ["accuracy", "log_loss"]
+
+[data]
+path = "rows.csv"
+target = "y"
+task = "classification"
+drop = ["id"]
+group = "g"
+missing = "mean"
+
+[split]
+outer = { folds = 2, repeats = 2, stratify = true }
+
+[seeds]
+apart = { init = 2, order = 3 }
+
+[arms.mlp]
+model = "mlp"
+epochs = 2
+hidden = [8, 4]
+optimizer = "sgd"
+space = { lr = { log = [0.001, 0.1], points = 3 }, dropout = [0.0, 0.25] }
+
+[arms.linear]
+model = "linear"
+epochs = 2
+batch = 16
+lr = 0.01
+
+[budget]
+attempts = 2
+diverged = "worst"
+"#;
