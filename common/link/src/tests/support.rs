@@ -93,6 +93,13 @@ impl Cluster {
     }
 
     /// A member with a certificate of that age.
+    /// A member without a join, in any role.
+    pub(super) fn member_as(&self, role: Role, number: u64) -> Identity {
+        locked(&self.desk.members).insert(MemberId(number), role);
+        let identity = self.authority.client_identity(role, MemberId(number), SystemTime::now());
+        identity.expect("issued")
+    }
+
     pub(super) fn member_since(&self, number: u64, issued: SystemTime) -> Identity {
         locked(&self.desk.members).insert(MemberId(number), Role::Agent);
         self.authority.client_identity(Role::Agent, MemberId(number), issued).expect("issued")
