@@ -118,7 +118,18 @@ impl Client {
         let kept = kept.map(Path::to_path_buf);
         let reach = Mutex::new(Reach { addresses: known, link: None });
         let remote = Remote { identity, kept, reach };
-        remote.first_link(tries).await?;
+        let until = Instant::now() + NEW_WITHIN;
+        loop {
+            match remote.first_link(tries).await {
+                // A follower that does not know a new member yet soon does.
+                Err(ClientError::Unreachable { source: LinkError::Busy { .. }, .. })
+                    if Instant::now() < until =>
+                {
+                    tokio::time::sleep(jittered(PAUSE_FIRST)).await;
+                }
+                linked => break linked?,
+            }
+        }
         Ok(Self::on(Way::There(Box::new(remote))))
     }
 
@@ -444,3 +455,4 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(1);
 /// Data may first be copied to a majority, and a large study's outcomes be taken over.
 const ANSWER_WITHIN: Duration = Duration::from_secs(150);
 const SUBMIT_TRIES: u32 = 5;
+const NEW_WITHIN: Duration = Duration::from_secs(3);

@@ -35,6 +35,12 @@ use crate::token::{Secret, hex, sha256};
 pub trait Gate: Send + Sync {
     /// Whether whom a certificate names has a live entry with its role; else its connection closes.
     fn admits(&self, who: &Who) -> bool;
+
+    /// Of one that is not admitted: whether its entry may only not have arrived here yet. It is then
+    /// told to try again, where else it would be told that its membership is revoked.
+    fn may_come(&self, _: &Who) -> bool {
+        false
+    }
 }
 
 /// A peer that got in.
@@ -129,7 +135,7 @@ impl Listener {
             {
                 let shared = link.shared();
                 let fingerprint = shared.fingerprint.clone();
-                let refusal = Refusal::revoked(fingerprint.unwrap_or_default());
+                let refusal = Refusal { fingerprint, ..self.reception.nobody(&link.who()) };
                 refusal.tell(&shared.connection, link.address());
                 continue;
             }
@@ -231,10 +237,6 @@ struct Refusal {
 impl Refusal {
     fn new(closing: Closing, why: impl Into<String>) -> Self {
         Self { closing, why: why.into(), fingerprint: None, logged: true }
-    }
-
-    fn revoked(fingerprint: String) -> Self {
-        Self { fingerprint: Some(fingerprint), ..Self::new(Closing::Revoked, REVOKED) }
     }
 
     fn tell(&self, connection: &Connection, address: SocketAddr) {
@@ -373,6 +375,14 @@ impl Reception {
         })
     }
 
+    /// What one is told whom the gate does not admit.
+    fn nobody(&self, who: &Who) -> Refusal {
+        match self.gate.may_come(who) {
+            true => Refusal { logged: false, ..Refusal::new(Closing::Busy, NOT_YET) },
+            false => Refusal::new(Closing::Revoked, REVOKED),
+        }
+    }
+
     async fn member(
         &self,
         connection: &Connection,
@@ -385,7 +395,7 @@ impl Reception {
             return Err(Refusal::new(Closing::Misbehaved, "a member of another cluster"));
         }
         if !self.gate.admits(&who) {
-            return Err(Refusal::new(Closing::Revoked, REVOKED));
+            return Err(self.nobody(&who));
         }
         match timeout(self.limits.first_frame, self.greet(connection, who.member)).await {
             Ok(greeted) => greeted?,
@@ -471,6 +481,7 @@ pub(crate) const JOIN_ADMITTED: u8 = 1;
 pub(crate) const JOIN_ELSEWHERE: u8 = 2;
 
 /// Peers that got in and wait for the caller; more wait in their own tasks.
+const NOT_YET: &str = "this coordinator does not know this member yet; try again in a moment";
 const ARRIVALS_WAITING: usize = 64;
 const FULL_TOLD_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
 const VERSION_PRINTED_MAX: usize = 40;

@@ -63,6 +63,10 @@ pub struct Roles(RwLock<Known>);
 struct Known {
     members: BTreeMap<MemberId, Role>,
     replicas: BTreeSet<u64>,
+    /// The numbers that the next ones get. Whoever has such a one was let in by an entry that has
+    /// not arrived here.
+    next_member: u64,
+    next_replica: u64,
     /// Before its first snapshot a new replica knows nobody, and hears every replica.
     is_new: bool,
 }
@@ -218,7 +222,13 @@ impl Roles {
         let mut replicas: BTreeSet<u64> = state.replicas.keys().map(|id| id.0.get()).collect();
         replicas.extend(voters.voters);
         replicas.extend(voters.learners);
-        let known = Known { members, replicas, is_new: state.level == 0 };
+        let known = Known {
+            members,
+            replicas,
+            next_member: state.next_member,
+            next_replica: state.next_replica,
+            is_new: state.level == 0,
+        };
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
 }
@@ -230,6 +240,12 @@ impl link::Gate for Roles {
             Role::Peer => known.is_new || known.replicas.contains(&who.member.0),
             role => known.members.get(&who.member) == Some(&role),
         }
+    }
+
+    fn may_come(&self, who: &Who) -> bool {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let next = if who.role == Role::Peer { known.next_replica } else { known.next_member };
+        who.member.0 >= next
     }
 }
 

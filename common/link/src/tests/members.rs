@@ -75,6 +75,18 @@ async fn a_revoked_member_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_member_that_is_not_known_yet_is_told_to_try_again() {
+    let cluster = Cluster::start();
+    let [old, new] = [7, 8].map(|number| cluster.member(number));
+    locked(&cluster.desk.members).clear();
+    *locked(&cluster.desk.next) = Some(8);
+    let error = connect(&cluster.address, &new).await.expect_err("not yet");
+    assert!(matches!(error, LinkError::Busy { .. }) && !error.is_refusal(), "{error:?}");
+    let error = connect(&cluster.address, &old).await.expect_err("it was known once");
+    assert!(matches!(error, LinkError::Revoked { .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_member_with_another_role_in_the_log_is_nobody() {
     let cluster = Cluster::start();
     let identity = cluster.member(7);

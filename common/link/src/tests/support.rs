@@ -37,6 +37,8 @@ pub(super) struct Desk {
     tokens: Mutex<BTreeMap<[u8; 6], TokenEntry>>,
     pub joins: Mutex<Vec<([u8; 6], [u8; 32])>>,
     pub links: Mutex<Vec<Link>>,
+    /// Members from this number on may come to be known.
+    pub next: Mutex<Option<u64>>,
     /// Join attempts still to be dropped undecided, as by a coordinator that dies.
     pub forgets: Mutex<u32>,
 }
@@ -50,6 +52,10 @@ struct TokenEntry {
 impl Gate for Desk {
     fn admits(&self, who: &Who) -> bool {
         locked(&self.members).get(&who.member) == Some(&who.role)
+    }
+
+    fn may_come(&self, who: &Who) -> bool {
+        locked(&self.next).is_some_and(|next| who.member.0 >= next)
     }
 }
 
@@ -87,12 +93,6 @@ impl Cluster {
         token
     }
 
-    /// A member without a join.
-    pub(super) fn member(&self, number: u64) -> Identity {
-        self.member_since(number, SystemTime::now())
-    }
-
-    /// A member with a certificate of that age.
     /// A member without a join, in any role.
     pub(super) fn member_as(&self, role: Role, number: u64) -> Identity {
         locked(&self.desk.members).insert(MemberId(number), role);
@@ -100,6 +100,12 @@ impl Cluster {
         identity.expect("issued")
     }
 
+    /// A member without a join.
+    pub(super) fn member(&self, number: u64) -> Identity {
+        self.member_since(number, SystemTime::now())
+    }
+
+    /// A member with a certificate of that age.
     pub(super) fn member_since(&self, number: u64, issued: SystemTime) -> Identity {
         locked(&self.desk.members).insert(MemberId(number), Role::Agent);
         self.authority.client_identity(Role::Agent, MemberId(number), issued).expect("issued")
