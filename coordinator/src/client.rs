@@ -183,7 +183,11 @@ impl Client {
         for _ in 0..SUBMIT_TRIES {
             match self.ask_numbered(number, request.clone()).await? {
                 Response::Submitted { study, known } => return Ok((study, known)),
-                Response::NeedsData => self.send_data(&digest, data).await?,
+                Response::NeedsData => match self.send_data(&digest, data).await {
+                    // The next answer tells who leads now, and what that one lacks.
+                    Err(ClientError::Unreachable { .. }) => {}
+                    sent => sent?,
+                },
                 _ => return Err(ClientError::Unexpected),
             }
         }
@@ -196,7 +200,13 @@ impl Client {
                 let kept = handle.content().put(data);
                 kept.map(|_| ()).map_err(|error| ClientError::Refused { why: error.to_string() })
             }
-            Way::There(remote) => remote.upload(digest, data).await,
+            Way::There(remote) => {
+                let sent = remote.upload(digest, data).await;
+                if let Err(error @ ClientError::Unreachable { .. }) = &sent {
+                    remote.give_up_on(error).await;
+                }
+                sent
+            }
         }
     }
 
