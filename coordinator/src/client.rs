@@ -324,6 +324,7 @@ impl Remote {
     async fn ask(&self, ask: &Ask) -> Result<Answer, ClientError> {
         let until = Instant::now() + PATIENCE;
         let mut pause = PAUSE_FIRST;
+        let mut sent_on = false;
         loop {
             let failed = match self.ask_once(ask).await {
                 Ok(answer) => {
@@ -331,6 +332,7 @@ impl Remote {
                     match &answer.response {
                         Response::Elsewhere { leader } => {
                             self.turn_to(leader.as_deref()).await;
+                            sent_on = true;
                             ClientError::Leaderless
                         }
                         _ => return Ok(answer),
@@ -345,7 +347,8 @@ impl Remote {
                 Err(error) => return Err(error),
             };
             if Instant::now() >= until {
-                return Err(failed);
+                // That one of several is up and knows no leader says more than that others are down.
+                return Err(if sent_on { ClientError::Leaderless } else { failed });
             }
             tokio::time::sleep(jittered(pause)).await;
             pause = (pause * 2).min(PAUSE_LONGEST);
@@ -459,10 +462,10 @@ fn read_addresses(folder: &Path) -> Vec<String> {
 const ADDRESSES_FILE: &str = "addresses";
 /// An election and the start of a coordinator fit in here.
 const PATIENCE: Duration = Duration::from_secs(15);
+const NEW_WITHIN: Duration = Duration::from_secs(3);
 const PAUSE_HERE: Duration = Duration::from_millis(20);
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LONGEST: Duration = Duration::from_secs(1);
 /// Data may first be copied to a majority, and a large study's outcomes be taken over.
 const ANSWER_WITHIN: Duration = Duration::from_secs(150);
 const SUBMIT_TRIES: u32 = 5;
-const NEW_WITHIN: Duration = Duration::from_secs(3);

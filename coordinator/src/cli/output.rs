@@ -69,7 +69,7 @@ impl Output {
         let text = printable(&lines.join(": "));
         let unreachable = error.chain().any(|cause| match cause.downcast_ref::<ClientError>() {
             Some(ClientError::Unreachable { source, .. }) => !source.is_refusal(),
-            Some(ClientError::NoCoordinator { .. }) => true,
+            Some(ClientError::NoCoordinator { .. } | ClientError::Leaderless) => true,
             _ => false,
         });
         let status = if unreachable { 3 } else { 1 };
