@@ -24,6 +24,7 @@ use super::signal::interrupted;
 use crate::client::{Client, TokenWish};
 use crate::cluster::{self, Cluster, Join, Opening};
 use crate::node::Settings;
+use crate::replica::Margin;
 use crate::scheduler::state::LOCAL_OPERATOR;
 use crate::serve;
 
@@ -57,6 +58,10 @@ pub struct StartArgs {
     /// How long an agent may be silent before its trials go to another.
     #[arg(long, default_value = "15s", value_parser = parse_duration, value_name = "TIME")]
     lease: Duration,
+    /// Log entries after which a snapshot takes their place. Fewer keep the folder small; a replica
+    /// that was away for longer than a quarter of them gets the whole snapshot.
+    #[arg(long, default_value_t = Settings::default().snapshot_entries, value_name = "N", value_parser = clap::value_parser!(u64).range(SNAPSHOT_MIN..))]
+    snapshot_entries: u64,
     /// The data folder; made on first start.
     #[arg(long, env = "SEEDSWEEP_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
@@ -68,7 +73,7 @@ pub async fn start(args: StartArgs, output: &Output) -> anyhow::Result<ExitCode>
         bail!("--lease must be at least {} s: agents renew three times in it", LEASE_MIN.as_secs());
     }
     let folder = data_folder(args.data.as_deref())?;
-    let settings = Settings { lease_ms: args.lease.as_millis() as u64, ..Settings::default() };
+    let settings = settings(&args);
     // Bound before anything is said of the address: the port may be the system's to choose.
     let socket = UdpSocket::bind(args.listen)
         .with_context(|| format!("cannot listen on {}; name another with --listen", args.listen))?;
@@ -106,6 +111,13 @@ pub async fn start(args: StartArgs, output: &Output) -> anyhow::Result<ExitCode>
     listener.close("the coordinator is stopping").await;
     cluster.handle.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+fn settings(args: &StartArgs) -> Settings {
+    let usual = Settings::default();
+    let snapshot_entries = args.snapshot_entries;
+    let margin = Margin { entries: usual.margin.entries.min(snapshot_entries / 4), ..usual.margin };
+    Settings { lease_ms: args.lease.as_millis() as u64, snapshot_entries, margin, ..usual }
 }
 
 /// Whom to join, and with what.
@@ -252,5 +264,7 @@ fn own_address(local: SocketAddr) -> SocketAddr {
 pub const TOKEN_FILE: &str = "agent-join";
 const FIRST_TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 const LEASE_MIN: Duration = Duration::from_secs(3);
+/// Below it more is spent on snapshots than on the log.
+const SNAPSHOT_MIN: u64 = 100;
 /// Server certificates last 30 days.
 const RENEW_EVERY: Duration = Duration::from_secs(10 * 24 * 3600);
