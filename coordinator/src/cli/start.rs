@@ -87,7 +87,13 @@ pub async fn start(args: StartArgs, output: &Output) -> anyhow::Result<ExitCode>
     let opening = Opening { settings, address: Some(told.clone()), join };
     let cluster = cluster::open(&folder, opening).await?;
     let listener = listen(&cluster, socket)?;
-    write_operator(&cluster)?;
+    // A full disk must not keep a coordinator from starting that was here before.
+    if let Err(error) = write_operator(&cluster) {
+        if cluster.is_new {
+            return Err(error);
+        }
+        tracing::warn!(%error, "the local operator's certificate could not be renewed");
+    }
     write_address(&cluster, local)?;
     let serving = serve::serve(&listener, &cluster.handle);
     let telling = async {
@@ -174,9 +180,12 @@ fn write_address(cluster: &Cluster, local: SocketAddr) -> anyhow::Result<()> {
         ip if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), local.port()),
         _ => local,
     };
-    let path = cluster.folder.join(ADDRESS_FILE);
-    std::fs::write(&path, reachable.to_string())
-        .with_context(|| format!("cannot write {}", path.display()))
+    let (path, text) = (cluster.folder.join(ADDRESS_FILE), reachable.to_string());
+    // Written over it would be lost for a moment, and on a full disk for good.
+    if std::fs::read_to_string(&path).is_ok_and(|kept| kept == text) {
+        return Ok(());
+    }
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A valid agent token of this cluster: the one kept from an earlier start, or a new one.
@@ -203,7 +212,8 @@ async fn still_good(client: &Client, token: &JoinToken) -> bool {
             let now = crate::driver::wall_clock();
             tokens.iter().any(|known| known.id == token.id_hex() && known.expires > now)
         }
-        _ => false,
+        // Nobody knows just now; a good one is seldom lost, and a bad one is refused.
+        _ => true,
     }
 }
 
