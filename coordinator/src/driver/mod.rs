@@ -169,6 +169,7 @@ pub fn start(parts: Parts) -> Result<Handle, DriverError> {
     let version = env!("CARGO_PKG_VERSION").to_string();
     let driver = Driver {
         node,
+        events,
         disk: Arc::clone(&disk),
         roles: Arc::clone(&roles),
         peers: Arc::clone(&peers),
@@ -182,7 +183,7 @@ pub fn start(parts: Parts) -> Result<Handle, DriverError> {
     let thread = std::thread::Builder::new()
         .name("coordinator".to_string())
         .spawn(move || {
-            let why = match driver.run(&events) {
+            let why = match driver.run() {
                 Ok(()) => "the coordinator stopped".to_string(),
                 Err(error) => {
                     tracing::error!("{error}");
@@ -361,7 +362,9 @@ impl Handle {
         let (done, flushed) = oneshot::channel();
         self.send(Event::Flush { done });
         if flushed.await.is_err() {
-            return self.stopped();
+            let ended = self.shared.ended.borrow().clone();
+            let why = "the newest outcomes cannot be read: the disk is full; make room".to_string();
+            return Response::Refused { why: ended.unwrap_or(why) };
         }
         let disk = Arc::clone(&self.shared.disk);
         let read = move || disk.outcomes(study, from, PAGE_BYTES);
