@@ -6,12 +6,16 @@
 #![allow(clippy::unwrap_used)]
 
 mod analyze;
+mod chaos;
 mod cluster;
 mod crash;
 mod demo;
+mod group;
 mod metrics;
 mod process;
 mod reference;
+mod replicas;
 mod scenarios;
 mod security;
+mod small_disk;
 mod tidy;

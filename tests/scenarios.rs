@@ -9,7 +9,7 @@ use common::study::Format;
 use common::table::Table;
 use serde_json::Value;
 
-use crate::cluster::{Cluster, DATA, outcomes, write_study};
+use crate::cluster::{Asked, Cluster, DATA, outcomes, write_study};
 use crate::process::{Program, Site, eventually};
 
 #[test]
