@@ -137,6 +137,28 @@ fn a_follower_that_was_away_for_long_catches_up_by_a_snapshot() {
 }
 
 #[test]
+fn a_replica_that_cannot_join_says_why() {
+    let group = Group::start(1);
+    let start = |further: &[&str]| {
+        let mut arguments = vec!["start", "--data", "other", "--listen", "127.0.0.1:0"];
+        arguments.extend(further);
+        group.site.run(Program::Coordinator, &arguments)
+    };
+    let address = group.replicas[0].address.as_str();
+    let peers = group.peer_token(0);
+    let said = start(&["--join", "127.0.0.1:1", "--token", &peers]).failed(3);
+    assert!(said.contains("nothing listens"), "{said}");
+    let said = start(&["--join", address]).failed(1);
+    assert!(said.contains("token create --role peer"), "{said}");
+    let said = start(&["--join", address, "--token", &group.token]).failed(1);
+    assert!(said.contains("this token is for agents"), "{said}");
+    start(&["--token", &peers]).failed(2);
+    // A folder in which a join began is no new cluster.
+    let said = start(&[]).failed(1);
+    assert!(said.contains("began to join"), "{said}");
+}
+
+#[test]
 fn without_a_majority_reads_are_old_writes_are_refused_and_later_all_goes_on() {
     let mut group = Group::start(3);
     let file = write_study(&group.site, "stuck", 20, LONG);
