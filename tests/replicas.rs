@@ -47,8 +47,8 @@ fn a_replica_joins_by_any_other_votes_and_answers_and_agents_need_one_address() 
 fn a_leader_that_is_stopped_hands_over_and_nothing_is_trained_twice() {
     let mut group = Group::start(3);
     let _agents = [group.agent("one", &[0]), group.agent("two", &[2])];
-    let study = group.at(0).submit(&write_study(&group.site, "handed", 30, LONG));
-    group.at(0).reach(&study, 100);
+    let study = group.at(0).submit(&write_study(&group.site, "handed", 15, LONG));
+    group.at(0).reach(&study, 60);
     let leader = group.leader();
     let stopping = Instant::now();
     assert!(group.stop(leader).success());
@@ -161,7 +161,7 @@ fn a_replica_that_cannot_join_says_why() {
 #[test]
 fn without_a_majority_reads_are_old_writes_are_refused_and_later_all_goes_on() {
     let mut group = Group::start(3);
-    let file = write_study(&group.site, "stuck", 20, LONG);
+    let file = write_study(&group.site, "stuck", 10, LONG);
     let study = group.at(0).submit(&file);
     let _agent = group.agent("one", &[2]);
     group.at(0).reach(&study, 20);

@@ -72,7 +72,7 @@ fn main() -> anyhow::Result<()> {
     println!("from SIGKILL of the leader, {} times, in seconds: median, worst", all.len());
     for (what, of) in PARTS {
         let mut seconds: Vec<f64> =
-            all.iter().filter_map(|marks| of(marks)).map(|after| after.as_secs_f64()).collect();
+            all.iter().filter_map(of).map(|after| after.as_secs_f64()).collect();
         seconds.sort_by(f64::total_cmp);
         let (median, worst) = (seconds[seconds.len() / 2], seconds[seconds.len() - 1]);
         println!("  {what:<32} {median:>6.3} {worst:>6.3}");

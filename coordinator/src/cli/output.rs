@@ -68,7 +68,7 @@ impl Output {
             }
         }
         let text = printable(&lines.join(": "));
-        let unreachable = error.chain().any(|cause| is_unreached(cause));
+        let unreachable = error.chain().any(is_unreached);
         let status = if unreachable { 3 } else { 1 };
         if self.json {
             let answer = json!({ "schema": "seedsweep.error/1", "error": text, "status": status });
