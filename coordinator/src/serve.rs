@@ -130,8 +130,10 @@ async fn agent(
         while let Some(message) = to_agent.recv().await {
             sender.send(&message).await?;
         }
+        // The last message says who leads: closed before it arrives, the agent would have to guess.
+        let told = tokio::time::timeout(LAST_WORDS, sender.finish()).await;
         link.close("the coordinator let this connection go; come back");
-        Ok(())
+        told.unwrap_or(Ok(()))
     };
     let ended: Result<(), LinkError> =
         tokio::select! { ended = up => ended, ended = down => ended };
@@ -339,6 +341,8 @@ async fn take(
 /// Messages of one replica that wait for the disk together.
 const PEER_MESSAGES_AT_ONCE: usize = 256;
 const ADDRESS_BYTES_MAX: usize = 300;
+/// How long an agent may take to read the last message.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Below what an operator waits for an answer.
 const OTHERS_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

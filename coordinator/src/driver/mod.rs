@@ -502,7 +502,8 @@ impl Handle {
         while tokio::time::Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(20)).await;
             if !self.look(|node| node.replica().is_leader()).await.unwrap_or(false) {
-                return;
+                // Agents and operators are being told who leads instead.
+                return tokio::time::sleep(TELL_WITHIN).await;
             }
         }
     }
@@ -562,5 +563,6 @@ const AGENT_QUEUE: usize = 4_096;
 const PAGE_BYTES: usize = 768 << 10;
 /// Bytes of a data file in one frame.
 pub const CHUNK_BYTES: usize = 1 << 18;
+const TELL_WITHIN: Duration = Duration::from_millis(200);
 /// An election between two that are up.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
