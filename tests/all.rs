@@ -5,18 +5,21 @@
 // What a test calls may unwrap as the test itself may.
 #![allow(clippy::unwrap_used)]
 
+use tests::{cluster, group, process};
+
 mod analyze;
-mod cluster;
+mod chaos;
 mod crash;
 mod demo;
 mod flood;
 mod golden;
 mod health;
 mod metrics;
-mod process;
 mod reference;
+mod replicas;
 mod roles;
 mod scenarios;
 mod security;
 mod simulated;
+mod small_disk;
 mod tidy;

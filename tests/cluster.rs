@@ -54,18 +54,6 @@ impl Cluster {
         Dead { site, address, token, lease }
     }
 
-    /// Runs `coordinator …` against this cluster.
-    pub fn run(&self, arguments: &[&str]) -> Answer {
-        self.site.run_with(Program::Coordinator, arguments, &[("SEEDSWEEP_DATA", DATA)])
-    }
-
-    /// The JSON answer of a command that has to succeed.
-    pub fn ask(&self, arguments: &[&str]) -> Value {
-        let mut all = arguments.to_vec();
-        all.push("--json");
-        self.run(&all).done().json()
-    }
-
     /// An agent of one thread, in the folder `name`, which has joined.
     pub fn agent(&self, name: &str) -> Running {
         self.agent_with(name, &[])
@@ -76,19 +64,32 @@ impl Cluster {
         agent.says("joined as");
         agent
     }
+}
+
+/// A coordinator that can be asked by the command line.
+pub trait Asked {
+    /// Runs `coordinator …` as this one's operator.
+    fn run(&self, arguments: &[&str]) -> Answer;
+
+    /// The JSON answer of a command that has to succeed.
+    fn ask(&self, arguments: &[&str]) -> Value {
+        let mut all = arguments.to_vec();
+        all.push("--json");
+        self.run(&all).done().json()
+    }
 
     /// Submits a study file; its id.
-    pub fn submit(&self, study: &Path) -> String {
+    fn submit(&self, study: &Path) -> String {
         let answer = self.ask(&["submit", study.to_str().expect("text")]);
         answer["study"].as_str().expect("an id").to_string()
     }
 
-    pub fn status(&self, study: &str) -> Status {
+    fn status(&self, study: &str) -> Status {
         Status::read(&self.ask(&["status", study])["studies"][0])
     }
 
     /// Waits until at least `complete` trials are, and asserts that the study still goes on.
-    pub fn reach(&self, study: &str, complete: u64) -> Status {
+    fn reach(&self, study: &str, complete: u64) -> Status {
         let reached = eventually(&format!("{complete} complete trials"), || {
             Some(self.status(study)).filter(|status| status.complete >= complete)
         });
@@ -97,20 +98,26 @@ impl Cluster {
     }
 
     /// Waits until the study has ended.
-    pub fn finish(&self, study: &str) -> Status {
+    fn finish(&self, study: &str) -> Status {
         eventually("the end of the study", || {
             Some(self.status(study)).filter(|status| status.state == "finished")
         })
     }
 
     /// The outcomes so far: trial → outcome's digest.
-    pub fn outcomes(&self, study: &str) -> BTreeMap<String, String> {
+    fn outcomes(&self, study: &str) -> BTreeMap<String, String> {
         outcomes(&self.export(study))
     }
 
-    pub fn export(&self, study: &str) -> Table {
+    fn export(&self, study: &str) -> Table {
         let csv = self.run(&["export", study, "--csv", "-"]).done().stdout;
         Table::read(Format::Csv, csv.as_bytes()).expect("a table")
+    }
+}
+
+impl Asked for Cluster {
+    fn run(&self, arguments: &[&str]) -> Answer {
+        self.site.run_with(Program::Coordinator, arguments, &[("SEEDSWEEP_DATA", DATA)])
     }
 }
 
@@ -135,7 +142,8 @@ impl Dead {
 }
 
 impl Status {
-    fn read(study: &Value) -> Self {
+    /// Of a study in `status --json`.
+    pub fn read(study: &Value) -> Self {
         let number = |key: &str| study[key].as_u64().unwrap_or_else(|| panic!("{key} in {study}"));
         Self {
             state: study["state"].as_str().expect("a state").to_string(),
@@ -163,11 +171,23 @@ pub fn start_agent(
     name: &str,
     further: &[&str],
 ) -> Running {
-    let usual = ["join", address, "--folder", name, "--name", name, "--threads", "1", "--lanes"];
-    let mut arguments = usual.to_vec();
-    arguments.push(LANES);
+    start_agent_in(site, None, &[address], token, name, further)
+}
+
+/// As [`start_agent`], given several addresses and perhaps in a network namespace.
+pub fn start_agent_in(
+    site: &Site,
+    netns: Option<&str>,
+    addresses: &[&str],
+    token: &str,
+    name: &str,
+    further: &[&str],
+) -> Running {
+    let mut arguments = vec!["join"];
+    arguments.extend(addresses);
+    arguments.extend(["--folder", name, "--name", name, "--threads", "1", "--lanes", LANES]);
     arguments.extend(further);
-    site.spawn(Program::Agent, &arguments, &[("SEEDSWEEP_TOKEN", token)])
+    site.spawn_in(netns, Program::Agent, &arguments, &[("SEEDSWEEP_TOKEN", token)])
 }
 
 /// Writes `rows.csv` and a study of 20 × `seeds` trials, `epochs` long each.
@@ -218,7 +238,7 @@ fn start(site: &Site, listen: &str, lease: &str) -> Running {
 }
 
 /// What `start --json` tells once it listens.
-fn told(coordinator: &Running) -> Value {
+pub fn told(coordinator: &Running) -> Value {
     eventually("the coordinator's start", || serde_json::from_str(&coordinator.stdout()).ok())
 }
 

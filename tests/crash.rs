@@ -14,8 +14,9 @@ use common::table::{Table, Values};
 use common::trial::Ending;
 use serde_json::Value;
 
-use crate::cluster::{Cluster, outcomes, start_agent, write_study};
+use crate::cluster::{Asked, Cluster, DATA, outcomes, start_agent, write_study};
 use crate::process::{Program, Site, eventually};
+use crate::small_disk::SmallDisk;
 
 #[test]
 fn a_coordinator_killed_again_and_again_keeps_every_outcome() {
@@ -125,6 +126,30 @@ fn a_run_killed_in_its_middle_ends_as_if_it_had_not_been() {
         outcomes(&Table::read(common::study::Format::Parquet, &bytes).expect("a table"))
     });
     assert_eq!(killed, whole);
+}
+
+#[test]
+fn a_coordinator_without_room_says_so_and_goes_on_when_there_is_some() {
+    let site = Site::new();
+    let Some(disk) = SmallDisk::at(&site.path(DATA)) else { return };
+    let cluster = Cluster::start_at(site, "15s");
+    let study = cluster.submit(&write_study(&cluster.site, "full", 15, LONG));
+    let _agent = cluster.agent("one");
+    cluster.reach(&study, 20);
+    // What it gives up to take outcomes is taken too.
+    eventually("a coordinator that can write nothing", || {
+        disk.fill();
+        let refused = cluster.run(&["priority", &study, "1"]);
+        refused.stderr.contains("the disk of r1 is full (0 MiB").then_some(())
+    });
+    disk.fill();
+
+    let cluster = cluster.kill().start_again();
+    let said = cluster.run(&["status", &study]).failed(1);
+    assert!(said.contains("make room"), "{said}");
+    disk.free();
+    eventually("an answer", || cluster.run(&["status", &study]).status.success().then_some(()));
+    cluster.finish(&study).is_whole();
 }
 
 /// A cluster with a study, one agent's work of some seconds.

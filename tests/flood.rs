@@ -14,7 +14,7 @@ use common::wire::message::{Answer, Ask, Open, Request};
 use link::{Identity, Link};
 use quinn::{Connection, Endpoint};
 
-use crate::cluster::{Cluster, DATA};
+use crate::cluster::{Asked, Cluster, DATA};
 use crate::security::{authority, client, connect, greet, identity};
 
 #[test]

@@ -6,7 +6,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::cluster::{Cluster, DATA, write_study};
+use crate::cluster::{Asked, Cluster, DATA, write_study};
 use crate::process::Program;
 
 #[test]

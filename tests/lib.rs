@@ -1,10 +1,13 @@
-//! What the tests of this package share with its benchmarks and the fuzzing of `fuzz/`: the cluster
-//! simulator, and the fuzz targets.
+//! What the tests of this package share with its benchmarks and the fuzzing of `fuzz/`: clusters of
+//! real processes, the cluster simulator, and the fuzz targets.
 //!
 //! Floor: wiring.
 
 // What a test calls may unwrap as the test itself may.
 #![allow(clippy::unwrap_used)]
 
+pub mod cluster;
+pub mod group;
+pub mod process;
 pub mod simulation;
 pub mod targets;

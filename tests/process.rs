@@ -8,6 +8,7 @@
 //! Floor: wiring.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -48,6 +49,12 @@ pub struct Running {
     stderr: PathBuf,
 }
 
+impl Default for Site {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Site {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
@@ -72,19 +79,68 @@ impl Site {
 
     /// Runs a command to its end, with further variables.
     pub fn run_with(&self, program: Program, arguments: &[&str], env: &[(&str, &str)]) -> Answer {
-        let mut running = self.spawn(program, arguments, env);
+        self.run_in(None, program, arguments, env)
+    }
+
+    /// Runs a command to its end in a network namespace.
+    pub fn run_in(
+        &self,
+        netns: Option<&str>,
+        program: Program,
+        arguments: &[&str],
+        env: &[(&str, &str)],
+    ) -> Answer {
+        let mut running = self.spawn_in(netns, program, arguments, env);
         let status = running.ends();
-        let (stdout, stderr) = (running.stdout(), running.stderr());
-        Answer { status, stdout, stderr, command: running.command.clone() }
+        running.answer(status)
+    }
+
+    /// As [`Site::run_in`], but one that takes too long is killed: `None`.
+    pub fn run_within(
+        &self,
+        within: Duration,
+        netns: Option<&str>,
+        program: Program,
+        arguments: &[&str],
+        env: &[(&str, &str)],
+    ) -> Option<Answer> {
+        let mut running = self.spawn_in(netns, program, arguments, env);
+        let began = Instant::now();
+        while began.elapsed() < within {
+            if let Some(status) = running.ended() {
+                return Some(running.answer(status));
+            }
+            thread::sleep(BETWEEN_LOOKS);
+        }
+        None
     }
 
     /// Starts a process that goes on in the background.
     pub fn spawn(&self, program: Program, arguments: &[&str], env: &[(&str, &str)]) -> Running {
+        self.spawn_in(None, program, arguments, env)
+    }
+
+    /// Starts it in a network namespace.
+    pub fn spawn_in(
+        &self,
+        netns: Option<&str>,
+        program: Program,
+        arguments: &[&str],
+        env: &[(&str, &str)],
+    ) -> Running {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let name = arguments.first().unwrap_or(&"").replace('/', "-");
         let log = |ending| self.path(&format!("{LOGS}/{number:03}-{name}.{ending}"));
         let (stdout, stderr) = (log("out"), log("err"));
-        let mut command = Command::new(program.path());
+        let mut command = match netns {
+            None => Command::new(program.path()),
+            // It becomes the program: a signal to it is a signal to the program.
+            Some(netns) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", netns]).arg(program.path());
+                command
+            }
+        };
         command
             .args(arguments)
             .current_dir(self.dir.path())
@@ -99,6 +155,16 @@ impl Site {
         let child = command.spawn().expect("the program starts");
         let command = format!("{program:?} {}", arguments.join(" "));
         Running { child, command, stdout, stderr }
+    }
+}
+
+impl Drop for Site {
+    /// The folder of a failed test is kept on demand, to be looked at.
+    fn drop(&mut self) {
+        if thread::panicking() && std::env::var_os("SEEDSWEEP_KEEP").is_some() {
+            self.dir.disable_cleanup(true);
+            eprintln!("--- kept {}", self.dir.path().display());
+        }
     }
 }
 
@@ -158,15 +224,39 @@ impl Running {
 
     /// Ctrl-C, as a terminal sends it.
     pub fn interrupt(&self) {
-        let kill = format!("kill -INT {}", self.child.id());
+        self.signal("INT");
+    }
+
+    /// Any signal, by its short name.
+    pub fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
         let sent = Command::new("sh").args(["-c", &kill]).status().expect("sh runs");
         assert!(sent.success(), "{kill}");
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
+    }
+
     /// Waits for its end.
     pub fn ends(&mut self) -> ExitStatus {
+        self.ends_within(WITHIN)
+    }
+
+    /// Waits for the end of long work.
+    pub fn ends_within(&mut self, within: Duration) -> ExitStatus {
         let command = self.command.clone();
-        eventually(&format!("the end of {command}"), || self.child.try_wait().expect("a child"))
+        eventually_within(within, &format!("the end of {command}"), || self.ended())
+    }
+
+    fn answer(&self, status: ExitStatus) -> Answer {
+        let (stdout, stderr) = (self.stdout(), self.stderr());
+        Answer { status, stdout, stderr, command: self.command.clone() }
+    }
+
+    pub fn stderr_path(&self) -> &Path {
+        &self.stderr
     }
 
     pub fn stdout(&self) -> String {
@@ -190,23 +280,47 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            let stderr = self.stderr();
-            let lines: Vec<&str> = stderr.lines().collect();
-            let last = lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n");
-            eprintln!("--- stderr of {}\n{last}", self.command);
+            eprintln!("--- stderr of {}\n{}", self.command, last_lines(&self.stderr()));
         }
     }
 }
 
 /// Looks again and again until there is something.
-pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    eventually_within(WITHIN, what, look)
+}
+
+fn eventually_within<T>(within: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(began.elapsed() < WITHIN, "waited {} s for {what}", WITHIN.as_secs());
+        assert!(began.elapsed() < within, "waited {} s for {what}", within.as_secs());
         thread::sleep(BETWEEN_LOOKS);
+    }
+}
+
+/// The end of what a process said.
+pub fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
+}
+
+/// Runs a command with something on its stdin; what it printed, or what it said.
+pub fn run(command: &mut Command, stdin: &str) -> Result<String, String> {
+    let name = format!("{command:?}");
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().map_err(|error| format!("{name}: {error}"))?;
+    if let Some(mut input) = child.stdin.take() {
+        // One that reads nothing may be gone.
+        let _ = input.write_all(stdin.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(|error| format!("{name}: {error}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_string();
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(format!("{name}: {}", text(&output.stderr))),
     }
 }
 

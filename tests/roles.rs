@@ -12,7 +12,7 @@ use common::wire::message::peer::{Enrolment, PeerMessage, RaftKind, RaftMessage}
 use common::wire::message::{Bulk, Open, Renewal, Role};
 use link::{Identity, JoinToken, Link, LinkError};
 
-use crate::cluster::{Cluster, DATA, start_agent};
+use crate::cluster::{Asked, Cluster, DATA, start_agent};
 use crate::process::Program;
 
 #[test]

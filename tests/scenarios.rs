@@ -9,7 +9,7 @@ use common::study::Format;
 use common::table::Table;
 use serde_json::Value;
 
-use crate::cluster::{Cluster, DATA, outcomes, write_study};
+use crate::cluster::{Asked, Cluster, DATA, outcomes, write_study};
 use crate::process::{Program, Site, eventually};
 
 #[test]
@@ -260,6 +260,71 @@ fn a_stopped_coordinator_says_goodbye_and_goes_on_later() {
     let cluster = cluster.kill().start_again();
     assert!(cluster.status(&study).complete >= before.complete);
     cluster.finish(&study).is_whole();
+}
+
+#[test]
+fn a_study_is_paused_served_first_and_grown_by_command() {
+    let cluster = Cluster::start();
+    let study = cluster.submit(&write_study(&cluster.site, "steered", 5, SHORT));
+    let paused = cluster.ask(&["pause", &study]);
+    has_schema(&paused, "seedsweep.status/1");
+    assert_eq!(paused["studies"][0]["state"], "paused");
+    let _agent = cluster.agent("one");
+    let trial = format!("{study}:7");
+    let explained = cluster.ask(&["explain", &trial]);
+    has_schema(&explained, "seedsweep.explain/1");
+    has_keys(&explained, &["study", "cell", "leased", "own_failures", "losses", "failures"]);
+    assert_eq!((&explained["trial"], &explained["state"]), (&7.into(), &"waiting".into()));
+    assert!(explained["reasons"].to_string().contains("paused"), "{explained}");
+
+    let first = cluster.ask(&["priority", &study, "5"]);
+    assert_eq!(first["studies"][0]["priority"], 5);
+    let last = cluster.ask(&["priority", &study, "-2"]);
+    assert_eq!(last["studies"][0]["priority"], -2);
+    let grown = cluster.ask(&["extend", &study, "--seeds", "7"]);
+    has_schema(&grown, "seedsweep.extend/1");
+    let counts = ["seeds", "gained", "planned"].map(|key| grown[key].as_u64());
+    assert_eq!(counts, [7, 40, 140].map(Some));
+    assert_eq!(cluster.ask(&["extend", &study, "--seeds", "7"])["gained"], 0);
+    assert_eq!(cluster.status(&study).complete, 0, "nothing was trained meanwhile");
+
+    let resumed = cluster.ask(&["resume", &study]);
+    has_schema(&resumed, "seedsweep.status/1");
+    cluster.finish(&study).is_whole();
+    assert_eq!(cluster.ask(&["explain", &trial])["state"], "complete");
+}
+
+#[test]
+fn a_failed_trial_is_trained_again_by_command() {
+    let cluster = Cluster::start();
+    // One trial that lasts for half a minute and may fail once.
+    let file = write_study(&cluster.site, "doomed", 1, 1_000_000);
+    let text = fs::read_to_string(&file).expect("readable");
+    let (head, _) = text.split_once("[arms.linear]").expect("two arms");
+    let one = head
+        .replace("folds = 5", "holdout = 0.2, repeats = 1")
+        .replace("space = { lr = { log = [0.001, 0.1], points = 3 } }", "");
+    fs::write(&file, format!("{one}\n[budget]\nattempts = 1\n")).expect("written");
+    let study = cluster.submit(&file);
+    let agent = cluster.agent("one");
+    eventually("its training", || (cluster.status(&study).leased == 1).then_some(()));
+    agent.says("training 1 trials");
+    agent.kill();
+    let _agent = cluster.agent("one");
+    eventually("its failure", || (cluster.status(&study).failed == 1).then_some(()));
+
+    let retry = ["retry", &study, "--failed"];
+    let would = cluster.ask(&[&retry[..], &["--dry-run"]].concat());
+    has_schema(&would, "seedsweep.retry/1");
+    has_keys(&would, &["study", "name"]);
+    let said = |answer: &Value| ["dry_run", "count", "trials"].map(|key| answer[key].clone());
+    assert_eq!(said(&would), [true.into(), 1.into(), serde_json::json!([0])]);
+    assert_eq!(cluster.status(&study).failed, 1, "nothing was changed");
+    let will = cluster.ask(&retry);
+    assert_eq!(said(&will), [false.into(), 1.into(), serde_json::json!([0])]);
+    eventually("its training", || (cluster.status(&study).leased == 1).then_some(()));
+    assert_eq!(cluster.ask(&["retry", &study, "--trial", "0"])["count"], 0, "it did not fail");
+    assert_eq!(cluster.ask(&["cancel", &study])["studies"][0]["state"], "cancelled");
 }
 
 /// What the report says that does not depend on how long trainings took.

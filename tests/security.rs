@@ -18,7 +18,7 @@ use quinn::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use quinn::rustls::{self, RootCertStore};
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream};
 
-use crate::cluster::{Cluster, DATA, start_agent, write_study};
+use crate::cluster::{Asked, Cluster, DATA, start_agent, write_study};
 use crate::process::{Program, Running, Site, eventually, files_below};
 
 #[test]

@@ -172,7 +172,11 @@ impl Client {
         for _ in 0..SUBMIT_TRIES {
             match self.ask_numbered(number, request.clone()).await? {
                 Response::Submitted { study, known } => return Ok((study, known)),
-                Response::NeedsData => self.send_data(&digest, data).await?,
+                Response::NeedsData => match self.send_data(&digest, data).await {
+                    // The next answer tells who leads now, and what that one lacks.
+                    Err(ClientError::Unreachable { .. }) => {}
+                    sent => sent?,
+                },
                 _ => return Err(ClientError::Unexpected),
             }
         }
@@ -185,7 +189,13 @@ impl Client {
                 let kept = handle.content().put(data);
                 kept.map(|_| ()).map_err(|error| ClientError::Refused { why: error.to_string() })
             }
-            Way::There(remote) => remote.upload(digest, data).await,
+            Way::There(remote) => {
+                let sent = remote.upload(digest, data).await;
+                if let Err(error @ ClientError::Unreachable { .. }) = &sent {
+                    remote.give_up_on(error).await;
+                }
+                sent
+            }
         }
     }
 
@@ -327,6 +337,7 @@ impl Remote {
     async fn ask(&self, ask: &Ask) -> Result<Answer, ClientError> {
         let until = Instant::now() + PATIENCE;
         let mut pause = PAUSE_FIRST;
+        let mut sent_on = false;
         loop {
             let failed = match self.ask_once(ask).await {
                 Ok(answer) => {
@@ -334,6 +345,7 @@ impl Remote {
                     match &answer.response {
                         Response::Elsewhere { leader } => {
                             self.turn_to(leader.as_deref()).await;
+                            sent_on = true;
                             ClientError::Leaderless
                         }
                         _ => return Ok(answer),
@@ -348,7 +360,8 @@ impl Remote {
                 Err(error) => return Err(error),
             };
             if Instant::now() >= until {
-                return Err(failed);
+                // That one of several is up and knows no leader says more than that others are down.
+                return Err(if sent_on { ClientError::Leaderless } else { failed });
             }
             tokio::time::sleep(jittered(pause)).await;
             pause = (pause * 2).min(PAUSE_LONGEST);

@@ -5,7 +5,7 @@
 //! Floor: shell.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use common::id::Digest;
 use common::wire::message::peer::{Enrolment, Leadership, PeerMessage, Private};
@@ -130,8 +130,10 @@ async fn agent(
         while let Some(message) = to_agent.recv().await {
             sender.send(&message).await?;
         }
+        // The last message says who leads: closed before it arrives, the agent would have to guess.
+        let told = tokio::time::timeout(LAST_WORDS, sender.finish()).await;
         link.close("the coordinator let this connection go; come back");
-        Ok(())
+        told.unwrap_or(Ok(()))
     };
     let ended: Result<(), LinkError> =
         tokio::select! { ended = up => ended, ended = down => ended };
@@ -286,26 +288,18 @@ async fn upload(
     digest: Digest,
     bytes: u64,
 ) -> Result<(), LinkError> {
-    let mut arriving = match handle.content().arrive(&digest, bytes) {
+    let arriving = match place_for(handle, &digest, bytes).await {
         Ok(arriving) => arriving,
         Err(error) => {
             sender.send(&Bulk::Refused { why: error.to_string() }).await?;
             return sender.finish().await;
         }
     };
-    sender.send(&Bulk::Here { bytes: arriving.there() }).await?;
-    let mut taken = Ok(());
-    while let Some(chunk) = receiver.chunk().await? {
-        taken = append(&mut arriving, &chunk);
-        if taken.is_err() {
-            break;
-        }
-    }
-    let whole = match taken {
-        Ok(()) => tokio::task::spawn_blocking(move || arriving.finish())
-            .await
-            .unwrap_or(Err(ContentError::Digest)),
-        Err(error) => Err(error),
+    let there = arriving.as_ref().map_or(bytes, Arriving::there);
+    sender.send(&Bulk::Here { bytes: there }).await?;
+    let whole = match arriving {
+        Some(arriving) => take(arriving, &mut receiver).await?,
+        None => Ok(()),
     };
     let response = match whole {
         Ok(()) => Response::Done,
@@ -315,18 +309,52 @@ async fn upload(
     sender.finish().await
 }
 
-fn append(arriving: &mut Arriving, chunk: &[u8]) -> Result<(), ContentError> {
-    arriving.append(chunk)
+/// Where the file is to be written; `None`: it is here already. Who sends what somebody else is
+/// sending waits for the end of that.
+async fn place_for(
+    handle: &Handle,
+    digest: &Digest,
+    bytes: u64,
+) -> Result<Option<Arriving>, ContentError> {
+    let until = tokio::time::Instant::now() + OTHERS_WITHIN;
+    loop {
+        if handle.content().has(digest) {
+            return Ok(None);
+        }
+        match handle.content().arrive(digest, bytes) {
+            Err(ContentError::Busy) if tokio::time::Instant::now() < until => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            place => return place.map(Some),
+        }
+    }
+}
+
+async fn take(
+    mut arriving: Arriving,
+    receiver: &mut FrameReceiver,
+) -> Result<Result<(), ContentError>, LinkError> {
+    while let Some(chunk) = receiver.chunk().await? {
+        if let Err(error) = arriving.append(&chunk) {
+            return Ok(Err(error));
+        }
+    }
+    let finishing = tokio::task::spawn_blocking(move || arriving.finish());
+    Ok(finishing.await.unwrap_or(Err(ContentError::Digest)))
 }
 
 /// Messages of one replica that wait for the disk together.
 const PEER_MESSAGES_AT_ONCE: usize = 256;
 const ADDRESS_BYTES_MAX: usize = 300;
+/// How long an agent may take to read the last message.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Below what an operator waits for an answer.
+const OTHERS_WITHIN: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
-    use std::time::Duration;
 
     use super::*;
     use crate::cluster::{self, Opening};

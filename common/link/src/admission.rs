@@ -1,5 +1,8 @@
 //! How many connections each address and each member has, and which addresses guess tokens.
 //!
+//! A member is a number in a role: replicas are numbered apart, and an agent's connections must
+//! never cost a replica of the same number its own.
+//!
 //! Places are given back when they are dropped, so no path out of a connection can leak one. Time
 //! arrives as an argument. Deliberately absent: what the counts are compared with a peer's rights.
 //!
@@ -11,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use common::id::MemberId;
+use common::wire::message::Role;
 use quinn::Connection;
 
 use crate::limits::Limits;
@@ -19,6 +23,7 @@ use crate::limits::Limits;
 pub(crate) struct Admission {
     per_address: usize,
     per_member: usize,
+    per_operator: usize,
     refused_joins: usize,
     window: std::time::Duration,
     tables: Mutex<Tables>,
@@ -39,6 +44,7 @@ impl Admission {
         Arc::new(Self {
             per_address: limits.per_address,
             per_member: limits.per_member,
+            per_operator: limits.per_operator,
             refused_joins: limits.refused_joins,
             window: limits.refused_joins_window,
             tables: Mutex::default(),
@@ -80,17 +86,26 @@ impl Admission {
     /// A place for a member's connection, and the oldest one that has to make room for it.
     pub(crate) fn member(
         self: &Arc<Self>,
-        member: MemberId,
+        role: Role,
+        number: MemberId,
         connection: Connection,
     ) -> (MemberPlace, Option<Connection>) {
+        let (member, most) = ((role, number), self.most(role));
         let mut tables = self.tables();
         let serial = tables.next_serial;
         tables.next_serial += 1;
         let open = tables.members.entry(member).or_default();
-        let oldest = if open.len() >= self.per_member { open.pop_front() } else { None };
+        let oldest = if open.len() >= most { open.pop_front() } else { None };
         open.push_back((serial, connection));
         let place = MemberPlace { admission: self.clone(), member, serial };
         (place, oldest.map(|(_, connection)| connection))
+    }
+
+    fn most(&self, role: Role) -> usize {
+        match role {
+            Role::Operator => self.per_operator,
+            Role::Agent | Role::Peer => self.per_member,
+        }
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -121,7 +136,7 @@ impl Drop for StrangerPlace {
 #[derive(Debug)]
 pub(crate) struct MemberPlace {
     admission: Arc<Admission>,
-    member: MemberId,
+    member: (Role, MemberId),
     serial: u64,
 }
 
@@ -145,7 +160,7 @@ impl Drop for MemberPlace {
 struct Tables {
     addresses: BTreeMap<IpAddr, Address>,
     /// In order of arrival.
-    members: BTreeMap<MemberId, VecDeque<(u64, Connection)>>,
+    members: BTreeMap<(Role, MemberId), VecDeque<(u64, Connection)>>,
     next_serial: u64,
 }
 

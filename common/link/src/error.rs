@@ -127,6 +127,23 @@ impl LinkError {
         )
     }
 
+    /// Whether nobody was there, or nobody who could decide just now.
+    pub fn is_unreached(&self) -> bool {
+        matches!(
+            self,
+            Self::Address { .. }
+                | Self::NoAddress { .. }
+                | Self::Connect { .. }
+                | Self::NothingListens { .. }
+                | Self::NoAnswer { .. }
+                | Self::Handshake { .. }
+                | Self::Leaderless { .. }
+                | Self::Busy { .. }
+                | Self::Closed { .. }
+                | Self::Lost { .. }
+        )
+    }
+
     /// A connection that ended while it was being made, seen from the connecting side.
     pub(crate) fn of_handshake(address: String, source: ConnectionError) -> Self {
         match &source {

@@ -25,6 +25,7 @@ pub(crate) struct Limits {
     pub pending: usize,
     pub pending_unvalidated: usize,
     pub per_member: usize,
+    pub per_operator: usize,
     pub per_address: usize,
     pub connections: usize,
     pub refused_joins: usize,
@@ -47,6 +48,7 @@ impl Limits {
             pending: PENDING_MAX,
             pending_unvalidated: PENDING_UNVALIDATED_MAX,
             per_member: CONNECTIONS_PER_MEMBER_MAX,
+            per_operator: CONNECTIONS_PER_OPERATOR_MAX,
             per_address: UNAUTHENTICATED_PER_ADDRESS_MAX,
             connections: CONNECTIONS_MAX,
             refused_joins: REFUSED_JOINS_MAX,
@@ -147,6 +149,9 @@ pub const PENDING_BYTES_ALL: u64 = 8 << 20;
 
 /// Connections of one member. The oldest makes room: after a crash it is already dead.
 pub const CONNECTIONS_PER_MEMBER_MAX: usize = 4;
+
+/// A person and their scripts run several commands at once, each with a connection of its own.
+pub const CONNECTIONS_PER_OPERATOR_MAX: usize = 32;
 
 /// Connections without a certificate from one IPv4 address or IPv6 /64.
 pub const UNAUTHENTICATED_PER_ADDRESS_MAX: usize = 8;

@@ -387,7 +387,7 @@ impl Reception {
             Ok(greeted) => greeted?,
             Err(_) => return Err(Refusal::new(Closing::Misbehaved, "no greeting in time")),
         }
-        let (place, oldest) = self.admission.member(who.member, connection.clone());
+        let (place, oldest) = self.admission.member(who.role, who.member, connection.clone());
         if let Some(oldest) = oldest {
             let address = oldest.remote_address();
             let why = "replaced by a newer connection of the same member";

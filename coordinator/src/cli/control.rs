@@ -52,7 +52,7 @@ pub struct ResumeArgs {
 /// Serve a study before others, or after them.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  coordinator priority wdbc 5\n  coordinator priority wdbc -- -1\n\nStudies begin at 0; of equal ones the oldest is served first."
+    after_help = "Examples:\n  coordinator priority wdbc 5\n  coordinator priority wdbc -1\n\nStudies begin at 0; of equal ones the oldest is served first."
 )]
 pub struct PriorityArgs {
     /// Name or id of the study.

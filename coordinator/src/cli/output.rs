@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::client::ClientError;
+use crate::cluster::{ClusterError, JoinError};
 
 /// Where a command prints to.
 #[derive(Clone, Copy, Debug)]
@@ -67,11 +68,7 @@ impl Output {
             }
         }
         let text = printable(&lines.join(": "));
-        let unreachable = error.chain().any(|cause| match cause.downcast_ref::<ClientError>() {
-            Some(ClientError::Unreachable { source, .. }) => !source.is_refusal(),
-            Some(ClientError::NoCoordinator { .. }) => true,
-            _ => false,
-        });
+        let unreachable = error.chain().any(is_unreached);
         let status = if unreachable { 3 } else { 1 };
         if self.json {
             let answer = json!({ "schema": "seedsweep.error/1", "error": text, "status": status });
@@ -103,6 +100,21 @@ impl Output {
         }
         bar
     }
+}
+
+/// Whether no coordinator was reached that could decide; it may be another time.
+fn is_unreached(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let client = cause.downcast_ref::<ClientError>().is_some_and(|error| match error {
+        ClientError::Unreachable { source, .. } => !source.is_refusal(),
+        ClientError::NoCoordinator { .. } | ClientError::Leaderless => true,
+        ClientError::Refused { .. } | ClientError::Unexpected => false,
+    });
+    let joiner = cause.downcast_ref::<ClusterError>().is_some_and(|error| match error {
+        ClusterError::Join(JoinError::Link(source)) => source.is_unreached(),
+        ClusterError::Join(JoinError::NoLeader { .. }) => true,
+        _ => false,
+    });
+    client || joiner
 }
 
 /// A table for people: columns under headings, nothing drawn.

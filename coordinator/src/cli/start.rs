@@ -24,6 +24,7 @@ use super::signal::interrupted;
 use crate::client::{Client, TokenWish};
 use crate::cluster::{self, Cluster, Join, Opening};
 use crate::node::Settings;
+use crate::replica::Margin;
 use crate::scheduler::state::LOCAL_OPERATOR;
 use crate::serve;
 
@@ -57,6 +58,10 @@ pub struct StartArgs {
     /// How long an agent may be silent before its trials go to another.
     #[arg(long, default_value = "15s", value_parser = parse_duration, value_name = "TIME")]
     lease: Duration,
+    /// Log entries after which a snapshot takes their place. Fewer keep the folder small; a replica
+    /// that was away for longer than a quarter of them gets the whole snapshot.
+    #[arg(long, default_value_t = Settings::default().snapshot_entries, value_name = "N", value_parser = clap::value_parser!(u64).range(SNAPSHOT_MIN..))]
+    snapshot_entries: u64,
     /// The data folder; made on first start.
     #[arg(long, env = "SEEDSWEEP_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
@@ -68,7 +73,7 @@ pub async fn start(args: StartArgs, output: &Output) -> anyhow::Result<ExitCode>
         bail!("--lease must be at least {} s: agents renew three times in it", LEASE_MIN.as_secs());
     }
     let folder = data_folder(args.data.as_deref())?;
-    let settings = Settings { lease_ms: args.lease.as_millis() as u64, ..Settings::default() };
+    let settings = settings(&args);
     // Bound before anything is said of the address: the port may be the system's to choose.
     let socket = UdpSocket::bind(args.listen)
         .with_context(|| format!("cannot listen on {}; name another with --listen", args.listen))?;
@@ -82,7 +87,13 @@ pub async fn start(args: StartArgs, output: &Output) -> anyhow::Result<ExitCode>
     let opening = Opening { settings, address: Some(told.clone()), join };
     let cluster = cluster::open(&folder, opening).await?;
     let listener = listen(&cluster, socket)?;
-    write_operator(&cluster)?;
+    // A full disk must not keep a coordinator from starting that was here before.
+    if let Err(error) = write_operator(&cluster) {
+        if cluster.is_new {
+            return Err(error);
+        }
+        tracing::warn!(%error, "the local operator's certificate could not be renewed");
+    }
     write_address(&cluster, local)?;
     let serving = serve::serve(&listener, &cluster.handle);
     let telling = async {
@@ -106,6 +117,13 @@ pub async fn start(args: StartArgs, output: &Output) -> anyhow::Result<ExitCode>
     listener.close("the coordinator is stopping").await;
     cluster.handle.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+fn settings(args: &StartArgs) -> Settings {
+    let usual = Settings::default();
+    let snapshot_entries = args.snapshot_entries;
+    let margin = Margin { entries: usual.margin.entries.min(snapshot_entries / 4), ..usual.margin };
+    Settings { lease_ms: args.lease.as_millis() as u64, snapshot_entries, margin, ..usual }
 }
 
 /// Whom to join, and with what.
@@ -162,9 +180,12 @@ fn write_address(cluster: &Cluster, local: SocketAddr) -> anyhow::Result<()> {
         ip if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), local.port()),
         _ => local,
     };
-    let path = cluster.folder.join(ADDRESS_FILE);
-    std::fs::write(&path, reachable.to_string())
-        .with_context(|| format!("cannot write {}", path.display()))
+    let (path, text) = (cluster.folder.join(ADDRESS_FILE), reachable.to_string());
+    // Written over it would be lost for a moment, and on a full disk for good.
+    if std::fs::read_to_string(&path).is_ok_and(|kept| kept == text) {
+        return Ok(());
+    }
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A valid agent token of this cluster: the one kept from an earlier start, or a new one.
@@ -191,7 +212,8 @@ async fn still_good(client: &Client, token: &JoinToken) -> bool {
             let now = crate::driver::wall_clock();
             tokens.iter().any(|known| known.id == token.id_hex() && known.expires > now)
         }
-        _ => false,
+        // Nobody knows just now; a good one is seldom lost, and a bad one is refused.
+        _ => true,
     }
 }
 
@@ -252,5 +274,7 @@ fn own_address(local: SocketAddr) -> SocketAddr {
 pub const TOKEN_FILE: &str = "agent-join";
 const FIRST_TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 const LEASE_MIN: Duration = Duration::from_secs(3);
+/// Below it more is spent on snapshots than on the log.
+const SNAPSHOT_MIN: u64 = 100;
 /// Server certificates last 30 days.
 const RENEW_EVERY: Duration = Duration::from_secs(10 * 24 * 3600);

@@ -97,6 +97,10 @@ impl Disk {
         folder.join(FILE).exists()
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Makes a new folder's log, whole or not at all: a first start may be killed at any moment.
     pub fn create(
         folder: &Path,
@@ -376,7 +380,8 @@ impl Disk {
         Ok(Image::new(index, state, self.read()?, self.path.clone()))
     }
 
-    /// Opens the file anew after its disk was full; what was committed before is there.
+    /// Opens the file anew after its disk was full; what was committed before is there. While the disk
+    /// is still full, that may not be possible either.
     pub fn reopen(&self) -> Result<(), DiskError> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         *database = None;
@@ -409,13 +414,13 @@ impl Disk {
 
     fn read(&self) -> Result<ReadTransaction, DiskError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = database.as_ref().ok_or_else(|| damaged(&self.path, "it is not open"))?;
+        let database = database.as_ref().ok_or_else(|| self.full())?;
         database.begin_read().map_err(|e| damaged(&self.path, e))
     }
 
     fn write(&self) -> Result<WriteTransaction, DiskError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = database.as_ref().ok_or_else(|| damaged(&self.path, "it is not open"))?;
+        let database = database.as_ref().ok_or_else(|| self.full())?;
         let mut transaction = database.begin_write().map_err(|e| self.failed(e))?;
         transaction.set_quick_repair(true);
         Ok(transaction)
@@ -427,6 +432,11 @@ impl Disk {
         transaction.set_quick_repair(false);
         transaction.set_durability(Durability::None).map_err(|e| self.failed(e))?;
         Ok(transaction)
+    }
+
+    /// It is closed only while its disk is full.
+    fn full(&self) -> DiskError {
+        DiskError::Full { path: self.path.clone() }
     }
 
     fn failed(&self, error: impl Into<redb::Error>) -> DiskError {
@@ -463,6 +473,11 @@ fn open_database(path: &Path) -> Result<Database, DiskError> {
     });
     match opened {
         Ok(Ok(database)) => Ok(database),
+        Ok(Err(redb::DatabaseError::Storage(redb::StorageError::Io(error))))
+            if error.kind() == ErrorKind::StorageFull =>
+        {
+            Err(DiskError::Full { path: path.to_path_buf() })
+        }
         Ok(Err(error)) => Err(damaged(path, error)),
         Err(_) => Err(damaged(path, "it breaks the database's invariants")),
     }

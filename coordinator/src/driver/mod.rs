@@ -169,6 +169,7 @@ pub fn start(parts: Parts) -> Result<Handle, DriverError> {
     roles.set(&node);
     let driver = Driver {
         node,
+        events,
         disk: Arc::clone(&disk),
         roles: Arc::clone(&roles),
         peers: Arc::clone(&peers),
@@ -182,7 +183,7 @@ pub fn start(parts: Parts) -> Result<Handle, DriverError> {
     let thread = std::thread::Builder::new()
         .name("coordinator".to_string())
         .spawn(move || {
-            let why = match driver.run(&events) {
+            let why = match driver.run() {
                 Ok(()) => "the coordinator stopped".to_string(),
                 Err(error) => {
                     tracing::error!("{error}");
@@ -355,7 +356,9 @@ impl Handle {
         let (done, flushed) = oneshot::channel();
         self.send(Event::Flush { done });
         if flushed.await.is_err() {
-            return self.stopped();
+            let ended = self.shared.ended.borrow().clone();
+            let why = "the newest outcomes cannot be read: the disk is full; make room".to_string();
+            return Response::Refused { why: ended.unwrap_or(why) };
         }
         let disk = Arc::clone(&self.shared.disk);
         let read = move || disk.outcomes(study, from, PAGE_BYTES);
@@ -493,7 +496,8 @@ impl Handle {
         while tokio::time::Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(20)).await;
             if !self.look(|node| node.replica().is_leader()).await.unwrap_or(false) {
-                return;
+                // Agents and operators are being told who leads instead.
+                return tokio::time::sleep(TELL_WITHIN).await;
             }
         }
     }
@@ -551,5 +555,6 @@ const AGENT_QUEUE: usize = 4_096;
 const PAGE_BYTES: usize = 768 << 10;
 /// Bytes of a data file in one frame.
 pub const CHUNK_BYTES: usize = 1 << 18;
+const TELL_WITHIN: Duration = Duration::from_millis(200);
 /// An election between two that are up.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);

@@ -1,11 +1,12 @@
 //! The node's thread: takes what waits, steps it, makes it durable in one commit, lets outputs leave.
 //!
 //! The clocks are read here and handed to the node. Messages that need not wait for the disk leave
-//! before it is written. A disk that fails ends the thread; one that is full is waited for.
+//! before it is written. A disk that fails ends the thread; one that is full is waited for, and who
+//! asks meanwhile is told so.
 //!
 //! Floor: shell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use common::id::{MemberId, ReplicaId, StudyId};
 use common::time::Timestamp;
 use common::wire::message::peer::{Leadership, RaftMessage};
-use common::wire::message::{Answer, OutcomeRow, ToAgent};
+use common::wire::message::{Answer, OutcomeRow, Response, ToAgent};
 use thiserror::Error;
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -30,6 +31,7 @@ use crate::replica::log::{Persist, Source};
 /// What the thread owns.
 pub(super) struct Driver {
     pub node: Node,
+    pub events: Receiver<Event>,
     pub disk: Arc<Disk>,
     pub roles: Arc<Roles>,
     pub peers: Arc<Peers>,
@@ -50,6 +52,8 @@ pub(super) struct Desk {
     enrolments: BTreeMap<RequestId, oneshot::Sender<Result<(), Enrolment>>>,
     agents: BTreeMap<SessionId, mpsc::Sender<ToAgent>>,
     staged: Vec<RowChange>,
+    /// What came while the disk was full.
+    later: VecDeque<Event>,
     /// Messages that are being worked on.
     heard: Vec<oneshot::Sender<()>>,
     unreachable: Vec<ReplicaId>,
@@ -81,6 +85,7 @@ impl Desk {
             enrolments: BTreeMap::new(),
             agents: BTreeMap::new(),
             staged: Vec::new(),
+            later: VecDeque::new(),
             heard: Vec::new(),
             unreachable: Vec::new(),
             image: None,
@@ -96,7 +101,7 @@ impl Desk {
 }
 
 impl Driver {
-    pub fn run(mut self, events: &Receiver<Event>) -> Result<(), DriveError> {
+    pub fn run(mut self) -> Result<(), DriveError> {
         self.members_changed();
         self.look_at_the_disk(true);
         self.turn()?;
@@ -106,10 +111,11 @@ impl Driver {
             let patience = next_tick.saturating_duration_since(Instant::now());
             let mut stop = false;
             let mut flushes: Vec<oneshot::Sender<()>> = Vec::new();
-            match events.recv_timeout(patience) {
+            match self.next_event(patience) {
                 Ok(event) => {
                     stop |= self.event(event, &mut flushes);
-                    for event in events.try_iter().take(EVENTS_AT_ONCE) {
+                    for _ in 0..EVENTS_AT_ONCE {
+                        let Ok(event) = self.next_event(Duration::ZERO) else { break };
                         stop |= self.event(event, &mut flushes);
                     }
                 }
@@ -130,7 +136,8 @@ impl Driver {
             if !flushes.is_empty() || stop {
                 self.flush(stop)?;
             }
-            for done in flushes {
+            // What found no room cannot be read yet; dropped, they say so.
+            for done in flushes.into_iter().filter(|_| self.desk.staged.is_empty()) {
                 let _ = done.send(());
             }
             if self.desk.was_removed {
@@ -139,6 +146,13 @@ impl Driver {
             if stop {
                 return Ok(());
             }
+        }
+    }
+
+    fn next_event(&mut self, patience: Duration) -> Result<Event, RecvTimeoutError> {
+        match self.desk.later.pop_front() {
+            Some(event) => Ok(event),
+            None => self.events.recv_timeout(patience),
         }
     }
 
@@ -187,23 +201,60 @@ impl Driver {
 
     /// One commit, made again for as long as the disk is full.
     fn commit(&mut self, persist: &Persist, rows: &[RowChange]) -> Result<(), DriveError> {
-        let mut waited = false;
+        let mut told = false;
         loop {
-            while self.is_exhausted() {
-                if !std::mem::replace(&mut waited, true) {
-                    tracing::error!("the disk and its reserve are full; waiting for room");
-                }
-                std::thread::sleep(WAIT_FOR_ROOM);
-            }
-            match self.disk.commit(persist, rows) {
+            let committed = match self.is_exhausted() {
+                true => Err(DiskError::Full { path: self.disk.path().to_path_buf() }),
+                false => self.disk.commit(persist, rows),
+            };
+            match committed {
                 Err(DiskError::Full { .. }) => {
-                    self.look_at_the_disk(true);
-                    std::thread::sleep(WAIT_FOR_ROOM);
-                    self.disk.reopen()?;
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::error!("the disk and its reserve are full; waiting for room");
+                    }
+                    self.wait_for_room()?;
                 }
                 done => return Ok(done?),
             }
         }
+    }
+
+    /// A while without the disk. Nobody must wait for an answer that only a disk can give: who asks
+    /// is sent to the other replicas, or told what is missing here.
+    fn wait_for_room(&mut self) -> Result<(), DriveError> {
+        self.look_at_the_disk(true);
+        // What they asked may be on its way to the disk; asked again it is still done once.
+        for (_, asked) in std::mem::take(&mut self.desk.answers) {
+            let _ = asked.send(self.no_room());
+        }
+        let until = Instant::now() + WAIT_FOR_ROOM;
+        loop {
+            match self.events.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Event::Ask { answer, .. }) => {
+                    let _ = answer.send(self.no_room());
+                }
+                Ok(Event::Look(look)) => look(&self.node),
+                // Nothing of what waits was acknowledged.
+                Ok(Event::Stop) => {
+                    return Err(DiskError::Full { path: self.disk.path().to_path_buf() }.into());
+                }
+                Ok(event) => self.desk.later.push_back(event),
+                Err(_) => break,
+            }
+        }
+        match self.disk.reopen() {
+            Err(DiskError::Full { .. }) => Ok(()),
+            opened => Ok(opened?),
+        }
+    }
+
+    fn no_room(&self) -> Answer {
+        let state = self.node.state();
+        let response = match state.replicas.len() {
+            0 | 1 => Response::Refused { why: self.full(self.facts.disk_free.unwrap_or_default()) },
+            _ => Response::Elsewhere { leader: None },
+        };
+        Answer { applied: state.applied, response, addresses: state.addresses() }
     }
 
     fn is_exhausted(&mut self) -> bool {
@@ -236,18 +287,23 @@ impl Driver {
     }
 
     fn tell_room(&mut self, look: &Look) {
-        let room = if look.is_full {
-            let free = look.space.free >> 20;
-            let why = format!(
-                "the disk of {} is full ({free} MiB are free): make room, and this goes on by itself",
-                self.peers.own()
-            );
-            Room::OutcomesOnly { why }
+        let room = if look.is_exhausted {
+            Room::Nothing { why: self.full(look.space.free) }
+        } else if look.is_full {
+            Room::OutcomesOnly { why: self.full(look.space.free) }
         } else {
             Room::Plenty
         };
         let now = self.now();
         self.node.step(Input::Room(room), now);
+    }
+
+    fn full(&self, free: u64) -> String {
+        format!(
+            "the disk of {} is full ({} MiB are free): make room, and this goes on by itself",
+            self.peers.own(),
+            free >> 20
+        )
     }
 
     fn flush(&mut self, durable: bool) -> Result<(), DriveError> {
@@ -259,7 +315,7 @@ impl Driver {
                 // Readers see them when there is room again; the log has them.
                 Err(DiskError::Full { .. }) => {
                     self.desk.staged = staged;
-                    self.disk.reopen()?;
+                    self.wait_for_room()?;
                 }
                 done => done?,
             }

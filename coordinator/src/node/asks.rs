@@ -58,6 +58,9 @@ impl Node {
 
     /// The command, unless it should not get into the log.
     fn allowed(&self, command: Command) -> Result<Command, String> {
+        if let Room::Nothing { why } = &self.room {
+            return Err(why.clone());
+        }
         if command.level() > self.state.level && !planted!(self.settings.planted, Level) {
             return Err(format!(
                 "not every replica's program knows this command yet; upgrade {}",

@@ -106,7 +106,7 @@ impl Node {
         if record.state == StudyState::Paused {
             reasons.push("its study is paused; `coordinator resume` goes on".to_string());
         }
-        if let Room::OutcomesOnly { why } = &self.room {
+        if let Room::OutcomesOnly { why } | Room::Nothing { why } = &self.room {
             reasons.push(why.clone());
         }
         if now.mono < self.soft.grants_from {

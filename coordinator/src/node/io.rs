@@ -96,6 +96,8 @@ pub enum Room {
     Plenty,
     /// Outcomes alone are still taken, from the reserve; why, for people.
     OutcomesOnly { why: String },
+    /// Nothing can be written; why.
+    Nothing { why: String },
 }
 
 /// What the driver must do.

@@ -163,6 +163,8 @@ impl Node {
     fn has_caught_up(&self, id: ReplicaId) -> bool {
         self.replica.follower(id).is_some_and(|follower| {
             let lag = self.replica.last_index().saturating_sub(follower.matched);
+            // Raft takes a new one for active; of one that never answered nothing is known. Where the
+            // log is short it would vote, and be needed for a majority, before it was ever here.
             let spoke = follower.matched > 0 || planted!(self.settings.planted, Unheard);
             let speaks = spoke && follower.is_active;
             speaks && !follower.in_snapshot && lag <= CAUGHT_UP_LAG

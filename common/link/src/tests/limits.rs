@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::wire::frame::FRAME_MAX;
-use common::wire::message::{Hello, Open};
+use common::wire::message::{Hello, Open, Role};
 use quinn::{ConnectionError, Endpoint};
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout};
@@ -34,7 +34,7 @@ fn the_constants_are_those_of_the_design() {
     assert_eq!((ms(limits::IDLE_MAX), ms(limits::KEEP_ALIVE)), (20_000, 5_000));
     assert_eq!((limits::PENDING_MAX, limits::PENDING_UNVALIDATED_MAX), (128, 32));
     assert_eq!((limits::PENDING_BYTES_EACH, limits::PENDING_BYTES_ALL), (64 << 10, 8 << 20));
-    assert_eq!(limits::CONNECTIONS_PER_MEMBER_MAX, 4);
+    assert_eq!((limits::CONNECTIONS_PER_MEMBER_MAX, limits::CONNECTIONS_PER_OPERATOR_MAX), (4, 32));
     assert_eq!((limits::UNAUTHENTICATED_PER_ADDRESS_MAX, limits::CONNECTIONS_MAX), (8, 20_000));
     assert_eq!((limits::REFUSED_JOINS_MAX, ms(limits::REFUSED_JOINS_WINDOW)), (10, 60_000));
     assert_eq!((limits::STRANGER_WINDOW, limits::JOIN_ANSWER_MAX), (64 << 10, 8 << 10));
@@ -299,6 +299,23 @@ async fn a_members_fifth_connection_replaces_its_first() {
     let why = timeout(SOON, links[0].closed()).await.expect("replaced");
     assert!(why.contains("replaced by a newer"), "{why}");
     for link in links[1..].iter().chain([&other, &fifth]) {
+        assert_eq!(echoed(link, "kept").await, "kept");
+    }
+}
+
+#[tokio::test]
+async fn commands_at_once_cost_a_replica_of_the_same_number_nothing() {
+    let cluster = Cluster::start();
+    let replica = connect(&cluster.address, &cluster.member_as(Role::Peer, 7)).await.expect("in");
+    assert_eq!(echoed(&replica, "in").await, "in");
+    let operator = cluster.member_as(Role::Operator, 7);
+    let mut commands = Vec::new();
+    for _ in 0..limits::CONNECTIONS_PER_OPERATOR_MAX {
+        commands.push(connect(&cluster.address, &operator).await.expect("room"));
+    }
+    let one_more = connect(&cluster.address, &operator).await.expect("the newest");
+    timeout(SOON, commands[0].closed()).await.expect("replaced");
+    for link in commands[1..].iter().chain([&replica, &one_more]) {
         assert_eq!(echoed(link, "kept").await, "kept");
     }
 }

@@ -87,6 +87,13 @@ impl Cluster {
         token
     }
 
+    /// A member without a join, in any role.
+    pub(super) fn member_as(&self, role: Role, number: u64) -> Identity {
+        locked(&self.desk.members).insert(MemberId(number), role);
+        let identity = self.authority.client_identity(role, MemberId(number), SystemTime::now());
+        identity.expect("issued")
+    }
+
     /// A member without a join.
     pub(super) fn member(&self, number: u64) -> Identity {
         self.member_since(number, SystemTime::now())

@@ -259,3 +259,18 @@ fn a_replica_that_is_new_sends_everyone_on() {
     };
     assert!(outputs.len() == 2 && outputs.iter().all(elsewhere), "{outputs:?}");
 }
+
+#[test]
+fn a_replica_votes_only_after_it_has_answered() {
+    let mut bench = Bench::new();
+    bench.admit(Role::Peer, 5);
+    let replica = ReplicaId(NonZeroU64::new(2).expect("not zero"));
+    let (id, address) = (RequestId(900), "b:1".to_string());
+    let level = bench.settings.level;
+    bench.step(Input::Enrol { id, replica, address, level });
+    bench.pass(1_000);
+
+    let voters = bench.node.replica().voters();
+    assert_eq!((voters.voters, voters.learners), (vec![1], vec![2]), "nobody was heard of");
+    bench.submit(3);
+}
