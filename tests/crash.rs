@@ -111,7 +111,9 @@ fn a_run_killed_in_its_middle_ends_as_if_it_had_not_been() {
     let run = ["run", study, "--out", "killed", "--threads", "1", "--json"];
     let running = site.spawn(Program::Coordinator, &run, &[]);
     let spool = site.path("killed/.seedsweep/agent/spool.log");
-    eventually("an outcome", || (!recovered(&spool)?.reports.is_empty()).then_some(()));
+    let waiting = || recovered(&spool).map(|left| left.reports);
+    let first = eventually("an outcome", || waiting()?.into_iter().next());
+    eventually("its acknowledgement", || (!waiting()?.contains(&first)).then_some(()));
     running.kill();
 
     let again = site.run(Program::Coordinator, &run).done().json();

@@ -3,7 +3,6 @@
 //!
 //! Floor: wiring.
 
-use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +31,7 @@ fn a_flood_takes_little_memory_and_delays_nobody() {
         for _ in 0..10 {
             asked(&link).await;
         }
-        let before = memory_kib(&cluster);
+        let before = cluster.coordinator.memory_kib("VmHWM");
         let over = Arc::new(AtomicBool::new(false));
         let waits = tokio::spawn(questions(link, Arc::clone(&over)));
         let kept = (
@@ -44,7 +43,7 @@ fn a_flood_takes_little_memory_and_delays_nobody() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         over.store(true, Ordering::Relaxed);
         let waits = waits.await.expect("no panic");
-        let grown = memory_kib(&cluster).saturating_sub(before);
+        let grown = cluster.coordinator.memory_kib("VmHWM").saturating_sub(before);
         println!("{} KiB, {} questions", grown, waits.len());
         assert!(grown <= MEMORY_MAX_KIB, "{grown} KiB");
         drop(kept);
@@ -142,14 +141,6 @@ async fn asked(link: &Link) {
     let (mut sender, mut receiver) = link.open(&Open::Ask).await.expect("opened");
     sender.send(&ask).await.expect("sent");
     receiver.receive::<Answer>().await.expect("answered").expect("an answer");
-}
-
-/// The most memory that the coordinator ever had.
-fn memory_kib(cluster: &Cluster) -> u64 {
-    let path = format!("/proc/{}/status", cluster.coordinator.id());
-    let status = fs::read_to_string(path).expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
 }
 
 const STRANGERS: usize = 1_000;

@@ -8,6 +8,7 @@
 
 pub mod cluster;
 pub mod group;
+pub mod nothing;
 pub mod process;
 pub mod simulation;
 pub mod targets;

@@ -234,6 +234,23 @@ impl Running {
         assert!(sent.success(), "{kill}");
     }
 
+    /// One number of `/proc/PID/status`, in KiB: `VmRSS` now, `VmHWM` the most there was.
+    pub fn memory_kib(&self, which: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.id());
+        let status = fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with(which)).expect("such a line");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+    }
+
+    /// Of all its threads, since it was started.
+    pub fn processor_seconds(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("it runs");
+        // After the name, which may hold anything: user and system time, in hundredths.
+        let numbers = stat.rsplit_once(')').expect("a name").1.split_whitespace();
+        let ticks: u64 = numbers.skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
+        ticks as f64 / 100.0
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child")

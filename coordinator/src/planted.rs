@@ -42,6 +42,8 @@ pub enum Fault {
     Forgotten,
     /// A replica gets a vote before it ever spoke.
     Unheard,
+    /// A snapshot is believed without a look at its state.
+    Unchecked,
     /// A replica that came while this one was away is not heard.
     Stranger,
 }

@@ -201,6 +201,8 @@ impl Bug {
     pub fn core(self) -> Option<Planted> {
         match self {
             Bug::Core(planted) => Some(planted),
+            // A state of mixed parts would be refused, and sent again.
+            Bug::MixedParts => Some(Planted::Unchecked),
             _ => None,
         }
     }

@@ -496,7 +496,7 @@ impl Session {
             let leases = std::mem::take(&mut self.hand_back);
             effects.push(Effect::Send(FromAgent::HandBack { leases }));
         }
-        let (lanes, leases) = (self.lanes_free(), self.leases());
+        let lanes = self.lanes_free();
         let Contact::Registered { renew_every_ms, renew_at, offered } = &mut self.contact else {
             return;
         };
@@ -506,6 +506,7 @@ impl Session {
         }
         if now >= *renew_at {
             *renew_at = now.plus_ms(*renew_every_ms);
+            let leases = self.leases();
             if !leases.is_empty() {
                 effects.push(Effect::Send(FromAgent::Renew { leases }));
             }
