@@ -6,7 +6,7 @@
 //! drawn from a seed, which is printed; the order of events is that of the machine, so a seed repeats
 //! the faults and not the run.
 //!
-//! `SEEDSWEEP_CHAOS_SECONDS` says for how long (60), `SEEDSWEEP_CHAOS_SEED` from which seed.
+//! `SEEDSWEEP_CHAOS_SECONDS` says for how long (180), `SEEDSWEEP_CHAOS_SEED` from which seed.
 //!
 //! Floor: wiring.
 
@@ -390,7 +390,7 @@ impl Drop for Chaos {
 
 const COORDINATORS: usize = 3;
 const PROCESSES: usize = 7;
-const SECONDS: u64 = 60;
+const SECONDS: u64 = 180;
 const EVERY: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(100);
 const LOOK_WITHIN: Duration = Duration::from_secs(2);

@@ -522,7 +522,7 @@ fn checksum(key: &[u8], bytes: &[u8]) -> u32 {
 /// Format of a data folder.
 pub const FORMAT: u16 = 2;
 /// Pages of the file that stay in memory.
-const CACHE_BYTES: usize = 64 << 20;
+const CACHE_BYTES: usize = 32 << 20;
 const FILE: &str = "log.redb";
 const LOCK: &str = "lock";
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");

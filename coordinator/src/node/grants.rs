@@ -25,7 +25,8 @@ impl Node {
         };
         let mut studies: Vec<_> = self.soft.queues.keys().filter_map(waits).collect();
         studies.sort_unstable();
-        if studies.is_empty() {
+        // Of thousands of agents few have room at any moment.
+        if studies.is_empty() || !self.sessions.values().any(|session| session.offered > 0) {
             return;
         }
         let slots = self.slots();
