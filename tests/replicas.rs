@@ -190,6 +190,19 @@ fn without_a_majority_reads_are_old_writes_are_refused_and_later_all_goes_on() {
 }
 
 #[test]
+fn of_five_replicas_two_may_be_lost_the_leader_among_them() {
+    let mut group = Group::start(5);
+    let study = group.at(0).submit(&write_study(&group.site, "five", 15, LONG));
+    let _agents = [group.agent("one", &[1]), group.agent("two", &[4])];
+    group.at(0).reach(&study, 20);
+    let leader = group.leader();
+    let other = group.up().find(|at| *at != leader).expect("five run");
+    [leader, other].into_iter().for_each(|at| group.kill(at));
+    let left = group.up().next().expect("three run");
+    group.at(left).finish(&study).is_whole();
+}
+
+#[test]
 fn commands_under_way_when_the_leader_is_killed_are_done_once() {
     let mut group = Group::start(3);
     let files: Vec<PathBuf> =
