@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::id::ReplicaId;
 use common::wire::message::peer::{Enrolment, Private};
 use common::wire::message::{Open, Role};
-use link::{Authority, Identity, LinkError, Secret};
+use link::{Authority, Identity, JoinToken, LinkError, Secret};
 use thiserror::Error;
 
 use super::{Join, keep_hints};
@@ -61,7 +61,7 @@ pub async fn join(
         Some(identity) => identity,
         None => {
             let token = join.token.as_ref().ok_or(JoinError::NoToken)?;
-            let identity = link::join(&join.addresses, token, &own).await?;
+            let identity = admitted(join, token, &own).await?;
             let role = identity.who()?.role;
             if role != Role::Peer {
                 return Err(JoinError::Role { role: role.name() });
@@ -82,6 +82,20 @@ pub async fn join(
     Ok(replicas.into_iter().collect())
 }
 
+/// Trades the token for a certificate. The one that is asked may just be joining itself, or the
+/// cluster electing: a leader is waited for.
+async fn admitted(join: &Join, token: &JoinToken, folder: &Path) -> Result<Identity, LinkError> {
+    let until = tokio::time::Instant::now() + LEADER_WITHIN;
+    loop {
+        match link::join(&join.addresses, token, folder).await {
+            Err(LinkError::Leaderless { .. }) if tokio::time::Instant::now() < until => {
+                tokio::time::sleep(jittered(BETWEEN_TRIES)).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
 /// Asks one replica after the other, the leader as soon as it is named.
 async fn enrol(
     identity: &Identity,
@@ -99,9 +113,12 @@ async fn enrol(
             Ok(Enrolment::Elsewhere { leader, addresses }) => {
                 let new = addresses.into_iter().filter(|other| !known.contains(other));
                 known.extend(new.collect::<Vec<_>>());
-                if let Some(leader) = leader {
-                    known.retain(|other| *other != leader);
-                    known.push_front(leader);
+                match leader {
+                    Some(leader) => {
+                        known.retain(|other| *other != leader);
+                        known.push_front(leader);
+                    }
+                    None => known.push_back(next),
                 }
             }
             Ok(Enrolment::Refused { why }) => return Err(JoinError::Refused { why }),
@@ -132,4 +149,6 @@ async fn ask(
 
 const PEER_FOLDER: &str = "peer";
 const ENROL_WITHIN: Duration = Duration::from_secs(60);
+/// Some elections.
+const LEADER_WITHIN: Duration = Duration::from_secs(15);
 const BETWEEN_TRIES: Duration = Duration::from_millis(300);

@@ -447,7 +447,7 @@ impl Driver {
             if changed {
                 if (old.term, &old.leader) != (new.term, &new.leader) {
                     let leader = new.leader.as_deref().unwrap_or("nobody");
-                    tracing::info!(term = new.term, leader, "leads");
+                    tracing::info!(term = new.term, leader, "who leads");
                 }
                 *old = new;
             }
