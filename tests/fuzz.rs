@@ -314,7 +314,7 @@ impl Random {
 }
 
 /// Of each target, where nothing else is asked for: all of them in half a minute of two cores.
-const SECONDS: u64 = 5;
+const SECONDS: u64 = 10;
 const RUNS_AT_ONCE: u64 = 64;
 /// A long input takes as long as a hundred short ones.
 const LONG_ONE_IN: usize = 100;
