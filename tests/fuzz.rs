@@ -1,7 +1,8 @@
 //! Every fuzz target on every change: its whole corpus, then some seconds of changed bytes.
 //!
 //! No input may make a target panic, hold more than four times its length and 1 MiB beside what was
-//! read, or work for more than 100 ms; and nothing that was read is more than its length explains. A binary of its own, since it counts every allocation.
+//! read, or work for more than 100 ms; and nothing that was read is more than its length explains. A
+//! binary of its own, since it counts every allocation.
 //! `SEEDSWEEP_FUZZ_SECONDS` says how long each target runs, `SEEDSWEEP_FUZZ_SEED` with which
 //! randomness; `SEEDSWEEP_CORPUS=write` writes the corpus's first inputs anew after a format changed.
 //!
