@@ -21,6 +21,8 @@ pub struct Disk {
     pub rows: Rows,
     /// Outcomes of a snapshot that is arriving.
     pub incoming: Option<Rows>,
+    /// Those of snapshots that have arrived and are not installed, by their last entry.
+    pub arrived: BTreeMap<u64, Rows>,
     /// What a crash gives back, where a commit is not what it says.
     before: Option<Box<Disk>>,
     unsynced_vote: Option<Vote>,
@@ -61,7 +63,8 @@ impl Disk {
                 }
                 Source::Leader => {
                     entries.clear();
-                    let arrived = self.incoming.take().expect("its outcomes came with it");
+                    let arrived = std::mem::take(&mut self.arrived).remove(&new_base.index);
+                    let arrived = arrived.expect("its outcomes came with it");
                     if self.bug != Some(Bug::OldRows) {
                         self.rows.clear();
                     }

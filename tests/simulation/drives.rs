@@ -295,6 +295,10 @@ impl World {
                 incoming.extend(rows.into_iter().map(|(s, row)| ((s, row.trial), Rc::new(row))));
             }
             Ok(Taken::Whole { message, state }) => {
+                // The next one may begin before this one is installed.
+                let index = message.snapshot.as_ref().map_or(0, |meta| meta.index);
+                let rows = replica.disk.incoming.take().unwrap_or_default();
+                replica.disk.arrived.insert(index, rows);
                 self.step(place, Input::SnapshotArrived { message, state });
                 arrived = Some(true);
             }

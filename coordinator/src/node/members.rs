@@ -151,7 +151,9 @@ impl Node {
             (learns && self.has_caught_up(*id))
                 .then_some(Change { replica: *id, to: Standing::Voter })
         });
-        let first_gone = gone.first().map(|id| Change { replica: *id, to: Standing::Gone });
+        // One that was removed is kept until it is not needed: another voter may have died since.
+        let spared = gone.iter().find(|id| self.can_spare(**id));
+        let first_gone = spared.map(|id| Change { replica: *id, to: Standing::Gone });
         match first_gone {
             Some(change) if change.replica != self.replica.id() => Some(change),
             own => come.or(caught_up).or(own),
@@ -243,11 +245,7 @@ impl Node {
             .filter_map(|n| std::num::NonZeroU64::new(*n).map(ReplicaId))
             .filter(|id| *id != replica && self.state.replicas.contains_key(id))
             .collect();
-        let active = |id: &&ReplicaId| {
-            **id == self.replica.id() || self.replica.follower(**id).is_some_and(|f| f.is_active)
-        };
-        let alive = rest.iter().filter(active).count();
-        if 2 * alive <= rest.len() || rest.is_empty() {
+        if !self.has_live_majority(&rest) {
             return Err(format!(
                 "without {replica} the {} that are left would have no majority that is up; start \
                  or add replicas first",
@@ -255,6 +253,22 @@ impl Node {
             ));
         }
         Ok(())
+    }
+
+    /// Whether the voters that would be left decide without this one.
+    fn can_spare(&self, replica: ReplicaId) -> bool {
+        let voters = self.replica.voters();
+        let rest = voters.voters.iter().filter_map(|n| std::num::NonZeroU64::new(*n));
+        let rest: Vec<ReplicaId> = rest.map(ReplicaId).filter(|id| *id != replica).collect();
+        voters.standing(replica) != Standing::Voter || self.has_live_majority(&rest)
+    }
+
+    fn has_live_majority(&self, voters: &[ReplicaId]) -> bool {
+        let own = self.replica.id();
+        let active = |id: &&ReplicaId| {
+            **id == own || self.replica.follower(**id).is_some_and(|follower| follower.is_active)
+        };
+        2 * voters.iter().filter(active).count() > voters.len()
     }
 
     pub(super) fn replicas(&self, now: Now) -> Vec<ReplicaStatus> {

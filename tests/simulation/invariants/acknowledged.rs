@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::id::{ReplicaId, StudyId, TrialIndex};
 use common::trial::Attempt;
-use common::wire::message::ToAgent;
+use common::wire::message::{StudyState, ToAgent};
 use coordinator::disk::RowChange;
 use coordinator::scheduler::state::{State, TrialState};
 
@@ -17,13 +17,21 @@ pub struct Acknowledged {
     complete: BTreeMap<(StudyId, TrialIndex), (u64, u64)>,
     /// Whose failure a retry has taken away.
     retried: BTreeSet<(StudyId, TrialIndex)>,
+    /// They take no outcomes, and their agents may forget: true also when they are taken up again in
+    /// the same turn.
+    cancelled: BTreeSet<StudyId>,
     /// Of this turn: acknowledged, open, and not counted. A retry later in the turn explains it.
     unexplained: BTreeMap<ReplicaId, Vec<Attempt>>,
 }
 
 impl Acknowledged {
     pub fn new(_: &Plan) -> Self {
-        Self { complete: BTreeMap::new(), retried: BTreeSet::new(), unexplained: BTreeMap::new() }
+        Self {
+            complete: BTreeMap::new(),
+            retried: BTreeSet::new(),
+            cancelled: BTreeSet::new(),
+            unexplained: BTreeMap::new(),
+        }
     }
 
     fn holds(&self, state: &State) -> Result<(), String> {
@@ -74,8 +82,10 @@ impl Invariant for Acknowledged {
             }
             Seen::Turned { replica } => {
                 let open = self.unexplained.remove(replica).unwrap_or_default();
-                let explained =
-                    |attempt: &&Attempt| self.retried.contains(&(attempt.study, attempt.trial));
+                let explained = |attempt: &&Attempt| {
+                    self.cancelled.contains(&attempt.study)
+                        || self.retried.contains(&(attempt.study, attempt.trial))
+                };
                 match open.iter().find(|attempt| !explained(attempt)) {
                     Some(attempt) => Err(format!(
                         "{replica} acknowledged {attempt:?}, which the log does not have"
@@ -87,7 +97,12 @@ impl Invariant for Acknowledged {
                 self.unexplained.remove(replica);
                 Ok(())
             }
-            Seen::Applied { node, .. } => self.holds(node.state()),
+            Seen::Applied { node, .. } => {
+                let studies = node.state().studies.iter();
+                let over = studies.filter(|(_, record)| record.state == StudyState::Cancelled);
+                self.cancelled.extend(over.map(|(study, _)| *study));
+                self.holds(node.state())
+            }
             _ => Ok(()),
         }
     }
