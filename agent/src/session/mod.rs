@@ -416,7 +416,8 @@ impl Session {
     }
 
     fn progress(&mut self, study: StudyId, progress: Progress) {
-        if let Some(known) = self.studies.get_mut(&study) {
+        // A study that has grown meanwhile is asked for again, and so are its rows.
+        if let Some(known) = self.studies.get_mut(&study).filter(|known| known.study.is_some()) {
             known.progress = progress;
         }
     }
@@ -425,13 +426,12 @@ impl Session {
         while self.running.len() < self.threads {
             let studies = &self.studies;
             let ready = |cohort: &Cohort| {
-                studies.get(&cohort.study).is_some_and(|known| known.progress == Progress::Ready)
+                let known = studies.get(&cohort.study)?;
+                known.study.clone().filter(|_| known.progress == Progress::Ready)
             };
-            let Some(place) = self.waiting.iter().position(ready) else { return };
+            let found = self.waiting.iter().enumerate().find_map(|(at, one)| Some((at, ready(one)?)));
+            let Some((place, study)) = found else { return };
             let Some(cohort) = self.waiting.remove(place) else { return };
-            let Some(study) = self.studies.get(&cohort.study).and_then(|k| k.study.clone()) else {
-                return;
-            };
             effects.push(Effect::MarkStarted { attempts: cohort.attempts().collect() });
             effects.push(Effect::StartCohort {
                 lease: cohort.lease,

@@ -422,3 +422,21 @@ fn a_long_detail_is_cut_at_a_whole_character() {
     let Ending::Failed { detail, .. } = ending else { panic!("failed") };
     assert!(detail.len() <= DETAIL_BYTES_MAX + "…".len() && detail.ends_with('…'));
 }
+
+#[test]
+fn a_study_that_grows_while_its_rows_are_fetched_loses_no_cohort() {
+    let mut session = new();
+    session.steps([assign(1, 10), arrived()], at(0));
+    let study = Box::new(study().as_ref().clone());
+    let grown = ToAgent::Assign { lease: lease(2), study: STUDY, version: 1, trials: trials(20) };
+    session.step(Input::Message(grown), at(1));
+    session.step(Input::DataReady { study: STUDY }, at(2));
+    session.step(Input::Message(ToAgent::Study { id: STUDY, version: 1, study }), at(3));
+    let effects = session.step(Input::DataReady { study: STUDY }, at(4));
+    let begun = |effect: &Effect| match effect {
+        Effect::StartCohort { lease, .. } => Some(*lease),
+        _ => None,
+    };
+    let begun: Vec<LeaseId> = effects.iter().filter_map(begun).collect();
+    assert_eq!(begun, [lease(1), lease(2)]);
+}
