@@ -3,6 +3,7 @@
 //!
 //! Floor: wiring.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use common::id::ReplicaId;
@@ -408,8 +409,13 @@ impl World {
         let steady = self.joining.iter().all(|joining| joining.is_over)
             && self.replicas.iter().all(|replica| !replica.is_dead)
             && !self.operators[0].removes();
+        // Where a change of the membership is under way, another one may have been lost already.
         let mut memberships = self.replicas.iter().map(|replica| {
-            replica.process.as_ref().map(|process| process.node.replica().voters().voters)
+            let node = &replica.process.as_ref()?.node;
+            let wanted: BTreeSet<u64> = node.state().replicas.keys().map(|id| id.0.get()).collect();
+            let members = node.replica().voters();
+            let voters: BTreeSet<u64> = members.voters.into_iter().collect();
+            (members.learners.is_empty() && voters == wanted).then_some(voters)
         });
         let first = memberships.next().flatten();
         let same = memberships.all(|voters| voters == first);
