@@ -6,6 +6,7 @@
 //! Floor: common.
 
 mod arms;
+mod depth;
 mod sections;
 mod walk;
 
@@ -86,6 +87,11 @@ pub(super) fn read(text: &str, inspection: &mut Inspection<'_>) -> Option<Draft>
         let help =
             format!("a study file has at most {FRAME_MAX} bytes; data go into a file of their own");
         inspection.refuse(&(0..0), message, help);
+        return None;
+    }
+    if let Some(span) = depth::too_deep(text) {
+        let message = format!("more than {} levels are nested here", depth::NESTING_MAX);
+        inspection.refuse(&span, message, "a study file needs four levels: take the brackets out");
         return None;
     }
     let (document, errors) = DeTable::parse_recoverable(text);
