@@ -5,6 +5,7 @@
 //!
 //! Floor: wiring.
 
+pub mod calibrate;
 pub mod cli;
 pub mod client;
 pub mod cluster;

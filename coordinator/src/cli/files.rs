@@ -44,6 +44,7 @@ pub struct ReportArgs {
 enum Format {
     Html,
     Md,
+    Tex,
     Json,
 }
 
@@ -99,6 +100,7 @@ pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCod
     let text = match format {
         Format::Html => report::html(&built),
         Format::Md => report::markdown(&built),
+        Format::Tex => report::latex(&built),
         Format::Json => report::json(&built),
     };
     write_to(args.out.as_deref(), text.as_bytes())?;
@@ -158,6 +160,7 @@ pub async fn write_all(
     write("report.html", report::html(&built).as_bytes())?;
     write("report.json", report::json(&built).as_bytes())?;
     write("report.md", report::markdown(&built).as_bytes())?;
+    write("report.tex", report::latex(&built).as_bytes())?;
     write("trials.parquet", &report::parquet(&material)?)?;
     write("environment.json", format!("{environment:#}\n").as_bytes())?;
     let study_file = out.join("study.toml");

@@ -7,6 +7,7 @@
 
 mod admin;
 mod analyze;
+mod calibrate;
 mod connect;
 mod control;
 #[cfg(feature = "embedded")]
@@ -136,6 +137,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Fit a mixed model to any table.
     Analyze(analyze::AnalyzeArgs),
+    /// Hold the report's claims against studies whose truth is known.
+    Calibrate(calibrate::CalibrateArgs),
     /// Check this machine and the cluster; say what to mend.
     Doctor(doctor::DoctorArgs),
     /// Read everything in a data folder and say whether it is sound.
@@ -201,6 +204,7 @@ async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Extend(args) => control::extend(args, output).await,
         Command::Explain(args) => explain::explain(args, output).await,
         Command::Analyze(args) => analyze::analyze(args, output),
+        Command::Calibrate(args) => calibrate::calibrate(args, output).await,
         Command::Doctor(args) => doctor::doctor(args, output).await,
         Command::VerifyLog(args) => verify::verify_log(args, output).await,
         Command::Agents(args) => look::agents(args, output).await,

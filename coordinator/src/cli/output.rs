@@ -84,6 +84,11 @@ impl Output {
         self.drawn(total, "{bar:40.cyan/dim} {pos}/{len} trainings  {msg}")
     }
 
+    /// The same for anything that is counted.
+    pub fn counting(&self, total: u64, what: &'static str) -> ProgressBar {
+        self.drawn(total, "{bar:40.cyan/dim} {pos}/{len} {msg}, {eta} left").with_message(what)
+    }
+
     /// The same for bytes, without an estimate: they come unevenly.
     pub fn bytes_bar(&self, total: u64, doing: &'static str) -> ProgressBar {
         let bar = self.drawn(total, "{msg} {bar:40.cyan/dim} {bytes} of {total_bytes}");

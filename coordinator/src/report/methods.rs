@@ -96,8 +96,8 @@ pub fn paragraph(study: &Study, done: &Done) -> String {
         Diverged::Worst => "Diverged runs were counted with the worst score of any run. ",
         Diverged::Fail => "A diverged run was declared to fail the study. ",
     };
-    text + "Varying several sources at once follows Bouthillier et al. (2021); the use of seeds is \
-            classed after Bethard (2022)."
+    text + "Several sources were varied at once (Bouthillier et al., 2021), and the use of seeds was \
+            classed (Bethard, 2022)."
 }
 
 /// How spread, means and differences were judged.
@@ -150,7 +150,25 @@ pub fn diverged_policy(study: &Study) -> &'static str {
     }
 }
 
-const BATES: &str = "Bates D, Mächler M, Bolker B, Walker S (2015). Fitting linear mixed-effects models using lme4. \
+/// A work that reports cite: its key, how the text names it, and its entry for BibTeX.
+#[derive(Debug)]
+pub struct Reference {
+    pub key: &'static str,
+    /// As in brackets within a sentence.
+    pub in_text: &'static str,
+    /// As in the list of references.
+    pub entry: &'static str,
+    pub bibtex: &'static str,
+}
+
+impl Reference {
+    /// The work whose entry in the list of references this is.
+    pub fn of(entry: &str) -> Option<&'static Self> {
+        REFERENCES.iter().find(|reference| reference.entry == entry)
+    }
+}
+
+pub const BATES: &str = "Bates D, Mächler M, Bolker B, Walker S (2015). Fitting linear mixed-effects models using lme4. \
      Journal of Statistical Software 67(1).";
 
 const BETHARD: &str = "Bethard S (2022). We need to talk about random seeds. arXiv:2210.13393.";
@@ -163,3 +181,60 @@ const HOLM: &str = "Holm S (1979). A simple sequentially rejective multiple test
 
 const NADEAU: &str =
     "Nadeau C, Bengio Y (2003). Inference for the generalization error. Machine Learning 52(3).";
+
+const REFERENCES: [Reference; 5] = [
+    Reference {
+        key: "bates2015",
+        in_text: "Bates et al., 2015",
+        entry: BATES,
+        bibtex: "@article{bates2015,
+  author = {Bates, Douglas and M{\\\"a}chler, Martin and Bolker, Ben and Walker, Steve},
+  title = {Fitting Linear Mixed-Effects Models Using {lme4}},
+  journal = {Journal of Statistical Software},
+  volume = {67}, number = {1}, year = {2015},
+}",
+    },
+    Reference {
+        key: "bethard2022",
+        in_text: "Bethard, 2022",
+        entry: BETHARD,
+        bibtex: "@misc{bethard2022,
+  author = {Bethard, Steven},
+  title = {We Need to Talk About Random Seeds},
+  howpublished = {arXiv:2210.13393}, year = {2022},
+}",
+    },
+    Reference {
+        key: "bouthillier2021",
+        in_text: "Bouthillier et al., 2021",
+        entry: BOUTHILLIER,
+        bibtex: "@inproceedings{bouthillier2021,
+  author = {Bouthillier, Xavier and others},
+  title = {Accounting for Variance in Machine Learning Benchmarks},
+  booktitle = {Proceedings of Machine Learning and Systems},
+  volume = {3}, year = {2021}, note = {arXiv:2103.03098},
+}",
+    },
+    Reference {
+        key: "holm1979",
+        in_text: "Holm, 1979",
+        entry: HOLM,
+        bibtex: "@article{holm1979,
+  author = {Holm, Sture},
+  title = {A Simple Sequentially Rejective Multiple Test Procedure},
+  journal = {Scandinavian Journal of Statistics},
+  volume = {6}, number = {2}, year = {1979},
+}",
+    },
+    Reference {
+        key: "nadeau2003",
+        in_text: "Nadeau and Bengio, 2003",
+        entry: NADEAU,
+        bibtex: "@article{nadeau2003,
+  author = {Nadeau, Claude and Bengio, Yoshua},
+  title = {Inference for the Generalization Error},
+  journal = {Machine Learning},
+  volume = {52}, number = {3}, year = {2003},
+}",
+    },
+];

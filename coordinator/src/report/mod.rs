@@ -1,4 +1,5 @@
-//! The report: outcomes → table → analysis → figures → HTML, Markdown, JSON, Parquet, CSV.
+//! The report: outcomes → table → analysis → figures → HTML, Markdown, LaTeX, JSON, Parquet,
+//! CSV.
 //!
 //! A pure function of the outcomes: the same ones give the same bytes, in whatever order they
 //! come and whoever trained them. Agents and durations show in the cost and in the exports alone,
@@ -12,6 +13,7 @@ pub mod content;
 mod export;
 mod figures;
 mod html;
+mod latex;
 mod markdown;
 mod methods;
 mod number;
@@ -31,6 +33,7 @@ use common::wire::message::{OutcomeRow, Violation};
 pub use content::Report;
 pub use export::{ExportError, csv, parquet};
 pub use html::html;
+pub use latex::latex;
 pub use markdown::markdown;
 
 use content::{Cost, DesignPart, Drawn, Missing, SCHEMA, StudyPart};
