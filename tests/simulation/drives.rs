@@ -152,13 +152,23 @@ impl World {
                 }
             }
             Output::MemberRemoved { .. } | Output::MembersChanged => {}
-            Output::Removed => {
-                self.tell(|| format!("{id} is removed"));
-                self.kill(place);
-                self.replicas[place].is_dead = true;
-            }
         }
         Ok(())
+    }
+
+    /// A replica hears from another that it is none of the cluster, and goes when most of those that
+    /// decide say so.
+    pub(super) fn refused(&mut self, from: ReplicaId, by: ReplicaId) {
+        let Some(place) = self.place_of(from) else { return };
+        let Some(process) = &mut self.replicas[place].process else { return };
+        process.refused_by.insert(by);
+        let Some(left_to) = process.node.left_to() else { return };
+        let refuse = left_to.iter().filter(|id| process.refused_by.contains(id)).count();
+        if 2 * refuse > left_to.len() {
+            self.tell(|| format!("{from} is removed"));
+            self.kill(place);
+            self.replicas[place].is_dead = true;
+        }
     }
 
     fn see_row(&mut self, place: usize, change: &RowChange) -> Result<(), Broken> {

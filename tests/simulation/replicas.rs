@@ -5,7 +5,7 @@
 //!
 //! Floor: wiring.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU64;
 use std::rc::Rc;
 
@@ -60,6 +60,8 @@ pub struct Process {
     pub(super) by_conn: BTreeMap<usize, SessionId>,
     pub(super) requests: BTreeMap<RequestId, Asker>,
     next: u64,
+    /// Replicas that said that this one is none.
+    pub(super) refused_by: BTreeSet<ReplicaId>,
 }
 
 /// A snapshot to be sent.
@@ -298,6 +300,7 @@ impl World {
             mixed_message: None,
             image: None,
             sessions: BTreeMap::new(),
+            refused_by: BTreeSet::new(),
             by_conn: BTreeMap::new(),
             requests: BTreeMap::new(),
             next: 0,
@@ -400,6 +403,8 @@ impl World {
                 // As the gate does: who is none of the cluster is not heard.
                 if process.node.knows_replica(from) {
                     self.step(place, Input::PeerSaid { from, message: *message });
+                } else {
+                    self.refused(from, self.replicas[place].id);
                 }
             }
             Inbound::Ask { operator, ask } => {

@@ -424,7 +424,6 @@ impl Driver {
             Output::MemberRemoved { member } => drop(self.removed.send(member)),
             Output::MembersChanged => self.members_changed(),
             Output::Installed => tracing::info!("the leader's snapshot is installed"),
-            Output::Removed => desk.was_removed = true,
         }
     }
 

@@ -155,8 +155,6 @@ pub enum Output {
     MembersChanged,
     /// The state is another one altogether.
     Installed,
-    /// This replica was removed from the cluster.
-    Removed,
 }
 
 /// How an admission ended.

@@ -318,6 +318,7 @@ impl Node {
     pub fn knows_replica(&self, id: ReplicaId) -> bool {
         self.state.replicas.contains_key(&id)
             || self.replica.voters().standing(id) != Standing::Gone
+            || self.replica.kept_voters().standing(id) != Standing::Gone
             || self.is_newer(id)
     }
 
@@ -338,14 +339,19 @@ impl Node {
         all
     }
 
-    /// Tells the driver, once, that this replica was removed and is no longer needed.
-    pub(super) fn notice_removal(&mut self) {
+    /// Who decides when this replica, which was removed, is no longer needed: the voters that are left.
+    /// `None` while it belongs to the cluster.
+    ///
+    /// It goes when most of them refuse it, not before: one that has not written down yet that the
+    /// removal is decided may need this replica's vote after a crash.
+    pub fn left_to(&self) -> Option<Vec<ReplicaId>> {
         let own = self.replica.id();
-        let known = self.state.level == 0 || self.knows_replica(own);
-        if !known && !self.removed {
-            self.removed = true;
-            self.outputs.push(Output::Removed);
+        if self.state.level == 0 || self.state.replicas.contains_key(&own) || self.is_newer(own) {
+            return None;
         }
+        let voters = self.replica.voters().voters;
+        let rest = voters.iter().filter_map(|n| std::num::NonZeroU64::new(*n).map(ReplicaId));
+        Some(rest.filter(|id| *id != own).collect())
     }
 }
 

@@ -65,8 +65,6 @@ pub struct Node {
     room: Room,
     outputs: Vec<Output>,
     last_tick: Option<Timestamp>,
-    /// Whether it was told that this replica is none any more.
-    removed: bool,
 }
 
 /// What a cluster may choose.
@@ -153,7 +151,6 @@ impl Node {
             room: Room::Plenty,
             outputs: Vec::new(),
             last_tick: None,
-            removed: false,
         }
     }
 
@@ -257,9 +254,11 @@ impl Node {
         for entry in progress.committed {
             self.apply(entry, now)?;
         }
+        if progress.kept {
+            self.outputs.push(Output::MembersChanged);
+        }
         self.follow_leadership(now);
         self.answer_reads(now);
-        self.notice_removal();
         Ok(())
     }
 

@@ -32,6 +32,8 @@ pub struct Peers {
     inputs: Sender<Event>,
     runtime: tokio::runtime::Handle,
     lines: Mutex<BTreeMap<ReplicaId, Line>>,
+    /// Who decides that this replica, which was removed, may go.
+    left_to: Mutex<Option<Vec<ReplicaId>>>,
     /// Where replicas were last known to be, while the log does not say.
     hints: BTreeMap<ReplicaId, String>,
 }
@@ -67,7 +69,8 @@ impl Peers {
         hints: BTreeMap<ReplicaId, String>,
     ) -> Arc<Self> {
         let runtime = tokio::runtime::Handle::current();
-        Arc::new(Self { own, authority, inputs, runtime, lines: Mutex::default(), hints })
+        let (lines, left_to) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { own, authority, inputs, runtime, lines, left_to, hints })
     }
 
     pub fn own(&self) -> ReplicaId {
@@ -82,6 +85,7 @@ impl Peers {
         }
         wanted.extend(node.addresses_of_others());
         wanted.remove(&self.own);
+        *locked(&self.left_to) = node.left_to();
         let mut lines = locked(&self.lines);
         lines.retain(|id, line| {
             // One that was removed is heard until Raft has it no more; its address stays.
@@ -123,13 +127,18 @@ impl Peers {
         locked(&self.lines).get(&to).and_then(|line| locked(&line.state).link.clone())
     }
 
-    /// Notices when every other replica has said for long that this one is none.
+    /// Notices when most of those that decide, or for long every other replica, have said that this one
+    /// is none.
     pub(crate) fn look_for_removal(&self) {
         let lines = locked(&self.lines);
-        let refused = |line: &Line| {
-            locked(&line.state).revoked.is_some_and(|since| since.elapsed() >= REVOKED_FOR)
-        };
-        if !lines.is_empty() && lines.values().all(refused) {
+        let revoked = |line: &Line| locked(&line.state).revoked;
+        let told = locked(&self.left_to).as_ref().is_some_and(|left_to| {
+            let refuse =
+                |id: &&ReplicaId| lines.get(id).is_some_and(|line| revoked(line).is_some());
+            2 * left_to.iter().filter(refuse).count() > left_to.len()
+        });
+        let long = |line: &Line| revoked(line).is_some_and(|since| since.elapsed() >= REVOKED_FOR);
+        if told || (!lines.is_empty() && lines.values().all(long)) {
             let _ = self.inputs.send(Event::Removed);
         }
     }

@@ -45,12 +45,22 @@ pub struct Replica {
     outgoing: Vec<RaftMessage>,
     reads: Vec<ReadState>,
     timing: Timing,
+    /// Who belongs to the cluster as far as the disk says that it is decided. Raft learns of a commit
+    /// before the disk does, and after a crash it would need a replica again that was let go since.
+    kept: Voters,
+    /// The last change of the membership, while the disk has it as an entry that may yet be undone.
+    unkept: Option<u64>,
+    /// The commit mark on the disk.
+    kept_commit: u64,
 }
 
 /// What is between the disk and [`Replica::persisted`].
 enum InFlight {
     Nothing,
-    Ready(Box<raft::Ready>),
+    /// With the commit mark that is written beside it, if one is.
+    Ready(Box<raft::Ready>, Option<u64>),
+    /// The commit mark alone.
+    Mark(u64),
     /// A snapshot of this replica's own.
     Snapshot {
         meta: SnapshotMeta,
@@ -105,6 +115,8 @@ pub struct Progress {
     /// The leader's snapshot, which takes the place of the whole state.
     pub installed: Option<SnapshotRecord>,
     pub committed: Vec<Committed>,
+    /// The disk has the membership as it is now: [`Replica::kept_voters`] changed.
+    pub kept: bool,
 }
 
 /// A read that was asked for under `context` is from no past when `index` is applied.
@@ -158,6 +170,7 @@ impl Replica {
         logger: &Logger,
     ) -> Result<Self, ReplicaError> {
         let meta = recovered.snapshot.meta.clone();
+        let kept_commit = recovered.vote.commit.max(meta.index);
         let config = Config {
             id: id.0.get(),
             election_tick: timing.election_ticks,
@@ -177,6 +190,9 @@ impl Replica {
             outgoing: Vec::new(),
             reads: Vec::new(),
             timing,
+            kept: meta.voters.clone(),
+            unkept: None,
+            kept_commit,
         };
         if meta.voters.voters == [id.0.get()] {
             // Nobody else can vote, so there is nothing to wait for. Refused while the log has a
@@ -224,6 +240,11 @@ impl Replica {
     /// Who votes and who learns, as of the last entry that was handed out.
     pub fn voters(&self) -> Voters {
         mirror::voters_of(self.raw.store().conf())
+    }
+
+    /// The same as far as no crash can undo it here.
+    pub fn kept_voters(&self) -> &Voters {
+        &self.kept
     }
 
     /// How far a follower is; `None` unless this replica leads and knows it.
@@ -345,7 +366,10 @@ impl Replica {
             "a Ready is persisted before the next one is taken"
         );
         if !self.raw.has_ready() {
-            return None;
+            let vote = mirror::vote_of(&self.raw.raft.hard_state());
+            self.unkept?;
+            self.in_flight = InFlight::Mark(vote.commit);
+            return Some(Persist { entries: Vec::new(), vote: Some(vote), snapshot: None });
         }
         let mut ready = self.raw.ready();
         self.reads.extend(ready.take_read_states().iter().filter_map(read_state));
@@ -355,8 +379,10 @@ impl Replica {
             .then(|| Save { record: record_of(ready.snapshot()), source: Source::Leader });
         let entries: Vec<LogEntry> = ready.entries().iter().map(mirror::entry_of).collect();
         let anything = ready.hs().is_some() || snapshot.is_some() || !entries.is_empty();
-        let vote = anything.then(|| mirror::vote_of(&self.raw.raft.hard_state()));
-        self.in_flight = InFlight::Ready(Box::new(ready));
+        let mark = anything || self.unkept.is_some();
+        let vote = mark.then(|| mirror::vote_of(&self.raw.raft.hard_state()));
+        let commit = vote.as_ref().map(|vote| vote.commit);
+        self.in_flight = InFlight::Ready(Box::new(ready), commit);
         Some(Persist { entries, vote, snapshot })
     }
 
@@ -366,15 +392,26 @@ impl Replica {
         let mut committed = Vec::new();
         match std::mem::replace(&mut self.in_flight, InFlight::Nothing) {
             InFlight::Nothing => {}
+            InFlight::Mark(commit) => self.kept_commit = self.kept_commit.max(commit),
             InFlight::Snapshot { meta, base, offered } => {
+                self.kept_commit = self.kept_commit.max(meta.index);
                 self.raw.mut_store().compact(base);
                 if offered {
                     self.raw.mut_store().offer(meta);
                 }
             }
-            InFlight::Ready(ready) => progress.installed = self.advance(*ready, &mut committed),
+            InFlight::Ready(ready, commit) => {
+                self.kept_commit = self.kept_commit.max(commit.unwrap_or_default());
+                progress.installed = self.advance(*ready, &mut committed);
+            }
         }
         progress.committed = self.release(committed)?;
+        let kept = self.unkept.is_some_and(|index| index <= self.kept_commit);
+        if kept || progress.installed.is_some() {
+            self.unkept = self.unkept.filter(|_| !kept);
+            self.kept = self.voters();
+            progress.kept = true;
+        }
         Ok(progress)
     }
 
@@ -425,6 +462,7 @@ impl Replica {
                 let asked = mirror::change_in(&own.data).ok_or(ReplicaError::Change)?;
                 let conf = self.raw.apply_conf_change(&mirror::change_to_raft(asked))?;
                 self.raw.mut_store().set_conf(conf);
+                self.unkept = Some(own.index);
                 change = Some(asked);
             }
             self.raw.advance_apply_to(own.index);

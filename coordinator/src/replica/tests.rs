@@ -4,6 +4,8 @@
 
 use std::num::NonZeroU64;
 
+use common::wire::message::peer::Standing;
+
 use super::log::Vote;
 use super::*;
 
@@ -107,6 +109,26 @@ fn a_replica_that_restarts_commits_its_log_again() {
 
     assert!(again.is_leader() && again.term() > replica.term());
     assert!(committed.iter().any(|entry| entry.data == b"kept"));
+}
+
+#[test]
+fn a_change_of_the_membership_is_on_the_disk_as_decided_before_anybody_is_let_go() {
+    let mut kept = Kept::first();
+    let mut replica = kept.start();
+    kept.settle(&mut replica);
+    for to in [Standing::Learner, Standing::Gone] {
+        replica.propose_change(Change { replica: id(2), to }).expect("leads");
+        let before = replica.kept_voters().standing(id(2));
+        while let Some(persist) = replica.ready() {
+            kept.keep(persist);
+            replica.persisted().expect("advances");
+            let decided = kept.recovered.vote.commit == replica.last_index();
+            let expected = if decided { to } else { before };
+            assert_eq!(replica.kept_voters().standing(id(2)), expected);
+        }
+        assert_eq!(replica.kept_voters().standing(id(2)), to);
+        assert_eq!(kept.recovered.vote.commit, replica.last_index());
+    }
 }
 
 #[test]

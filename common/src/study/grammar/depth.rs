@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn dots_and_brackets_count_together() {
-        let dotted = vec!["a"; 9].join(".");
+        let dotted = ["a"; 9].join(".");
         let inline = |levels: usize| {
             format!("k = {}1{}", format!("{{ {dotted} = ").repeat(levels), " }".repeat(levels))
         };
