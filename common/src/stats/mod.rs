@@ -6,6 +6,20 @@
 //!
 //! Floor: common.
 
+pub mod bayes;
+pub mod cases;
 pub mod compare;
+pub mod distribution;
+pub mod friedman;
+pub mod improvement;
+pub mod lottery;
 pub mod mixed;
+pub mod multiple;
+pub mod rank;
+pub mod resample;
+pub mod share;
+pub mod spread;
+pub mod studies;
 pub mod summary;
+pub mod wilcoxon;
+pub mod winner;

@@ -115,6 +115,16 @@ pub fn student_quantile(probability: f64, df: f64) -> f64 {
     polished(&student(df), probability)
 }
 
+/// Chance that Student's t with `df` > 0 degrees of freedom is above `x`.
+pub fn student_upper(x: f64, df: f64) -> f64 {
+    student(df).sf(x)
+}
+
+/// Density of Student's t with `df` > 0 degrees of freedom.
+pub fn student_density(x: f64, df: f64) -> f64 {
+    student(df).pdf(x)
+}
+
 /// Chance that |t| is larger with `df` > 0 degrees of freedom.
 pub fn student_two_sided(t: f64, df: f64) -> f64 {
     if t.is_infinite() { 0.0 } else { (2.0 * student(df).sf(t.abs())).min(1.0) }
@@ -156,7 +166,7 @@ fn sorted(values: &[f64]) -> Vec<f64> {
 
 /// The mean of the values' distances from their middle, which keeps digits when they lie far
 /// from zero.
-fn mean_of_sorted(sorted: &[f64]) -> f64 {
+pub(super) fn mean_of_sorted(sorted: &[f64]) -> f64 {
     assert!(!sorted.is_empty(), "no values have no mean");
     let middle = sorted[sorted.len() / 2];
     middle + sorted.iter().map(|value| value - middle).sum::<f64>() / sorted.len() as f64
@@ -168,7 +178,7 @@ fn sd_of_sorted(sorted: &[f64]) -> f64 {
     (squares / (sorted.len() - 1) as f64).sqrt()
 }
 
-fn quantile_of_sorted(sorted: &[f64], probability: f64) -> f64 {
+pub(super) fn quantile_of_sorted(sorted: &[f64], probability: f64) -> f64 {
     assert!((0.0..=1.0).contains(&probability), "a probability lies between 0 and 1");
     assert!(!sorted.is_empty(), "no values have no quantile");
     let place = probability * (sorted.len() - 1) as f64;

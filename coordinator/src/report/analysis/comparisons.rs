@@ -34,7 +34,7 @@ pub fn of_all(study: &Study, table: &Table) -> Vec<Compared> {
             all.push(compare(study, (a, &cells[a]), (b, &cells[b])));
         }
     }
-    holm(&mut all);
+    adjust(&mut all);
     all
 }
 
@@ -147,21 +147,13 @@ fn deviations<'a>(paired: &[(u32, &'a [u32], f64)]) -> Vec<(&'a [u32], f64)> {
     list
 }
 
-/// Holm's step-down adjustment of all corrected p-values.
-fn holm(all: &mut [Compared]) {
-    let mut order: Vec<(f64, usize)> = all
-        .iter()
-        .enumerate()
-        .filter_map(|(place, pair)| pair.contrast.as_ref().ok().map(|c| (c.p_corrected, place)))
-        .collect();
-    order.sort_by(|x, y| x.0.total_cmp(&y.0).then(x.1.cmp(&y.1)));
-    let tests = order.len();
-    let mut least: f64 = 0.0;
-    for (rank, (p, place)) in order.into_iter().enumerate() {
-        least = least.max((p * (tests - rank) as f64).min(1.0));
-        if let Ok(contrast) = &mut all[place].contrast {
-            contrast.p_holm = least;
-        }
+/// Adjusts the corrected p-values of all pairs that have one, as one family.
+fn adjust(all: &mut [Compared]) {
+    let contrasts: Vec<&mut Contrast> =
+        all.iter_mut().filter_map(|pair| pair.contrast.as_mut().ok()).collect();
+    let p: Vec<f64> = contrasts.iter().map(|contrast| contrast.p_corrected).collect();
+    for (contrast, adjusted) in contrasts.into_iter().zip(estimate::holm(&p)) {
+        contrast.p_holm = adjusted;
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use common::stats::compare::{self, CompareError, PairedT};
 use common::stats::mixed::{self, Column, Component, Fit, Formula, Method};
+use common::stats::multiple;
 use common::stats::summary;
 
 use super::super::content::LEVEL;
@@ -150,6 +151,11 @@ pub fn naive_t(values: &[f64]) -> Option<Paired> {
 /// Variance of the mean: `(1/J + n_test/n_train) s²`. Source: Nadeau & Bengio (2003).
 pub fn corrected_t(values: &[f64], test_over_train: f64) -> Option<Paired> {
     judged(values, |values| compare::corrected_t(values, test_over_train))
+}
+
+/// Holm's adjustment of the p-values of tests, in their order.
+pub fn holm(p: &[f64]) -> Vec<f64> {
+    multiple::holm(p).unwrap_or_else(|error| unreachable!("tests give p-values: {error}"))
 }
 
 fn judged(
