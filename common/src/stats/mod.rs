@@ -7,5 +7,14 @@
 //! Floor: common.
 
 pub mod compare;
+pub mod distribution;
+pub mod ledger;
 pub mod mixed;
+pub mod monitor;
+pub mod plan;
+pub mod precision;
+pub mod replication;
+pub mod seed_use;
+pub mod sources;
 pub mod summary;
+pub mod worth;
