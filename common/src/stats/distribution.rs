@@ -89,22 +89,38 @@ pub fn student_sf(t: f64, df: f64) -> f64 {
 
 /// Standard errors from zero at which a two-sided t test at level `alpha` has this `power`.
 ///
-/// 0 when `power` is not above `alpha`. Found by bisection of [`two_sided_power`]; a little below
-/// `t_{1 - alpha/2} + t_power`, which is its approximation by central quantiles.
+/// 0 when `power` is not above `alpha`; `power` must be below 1. A little below
+/// `t_{1 - alpha/2} + t_power`, its approximation by central quantiles. The root of
+/// [`two_sided_power`] by false position with Illinois's halving.
 pub fn detectable_noncentrality(df: f64, alpha: f64, power: f64) -> f64 {
+    assert!(power < 1.0, "no effect is found always");
     if power <= alpha {
         return 0.0;
     }
-    let (mut low, mut high) = (0.0, critical(df, alpha));
-    while two_sided_power(high, df, alpha) < power {
-        (low, high) = (high, 2.0 * high);
+    let lack = |delta: f64| two_sided_power(delta, df, alpha) - power;
+    let (mut low, mut high) = ((0.0, alpha - power), critical(df, alpha));
+    let mut over = lack(high);
+    while over < 0.0 {
+        (low, high) = ((high, over), 2.0 * high);
+        over = lack(high);
     }
-    while high - low > 1e-11 * high {
-        let middle = 0.5 * (low + high);
-        let enough = two_sided_power(middle, df, alpha) >= power;
-        (low, high) = if enough { (low, middle) } else { (middle, high) };
+    let mut moved_high = None;
+    for _ in 0..ROOT_STEPS {
+        let next = high - over * (high - low.0) / (over - low.1);
+        let value = lack(next);
+        if value >= 0.0 {
+            (high, over) = (next, value);
+            low.1 *= if moved_high == Some(true) { 0.5 } else { 1.0 };
+        } else {
+            low = (next, value);
+            over *= if moved_high == Some(false) { 0.5 } else { 1.0 };
+        }
+        moved_high = Some(value >= 0.0);
+        if value.abs() < 1e-13 || high - low.0 <= 1e-12 * high {
+            return next;
+        }
     }
-    0.5 * (low + high)
+    high
 }
 
 /// Mean of `f(S)`, where S^2 is chi-square with `df` degrees of freedom over `df`.
@@ -137,12 +153,17 @@ pub fn chi_square_quantile(probability: f64, df: f64) -> f64 {
     assert!(probability > 0.0 && probability < 1.0, "a probability lies between 0 and 1");
     assert!(df > 0.0 && df.is_finite(), "degrees of freedom are positive");
     let distribution = Gamma::new(0.5 * df, 0.5).unwrap_or_else(|_| unreachable!("both positive"));
-    let mut x = distribution.inverse_cdf(probability);
-    for _ in 0..3 {
-        // Steps in log x keep a quantile near zero positive.
+    // The library's inverse stops at a fixed distance, which is far for a quantile near zero;
+    // Newton's steps in log x keep it positive and bring the digits.
+    let mut x = distribution.inverse_cdf(probability).max(f64::MIN_POSITIVE);
+    for _ in 0..CHI_SQUARE_STEPS {
         let step = (distribution.cdf(x) - probability) / (distribution.pdf(x) * x);
-        if step.is_finite() && step.abs() < 1.0 {
-            x *= (-step).exp();
+        if !step.is_finite() {
+            break;
+        }
+        x *= (-step.clamp(-1.0, 1.0)).exp();
+        if step.abs() < 1e-14 {
+            break;
         }
     }
     x
@@ -183,6 +204,10 @@ const STEP_FROM: f64 = 60.0;
 const STEP_REACH: f64 = 9.0;
 const STEP_WIDTH: f64 = 0.125;
 const STEP_POINTS: u32 = 144;
+
+const ROOT_STEPS: u32 = 100;
+
+const CHI_SQUARE_STEPS: u32 = 30;
 
 /// Degrees of freedom from which the library's t takes long and an expansion is as good.
 const NEARLY_NORMAL_FROM: f64 = 1e6;

@@ -50,7 +50,7 @@ pub enum MonitorError {
 /// blocks, both widen the mean by a multiple of sd / sqrt(t):
 ///
 /// - asymptotic: `sqrt(2 (v + 1) / v · log(sqrt(v + 1) / alpha))`. Source: Waudby-Smith, Arbour, Sinha,
-///   Kennedy & Ramdas (2024), Ann. Statist. 52(6), Theorem 2.2, the sd estimated.
+///   Kennedy & Ramdas (2024), Ann. Statist. 52(6), the Gaussian mixture, its sd estimated.
 /// - Student: `sqrt((t - 1)(A - 1) / (1 - A/(v + 1)))`, `A = (sqrt(v + 1) / alpha)^(2/t)`, where the
 ///   Bayes factor of a t test with a normal prior on the standardised mean stays below 1/alpha, and
 ///   no bound while `A >= v + 1`. It is a martingale whatever the variance. Source: Wang & Ramdas
@@ -98,7 +98,7 @@ pub fn multiple(blocks: u32, rho_squared: f64, alpha: f64, sequence: Sequence) -
 /// The mixture's variance that makes the asymptotic bound narrowest after `blocks` blocks.
 ///
 /// `(-W_{-1}(-alpha^2 / e) - 1) / blocks` with W_{-1} Lambert's lower branch: the root v of
-/// `v - log(1 + v) = -2 log alpha`, over the blocks. Source: Waudby-Smith et al. (2024), section 2.3.
+/// `v - log(1 + v) = -2 log alpha`, over the blocks. Source: Waudby-Smith et al. (2024).
 pub fn rho_squared(alpha: f64, blocks: u32) -> Result<f64, MonitorError> {
     if !(alpha > 0.0 && alpha < 1.0) {
         return Err(MonitorError::Alpha { alpha });

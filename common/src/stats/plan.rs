@@ -360,35 +360,35 @@ mod tests {
 
     #[test]
     fn the_search_finds_what_trying_every_design_finds() {
+        let (seeds, folds): (Vec<u32>, Vec<u32>) = ((1..=20).collect(), (1..=15).collect());
+        let mut reached = 0;
         for seed in [None, Some(0.0), Some(0.3)] {
             for reach in [Reach::Folds, Reach::Seeds, Reach::Samples { test_over_train: 0.05 }] {
-                for goal in [Goal::HalfWidth(0.9), Goal::Effect(1.4), Goal::HalfWidth(0.01)] {
-                    let components = Components { seed, ..COMPONENTS };
-                    let frame = Frame { reach, ..FRAME };
-                    let found = cheapest(&components, frame, PRICES, goal, LIMITS).unwrap();
-                    let tried = tried(&components, frame, goal);
-                    match found {
-                        Cheapest::Reached(row) => assert_eq!(Some(row.cost), tried, "{row:?}"),
+                let components = Components { seed, ..COMPONENTS };
+                let frame = Frame { reach, ..FRAME };
+                let rows = table(&components, frame, PRICES, &seeds, &folds).unwrap();
+                for goal in [Goal::HalfWidth(1.2), Goal::Effect(1.9), Goal::HalfWidth(0.01)] {
+                    let tried = rows.iter().filter(|row| serves(row, goal)).map(|row| row.cost);
+                    let least = tried.min_by(f64::total_cmp);
+                    match cheapest(&components, frame, PRICES, goal, LIMITS).unwrap() {
+                        Cheapest::Reached(row) => assert_eq!(Some(row.cost), least, "{row:?}"),
                         Cheapest::OutOfReach(row) => {
-                            assert_eq!(tried, None);
-                            assert_eq!((row.design.seeds, row.design.folds), (40, 30));
+                            assert_eq!(least, None);
+                            assert_eq!((row.design.seeds, row.design.folds), (20, 15));
                         }
                     }
+                    reached += u32::from(least.is_some());
                 }
             }
         }
+        assert!((12..27).contains(&reached), "{reached} of 27");
     }
 
-    fn tried(components: &Components, frame: Frame, goal: Goal) -> Option<f64> {
-        let (seeds, folds): (Vec<u32>, Vec<u32>) = ((1..=40).collect(), (1..=30).collect());
-        let rows = table(components, frame, PRICES, &seeds, &folds).unwrap();
-        let serving = rows.iter().filter(|row| {
-            row.precision.shown.is_some_and(|shown| match goal {
-                Goal::HalfWidth(width) => shown.half_width <= width,
-                Goal::Effect(effect) => shown.detectable <= effect,
-            })
-        });
-        serving.map(|row| row.cost).min_by(f64::total_cmp)
+    fn serves(row: &Row, goal: Goal) -> bool {
+        row.precision.shown.is_some_and(|shown| match goal {
+            Goal::HalfWidth(width) => shown.half_width <= width,
+            Goal::Effect(effect) => shown.detectable <= effect,
+        })
     }
 
     #[test]
@@ -476,5 +476,5 @@ mod tests {
         Components { seed: Some(0.3), residual: 2.0, arm_fold: 0.5, fold: 1.0 };
     const FRAME: Frame = Frame { arms: 2, reach: Reach::Folds, test: Test::USUAL };
     const PRICES: Prices = Prices { run: 1.0, fold: 3.0, seed: 0.5 };
-    const LIMITS: Limits = Limits { seeds_max: 40, folds_max: 30 };
+    const LIMITS: Limits = Limits { seeds_max: 20, folds_max: 15 };
 }

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::distribution::{critical, detectable_noncentrality, two_sided_power};
 use super::sources::{
-    Components, Design, Reach, SourceError, StandardError, error_of_difference, mean_squares,
+    Components, Design, Reach, SourceError, StandardError, check, error_of_difference,
 };
 
 /// The two-sided test that a plan is made for.
@@ -98,20 +98,21 @@ pub fn precision(
     Ok(Precision { se: error.se, shown, se_floor: se_floor(components, design.folds, reach) })
 }
 
-/// Power of the design at a true difference `effect`; `None` where it cannot estimate its error.
+/// Power of the design's test at a true difference `effect`; `None` where it cannot estimate its
+/// error. The power that `test` asks for is not read.
 pub fn power(
     components: &Components,
     design: Design,
     reach: Reach,
-    alpha: f64,
+    test: Test,
     effect: f64,
 ) -> Result<Option<f64>, PrecisionError> {
-    Test { alpha, power: Test::USUAL.power.max(0.5 + 0.5 * alpha) }.check()?;
+    test.check()?;
     if !effect.is_finite() {
         return Err(PrecisionError::Effect { effect });
     }
     let error = error_of_difference(components, design, reach)?;
-    Ok(power_of(&error, alpha, effect))
+    Ok(power_of(&error, test.alpha, effect))
 }
 
 /// The half-width of the interval of a difference.
@@ -152,20 +153,15 @@ pub fn coefficients(
     if !configs.is_finite() || configs < 0.0 {
         return Err(PrecisionError::Configs { variance: configs });
     }
-    mean_squares(components, design)?;
-    let relative = 0.5 * error_of_variance(components, design);
-    let absolute = relative + components.fold / f64::from(design.folds);
+    check(components, Design { arms: 1, ..design }, Reach::Folds, 1)?;
+    let (seeds, folds) = (f64::from(design.seeds), f64::from(design.folds));
+    let relative = components.arm_fold / folds
+        + components.seed.unwrap_or(0.0) / seeds
+        + components.residual / (seeds * folds);
+    let absolute = relative + components.fold / folds;
     let of = |error: f64| configs / (configs + error);
     Ok((configs + relative > 0.0)
         .then(|| Coefficients { relative: of(relative), absolute: of(absolute) }))
-}
-
-/// `2 [s2_CF/f + s2_S/s + s2_E/(sf)]`, whatever the design can estimate of it.
-fn error_of_variance(components: &Components, design: Design) -> f64 {
-    let (seeds, folds) = (f64::from(design.seeds), f64::from(design.folds));
-    2.0 * (components.arm_fold / folds
-        + components.seed.unwrap_or(0.0) / seeds
-        + components.residual / (seeds * folds))
 }
 
 #[cfg(test)]
@@ -196,10 +192,10 @@ mod tests {
         let design = Design { arms: 2, seeds: 3, folds: 5 };
         let at = precision(&COMPONENTS, design, Reach::Folds, Test::USUAL).unwrap();
         let effect = at.shown.unwrap().detectable;
-        let found = power(&COMPONENTS, design, Reach::Folds, 0.05, effect).unwrap().unwrap();
+        let found = power(&COMPONENTS, design, Reach::Folds, Test::USUAL, effect).unwrap().unwrap();
 
         assert!((found - 0.8).abs() < 1e-9, "{found}");
-        let mirrored = power(&COMPONENTS, design, Reach::Folds, 0.05, -effect).unwrap();
+        let mirrored = power(&COMPONENTS, design, Reach::Folds, Test::USUAL, -effect).unwrap();
         assert_eq!(mirrored, Some(found));
     }
 
@@ -208,8 +204,8 @@ mod tests {
         let none = Components { seed: Some(0.0), residual: 0.0, arm_fold: 0.0, fold: 0.0 };
         let design = Design { arms: 2, seeds: 3, folds: 5 };
 
-        assert_eq!(power(&none, design, Reach::Folds, 0.05, 1e-9).unwrap(), Some(1.0));
-        assert_eq!(power(&none, design, Reach::Folds, 0.05, 0.0).unwrap(), Some(0.05));
+        assert_eq!(power(&none, design, Reach::Folds, Test::USUAL, 1e-9).unwrap(), Some(1.0));
+        assert_eq!(power(&none, design, Reach::Folds, Test::USUAL, 0.0).unwrap(), Some(0.05));
         assert_eq!(coefficients(0.0, &none, design).unwrap(), None);
     }
 
@@ -222,7 +218,7 @@ mod tests {
             Err(PrecisionError::Test { alpha: 0.05, power: 1.0 })
         );
         assert!(matches!(
-            power(&COMPONENTS, design, Reach::Folds, 0.05, f64::NAN),
+            power(&COMPONENTS, design, Reach::Folds, Test::USUAL, f64::NAN),
             Err(PrecisionError::Effect { .. })
         ));
     }

@@ -342,7 +342,8 @@ fn satterthwaite(variance: f64, terms: &[(f64, MeanSquare)]) -> Option<f64> {
     known.then_some(if df.is_finite() { df.max(fewest) } else { fewest })
 }
 
-fn check(
+/// Refuses components, designs of fewer than `arms` arms and ratios that cannot be.
+pub(super) fn check(
     components: &Components,
     design: Design,
     reach: Reach,
