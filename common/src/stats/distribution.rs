@@ -34,10 +34,11 @@ pub fn normal_loss(z: f64) -> f64 {
 /// Distribution function of the noncentral t: chance that `(Z + delta) / S <= t`.
 ///
 /// Z is standard normal, S^2 is chi-square with `df` > 0 degrees of freedom over `df`, and an
-/// infinite `df` means S = 1. Good to 1e-10 absolute, as the library's normal distribution is. Panics when `df` is not positive or an
-/// argument is NaN. `P(T <= t)` is the mean of `Phi(t S - delta)` over S, or for a large `delta`,
-/// where that is a step, the mean over Z of the chance that S is beyond `(Z + delta) / t`.
-/// Checked against scipy.stats.nct by `tests/planning.rs`.
+/// infinite `df` means S = 1. Good to 1e-10 absolute, as the library's normal distribution is.
+/// Panics when `df` is not positive or an argument is NaN. `P(T <= t)` is the mean of
+/// `Phi(t S - delta)` over S, or for a large `delta`, where that is a step, the mean over Z of the
+/// chance that S is beyond `(Z + delta) / t`. Checked against scipy.stats.nct by
+/// `tests/planning.rs`.
 pub fn noncentral_t_cdf(t: f64, df: f64, delta: f64) -> f64 {
     assert!(df > 0.0 && !t.is_nan() && !delta.is_nan(), "degrees of freedom are positive");
     if t.is_infinite() {

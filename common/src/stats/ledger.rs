@@ -19,8 +19,8 @@ pub enum LedgerError {
 
 /// How much the luckiest of `looks` equally good candidates is expected to gain on the test cases.
 ///
-/// `case_se × m_k`, in units of the metric, with `case_se` the standard error of the metric over the
-/// test cases and m_k the mean of the largest of k standard normal numbers. 0 for one look.
+/// `case_se × m_k`, in units of the metric, with `case_se` the standard error of the metric over
+/// the test cases and m_k the mean of the largest of k standard normal numbers. 0 for one look.
 pub fn lucky_pick(case_se: f64, looks: u64) -> Result<f64, LedgerError> {
     if !case_se.is_finite() || case_se < 0.0 {
         return Err(LedgerError::StandardError { se: case_se });

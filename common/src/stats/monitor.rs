@@ -44,17 +44,18 @@ pub enum MonitorError {
     Order { index: usize, blocks: u32 },
 }
 
-/// The interval after each block from the second on, narrowest for its kind after `narrowest` blocks.
+/// The interval after each block from the second on, narrowest for its kind after `narrowest`
+/// blocks.
 ///
 /// `differences` [blocks], one a complete block, in the order they came. With v = t rho^2 after t
 /// blocks, both widen the mean by a multiple of sd / sqrt(t):
 ///
-/// - asymptotic: `sqrt(2 (v + 1) / v · log(sqrt(v + 1) / alpha))`. Source: Waudby-Smith, Arbour, Sinha,
-///   Kennedy & Ramdas (2024), Ann. Statist. 52(6), the Gaussian mixture, its sd estimated.
-/// - Student: `sqrt((t - 1)(A - 1) / (1 - A/(v + 1)))`, `A = (sqrt(v + 1) / alpha)^(2/t)`, where the
-///   Bayes factor of a t test with a normal prior on the standardised mean stays below 1/alpha, and
-///   no bound while `A >= v + 1`. It is a martingale whatever the variance. Source: Wang & Ramdas
-///   (2025), Anytime-valid t-tests.
+/// - asymptotic: `sqrt(2 (v + 1) / v · log(sqrt(v + 1) / alpha))`. Source: Waudby-Smith, Arbour,
+///   Sinha, Kennedy & Ramdas (2024), Ann. Statist. 52(6), the Gaussian mixture, its sd estimated.
+/// - Student: `sqrt((t - 1)(A - 1) / (1 - A/(v + 1)))`, `A = (sqrt(v + 1) / alpha)^(2/t)`, where
+///   the Bayes factor of a t test with a normal prior on the standardised mean stays below 1/alpha,
+///   and no bound while `A >= v + 1`. It is a martingale whatever the variance. Source: Wang &
+///   Ramdas (2025), Anytime-valid t-tests.
 pub fn confidence_sequence(
     differences: &[f64],
     alpha: f64,
@@ -117,9 +118,9 @@ pub fn rho_squared(alpha: f64, blocks: u32) -> Result<f64, MonitorError> {
 
 /// How much error a plain test at level `alpha` after each of `looks` spends when there is nothing.
 ///
-/// `looks` are rising numbers of blocks. Element j is the chance that at least one of the first j + 1
-/// two-sided tests has p < alpha, differences being normal with known sd; 5 equally spaced looks at 0.05
-/// spend 0.142. The walk's density within the bounds is carried from look to look by
+/// `looks` are rising numbers of blocks. Each element is the chance that one or more of the
+/// two-sided tests up to that look has p < alpha, differences being normal with known sd; 5 equally
+/// spaced looks at 0.05 spend 0.142. The walk's density within the bounds is carried from look to look by
 /// Gauss-Legendre quadrature. Source: Armitage, McPherson & Rowe (1969), J. R. Stat. Soc. A 132.
 pub fn spent(looks: &[u32], alpha: f64) -> Result<Vec<f64>, MonitorError> {
     if !(alpha > 0.0 && alpha < 1.0) {
@@ -207,7 +208,8 @@ mod tests {
 
     use super::*;
 
-    /// All times up to 500 at once; Ville's inequality leaves the miss below alpha, and not by much.
+    /// All times up to 500 at once; Ville's inequality leaves the miss below alpha, and not by
+    /// much.
     #[test]
     fn a_gaussian_walk_stays_within_the_bound_at_all_times() {
         let rho_squared = rho_squared(0.05, 30).unwrap();

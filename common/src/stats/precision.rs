@@ -80,8 +80,8 @@ impl Test {
 /// Standard error, half-width and smallest detectable difference of a design.
 ///
 /// Half-width `t_{1 - alpha/2, df} SE`; detectable is the difference at which the noncentral t has
-/// the test's power. The floor is `sqrt(2 s2_CF/f)` for new folds, `sqrt(2 s2_CF (1/f + ratio))` for
-/// new samples, where it stays above zero however many folds, and 0 for new seeds alone.
+/// the test's power. The floor is `sqrt(2 s2_CF/f)` for new folds, `sqrt(2 s2_CF (1/f + ratio))`
+/// for new samples, where it stays above zero however many folds, and 0 for new seeds alone.
 pub fn precision(
     components: &Components,
     design: Design,

@@ -42,7 +42,8 @@ pub struct Retrodesign {
     /// Type S: share of those significant that have the wrong sign; `None` where none are.
     pub wrong_share: Option<f64>,
     /// Type M: by what factor those significant overstate the effect on average. `None` without an
-    /// effect, where none are significant, or where the mean does not exist (one degree of freedom).
+    /// effect, where none are significant, or where the mean does not exist (one degree of
+    /// freedom).
     pub exaggeration: Option<f64>,
 }
 
@@ -115,8 +116,8 @@ pub fn fresh_run_wins(difference: f64, components: &Components) -> Result<f64, R
 
 /// What a paper with one seed on one hold-out set would report of a true `difference`.
 ///
-/// Its estimate spreads with `sqrt(2 (s2_CF + s2_S + s2_E))`, for a test set of a fold's size, while
-/// its paired test over test cases believes in `case_se`, which knows nothing of retraining.
+/// Its estimate spreads with `sqrt(2 (s2_CF + s2_S + s2_E))`, for a test set of a fold's size,
+/// while its paired test over test cases believes in `case_se`, which knows nothing of retraining.
 pub fn one_seed_paper(
     difference: f64,
     components: &Components,
@@ -130,8 +131,8 @@ pub fn one_seed_paper(
 /// Chances of a significant result, one with the wrong sign, and the mean exaggeration.
 ///
 /// `truth` holds the true difference with the standard error and degrees of freedom that the study
-/// tests with, `spread` what its estimate really spreads with; they are equal in an honest study. The
-/// estimate is the difference plus `spread` times a t number, significant beyond
+/// tests with, `spread` what its estimate really spreads with; they are equal in an honest study.
+/// The estimate is the difference plus `spread` times a t number, significant beyond
 /// `t_{1 - alpha/2} se`. Source: Gelman & Carlin (2014), Perspect. Psychol. Sci. 9(6).
 pub fn retrodesign(truth: Claim, spread: f64, alpha: f64) -> Result<Retrodesign, ReplicationError> {
     truth.check()?;

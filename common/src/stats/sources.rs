@@ -1,8 +1,8 @@
 //! Sources of spread between runs, and the error they leave in a design's means and differences.
 //!
-//! The balanced crossed model `y = arm + fold + arm:fold + seed(arm) + residual`, seeds crossed with
-//! folds. Degrees of freedom are those of the planned design. No result is ever NaN. Deliberately
-//! absent: how the components were estimated.
+//! The balanced crossed model `y = arm + fold + arm:fold + seed(arm) + residual`, seeds crossed
+//! with folds. Degrees of freedom are those of the planned design. No result is ever NaN.
+//! Deliberately absent: how the components were estimated.
 //!
 //! # Degrees of freedom
 //!

@@ -90,8 +90,8 @@ pub enum WorthError {
     #[error("the difference is {difference}; it must be a finite number")]
     Difference { difference: f64 },
     #[error(
-        "the standard error rises from {now} to {after} with block {block}, counted from 0; further \
-         runs cannot take knowledge away"
+        "the standard error rises from {now} to {after} with block {block}, counted from 0; \
+         further runs cannot take knowledge away"
     )]
     Block { block: usize, now: f64, after: f64 },
     #[error("there is no arm to choose from")]
@@ -104,8 +104,8 @@ pub enum WorthError {
 
 /// Expected opportunity loss of choosing the leader now, in units of the metric.
 ///
-/// `SE [phi(z) - z (1 - Phi(z))]`, z = |difference| / SE; 0 without error. Source: Raiffa & Schlaifer
-/// (1961), Applied Statistical Decision Theory.
+/// `SE [phi(z) - z (1 - Phi(z))]`, z = |difference| / SE; 0 without error. Source: Raiffa &
+/// Schlaifer (1961), Applied Statistical Decision Theory.
 pub fn expected_loss(choice: Choice) -> Result<f64, WorthError> {
     choice.check()?;
     Ok(loss(choice.difference, choice.se))
