@@ -16,6 +16,7 @@ mod flood;
 mod golden;
 mod health;
 mod metrics;
+mod planning;
 mod reference;
 mod replicas;
 mod roles;

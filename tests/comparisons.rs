@@ -146,7 +146,7 @@ fn distributions_agree_with_scipy() {
     }
     for row in rows("expected_max") {
         let at = numbers(&row);
-        relative(expected_max(at[0] as u32), at[1], 1e-9, &format!("{at:?}"));
+        relative(expected_max(at[0] as u64), at[1], 1e-9, &format!("{at:?}"));
     }
 }
 

@@ -198,8 +198,8 @@ impl Pairs {
     /// A Dirichlet draw as sums: `sums[i]` is the weight of the studies before place i.
     fn cumulate_weights(&self, generator: &mut StreamRng, sums: &mut [f64]) {
         let mut sum = 0.0;
-        for place in 0..self.regions.len() {
-            sums[place] = sum;
+        for (place, before) in sums.iter_mut().enumerate().take(self.regions.len()) {
+            *before = sum;
             sum += if place == self.imagined {
                 // Half a squared normal is a gamma variable of shape 0.5.
                 0.5 * generator.normal().powi(2)

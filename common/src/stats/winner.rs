@@ -74,7 +74,7 @@ pub fn best_of(
     let best = (1..means.len())
         .fold(0, |best, place| if sign * means[place] > sign * means[best] { place } else { best });
     let mean = mean(means);
-    let largest = expected_max(u32::try_from(means.len()).unwrap_or(u32::MAX));
+    let largest = expected_max(means.len() as u64);
     let total = between + noise;
     let reliability = if total > 0.0 { between / total } else { 0.0 };
     let observed_gain = (sign * (means[best] - mean)).max(0.0);

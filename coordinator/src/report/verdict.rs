@@ -5,8 +5,9 @@
 //!
 //! Floor: core.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use common::stats::seed_use::{self, Class, Enough, Mend, Practice, Purpose};
 use common::study::{Arm, Diverged, OuterKind, Study};
 
 use super::analysis::comparisons::Compared;
@@ -167,59 +168,97 @@ fn test_set(study: &Study) -> &str {
 
 /// Class of seed use after Bethard (2022), from the seeds and folds that have scores.
 pub fn seed_use(study: &Study, table: &Table) -> SeedUse {
-    let runs = || table.arms.iter().flatten();
-    let seeds: BTreeSet<&Vec<u32>> = runs().map(|run| &run.seeds).collect();
-    let blocks: BTreeSet<u32> = runs().map(|run| run.block(study)).collect();
-    let per_trial = table.agent_seconds / table.complete.max(1) as f64;
-    let configs: u64 = study.arms.iter().map(|arm| arm.configs.len() as u64).sum();
-    let cost = |trials: u64| Some(MendCost { trials, agent_seconds: trials as f64 * per_trial });
-    let planned = u64::from(study.outer.partitions) * u64::from(study.outer.folds);
-    match (seeds.len(), blocks.len()) {
-        (0, _) => SeedUse {
+    let practice = practice(study, table);
+    let Some(found) = seed_use::seed_use(&practice, ENOUGH) else {
+        return SeedUse {
             class: "none yet",
             risky: false,
             why: "No run has a score.".into(),
             mend: None,
             mend_cost: None,
-        },
-        (1, _) => SeedUse {
-            class: "4, risky: a single fixed seed",
-            risky: true,
-            why: "Every score comes from one seed, so the luck of the seed is inside every number \
-                  and cannot be told from merit."
-                .into(),
-            mend: Some(format!("Train {SEEDS_ADVISED} seeds: [seeds] count = {SEEDS_ADVISED}.")),
-            mend_cost: cost(configs * planned * (SEEDS_ADVISED - 1)),
-        },
-        (seeds, 1) if study.arms.len() > 1 => SeedUse {
-            class: "5, risky: seeds are the only source varied",
-            risky: true,
-            why:
-                "Arms are compared over seeds on one and the same test set. More seeds narrow the \
-                  interval without making the claim hold for other rows."
-                    .into(),
-            mend: Some("Test on folds: [split] outer = { folds = 5, repeats = 2 }.".into()),
-            mend_cost: cost(configs * seeds as u64 * 9),
-        },
-        (_, 1) => SeedUse {
-            class: "3: sensitivity to the seed",
-            risky: false,
-            why: "One arm on one test set: the numbers describe how much the seed matters there, \
-                  not how the arm does on other rows."
-                .into(),
-            mend: None,
-            mend_cost: None,
-        },
-        _ => SeedUse {
-            class: "6: seeds and data both varied and modelled",
-            risky: false,
-            why: "Seeds and the rows trained on both vary, and each has its own variance \
-                  component."
-                .into(),
-            mend: None,
-            mend_cost: None,
-        },
+        };
+    };
+    let (class, why) = class_in_words(found.class);
+    let mut why = why.to_string();
+    if !found.held.is_empty() {
+        let names: Vec<String> = found.held.iter().map(|held| held.name().to_string()).collect();
+        why += &format!(" One value of {} lies under every score.", listed(&names));
     }
+    let per_trial = table.agent_seconds / table.complete.max(1) as f64;
+    SeedUse {
+        class,
+        risky: found.class.is_risky(),
+        why,
+        mend: found.mend.map(mend_in_words),
+        mend_cost: found.mend.map(|mend| MendCost {
+            trials: mend.runs,
+            agent_seconds: mend.runs as f64 * per_trial,
+        }),
+    }
+}
+
+fn practice(study: &Study, table: &Table) -> Practice {
+    let runs = || table.arms.iter().flatten();
+    let seeds: BTreeSet<&Vec<u32>> = runs().map(|run| &run.seeds).collect();
+    let blocks: BTreeSet<u32> = runs().map(|run| run.block(study)).collect();
+    let mut streams = BTreeMap::new();
+    for (place, factor) in study.seeds.factors.iter().enumerate() {
+        let values: BTreeSet<u32> = runs().map(|run| run.seeds[place]).collect();
+        streams.extend(factor.streams.iter().map(|stream| (*stream, values.len() as u32)));
+    }
+    // Folds still to come are paid for already.
+    let (partitions, folds) = match blocks.len() {
+        0 | 1 => (1, blocks.len() as u32),
+        _ => (study.outer.partitions, study.outer.folds),
+    };
+    Practice {
+        purpose: Purpose::Report,
+        arms: study.arms.len() as u32,
+        configs: study.arms.iter().map(|arm| arm.configs.len() as u64).sum(),
+        seeds: seeds.len() as u32,
+        streams,
+        partitions,
+        folds,
+        modelled: true,
+    }
+}
+
+fn class_in_words(class: Class) -> (&'static str, &'static str) {
+    match class {
+        Class::Selection => (
+            "1: selection",
+            "Seeds vary while a config is chosen, on rows that no report is about.",
+        ),
+        Class::Ensemble => ("2: ensemble", "Seeds vary to be averaged into one predictor."),
+        Class::Sensitivity => (
+            "3: sensitivity to the seed",
+            "One arm on one test set: the numbers describe how much the seed matters there, not \
+             how the arm does on other rows.",
+        ),
+        Class::SingleSeed => (
+            "4, risky: a single fixed seed",
+            "Every score comes from one seed, so the luck of the seed is inside every number and \
+             cannot be told from merit.",
+        ),
+        Class::SeedsAlone => (
+            "5, risky: seeds are the only source varied",
+            "Arms are compared over seeds on one and the same test set. More seeds narrow the \
+             interval without making the claim hold for other rows.",
+        ),
+        Class::Modelled => (
+            "6: seeds and data both varied and modelled",
+            "Seeds and the rows trained on both vary, and each has its own variance component.",
+        ),
+    }
+}
+
+fn mend_in_words(mend: Mend) -> String {
+    let seeds = mend.seeds.map(|seeds| format!("Train {seeds} seeds: [seeds] count = {seeds}."));
+    let folds = mend
+        .folds
+        .map(|_| "Test on folds: [split] outer = { folds = 5, repeats = 2 }.".to_string());
+    let changes: Vec<String> = seeds.into_iter().chain(folds).collect();
+    changes.join(" ")
 }
 
 /// The split's folds: `10 folds (2 partitions of 5)`.
@@ -502,8 +541,8 @@ pub fn split_in_words(study: &Study) -> String {
 /// Below this a difference is called clear, after Holm's adjustment.
 const ALPHA: f64 = 0.05;
 
-/// Seeds that the advice asks for.
-const SEEDS_ADVISED: u64 = 10;
+/// What the advice asks for; 10 folds are 5 drawn twice.
+const ENOUGH: Enough = Enough { seeds: 10, folds: 10 };
 
 /// Clear comparisons spelled out in the verdict on a study of many arms.
 const PAIRS_SPELLED: usize = 3;
