@@ -62,7 +62,7 @@ fn a_second_run_trains_nothing_and_writes_the_same_report() {
     let first = site.run(Program::Coordinator, &demo).done().json();
     assert_eq!(first["trained"], first["complete"]);
     let files = || {
-        ["report.html", "report.json", "report.md", "trials.parquet"]
+        ["report.html", "report.json", "report.md", "report.tex", "trials.parquet"]
             .map(|name| fs::read(site.path("here").join(name)).expect("readable"))
     };
     let before = files();
@@ -114,7 +114,7 @@ fn report(site: &Site) -> Value {
 const PROMISED: Duration = Duration::from_secs(60);
 
 const FILES: [&str; 5] =
-    ["report.html", "report.json", "report.md", "trials.parquet", "environment.json"];
+    ["report.html", "report.json", "report.md", "report.tex", "trials.parquet", "environment.json"];
 
 const KEYS: [&str; 11] = [
     "schema",

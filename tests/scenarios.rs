@@ -31,7 +31,14 @@ fn three_processes_finish_a_study_as_one_process_does() {
         assert_eq!(outcomes(&trials(out)), exported, "{}", out.display());
     }
     assert_eq!(judgement(&over_quic), judgement(&alone));
-    for name in ["report.html", "report.json", "report.md", "trials.parquet", "environment.json"] {
+    for name in [
+        "report.html",
+        "report.json",
+        "report.md",
+        "report.tex",
+        "trials.parquet",
+        "environment.json",
+    ] {
         assert!(over_quic.join(name).is_file(), "{name}");
     }
     let as_run = fs::read_to_string(over_quic.join("study.toml")).expect("written");

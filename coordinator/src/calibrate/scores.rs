@@ -95,9 +95,10 @@ pub fn row(index: u64, score: Option<f64>) -> OutcomeRow {
             duration_us: 1,
             device: String::new(),
         }),
-        None => {
-            RowEnd::Failed { reason: FailReason::Crashed.name().to_string(), detail: String::new() }
-        }
+        None => RowEnd::Failed {
+            reason: FailReason::AgentCrashed.name().to_string(),
+            detail: String::new(),
+        },
     };
     OutcomeRow { trial: TrialIndex(index), ended: Timestamp(index), agent: MemberId(1), end }
 }

@@ -22,6 +22,9 @@ pub struct Report {
     /// Sources of spread that the design cannot estimate, and why.
     pub not_estimable: Vec<NotEstimable>,
     pub comparisons: Vec<ComparisonPart>,
+    /// Of each arm whose seeds differ: what its best seed is worth.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lottery: Vec<LotteryPart>,
     pub seed_use: SeedUse,
     pub determinism: Determinism,
     pub cost: Cost,
@@ -264,8 +267,113 @@ pub struct ComparisonPart {
     pub folds: u64,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub contrast: Option<Contrast>,
+    /// What the difference means for further runs.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub outlook: Option<Outlook>,
     #[serde(flatten)]
     pub verdict: Verdict,
+}
+
+/// What a difference between two arms says of runs that are not made yet.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Outlook {
+    pub rope: Rope,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p_a_beats_b_ci: Option<Interval>,
+    /// Against Bouthillier's bar of 0.75.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p_a_beats_b_judged: Option<&'static str>,
+    pub precision: Precision,
+    pub replication: ReplicationPart,
+    pub worth: Worth,
+}
+
+/// Chances after the data that a difference matters (Bayesian correlated t-test).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Rope {
+    /// Differences up to this are held for none.
+    pub width: f64,
+    /// The first arm is better by more than that.
+    pub p_a: f64,
+    pub p_equal: f64,
+    pub p_b: f64,
+}
+
+/// What designs of other sizes would show (T2).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Precision {
+    /// Standard deviations of the difference of two runs on the same fold and seed.
+    pub sd_fold: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sd_seed: Option<f64>,
+    pub sd_residual: f64,
+    pub half_width_now: f64,
+    /// A true difference that this design finds in 80 of 100 studies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detectable: Option<f64>,
+    /// Half-width that no number of seeds on these folds goes below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub floor: Option<f64>,
+    pub table: Vec<PlannedDesign>,
+    /// The cheapest design that finds a difference as large as the observed one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<PlannedDesign>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PlannedDesign {
+    pub seeds: u32,
+    /// Over all partitions.
+    pub folds: u32,
+    /// Agent-seconds for both arms, at what this study's runs took.
+    pub cost: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub half_width: Option<f64>,
+    /// Chance of finding a difference as large as the observed one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub power: Option<f64>,
+}
+
+/// Chances of a second study of the same design, and of single runs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ReplicationPart {
+    pub same_sign: f64,
+    pub significant_again: f64,
+    /// One fresh run of the better arm beats one of the other on the same new fold.
+    pub fresh_run: f64,
+}
+
+/// What choosing the leader now is expected to lose, and what more runs would save of that.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Worth {
+    /// In the metric's unit.
+    pub expected_loss: f64,
+    pub blocks: Vec<NextBlock>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct NextBlock {
+    pub seeds: u32,
+    pub folds: u32,
+    /// Agent-seconds beyond what was spent.
+    pub cost: f64,
+    pub expected_loss: f64,
+}
+
+/// The best of an arm's seeds, with and without its luck.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LotteryPart {
+    pub arm: String,
+    pub seeds: u64,
+    pub best_seed: String,
+    /// How much better than the arm's mean the best seed looks.
+    pub observed_gain: f64,
+    /// What the best of as many seeds is expected to gain by the spread that was seen.
+    pub expected_gain: f64,
+    /// What it would gain if all seeds were the same and only luck within folds set them apart.
+    pub noise_gain: f64,
+    /// What is left of the gain when the very same model is tested again.
+    pub shrunken_gain: f64,
 }
 
 /// Mean of a minus mean of b, over folds.

@@ -2,7 +2,7 @@
 //! CSV.
 //!
 //! A pure function of the outcomes: the same ones give the same bytes, in whatever order they
-//! come and whoever trained them. Agents and durations show in the cost and in the exports alone,
+//! come and whoever trained them. Agents and durations show in costs and in the exports alone,
 //! and an agent's name where an outcome that came again was another one.
 //! Deliberately absent: files, clocks, and any claim that the design cannot carry.
 //!
@@ -17,6 +17,7 @@ mod latex;
 mod markdown;
 mod methods;
 mod number;
+mod outlook;
 mod page;
 mod subject;
 mod table;
@@ -73,6 +74,9 @@ pub fn build(material: &Material<'_>) -> Report {
             .collect(),
         effects: parts.iter().flat_map(|parts| parts.effects.clone()).collect(),
     };
+    let lottery = (parts.iter().enumerate())
+        .filter_map(|(arm, parts)| analysis::lottery::of_arm(study, arm, &table.arms[arm], parts))
+        .collect();
     let joint = analysis::components::jointly(study, &table);
     let (mut components, mut not_estimable) = (Vec::new(), Vec::new());
     for part in parts.into_iter().chain([joint]) {
@@ -95,6 +99,7 @@ pub fn build(material: &Material<'_>) -> Report {
         components,
         not_estimable,
         comparisons,
+        lottery,
         seed_use,
         determinism: trust::determinism(material),
         cost: Cost { agent_seconds: table.agent_seconds },

@@ -9,7 +9,7 @@ use super::content::{
 };
 use super::figures::{self, Figure};
 use super::number::{beside, count, counted, decimals, duration, p, percent, places, significant};
-use super::trust;
+use super::{outlook, trust};
 
 /// One piece of a page.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +77,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     list.extend(not_estimable(report).map(Block::List));
     list.extend(figures::caterpillar(report).map(Block::Figure));
     list.extend(figures::no_seed_effect(report).map(Block::Text));
+    list.extend(outlook::blocks(report));
     list.extend(trust::blocks(report));
     list.push(Block::Heading("Methods".into()));
     list.push(Block::Text(report.methods.clone()));

@@ -301,7 +301,7 @@ fn the_same_outcomes_in_any_order_give_the_same_bytes() {
 }
 
 #[test]
-fn agents_and_durations_show_in_the_cost_alone() {
+fn agents_and_durations_show_in_costs_alone() {
     let study = study(&[("a", 1), ("b", 1)], 3, 1, 4);
     let here = rows(&study, jagged);
     let mut there = here.clone();
@@ -317,6 +317,12 @@ fn agents_and_durations_show_in_the_cost_alone() {
 
     near(other.cost.agent_seconds, 3.0 * one.cost.agent_seconds);
     other.cost = one.cost.clone();
+    let planned = |report: &Report| report.comparisons[0].outlook.clone().expect("compared");
+    let cheaper = planned(&one);
+    let outlook = other.comparisons[0].outlook.as_mut().expect("compared");
+    near(outlook.precision.table[0].cost, 3.0 * cheaper.precision.table[0].cost);
+    outlook.precision.table.clone_from(&cheaper.precision.table);
+    outlook.worth.blocks.clone_from(&cheaper.worth.blocks);
     assert_eq!(one, other);
 }
 
@@ -406,7 +412,12 @@ fn report_json_has_its_stable_keys() {
     has(&value["seed_use"], &["class", "why"]);
     has(&value["cost"], &["agent_seconds"]);
     has(&value, &["verdict", "methods", "reproduce"]);
-    assert!(value.get("lottery").is_none() && value["study"].get("groups").is_none());
+    has(&value["lottery"][0], &["best_seed", "observed_gain", "expected_gain", "shrunken_gain"]);
+    has(&value["comparisons"][0]["rope"], &["width", "p_a", "p_equal", "p_b"]);
+    has(&value["comparisons"][0]["precision"], &["half_width_now", "table", "floor"]);
+    has(&value["comparisons"][0]["replication"], &["same_sign", "significant_again", "fresh_run"]);
+    has(&value["comparisons"][0]["worth"], &["expected_loss", "blocks"]);
+    assert!(value["study"].get("groups").is_none());
 }
 
 #[test]

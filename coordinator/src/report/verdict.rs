@@ -34,6 +34,7 @@ pub fn on_pair(study: &Study, compared: &Compared, basis: &str) -> ComparisonPar
         cells: compared.cells,
         folds: compared.folds,
         contrast: compared.contrast.clone().ok(),
+        outlook: compared.outlook.clone(),
         verdict: Verdict { kind, text, basis: basis.to_string() },
     }
 }

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::study::Study;
 
-use super::super::content::{Contrast, Target};
+use super::super::content::{Contrast, Outlook, Target};
 use super::super::table::{Run, Table};
-use super::{arms, estimate, grouped, interval, test_over_train};
+use super::{arms, estimate, grouped, interval, outlook, test_over_train};
 
 /// One pair of arms.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,15 +23,18 @@ pub struct Compared {
     pub folds: u64,
     /// The contrast, or why there is none.
     pub contrast: Result<Contrast, String>,
+    pub outlook: Option<Outlook>,
 }
 
 /// Every pair of arms, in the study's order.
 pub fn of_all(study: &Study, table: &Table) -> Vec<Compared> {
     let cells: Vec<Cells> = table.arms.iter().map(|runs| complete_cells(study, runs)).collect();
+    // Of one run, as this study's took.
+    let run_seconds = table.agent_seconds / table.complete.max(1) as f64;
     let mut all = Vec::new();
     for a in 0..study.arms.len() {
         for b in a + 1..study.arms.len() {
-            all.push(compare(study, (a, &cells[a]), (b, &cells[b])));
+            all.push(compare(study, (a, &cells[a]), (b, &cells[b]), run_seconds));
         }
     }
     adjust(&mut all);
@@ -53,7 +56,12 @@ fn complete_cells(study: &Study, runs: &[Run]) -> Cells {
         .collect()
 }
 
-fn compare(study: &Study, (a, of_a): (usize, &Cells), (b, of_b): (usize, &Cells)) -> Compared {
+fn compare(
+    study: &Study,
+    (a, of_a): (usize, &Cells),
+    (b, of_b): (usize, &Cells),
+    run_seconds: f64,
+) -> Compared {
     let paired: Vec<(u32, &[u32], f64)> = of_a
         .iter()
         .filter_map(|(cell, score)| {
@@ -66,7 +74,13 @@ fn compare(study: &Study, (a, of_a): (usize, &Cells), (b, of_b): (usize, &Cells)
         .map(|group| estimate::mean(&group.iter().map(|(_, _, d)| *d).collect::<Vec<f64>>()))
         .collect();
     let contrast = contrast(study, &paired, &folds);
-    Compared { a, b, cells: paired.len() as u64, folds: folds.len() as u64, contrast }
+    let configs = study.arms[a].configs.len() + study.arms[b].configs.len();
+    let cost = configs as f64 * run_seconds;
+    let outlook = contrast
+        .as_ref()
+        .ok()
+        .and_then(|contrast| outlook::of_pair(study, &paired, &folds, contrast, cost));
+    Compared { a, b, cells: paired.len() as u64, folds: folds.len() as u64, contrast, outlook }
 }
 
 fn contrast(

@@ -42,7 +42,8 @@ pub fn of_arm(study: &Study, table: &Table, arm: usize) -> Decomposition {
     decompose(study, Some(name), &runs, factors, None)
 }
 
-/// The same for all arms, whose means are fixed effects, with each arm's own leaning to a fold.
+/// The same for all arms, whose means are fixed effects, with each arm's own leaning to a fold and
+/// to a seed.
 ///
 /// Empty with fewer than two arms that have runs.
 pub fn jointly(study: &Study, table: &Table) -> Decomposition {
@@ -61,6 +62,13 @@ pub fn jointly(study: &Study, table: &Table) -> Decomposition {
     if blocks > 1 {
         factors.push(factor("arm:fold", &runs, |(arm, run)| {
             *arm as u64 * blocks + u64::from(run.block(study))
+        }));
+    }
+    for (place, seed) in study.seeds.factors.iter().enumerate() {
+        // A seed is the same chance for all arms, and does not do the same to each.
+        let count = u64::from(seed.count);
+        factors.push(factor(&format!("arm:{}", seed.name), &runs, |(arm, run)| {
+            *arm as u64 * count + u64::from(run.seeds[place])
         }));
     }
     if study.arms.iter().any(|arm| arm.configs.len() > 1) {
@@ -234,6 +242,9 @@ fn meaning(study: &Study, factor: &str) -> String {
         "config" | "arm:config" => "Which config of the space is trained.",
         "arm:fold" => {
             "Folds that suit one arm more than another: what a comparison must live with."
+        }
+        name if name.starts_with("arm:") && name != "arm:config" => {
+            "Seeds that suit one arm more than another, over all folds."
         }
         "residual" => {
             "What is left in a single run: luck that belongs to one seed in one fold, \

@@ -9,6 +9,8 @@ pub mod arms;
 pub mod comparisons;
 pub mod components;
 pub mod estimate;
+pub mod lottery;
+pub mod outlook;
 
 use common::study::{OuterKind, Study};
 

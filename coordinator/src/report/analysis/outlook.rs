@@ -1,0 +1,233 @@
+//! What a difference says of runs that are not made yet: whether it matters, whether it would come
+//! again, what further seeds and folds would show, and what they cost.
+//!
+//! Everything rests on the paired differences, one a seed and fold. Their spread is divided into what
+//! folds, seeds and the rest add; half of each is one arm's part. Costs are what this study's own
+//! runs took. Deliberately absent: money, which this study does not know.
+//!
+//! Floor: core.
+
+use std::collections::BTreeSet;
+
+use common::stats::bayes;
+use common::stats::improvement::{self, Blocks, Cell, Judgement};
+use common::stats::plan::{self, Cheapest, Frame, Goal, Limits, Prices};
+use common::stats::precision::{self, Test};
+use common::stats::replication::{self, Claim};
+use common::stats::resample::Resampling;
+use common::stats::sources::{self, Components, Design, Reach};
+use common::stats::worth::{self, Block, Choice, Stakes};
+use common::study::Study;
+
+use super::super::content::{
+    Contrast, Interval, LEVEL, NextBlock, Outlook, PlannedDesign, Precision, ReplicationPart, Rope,
+    Worth,
+};
+use super::estimate::{self, Factor};
+use super::{interval, test_over_train};
+
+/// One difference: block, seeds, first arm minus second.
+pub type Paired<'a> = (u32, &'a [u32], f64);
+
+/// The outlook of one pair of arms. `None` where the design does not say how it would be repeated.
+///
+/// `folds` are the mean differences by fold, `cost` the agent-seconds of one seed on one fold for
+/// both arms.
+pub fn of_pair(
+    study: &Study,
+    paired: &[Paired<'_>],
+    folds: &[f64],
+    contrast: &Contrast,
+    cost: f64,
+) -> Option<Outlook> {
+    let ratio = test_over_train(study)?;
+    let sign = if study.primary().larger_is_better() { 1.0 } else { -1.0 };
+    let seeds: BTreeSet<&[u32]> = paired.iter().map(|(_, seeds, _)| *seeds).collect();
+    let design = Design { arms: 2, seeds: seeds.len().max(1) as u32, folds: folds.len() as u32 };
+    let components = components(paired, seeds.len())?;
+    let reach = Reach::Samples { test_over_train: ratio };
+    let chance = chance(paired, &seeds, sign);
+    Some(Outlook {
+        rope: rope(study, folds, ratio, sign)?,
+        p_a_beats_b_ci: chance.as_ref().and_then(|(ends, _)| ends.clone()),
+        p_a_beats_b_judged: chance.map(|(_, judged)| judged),
+        precision: planned(&components, design, reach, contrast, cost)?,
+        replication: again(&components, design, reach, contrast)?,
+        worth: worth(&components, design, reach, contrast, cost)?,
+    })
+}
+
+/// Variances of one arm's part of the differences.
+fn components(paired: &[Paired<'_>], seeds: usize) -> Option<Components> {
+    let scores: Vec<f64> = paired.iter().map(|(_, _, d)| *d).collect();
+    let by_fold = factor("fold", paired, |(fold, _, _)| *fold);
+    let by_seed = factor("seed", paired, |(_, seeds, _)| seeds.to_vec());
+    if seeds < 2 {
+        // One run a fold: what folds and runs add cannot be told apart, nor need it be.
+        let variance = estimate::sd(&scores)?.powi(2);
+        let parts = Components { seed: None, residual: variance / 2.0, arm_fold: 0.0, fold: 0.0 };
+        return Some(parts);
+    }
+    let spread = estimate::spread(&scores, &[by_fold, by_seed], None, false).ok()?;
+    let half = |variance: f64| variance / 2.0;
+    Some(Components {
+        seed: Some(half(spread.parts[1].variance)),
+        residual: half(spread.residual.variance),
+        arm_fold: half(spread.parts[0].variance),
+        fold: 0.0,
+    })
+}
+
+fn factor<K: Ord>(name: &str, paired: &[Paired<'_>], level: impl Fn(&Paired<'_>) -> K) -> Factor {
+    let distinct: Vec<K> = {
+        let set: BTreeSet<K> = paired.iter().map(&level).collect();
+        set.into_iter().collect()
+    };
+    let code = |one: &Paired<'_>| distinct.partition_point(|other| *other < level(one)) as u32;
+    Factor {
+        name: name.to_string(),
+        codes: paired.iter().map(code).collect(),
+        levels: (0..distinct.len()).map(|level| level.to_string()).collect(),
+    }
+}
+
+fn rope(study: &Study, folds: &[f64], ratio: f64, sign: f64) -> Option<Rope> {
+    let width = rope_width(study)?;
+    let areas = bayes::correlated_t(folds, ratio, width).ok()?.areas;
+    let (p_a, p_b) = if sign > 0.0 { (areas.right, areas.left) } else { (areas.left, areas.right) };
+    Some(Rope { width, p_a, p_equal: areas.within, p_b })
+}
+
+/// Differences below a hundredth are held for none where the metric lies between 0 and 1, and
+/// nothing else is known; of other metrics nobody can say.
+fn rope_width(study: &Study) -> Option<f64> {
+    use common::metric::Metric;
+    Some(match study.primary() {
+        Metric::LogLoss | Metric::Rmse | Metric::Mae => 0.0,
+        _ => ROPE_WIDTH,
+    })
+}
+
+/// Interval of the share of pairs that the first arm wins, and what it is worth.
+fn chance(
+    paired: &[Paired<'_>],
+    seeds: &BTreeSet<&[u32]>,
+    sign: f64,
+) -> Option<(Option<Interval>, &'static str)> {
+    let order: Vec<&&[u32]> = seeds.iter().collect();
+    let cells: Vec<Cell> = paired
+        .iter()
+        .map(|(fold, seeds, difference)| Cell {
+            fold: *fold,
+            seed: order.partition_point(|other| **other < *seeds) as u32,
+            difference: sign * difference,
+        })
+        .collect();
+    let blocks = if seeds.len() > 1 { Blocks::FoldsAndSeeds } else { Blocks::Folds };
+    let resampling = Resampling::new(SHARE_DRAWS, LEVEL, 0).ok()?;
+    let found = improvement::paired_share(&cells, blocks, improvement::GAMMA, &resampling).ok()?;
+    let judged = match found.judgement {
+        Judgement::NotShown => "not shown",
+        Judgement::TooSmall => "too small to matter",
+        Judgement::Meaningful => "may matter",
+    };
+    Some((interval(found.interval, "bootstrap over folds and seeds", None), judged))
+}
+
+fn planned(
+    components: &Components,
+    design: Design,
+    reach: Reach,
+    contrast: &Contrast,
+    cost: f64,
+) -> Option<Precision> {
+    let now = precision::precision(components, design, reach, Test::USUAL).ok()?;
+    let effect = contrast.difference.abs();
+    let prices = Prices { run: cost, fold: 0.0, seed: 0.0 };
+    let frame = Frame { arms: 2, reach, test: Test::USUAL };
+    let row = |row: plan::Row| PlannedDesign {
+        seeds: row.design.seeds,
+        folds: row.design.folds,
+        cost: row.cost,
+        half_width: row.precision.shown.map(|shown| shown.half_width),
+        power: precision::power(components, row.design, reach, Test::USUAL, effect).ok().flatten(),
+    };
+    let steps =
+        |count: u32| -> Vec<u32> { vec![count.div_ceil(2).max(2), count, 2 * count, 4 * count] };
+    let rows = plan::table(components, frame, prices, &steps(design.seeds), &steps(design.folds));
+    let limits = Limits {
+        seeds_max: (LIMIT_TIMES * design.seeds).max(SEEDS_MAX_AT_LEAST),
+        folds_max: (LIMIT_TIMES * design.folds).max(FOLDS_MAX_AT_LEAST),
+    };
+    let goal = (effect > 0.0).then_some(Goal::Effect(effect));
+    let cheapest =
+        goal.and_then(|goal| plan::cheapest(components, frame, prices, goal, limits).ok());
+    Some(Precision {
+        sd_fold: (2.0 * components.arm_fold).sqrt(),
+        sd_seed: components.seed.map(|seed| (2.0 * seed).sqrt()),
+        sd_residual: (2.0 * components.residual).sqrt(),
+        half_width_now: (contrast.ci.high - contrast.ci.low) / 2.0,
+        detectable: now.shown.map(|shown| shown.detectable),
+        floor: Some(estimate::t_quantile(contrast.df) * now.se_floor).filter(|f| f.is_finite()),
+        table: rows.ok()?.into_iter().map(row).collect(),
+        advice: match cheapest {
+            Some(Cheapest::Reached(found)) => Some(row(found)),
+            _ => None,
+        },
+    })
+}
+
+fn again(
+    components: &Components,
+    design: Design,
+    reach: Reach,
+    contrast: &Contrast,
+) -> Option<ReplicationPart> {
+    let claim = Claim { difference: contrast.difference, se: contrast.se, df: contrast.df };
+    let error = sources::error_of_difference(components, design, reach).ok()?;
+    let again = replication::replication(claim, error, 1.0 - LEVEL).ok()?;
+    Some(ReplicationPart {
+        same_sign: again.same_sign,
+        significant_again: again.significant,
+        fresh_run: replication::fresh_run_wins(contrast.difference, components).ok()?,
+    })
+}
+
+fn worth(
+    components: &Components,
+    design: Design,
+    reach: Reach,
+    contrast: &Contrast,
+    cost: f64,
+) -> Option<Worth> {
+    let se = |design: Design| {
+        sources::error_of_difference(components, design, reach).ok().map(|error| error.se)
+    };
+    let now = se(design)?;
+    let choice = Choice { difference: contrast.difference, se: now };
+    // Money is left out: only the losses are read.
+    let stakes = Stakes { value_per_unit: 0.0, uses: 0.0, price_per_gpu_hour: 0.0 };
+    let spent = f64::from(design.seeds) * f64::from(design.folds) * cost;
+    let larger = [
+        Design { seeds: 2 * design.seeds, ..design },
+        Design { folds: 2 * design.folds, ..design },
+    ];
+    let blocks = larger.into_iter().filter_map(|design| {
+        let block = Block { se_after: se(design)?.min(now), gpu_hours: 0.0 };
+        let expected = worth::expected_return(choice, block, stakes).ok()?;
+        Some(NextBlock {
+            seeds: design.seeds,
+            folds: design.folds,
+            cost: f64::from(design.seeds) * f64::from(design.folds) * cost - spent,
+            expected_loss: expected.loss_after,
+        })
+    });
+    Some(Worth { expected_loss: worth::expected_loss(choice).ok()?, blocks: blocks.collect() })
+}
+
+const ROPE_WIDTH: f64 = 0.01;
+const SHARE_DRAWS: u32 = 2_000;
+/// Designs larger than so many times this one are not advised.
+const LIMIT_TIMES: u32 = 16;
+const SEEDS_MAX_AT_LEAST: u32 = 100;
+const FOLDS_MAX_AT_LEAST: u32 = 100;

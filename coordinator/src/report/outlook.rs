@@ -1,0 +1,261 @@
+//! "What would more runs bring?": what the best seed is worth, whether a difference matters and would
+//! come again, and which design is worth its cost.
+//!
+//! Floor: core.
+
+use super::content::{ComparisonPart, LotteryPart, NextBlock, Outlook, PlannedDesign, Report};
+use super::number::{beside, counted, duration, percent, significant};
+use super::page::{Block, Sheet, columns, legend};
+
+/// The section of the page; nothing where there is no comparison and no seed to be lucky.
+pub fn blocks(report: &Report) -> Vec<Block> {
+    let pairs: Vec<(&ComparisonPart, &Outlook)> = (report.comparisons.iter())
+        .filter_map(|pair| Some((pair, pair.outlook.as_ref()?)))
+        .collect();
+    let mut list = Vec::new();
+    if !report.lottery.is_empty() {
+        list.push(Block::Heading("How lucky is the best seed?".into()));
+        list.extend(report.lottery.iter().map(|part| Block::Text(luck(report, part))));
+        list.push(Block::Sheet(lottery(report)));
+    }
+    if !pairs.is_empty() {
+        list.push(Block::Heading("What would more runs bring?".into()));
+        let few = pairs.iter().take(PAIRS_SPELLED);
+        list.extend(few.map(|(pair, outlook)| Block::Text(in_words(report, pair, outlook))));
+        list.push(Block::Sheet(chances(&pairs)));
+        if let [(pair, outlook)] = pairs.as_slice() {
+            list.push(Block::Sheet(designs(pair, outlook)));
+        }
+    }
+    list
+}
+
+fn luck(report: &Report, part: &LotteryPart) -> String {
+    let scale = part.expected_gain / 10.0;
+    let gain = |value: f64| beside(value, scale);
+    let luck = if part.shrunken_gain < part.observed_gain / 2.0 {
+        "Most of that is luck with the rows it was tested on: trained again with another seed, the arm \
+         should be expected at its average."
+    } else {
+        "Much of that stays with that very model; an arm trained again has a new seed, and should be \
+         expected at its average."
+    };
+    format!(
+        "{}: the best of {} looks {} better in {} than the average one; of as many seeds the best is \
+         expected to look {} better, and {} if all were the same. Of its lead {} is left when what luck \
+         gives is taken away. {luck}",
+        part.arm,
+        counted(part.seeds, "seed"),
+        gain(part.observed_gain),
+        report.study.metric,
+        gain(part.expected_gain),
+        gain(part.noise_gain),
+        gain(part.shrunken_gain),
+    )
+}
+
+fn lottery(report: &Report) -> Sheet {
+    let row = |part: &LotteryPart| {
+        let gain = |value: f64| beside(value, part.expected_gain / 10.0);
+        vec![
+            part.arm.clone(),
+            part.best_seed.clone(),
+            gain(part.observed_gain),
+            gain(part.expected_gain),
+            gain(part.noise_gain),
+            gain(part.shrunken_gain),
+        ]
+    };
+    Sheet {
+        title: "The seed lottery".into(),
+        columns: columns(
+            &["Arm", "Best seed", "Its lead", "Expected", "By noise", "What is left"],
+            1,
+        ),
+        rows: report.lottery.iter().map(row).collect(),
+        legend: legend(&[
+            ("Its lead", "The best seed's mean over all folds, beyond the arm's mean."),
+            (
+                "Expected",
+                "The lead that the best of so many seeds has on average, by their spread.",
+            ),
+            ("By noise", "The same if no seed were better than another in truth."),
+            (
+                "What is left",
+                "The lead to be expected of the same model on other rows: the best linear unbiased prediction.",
+            ),
+        ]),
+    }
+}
+
+fn in_words(report: &Report, pair: &ComparisonPart, outlook: &Outlook) -> String {
+    let names = format!("{} and {}", pair.a, pair.b);
+    let again = &outlook.replication;
+    let mut text = format!(
+        "{names}: a second study of the same size would see the same arm ahead with a chance of {}, \
+         and find a difference again with {}; one new run of the better arm beats one of the other \
+         with {}.",
+        chance(again.same_sign),
+        chance(again.significant_again),
+        chance(again.fresh_run)
+    );
+    let scale = outlook.precision.half_width_now / 10.0;
+    if let Some(detectable) = outlook.precision.detectable {
+        text += &format!(
+            " This design finds a true difference of {} in 80 of 100 studies.",
+            beside(detectable, scale)
+        );
+    }
+    if let Some(floor) = outlook.precision.floor.filter(|floor| *floor > 0.0) {
+        text += &format!(
+            " However many seeds are trained on these folds, the interval stays at ± {} or wider.",
+            beside(floor, scale)
+        );
+    }
+    let clear = pair.verdict.kind == super::content::VerdictKind::Clear;
+    text += &match &outlook.precision.advice {
+        _ if clear => String::new(),
+        Some(design) => format!(
+            " If the difference is what it looks like, {} on {} would be enough to show it in 80 of \
+             100 studies, about {} of training for both arms.",
+            counted(u64::from(design.seeds), "seed"),
+            counted(u64::from(design.folds), "fold"),
+            duration(design.cost)
+        ),
+        None => " No design of a sensible size shows a difference this small; it takes more rows."
+            .to_string(),
+    };
+    text + &worth(report, outlook)
+}
+
+/// Whether further runs are worth it, in the metric's own unit.
+fn worth(report: &Report, outlook: &Outlook) -> String {
+    let worth = &outlook.worth;
+    let loss = worth.expected_loss;
+    let best = (worth.blocks.iter())
+        .filter(|block| block.cost > 0.0)
+        .max_by(|x, y| saved_per_second(loss, x).total_cmp(&saved_per_second(loss, y)));
+    let Some(block) = best else { return String::new() };
+    let larger = if loss - block.expected_loss < HARDLY * loss {
+        "neither twice the seeds nor twice the folds would change that much".to_string()
+    } else {
+        format!(
+            "{} on {} would bring that to {}, for {} more of training",
+            counted(u64::from(block.seeds), "seed"),
+            counted(u64::from(block.folds), "fold"),
+            significant(block.expected_loss),
+            duration(block.cost)
+        )
+    };
+    format!(
+        " Choosing the leader now is expected to lose {} in {}, since it may be the wrong one; \
+         {larger}.{}",
+        significant(loss),
+        report.study.metric,
+        if loss < outlook.rope.width / 100.0 {
+            " That is next to nothing: more runs are not worth it for this choice."
+        } else {
+            ""
+        }
+    )
+}
+
+fn saved_per_second(loss: f64, block: &NextBlock) -> f64 {
+    (loss - block.expected_loss) / block.cost
+}
+
+fn chances(pairs: &[(&ComparisonPart, &Outlook)]) -> Sheet {
+    let width = pairs.first().map_or(0.0, |(_, outlook)| outlook.rope.width);
+    let row = |(pair, outlook): &(&ComparisonPart, &Outlook)| {
+        let wins = outlook.p_a_beats_b_ci.as_ref();
+        vec![
+            format!("{} − {}", pair.a, pair.b),
+            chance(outlook.rope.p_a),
+            chance(outlook.rope.p_equal),
+            chance(outlook.rope.p_b),
+            wins.map_or("–".into(), |ci| format!("{} to {}", percent(ci.low), percent(ci.high))),
+            chance(outlook.replication.same_sign),
+            chance(outlook.replication.significant_again),
+            chance(outlook.replication.fresh_run),
+        ]
+    };
+    let equal = match width {
+        0.0 => "The two are exactly equal: without a width that matters this has no probability."
+            .to_string(),
+        width => format!(
+            "The difference is {} at most, which is held for none, whoever is ahead.",
+            significant(width)
+        ),
+    };
+    Sheet {
+        title: "Chances".into(),
+        columns: columns(
+            &[
+                "Arms",
+                "First better",
+                "Equal",
+                "Second better",
+                "First wins",
+                "Same sign",
+                "Shown again",
+                "One fresh run",
+            ],
+            1,
+        ),
+        rows: pairs.iter().map(row).collect(),
+        legend: legend(&[
+            (
+                "First better",
+                "Probability, after these data and a flat prior, that the first arm is better by more than that on new samples (Bayesian correlated t-test).",
+            ),
+            ("Equal", &equal),
+            (
+                "First wins",
+                "95 % interval of the share of pairs that the first arm wins, folds and seeds resampled whole; below 75 % a better arm is seldom worth a change (Bouthillier et al., 2021).",
+            ),
+            ("Same sign", "A second study of this design has the same arm ahead."),
+            ("Shown again", "It has, and its own interval leaves out zero."),
+            (
+                "One fresh run",
+                "A single run of the better arm beats one of the other on the same new fold.",
+            ),
+        ]),
+    }
+}
+
+fn designs(pair: &ComparisonPart, outlook: &Outlook) -> Sheet {
+    let scale = outlook.precision.half_width_now / 10.0;
+    let row = |design: &PlannedDesign| {
+        vec![
+            design.seeds.to_string(),
+            design.folds.to_string(),
+            design.half_width.map_or("–".into(), |half| format!("± {}", beside(half, scale))),
+            design.power.map_or("–".into(), percent),
+            duration(design.cost),
+        ]
+    };
+    Sheet {
+        title: format!("Designs of other sizes, {} − {}", pair.a, pair.b),
+        columns: columns(&["Seeds", "Folds", "95 % interval", "Found", "Training"], 0),
+        rows: outlook.precision.table.iter().map(row).collect(),
+        legend: legend(&[
+            (
+                "95 % interval",
+                "Half-width for new samples of this size (T2); folds of the same rows share them, so more folds help less than new rows.",
+            ),
+            ("Found", "Chance that the design shows a difference as large as the one seen here."),
+            ("Training", "For both arms, at what this study's runs took."),
+        ]),
+    }
+}
+
+/// A chance in per cent; never certain.
+fn chance(share: f64) -> String {
+    if share > 0.999 { "> 99.9 %".to_string() } else { percent(share) }
+}
+
+/// Less than this of a loss is hardly worth a word.
+const HARDLY: f64 = 0.1;
+
+/// Pairs whose outlook is told in words.
+const PAIRS_SPELLED: usize = 3;
