@@ -52,7 +52,7 @@ pub fn interquartile_mean(
     resampling: &Resampling,
 ) -> Result<Estimate, StudiesError> {
     check(studies)?;
-    Ok(pooled(studies, resampling, "interquartile mean", |runs| summary::iqm(runs)))
+    Ok(pooled(studies, resampling, "interquartile mean", summary::iqm))
 }
 
 /// How far runs fall short of `target` on average; better ones count as having reached it.
