@@ -90,10 +90,10 @@ impl CorrelatedT {
         if self.scale > 0.0 {
             return student_upper((x - self.mean) / self.scale, self.df);
         }
-        match self.mean.total_cmp(&x) {
-            _ if self.mean == x => 0.5,
-            std::cmp::Ordering::Greater => 1.0,
-            _ => 0.0,
+        match () {
+            () if self.mean == x => 0.5,
+            () if self.mean > x => 1.0,
+            () => 0.0,
         }
     }
 
@@ -198,7 +198,7 @@ impl Pairs {
     /// A Dirichlet draw as sums: `sums[i]` is the weight of the studies before place i.
     fn cumulate_weights(&self, generator: &mut StreamRng, sums: &mut [f64]) {
         let mut sum = 0.0;
-        for (place, before) in sums.iter_mut().enumerate().take(self.regions.len()) {
+        for (place, before) in sums[..self.regions.len()].iter_mut().enumerate() {
             *before = sum;
             sum += if place == self.imagined {
                 // Half a squared normal is a gamma variable of shape 0.5.

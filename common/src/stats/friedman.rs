@@ -96,15 +96,7 @@ pub fn friedman(scores: &[Vec<f64>], alpha: f64) -> Result<Friedman, FriedmanErr
 
 /// Nemenyi's critical difference of mean ranks, of `arms` in `studies` at the error rate `alpha`.
 pub fn critical_difference(arms: usize, studies: usize, alpha: f64) -> Result<f64, FriedmanError> {
-    if alpha.is_nan() || alpha <= 0.0 || alpha >= 1.0 {
-        return Err(FriedmanError::Alpha { alpha });
-    }
-    if !(2..=ARMS_MAX).contains(&arms) {
-        return Err(FriedmanError::Arms { arms });
-    }
-    if studies < 2 {
-        return Err(FriedmanError::TooFewStudies { studies });
-    }
+    check_size(arms, studies, alpha)?;
     let (k, n) = (arms as f64, studies as f64);
     let q = normal_range_quantile(1.0 - alpha, arms as u32) / 2f64.sqrt();
     Ok(q * (k * (k + 1.0) / (6.0 * n)).sqrt())
@@ -143,11 +135,8 @@ fn alike(ranks: &[f64], critical_difference: f64) -> Vec<Vec<usize>> {
 }
 
 fn check(scores: &[Vec<f64>], alpha: f64) -> Result<(), FriedmanError> {
-    if scores.len() < 2 {
-        return Err(FriedmanError::TooFewStudies { studies: scores.len() });
-    }
-    let expected = scores[0].len();
-    critical_difference(expected, scores.len(), alpha)?;
+    let expected = scores.first().map_or(0, Vec::len);
+    check_size(expected, scores.len(), alpha)?;
     for (study, row) in scores.iter().enumerate() {
         if row.len() != expected {
             return Err(FriedmanError::Uneven { study, arms: row.len(), expected });
@@ -155,6 +144,19 @@ fn check(scores: &[Vec<f64>], alpha: f64) -> Result<(), FriedmanError> {
         if let Some(arm) = row.iter().position(|score| !score.is_finite()) {
             return Err(FriedmanError::NotFinite { study, arm });
         }
+    }
+    Ok(())
+}
+
+fn check_size(arms: usize, studies: usize, alpha: f64) -> Result<(), FriedmanError> {
+    if alpha.is_nan() || alpha <= 0.0 || alpha >= 1.0 {
+        return Err(FriedmanError::Alpha { alpha });
+    }
+    if studies < 2 {
+        return Err(FriedmanError::TooFewStudies { studies });
+    }
+    if !(2..=ARMS_MAX).contains(&arms) {
+        return Err(FriedmanError::Arms { arms });
     }
     Ok(())
 }

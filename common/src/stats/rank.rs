@@ -119,18 +119,16 @@ fn root(matrix: &[Vec<f64>]) -> Result<Vec<Vec<f64>>, RankError> {
         let column: Vec<f64> =
             (0..arms).map(|arm| if open[arm] { left[arm][pivot] / scale } else { 0.0 }).collect();
         open[pivot] = false;
-        for row in 0..arms {
-            for other in 0..arms {
-                left[row][other] -= column[row] * column[other];
-            }
+        for (row, weight) in left.iter_mut().zip(&column) {
+            row.iter_mut().zip(&column).for_each(|(entry, other)| *entry -= weight * other);
         }
         columns.push(column);
     }
-    let rest = (0..arms).filter(|row| open[*row]);
+    let mut rest = (0..arms).filter(|row| open[*row]);
     let small = |row: usize| {
         left[row].iter().zip(&open).all(|(value, open)| !open || value.abs() <= tolerance)
     };
-    if rest.into_iter().all(small) { Ok(columns) } else { Err(RankError::Indefinite) }
+    if rest.all(small) { Ok(columns) } else { Err(RankError::Indefinite) }
 }
 
 fn check(means: &[f64], covariance: &[Vec<f64>]) -> Result<(), RankError> {
@@ -213,10 +211,10 @@ mod tests {
         let columns = root(&matrix).unwrap();
 
         assert_eq!(columns.len(), 2);
-        for row in 0..3 {
-            for other in 0..3 {
+        for (row, entries) in matrix.iter().enumerate() {
+            for (other, entry) in entries.iter().enumerate() {
                 let found: f64 = columns.iter().map(|column| column[row] * column[other]).sum();
-                assert!((found - matrix[row][other]).abs() < 1e-12);
+                assert!((found - entry).abs() < 1e-12);
             }
         }
     }

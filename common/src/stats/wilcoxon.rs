@@ -60,7 +60,7 @@ impl Ordered {
         self.0.clear();
         self.0.extend(differences.map(|value| {
             let negative = u64::from(value < 0.0);
-            value.abs().to_bits() << 1 | negative
+            (value.abs().to_bits() << 1) | negative
         }));
         self.0.sort_unstable();
     }
