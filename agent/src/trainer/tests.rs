@@ -270,7 +270,7 @@ pub fn lane(dataset: &Dataset, hyper: &Hyper, seed: u64) -> Lane {
     let rows = 0..dataset.rows() as u32;
     let (test_rows, train_rows) = rows.partition(|row| row % 4 == 1);
     let seeds = StreamSeeds { init: seed, order: seed, noise: seed };
-    Lane { model: Model::Mlp, hyper: hyper.clone(), seeds, train_rows, test_rows }
+    Lane { model: Model::Mlp, hyper: hyper.clone(), seeds, train_rows, test_rows, labels: None }
 }
 
 /// Clouds around as many corners as there are classes; five features of unlike size.
@@ -295,7 +295,7 @@ pub fn waves(rows: usize) -> Dataset {
     dataset(features, 2, Target::Values(values))
 }
 
-fn dataset(features: Vec<f32>, width: usize, target: Target) -> Dataset {
+pub fn dataset(features: Vec<f32>, width: usize, target: Target) -> Dataset {
     let names = (0..width).map(|column| format!("x{column}")).collect();
     let digest = Digest::of(b"made up");
     Dataset { digest, features, width, names, target, groups: None, leave_out: None }

@@ -141,6 +141,9 @@ fn columns(material: &Material<'_>) -> Vec<Column> {
     let mut list = vec![
         whole("trial", &|e| i64::try_from(e.row.trial.0).ok()),
         text("arm", &|e| Some(e.key.arm(study).name.clone())),
+        text("control", &|e| {
+            e.key.arm(study).control().map(|_| e.key.arm(study).model.name().into())
+        }),
         text("config", &|e| {
             let point = &e.key.config(study).point;
             (!point.values.is_empty()).then(|| point.to_string())

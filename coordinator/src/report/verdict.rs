@@ -167,11 +167,11 @@ fn test_set(study: &Study) -> &str {
 
 /// Class of seed use after Bethard (2022), from the seeds and folds that have scores.
 pub fn seed_use(study: &Study, table: &Table) -> SeedUse {
-    let runs = || table.arms.iter().flatten();
+    let runs = || table.judged(study).iter().flatten();
     let seeds: BTreeSet<&Vec<u32>> = runs().map(|run| &run.seeds).collect();
     let blocks: BTreeSet<u32> = runs().map(|run| run.block(study)).collect();
-    let per_trial = table.agent_seconds / table.complete.max(1) as f64;
-    let configs: u64 = study.arms.iter().map(|arm| arm.configs.len() as u64).sum();
+    let per_trial = table.judged_seconds / table.judged_complete.max(1) as f64;
+    let configs: u64 = study.judged().iter().map(|arm| arm.configs.len() as u64).sum();
     let cost = |trials: u64| Some(MendCost { trials, agent_seconds: trials as f64 * per_trial });
     let planned = u64::from(study.outer.partitions) * u64::from(study.outer.folds);
     match (seeds.len(), blocks.len()) {
@@ -191,7 +191,7 @@ pub fn seed_use(study: &Study, table: &Table) -> SeedUse {
             mend: Some(format!("Train {SEEDS_ADVISED} seeds: [seeds] count = {SEEDS_ADVISED}.")),
             mend_cost: cost(configs * planned * (SEEDS_ADVISED - 1)),
         },
-        (seeds, 1) if study.arms.len() > 1 => SeedUse {
+        (seeds, 1) if study.judged().len() > 1 => SeedUse {
             class: "5, risky: seeds are the only source varied",
             risky: true,
             why:
@@ -454,7 +454,7 @@ fn several(
         let metric = study.primary();
         text += &format!(" In {metric}, with 95 % intervals: {}.", spelled.join("; "));
     }
-    text += &typical(&study.arms.iter().collect::<Vec<_>>());
+    text += &typical(&study.judged().iter().collect::<Vec<_>>());
     let kind = match (ahead, clear.len(), open) {
         (Some(_), _, _) => VerdictKind::Clear,
         (None, 0, 0) => VerdictKind::NotEstimable,

@@ -27,10 +27,11 @@ pub struct Compared {
 
 /// Every pair of arms, in the study's order.
 pub fn of_all(study: &Study, table: &Table) -> Vec<Compared> {
-    let cells: Vec<Cells> = table.arms.iter().map(|runs| complete_cells(study, runs)).collect();
+    let cells: Vec<Cells> =
+        table.judged(study).iter().map(|runs| complete_cells(study, runs)).collect();
     let mut all = Vec::new();
-    for a in 0..study.arms.len() {
-        for b in a + 1..study.arms.len() {
+    for a in 0..cells.len() {
+        for b in a + 1..cells.len() {
             all.push(compare(study, (a, &cells[a]), (b, &cells[b])));
         }
     }

@@ -8,6 +8,7 @@
 pub mod arms;
 pub mod comparisons;
 pub mod components;
+pub mod controls;
 pub mod estimate;
 
 use common::study::{OuterKind, Study};
