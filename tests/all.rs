@@ -9,6 +9,7 @@ use tests::{cluster, group, process};
 
 mod analyze;
 mod chaos;
+mod controls;
 mod crash;
 mod demo;
 mod flood;
