@@ -90,6 +90,7 @@ pub fn build(material: &Material<'_>) -> Report {
     }
     let verdict = verdict::on_study(study, &table, &arms, &components, &comparisons, &basis);
     let done = methods::Done::of(study, &arms, &components, &compared);
+    let methods = methods::paragraph(study, &done, &controls::sentences(controls.as_ref()));
     Report {
         schema: SCHEMA,
         study: study_part(study),
@@ -103,7 +104,7 @@ pub fn build(material: &Material<'_>) -> Report {
         seed_use,
         determinism: trust::determinism(material),
         cost: Cost { agent_seconds: table.agent_seconds },
-        methods: methods::paragraph(study, &done, &controls::sentences(controls.as_ref())),
+        methods,
         references: done.references(),
         reproduce: REPRODUCE.to_string(),
         drawn,
