@@ -10,6 +10,7 @@ use tests::{cluster, group, process};
 mod analyze;
 mod chaos;
 mod comparisons;
+mod controls;
 mod crash;
 mod demo;
 mod flood;

@@ -194,7 +194,8 @@ pub fn start_agent_in(
 pub fn write_study(site: &Site, name: &str, seeds: u32, epochs: u32) -> PathBuf {
     site.write("rows.csv", &rows());
     let study = format!(
-        "[study]\nname = \"{name}\"\nmetric = \"auroc\"\nalso = [\"accuracy\"]\n\n\
+        "[study]\nname = \"{name}\"\nmetric = \"auroc\"\nalso = [\"accuracy\"]\n\
+         controls = {{ constant = false }}\n\n\
          [data]\npath = \"rows.csv\"\ntarget = \"label\"\ntask = \"classification\"\n\n\
          [split]\nouter = {{ folds = 5, stratify = true }}\n\n\
          [seeds]\ncount = {seeds}\n\n\

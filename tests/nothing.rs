@@ -139,7 +139,8 @@ pub fn study(name: &str, seeds: u64) -> Result<(Checked, &'static [u8])> {
     let text = include_str!("../coordinator/demo/wdbc/study.toml")
         .replace("count = 20", &format!("count = {seeds}"));
     let named = text.lines().map(|line| match line.starts_with("name = ") {
-        true => format!("name = \"{name}\"\n"),
+        // The constant has one seed, and here each has as many trials as another.
+        true => format!("name = \"{name}\"\ncontrols = {{ constant = false }}\n"),
         false => format!("{line}\n"),
     });
     let checked = common::study::check(&named.collect::<String>(), &mut |_| Ok(data.to_vec()));

@@ -51,7 +51,7 @@ fn one_trial_trains_by_hand_to_the_same_digest_twice() {
     let rows: String = (0..40).map(|row| format!("{row},{},{}\n", row * 7 % 11, row % 2)).collect();
     fs::write(dir.path().join("rows.csv"), format!("a,b,class\n{rows}")).expect("written");
     let study = "[study]\nname = \"small\"\nmetric = \"accuracy\"\n\
-                 [data]\npath = \"rows.csv\"\ntarget = \"class\"\ntask = \"classification\"\n\
+                 controls = { constant = false }\n[data]\npath = \"rows.csv\"\ntarget = \"class\"\ntask = \"classification\"\n\
                  [split]\nouter = { folds = 2 }\n[seeds]\ncount = 2\n\
                  [arms.linear]\nmodel = \"linear\"\nepochs = 2\n";
     fs::create_dir(dir.path().join("deep")).expect("made");

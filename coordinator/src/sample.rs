@@ -6,8 +6,18 @@ use common::study::{Study, check};
 
 /// One linear arm of two learning rates, `seeds` seeds, two partitions of two folds.
 pub fn study(seeds: u32) -> Study {
+    checked(seeds, "constant = false")
+}
+
+/// The same with its controls: constant, and permuted with so many seeds.
+#[cfg(test)]
+pub fn controlled(seeds: u32, permuted: u32) -> Study {
+    checked(seeds, &format!("permuted = {permuted}"))
+}
+
+fn checked(seeds: u32, controls: &str) -> Study {
     let text = format!(
-        "[study]\nname = \"sample\"\nmetric = \"auroc\"\n\
+        "[study]\nname = \"sample\"\nmetric = \"auroc\"\ncontrols = {{ {controls} }}\n\
          [data]\npath = \"rows.csv\"\ntarget = \"y\"\ntask = \"classification\"\n\
          [split]\nouter = {{ folds = 2, repeats = 2 }}\n\
          [seeds]\ncount = {seeds}\n\

@@ -133,6 +133,7 @@ fn lane(dataset: &Dataset, seed: u64) -> Lane {
         seeds: StreamSeeds { init: seed, order: seed, noise: seed },
         train_rows: ascending(train),
         test_rows: ascending(test),
+        labels: None,
     }
 }
 

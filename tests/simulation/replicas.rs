@@ -150,7 +150,7 @@ pub fn studies(plan: &Plan) -> Vec<Study> {
 /// One arm of two configs, two partitions of two folds: eight trials a seed.
 fn sample() -> Study {
     let text = "[study]\nname = \"sample\"\nmetric = \"auroc\"\n\
-                [data]\npath = \"rows.csv\"\ntarget = \"y\"\ntask = \"classification\"\n\
+                controls = { constant = false }\n[data]\npath = \"rows.csv\"\ntarget = \"y\"\ntask = \"classification\"\n\
                 [split]\nouter = { folds = 2, repeats = 2 }\n[seeds]\ncount = 1\n\
                 [arms.a]\nmodel = \"linear\"\nepochs = 2\nspace = { lr = [0.1, 0.2] }\n";
     let rows: Vec<String> = (0..40).map(|n| format!("{}.5,{}\n", n * 7 % 13, n % 2)).collect();
@@ -500,7 +500,7 @@ fn settings(plan: &Plan, level: u16) -> Settings {
 /// A lease of the simulated cluster.
 pub const LEASE_MS: u64 = 3_000;
 /// What a program that is started later knows.
-const NEW_LEVEL: u16 = 2;
+const NEW_LEVEL: u16 = coordinator::scheduler::command::LEVEL;
 const WALL_MS: u64 = 1_700_000_000_000;
 const PEER_TOKEN: [u8; 6] = [9; 6];
 const PEER_SECRET: [u8; 32] = [7; 32];

@@ -37,30 +37,35 @@ pub fn ending(
         let epochs = lane.hyper.epochs;
         return Ok(diverged(format!("predictions were not finite after epoch {epochs}")));
     }
+    Ok(judged(dataset, lane, &outputs, asked))
+}
+
+/// The outcome of a lane that says `outputs` of its test rows, as [`predict`] gives them.
+pub fn judged(dataset: &Dataset, lane: &Lane, outputs: &[f32], asked: &Asked<'_>) -> Ending {
     let (metrics, rows) = match &dataset.target {
         Target::Classes { labels, classes } => {
             let truth: Vec<u32> = pick(labels, &lane.test_rows);
             let classes = *classes as usize;
             let predictions =
-                Predictions::Classes { probabilities: &outputs, classes, truth: &truth };
+                Predictions::Classes { probabilities: outputs, classes, truth: &truth };
             let of_truth = |(row, &class): (&[f32], &u32)| row[class as usize];
             let rows = outputs.chunks_exact(classes).zip(&truth).map(of_truth).collect();
             (scores(&predictions, asked), rows)
         }
         Target::Values(values) => {
             let truth: Vec<f32> = pick(values, &lane.test_rows);
-            let predictions = Predictions::Values { predicted: &outputs, truth: &truth };
+            let predictions = Predictions::Values { predicted: outputs, truth: &truth };
             let rows = outputs.iter().zip(&truth).map(|(output, truth)| output - truth).collect();
             (scores(&predictions, asked), rows)
         }
     };
-    Ok(Ending::Complete(Outcome {
+    Ending::Complete(Outcome {
         metrics,
         rows: if asked.keep_rows { rows } else { Vec::new() },
         epochs: lane.hyper.epochs,
         duration_us: 0,
         device: String::new(),
-    }))
+    })
 }
 
 /// Probabilities [rows, classes], or values [rows] in the target's own unit.

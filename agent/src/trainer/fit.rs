@@ -153,6 +153,7 @@ impl<'a> Stack<'a> {
 
     /// What a lane shall say of a row: its class, or its value scaled.
     fn target(&self, lane: usize, row: u32) -> f32 {
+        let row = self.lanes[lane].label_row(row);
         match &self.dataset.target {
             Target::Classes { labels, .. } => labels[row as usize] as f32,
             Target::Values(values) => {

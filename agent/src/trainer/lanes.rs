@@ -7,13 +7,15 @@
 
 use std::collections::BTreeMap;
 
-use common::design::Design;
+use common::design::{Design, TrialKey};
 use common::id::TrialIndex;
-use common::seed::Stream;
+use common::seed::{Stream, StreamRng, mix};
 use common::split::partition;
-use common::study::{Hyper, Model, Study};
+use common::study::{Control, Hyper, Model, Study};
 use common::table::Dataset;
 use thiserror::Error;
+
+use super::shuffle::Copies;
 
 /// Everything one training needs besides the data set.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +27,15 @@ pub struct Lane {
     pub train_rows: Vec<u32>,
     /// Ascending; never empty.
     pub test_rows: Vec<u32>,
+    /// Of each row of the data set, the row whose label it is trained with; `None`: its own.
+    pub labels: Option<Vec<u32>>,
+}
+
+impl Lane {
+    /// The row whose label `row` is trained with.
+    pub fn label_row(&self, row: u32) -> u32 {
+        self.labels.as_ref().map_or(row, |labels| labels[row as usize])
+    }
 }
 
 /// The seed that feeds each stream of a training.
@@ -58,6 +69,7 @@ pub fn open(
     let design = Design::of(study);
     let labels = dataset.labels(study.outer.stratify);
     let mut drawn: BTreeMap<u32, Vec<Vec<u32>>> = BTreeMap::new();
+    let mut copies: Option<Copies> = None;
     let mut open_one = |trial: &TrialIndex| {
         let key = design.key(*trial).ok_or_else(|| LaneError::NoTrial {
             trial: trial.0,
@@ -77,8 +89,13 @@ pub fn open(
             return Err(LaneError::EmptyFold { partition: number, fold, train, test });
         }
         let seed = |stream| key.seed_of(study, stream);
+        let permuted = matches!(key.arm(study).control(), Some(Control::Permuted { .. }));
+        let labels = permuted.then(|| {
+            let copies = copies.get_or_insert_with(|| Copies::of(dataset));
+            copies.shuffled(&train_rows, &test_rows, &mut label_rng(study, dataset, &key))
+        });
         Ok(Lane {
-            model: key.arm(study).model,
+            model: study.model_of(key.arm(study)),
             hyper: key.config(study).hyper.clone(),
             seeds: StreamSeeds {
                 init: seed(Stream::Init),
@@ -87,9 +104,19 @@ pub fn open(
             },
             train_rows,
             test_rows,
+            labels,
         })
     };
     trials.iter().map(&mut open_one).collect()
+}
+
+/// Draws a trial's shuffle of labels: another one for each seed and each fold, and the same for
+/// every arm.
+fn label_rng(study: &Study, dataset: &Dataset, key: &TrialKey) -> StreamRng {
+    let seeds = Stream::TRAINING.map(|stream| key.seed_of(study, stream));
+    let seed = seeds.into_iter().fold(0, |sum, seed| mix(sum ^ seed));
+    let fold = u64::from(key.partition) << 32 | u64::from(key.fold);
+    StreamRng::new(&dataset.digest, Stream::Labels, seed, fold)
 }
 
 /// The rows below `rows` that are not in `excluded`, which is ascending.

@@ -16,12 +16,13 @@ mod models;
 mod optimizer;
 mod product;
 mod scale;
+mod shuffle;
 mod slices;
 
 use candle_core::Result;
 use common::id::TrialIndex;
 use common::metric::Metric;
-use common::study::Study;
+use common::study::{Model, Study};
 use common::table::Dataset;
 use common::trial::{Ending, FailReason};
 
@@ -94,6 +95,14 @@ fn train_stack(
     asked: &evaluate::Asked<'_>,
     stop: &dyn Fn() -> bool,
 ) -> Result<Option<Vec<Ending>>> {
+    if lanes[0].model == Model::Constant {
+        let ending = |lane: &&Lane| {
+            let outputs =
+                models::constant::outputs(dataset, &lane.train_rows, lane.test_rows.len());
+            evaluate::judged(dataset, lane, &outputs, asked)
+        };
+        return Ok(Some(lanes.iter().map(ending).collect()));
+    }
     let Some(fitted) = fit::fit(dataset, lanes, stop)? else {
         return Ok(None);
     };

@@ -229,6 +229,88 @@ fn trials_end_in_their_order_with_every_metric() {
 }
 
 #[test]
+fn a_constant_says_what_the_training_rows_are() {
+    let (classes, values) = (blobs(80, 3), waves(80));
+    let constant = |dataset: &Dataset, seed| Lane {
+        model: Model::Constant,
+        hyper: Hyper::none(),
+        ..lane(dataset, &small(), seed)
+    };
+    let asked = [Metric::Auroc, Metric::Accuracy, Metric::LogLoss];
+    let outcome = complete(&classes, &constant(&classes, 1), &asked);
+    let Target::Classes { labels, .. } = &classes.target else { panic!("classes") };
+    let of = |rows: &[u32], class: u32| {
+        rows.iter().filter(|&&row| labels[row as usize] == class).count() as f64
+    };
+    let opened = constant(&classes, 1);
+    let largest = (0..3).rev().max_by_key(|&class| of(&opened.train_rows, class) as u64).unwrap();
+    assert_eq!((outcome.metrics[0], outcome.epochs), (0.5, 0));
+    assert_eq!(outcome.metrics[1], of(&opened.test_rows, largest) / 20.0);
+    let loss: f64 = (0..3)
+        .map(|class| -of(&opened.test_rows, class) * (of(&opened.train_rows, class) / 60.0).ln())
+        .sum();
+    assert!((outcome.metrics[2] - loss / 20.0).abs() < 1e-6, "{}", outcome.metrics[2]);
+    assert_eq!(outcome, complete(&classes, &constant(&classes, 2), &asked));
+
+    let Target::Values(truth) = &values.target else { panic!("values") };
+    let lane = constant(&values, 1);
+    let mean =
+        lane.train_rows.iter().map(|&row| f64::from(truth[row as usize])).sum::<f64>() / 60.0;
+    let outcome = complete(&values, &lane, &[Metric::R2]);
+    let errors = lane.test_rows.iter().map(|&row| mean - f64::from(truth[row as usize]));
+    for (error, said) in errors.zip(&outcome.rows) {
+        assert!((error - f64::from(*said)).abs() < 1e-3, "{error} {said}");
+    }
+    assert!(outcome.metrics[0] <= 0.0);
+}
+
+#[test]
+fn a_permuted_arm_learns_nothing_unless_copies_of_the_test_rows_train() {
+    let mut dataset = blobs(120, 2);
+    let train = |dataset: &Dataset, permuted: bool| {
+        let mut study = study(dataset);
+        study.arms[0].configs[0].hyper = small();
+        study.outer.partitions = 20;
+        let of = Arm { model: Model::Permuted { of: 0, repeats: 1 }, ..study.arms[0].clone() };
+        study.arms.push(of);
+        // The first seed has both arms, one after the other, in each of twenty partitions.
+        let trials: Vec<TrialIndex> =
+            (0..20).map(|partition| TrialIndex(2 * partition + u64::from(permuted))).collect();
+        let endings = train(&study, dataset, &trials, &|| false).unwrap();
+        let score = |ending: &Ending| match ending {
+            Ending::Complete(outcome) => outcome.metrics[0],
+            failed => panic!("{failed:?}"),
+        };
+        endings.iter().map(score).sum::<f64>() / 20.0
+    };
+    let (own, permuted) = (train(&dataset, false), train(&dataset, true));
+    assert!(own > 0.9, "{own}");
+    assert!((permuted - 0.5).abs() < 0.1, "{permuted}");
+    let half = dataset.features.len() / 2;
+    dataset.features.copy_within(..half, half);
+    if let Target::Classes { labels, .. } = &mut dataset.target {
+        labels.copy_within(..60, 60);
+    }
+    let copied = train(&dataset, true);
+    assert!(copied > 0.7, "{copied}");
+}
+
+#[test]
+fn shuffled_labels_reach_the_weights_and_nothing_else_does() {
+    for dataset in [blobs(80, 2), waves(80)] {
+        let own = lane(&dataset, &small(), 1);
+        let same = Lane { labels: Some((0..80).collect()), ..own.clone() };
+        assert!(weights_of(&dataset, &[&own]) == weights_of(&dataset, &[&same]));
+        let mut labels: Vec<u32> = (0..80).collect();
+        own.train_rows.windows(2).for_each(|pair| labels[pair[0] as usize] = pair[1]);
+        let shuffled = Lane { labels: Some(labels), ..own.clone() };
+        let together = weights_of(&dataset, &[&own, &shuffled]);
+        assert!(together[0] != together[1]);
+        assert!(weights_of(&dataset, &[&shuffled])[0] == together[1]);
+    }
+}
+
+#[test]
 fn every_row_trains_or_tests() {
     let dataset = blobs(60, 2);
     let lanes = open(&study(&dataset), &dataset, &[TrialIndex(0), TrialIndex(1)]);
@@ -270,7 +352,7 @@ pub fn lane(dataset: &Dataset, hyper: &Hyper, seed: u64) -> Lane {
     let rows = 0..dataset.rows() as u32;
     let (test_rows, train_rows) = rows.partition(|row| row % 4 == 1);
     let seeds = StreamSeeds { init: seed, order: seed, noise: seed };
-    Lane { model: Model::Mlp, hyper: hyper.clone(), seeds, train_rows, test_rows }
+    Lane { model: Model::Mlp, hyper: hyper.clone(), seeds, train_rows, test_rows, labels: None }
 }
 
 /// Clouds around as many corners as there are classes; five features of unlike size.
@@ -295,7 +377,7 @@ pub fn waves(rows: usize) -> Dataset {
     dataset(features, 2, Target::Values(values))
 }
 
-fn dataset(features: Vec<f32>, width: usize, target: Target) -> Dataset {
+pub fn dataset(features: Vec<f32>, width: usize, target: Target) -> Dataset {
     let names = (0..width).map(|column| format!("x{column}")).collect();
     let digest = Digest::of(b"made up");
     Dataset { digest, features, width, names, target, groups: None, leave_out: None }

@@ -6,6 +6,7 @@
 //! Floor: common.
 
 mod check;
+mod control;
 mod finding;
 mod grammar;
 
@@ -18,6 +19,7 @@ use crate::seed::Stream;
 use crate::space::Config;
 
 pub use check::{Checked, check};
+pub use control::{CONSTANT, Control, PERMUTED};
 pub use finding::{Finding, Findings};
 
 /// A checked study.
@@ -30,6 +32,7 @@ pub struct Study {
     pub data: Data,
     pub outer: Outer,
     pub seeds: Seeds,
+    /// The judged ones in the file's order, then the controls.
     pub arms: Vec<Arm>,
     pub budget: Budget,
 }
@@ -119,7 +122,7 @@ pub struct SeedFactor {
     pub count: u32,
 }
 
-/// One learning algorithm under judgement.
+/// One learning algorithm under judgement, or a control beside those.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Arm {
     pub name: String,
@@ -142,15 +145,25 @@ pub struct ArmConfig {
 pub enum Model {
     Linear,
     Mlp,
+    /// A [`Control`], as is the next one. Both stand behind the models that were there before them,
+    /// so that a study without controls has the bytes it always had.
+    Constant,
+    Permuted {
+        of: u32,
+        repeats: u32,
+    },
 }
 
 impl Model {
-    pub const ALL: [Model; 2] = [Model::Linear, Model::Mlp];
+    /// Those that an arm of a study file can have.
+    pub const ALL: [Model; 3] = [Model::Linear, Model::Mlp, Model::Constant];
 
     pub fn name(self) -> &'static str {
         match self {
             Model::Linear => "linear",
             Model::Mlp => "mlp",
+            Model::Constant => "constant",
+            Model::Permuted { .. } => "permuted",
         }
     }
 }
@@ -243,6 +256,11 @@ impl Study {
 }
 
 impl Hyper {
+    /// Of an arm that is not trained.
+    pub fn none() -> Self {
+        Self { epochs: 0, lr: 0.0, momentum: 0.0, hidden: Vec::new(), ..Self::default() }
+    }
+
     /// Trials whose hyperparameters agree here can train as lanes of one cohort.
     pub fn shape(&self, model: Model) -> Shape {
         Shape { model, hidden: self.hidden.clone(), batch: self.batch, optimizer: self.optimizer }

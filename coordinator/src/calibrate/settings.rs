@@ -107,7 +107,7 @@ impl Setting {
     /// A study of two arms as a file would give it.
     pub(super) fn study(&self) -> Study {
         let text = format!(
-            "[study]\nname = \"calibration\"\nmetric = \"mae\"\n\n[data]\npath = \"drawn.csv\"\n\
+            "[study]\nname = \"calibration\"\nmetric = \"mae\"\ncontrols = {{ constant = false }}\n\n[data]\npath = \"drawn.csv\"\n\
              target = \"y\"\ntask = \"regression\"\n\n[split]\nouter = {{ folds = {} }}\n\n[seeds]\n\
              count = {}\n\n[arms.a]\nmodel = \"linear\"\n\n[arms.b]\nmodel = \"linear\"\nbatch = 16\n",
             self.folds, self.seeds

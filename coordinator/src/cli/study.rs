@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use common::design::Design;
-use common::study::{Checked, Finding, Findings, Task};
+use common::study::{Arm, Checked, Finding, Findings, Study, Task};
 use common::table::Target;
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use serde_json::json;
@@ -29,7 +29,9 @@ pub fn check(args: CheckArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let Some(read) = read(&args.study, output)? else { return Ok(ExitCode::from(1)) };
     let Checked { study, notes, .. } = &read.checked;
     let trials = Design::of(study).trials().unwrap_or_default();
-    let configs: usize = study.arms.iter().map(|arm| arm.configs.len()).sum();
+    let configs: usize = study.judged().iter().map(|arm| arm.configs.len()).sum();
+    let controls = controls(study);
+    let of_controls: u64 = controls.iter().map(|(_, trials)| trials).sum();
     let seeds: Vec<String> = study
         .seeds
         .factors
@@ -40,15 +42,25 @@ pub fn check(args: CheckArgs, output: &Output) -> anyhow::Result<ExitCode> {
         })
         .collect();
     let mut text = format!(
-        "{} is a valid study: {} rows, {} with {}, {}, {} of {}: {trials} trainings",
+        "{} is a valid study: {} rows, {} with {}, {}, {} of {}: {} trainings",
         args.study.display(),
         study.data.rows,
-        counted(study.arms.len() as u64, "arm"),
+        counted(study.judged().len() as u64, "arm"),
         counted(configs as u64, "config"),
         seeds.join(" × "),
         counted(study.outer.partitions.into(), "partition"),
         counted(study.outer.folds.into(), "outer fold"),
+        trials - of_controls,
     );
+    if !controls.is_empty() {
+        let each: Vec<String> =
+            controls.iter().map(|(name, trials)| format!("{name} {trials}")).collect();
+        text.push_str(&format!(
+            "\nand {} of controls: {}",
+            counted(of_controls, "training"),
+            shortened(&each)
+        ));
+    }
     text.push_str(&format!("\n{}: {}", study.data.target, target_in_words(&read.checked)));
     let features = &read.checked.dataset.names;
     text.push_str(&format!(
@@ -62,9 +74,13 @@ pub fn check(args: CheckArgs, output: &Output) -> anyhow::Result<ExitCode> {
         "name": study.name,
         "study": study.id().to_string(),
         "rows": study.data.rows,
-        "arms": study.arms.len(),
+        "arms": study.judged().len(),
         "configs": configs,
         "trials": trials,
+        "controls": controls
+            .iter()
+            .map(|(name, trials)| json!({ "arm": name, "trials": trials }))
+            .collect::<Vec<_>>(),
         "target": target_in_words(&read.checked),
         "features": features,
         "notes": notes,
@@ -72,6 +88,14 @@ pub fn check(args: CheckArgs, output: &Output) -> anyhow::Result<ExitCode> {
     });
     output.answer(&text, "seedsweep.check/1", answer);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Each control by name, with its trials.
+fn controls(study: &Study) -> Vec<(&str, u64)> {
+    let design = Design::of(study);
+    let trials = |number: u32, arm: &Arm| design.cells_of(number) * arm.configs.len() as u64;
+    let all = (0u32..).zip(&study.arms).filter(|(_, arm)| arm.control().is_some());
+    all.map(|(number, arm)| (arm.name.as_str(), trials(number, arm))).collect()
 }
 
 /// A study file that passed, with the bytes of its data.

@@ -87,9 +87,10 @@ impl Node {
                 if let Some(record) = self.state.studies.get(study)
                     && let [factor] = record.study.seeds.factors.as_slice()
                 {
-                    let each = record.planned() / u64::from(factor.count.max(1));
-                    let gained = u64::from(seeds.saturating_sub(factor.count));
-                    self.room_for(each.saturating_mul(gained))?;
+                    let mut grown = record.study.clone();
+                    grown.seeds.factors[0].count = (*seeds).max(factor.count);
+                    let trials = Design::of(&grown).trials().unwrap_or(u64::MAX);
+                    self.room_for(trials.saturating_sub(record.planned()))?;
                 }
             }
             Command::Control { control: Control::Retry { .. }, .. } => self.room_for(0)?,

@@ -68,9 +68,9 @@ impl Node {
     }
 
     pub(super) fn study_grew(&mut self, study: StudyId) {
-        let planned = self.state.studies.get(&study).map(|record| record.planned());
-        match (self.soft.queues.get_mut(&study), planned) {
-            (Some(queue), Some(trials)) => queue.grow(trials),
+        let record = self.state.studies.get(&study);
+        match (self.soft.queues.get_mut(&study), record) {
+            (Some(queue), Some(record)) => queue.grow(&record.study),
             _ => self.open_queue(study),
         }
     }

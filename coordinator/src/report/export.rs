@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use common::design::{Design, TrialKey};
 use common::space::Value;
-use common::study::Study;
+use common::study::{Arm, Study};
 use common::trial::{FailReason, Outcome};
 use common::wire::message::{OutcomeRow, RowEnd};
 use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical, ZstdLevel};
@@ -146,6 +146,11 @@ fn columns(material: &Material<'_>) -> Vec<Column> {
             (!point.values.is_empty()).then(|| point.to_string())
         }),
     ];
+    if study.judged().len() < study.arms.len() {
+        // For readers who compare arms themselves: which of them are controls.
+        let control = |arm: &Arm| arm.control().map(|_| arm.model.name().to_string());
+        list.push(text("control", &|e| control(e.key.arm(study))));
+    }
     list.extend(varied(study).into_iter().map(|name| hyperparameter(study, &ended, &name)));
     for (place, factor) in study.seeds.factors.iter().enumerate() {
         let name =

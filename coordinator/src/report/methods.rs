@@ -34,7 +34,7 @@ impl Done {
     ) -> Self {
         let scores = || arms.iter().filter_map(|arm| arm.scores.as_ref());
         Self {
-            paired: study.arms.len() > 1,
+            paired: study.judged().len() > 1,
             components: !components.is_empty(),
             t1: scores().any(|scores| scores.ci_t1.is_some()),
             t2: scores().any(|scores| scores.ci_t2.is_some()),
@@ -56,10 +56,12 @@ impl Done {
 }
 
 /// The methods in one paragraph.
-pub fn paragraph(study: &Study, done: &Done) -> String {
+///
+/// `controls`: the sentences about them.
+pub fn paragraph(study: &Study, done: &Done, controls: &str) -> String {
     let metric = study.primary();
     let arms: Vec<String> = study
-        .arms
+        .judged()
         .iter()
         .map(|arm| {
             let configs = counted(arm.configs.len() as u64, "config");
@@ -87,7 +89,8 @@ pub fn paragraph(study: &Study, done: &Done) -> String {
     text += &format!("In words, {} ", subject::metric(study));
     text += &subject::data_sentences(study);
     text += &inference(study, done);
-    if study.arms.iter().any(|arm| arm.configs.len() > 1) {
+    text += controls;
+    if study.judged().iter().any(|arm| arm.configs.len() > 1) {
         text += "No config was chosen by its test score: an arm with several configs was judged by \
                  their mean. ";
     }

@@ -10,6 +10,7 @@
 
 mod analysis;
 pub mod content;
+mod controls;
 mod export;
 mod figures;
 mod html;
@@ -58,8 +59,9 @@ pub struct Material<'a> {
 pub fn build(material: &Material<'_>) -> Report {
     let study = material.study;
     let table = Table::open(material);
-    let parts: Vec<_> =
-        (0..study.arms.len()).map(|arm| analysis::components::of_arm(study, &table, arm)).collect();
+    let parts: Vec<_> = (0..study.judged().len())
+        .map(|arm| analysis::components::of_arm(study, &table, arm))
+        .collect();
     let arms: Vec<_> = parts
         .iter()
         .enumerate()
@@ -67,7 +69,7 @@ pub fn build(material: &Material<'_>) -> Report {
         .collect();
     let drawn = Drawn {
         arms: table
-            .arms
+            .judged(study)
             .iter()
             .enumerate()
             .map(|(arm, runs)| analysis::arms::drawn(study, arm, runs))
@@ -89,21 +91,28 @@ pub fn build(material: &Material<'_>) -> Report {
     let basis = verdict::basis(study, &table, material.cancelled, &seed_use, reach);
     let comparisons: Vec<_> =
         compared.iter().map(|compared| verdict::on_pair(study, compared, &basis)).collect();
+    let mut controls = analysis::controls::of_all(study, &table);
+    if let Some(part) = &mut controls {
+        controls::find(study, part);
+    }
+    let verdict = verdict::on_study(study, &table, &arms, &components, &comparisons, &basis);
     let done = methods::Done::of(study, &arms, &components, &compared);
+    let methods = methods::paragraph(study, &done, &controls::sentences(controls.as_ref()));
     Report {
         schema: SCHEMA,
         study: study_part(study),
         design: design_part(material, &table),
-        verdict: verdict::on_study(study, &table, &arms, &components, &comparisons, &basis),
+        verdict: controls::objected(verdict, controls.as_ref()),
         arms,
         components,
         not_estimable,
         comparisons,
         lottery,
+        controls,
         seed_use,
         determinism: trust::determinism(material),
         cost: Cost { agent_seconds: table.agent_seconds },
-        methods: methods::paragraph(study, &done),
+        methods,
         references: done.references(),
         reproduce: REPRODUCE.to_string(),
         drawn,
@@ -161,8 +170,8 @@ fn design_part(material: &Material<'_>, table: &Table) -> DesignPart {
         }
     };
     DesignPart {
-        arms: study.arms.len() as u64,
-        configs: study.arms.iter().map(|arm| arm.configs.len() as u64).sum(),
+        arms: study.judged().len() as u64,
+        configs: study.judged().iter().map(|arm| arm.configs.len() as u64).sum(),
         seeds: study.seeds.factors.iter().map(|f| (f.name.clone(), f.count)).collect(),
         partitions: study.outer.partitions,
         outer_folds: study.outer.folds,

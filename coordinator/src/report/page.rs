@@ -9,7 +9,7 @@ use super::content::{
 };
 use super::figures::{self, Figure};
 use super::number::{beside, count, counted, decimals, duration, p, percent, places, significant};
-use super::{outlook, trust};
+use super::{controls, outlook, trust};
 
 /// One piece of a page.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +69,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
         list.push(Block::Sheet(comparisons(report)));
         list.push(Block::Sheet(other_intervals(report)));
     }
+    list.extend(controls::blocks(report));
     list.push(Block::Heading("Where does the spread come from?".into()));
     list.extend(figures::variance(report).map(Block::Figure));
     if !report.components.is_empty() {
@@ -137,6 +138,8 @@ fn facts(report: &Report) -> Vec<(String, String)> {
         let configs = counted(arm.configs.len() as u64, "config");
         fact("Arm", format!("{}: {}; {configs}", arm.arm, arm.training))
     }));
+    let controls = report.controls.as_ref().and_then(controls::fact);
+    list.extend(controls.map(|controls| fact("Controls", controls)));
     list.extend([
         fact(
             "Trials",

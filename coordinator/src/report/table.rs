@@ -39,6 +39,7 @@ pub struct Table {
     pub complete: u64,
     /// Diverged ones included.
     pub failed: u64,
+    /// Of judged arms: what a study declares of these it does not declare of controls.
     pub diverged: u64,
     /// Complete, but the primary metric is not a finite number.
     pub undefined: u64,
@@ -48,6 +49,9 @@ pub struct Table {
     pub poison: BTreeMap<(u32, u32), Vec<TrialIndex>>,
     /// Summed in trial order.
     pub agent_seconds: f64,
+    /// Of the judged arms alone: trials that are complete, and their seconds.
+    pub judged_complete: u64,
+    pub judged_seconds: f64,
 }
 
 impl Run {
@@ -58,6 +62,11 @@ impl Run {
 }
 
 impl Table {
+    /// The runs of each judged arm, which are all that comparisons and models of the spread see.
+    pub fn judged(&self, study: &Study) -> &[Vec<Run>] {
+        &self.arms[..study.judged().len()]
+    }
+
     pub fn open(material: &Material<'_>) -> Self {
         let study = material.study;
         let design = Design::of(study);
@@ -71,16 +80,18 @@ impl Table {
             missing: BTreeMap::new(),
             poison: BTreeMap::new(),
             agent_seconds: 0.0,
+            judged_complete: 0,
+            judged_seconds: 0.0,
         };
         let rows = in_trial_order(material.rows, &design);
-        let worst = worst_score(study, &rows);
+        let worst = worst_score(study, &design, &rows);
         let mut ended: BTreeMap<(u32, u32), u64> = BTreeMap::new();
         for row in rows {
             if let Some((arm, config)) = table.take(study, &design, row, worst) {
                 *ended.entry((arm, config)).or_default() += 1;
             }
         }
-        table.count_unended(study, &ended, material.cancelled);
+        table.count_unended(study, &design, &ended, material.cancelled);
         table
     }
 
@@ -94,6 +105,7 @@ impl Table {
     ) -> Option<(u32, u32)> {
         let key = design.key(row.trial)?;
         let (arm, config) = (key.arm, key.config);
+        let judged = key.arm(study).control().is_none();
         let run = |score: f64, also: Vec<f64>| Run {
             config,
             seeds: key.seeds.clone(),
@@ -106,7 +118,12 @@ impl Table {
         match &row.end {
             RowEnd::Complete(outcome) => {
                 self.complete += 1;
-                self.agent_seconds += outcome.duration_us as f64 / 1e6;
+                let seconds = outcome.duration_us as f64 / 1e6;
+                self.agent_seconds += seconds;
+                if judged {
+                    self.judged_complete += 1;
+                    self.judged_seconds += seconds;
+                }
                 match outcome.metrics.first() {
                     Some(&score) if score.is_finite() => self.arms[arm as usize]
                         .push(run(score, outcome.metrics.iter().skip(1).copied().collect())),
@@ -118,7 +135,7 @@ impl Table {
             }
             RowEnd::Failed { reason, .. } => {
                 self.failed += 1;
-                let diverged = reason == FailReason::Diverged.name();
+                let diverged = judged && reason == FailReason::Diverged.name();
                 self.diverged += u64::from(diverged);
                 match worst {
                     Some(score) if diverged && study.budget.diverged == Diverged::Worst => {
@@ -140,13 +157,18 @@ impl Table {
     }
 
     /// Adds the trials that have not ended to `missing`.
-    fn count_unended(&mut self, study: &Study, ended: &BTreeMap<(u32, u32), u64>, cancelled: u64) {
-        let seeds: u64 = study.seeds.factors.iter().map(|f| u64::from(f.count)).product();
-        let each = seeds * u64::from(study.outer.partitions) * u64::from(study.outer.folds);
+    fn count_unended(
+        &mut self,
+        study: &Study,
+        design: &Design,
+        ended: &BTreeMap<(u32, u32), u64>,
+        cancelled: u64,
+    ) {
         let reason = if cancelled > 0 { "cancelled" } else { "not ended yet" };
         for (arm, written) in study.arms.iter().enumerate() {
             for config in 0..written.configs.len() as u32 {
                 let key = (arm as u32, config);
+                let each = design.cells_of(key.0);
                 let open = each.saturating_sub(ended.get(&key).copied().unwrap_or(0));
                 if open > 0 {
                     self.missing.insert((key.0, key.1, reason.to_string()), open);
@@ -166,10 +188,13 @@ pub fn in_trial_order<'a>(rows: &'a [OutcomeRow], design: &Design) -> Vec<&'a Ou
     sorted
 }
 
-/// The worst finite primary score that any run of the study had.
-fn worst_score(study: &Study, rows: &[&OutcomeRow]) -> Option<f64> {
+/// The worst finite primary score that any run of the study had, controls left aside.
+fn worst_score(study: &Study, design: &Design, rows: &[&OutcomeRow]) -> Option<f64> {
+    let judged = |row: &&&OutcomeRow| {
+        design.key(row.trial).is_some_and(|key| key.arm(study).control().is_none())
+    };
     let larger = study.primary().larger_is_better();
-    let scores = rows.iter().filter_map(|row| match &row.end {
+    let scores = rows.iter().filter(judged).filter_map(|row| match &row.end {
         RowEnd::Complete(outcome) => outcome.metrics.first().copied().filter(|s| s.is_finite()),
         RowEnd::Failed { .. } => None,
     });

@@ -2,6 +2,7 @@
 //!
 //! Floor: core.
 
+mod controls;
 mod words;
 
 use ::parquet::file::reader::{FileReader, SerializedFileReader};

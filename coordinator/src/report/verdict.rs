@@ -185,7 +185,7 @@ pub fn seed_use(study: &Study, table: &Table) -> SeedUse {
         let names: Vec<String> = found.held.iter().map(|held| held.name().to_string()).collect();
         why += &format!(" One value of {} lies under every score.", listed(&names));
     }
-    let per_trial = table.agent_seconds / table.complete.max(1) as f64;
+    let per_trial = table.judged_seconds / table.judged_complete.max(1) as f64;
     SeedUse {
         class,
         risky: found.class.is_risky(),
@@ -199,7 +199,7 @@ pub fn seed_use(study: &Study, table: &Table) -> SeedUse {
 }
 
 fn practice(study: &Study, table: &Table) -> Practice {
-    let runs = || table.arms.iter().flatten();
+    let runs = || table.judged(study).iter().flatten();
     let seeds: BTreeSet<&Vec<u32>> = runs().map(|run| &run.seeds).collect();
     let blocks: BTreeSet<u32> = runs().map(|run| run.block(study)).collect();
     let mut streams = BTreeMap::new();
@@ -214,8 +214,8 @@ fn practice(study: &Study, table: &Table) -> Practice {
     };
     Practice {
         purpose: Purpose::Report,
-        arms: study.arms.len() as u32,
-        configs: study.arms.iter().map(|arm| arm.configs.len() as u64).sum(),
+        arms: study.judged().len() as u32,
+        configs: study.judged().iter().map(|arm| arm.configs.len() as u64).sum(),
         seeds: seeds.len() as u32,
         streams,
         partitions,
@@ -494,7 +494,7 @@ fn several(
         let metric = study.primary();
         text += &format!(" In {metric}, with 95 % intervals: {}.", spelled.join("; "));
     }
-    text += &typical(&study.arms.iter().collect::<Vec<_>>());
+    text += &typical(&study.judged().iter().collect::<Vec<_>>());
     let kind = match (ahead, clear.len(), open) {
         (Some(_), _, _) => VerdictKind::Clear,
         (None, 0, 0) => VerdictKind::NotEstimable,

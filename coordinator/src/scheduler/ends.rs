@@ -5,7 +5,8 @@
 //!
 //! Floor: core.
 
-use common::id::{LeaseId, MemberId, StudyId};
+use common::design::Design;
+use common::id::{LeaseId, MemberId, StudyId, TrialIndex};
 use common::study::Diverged;
 use common::time::Timestamp;
 use common::trial::{Attempt, FailReason, Outcome, POISON};
@@ -113,7 +114,8 @@ impl StudyRecord {
             return Ended::Again { attempt };
         }
         let mut study_over = self.end(attempt.trial, TrialState::Failed, 0, at);
-        if reason == FailReason::Diverged && self.study.budget.diverged == Diverged::Fail {
+        let fails_all = self.study.budget.diverged == Diverged::Fail;
+        if reason == FailReason::Diverged && fails_all && self.is_judged(attempt.trial) {
             self.cancel(at);
             study_over = true;
         }
@@ -127,6 +129,15 @@ impl StudyRecord {
         let end = RowEnd::Failed { reason: reason.to_string(), detail };
         let row = OutcomeRow { trial: attempt.trial, ended: at, agent, end };
         Ended::Trial { attempt, row: Box::new(row), study_over }
+    }
+}
+
+impl StudyRecord {
+    /// Whether a trial is one of an arm under judgement: what a study declares of these holds for no
+    /// control, which may well diverge on labels that mean nothing.
+    fn is_judged(&self, trial: TrialIndex) -> bool {
+        let key = Design::of(&self.study).key(trial);
+        key.is_some_and(|key| key.arm(&self.study).control().is_none())
     }
 }
 

@@ -16,10 +16,9 @@ use common::study::{Shape, Study};
 #[derive(Debug)]
 pub struct Queue {
     shapes: Vec<ShapeQueue>,
-    /// Which shape each config, numbered over all arms, belongs to.
-    shape_of: Vec<usize>,
-    configs: u64,
-    trials: u64,
+    /// Which shape each config of each arm belongs to.
+    shape_of: BTreeMap<(u32, u32), usize>,
+    design: Design,
 }
 
 /// Where a trial may be granted.
@@ -34,10 +33,12 @@ pub enum Fit {
 
 #[derive(Debug, Default)]
 struct ShapeQueue {
-    /// Config numbers, ascending.
-    configs: Vec<u32>,
+    /// Arm and config, ascending.
+    configs: Vec<(u32, u32)>,
     /// Cells (seeds × partition × fold) before this one have been handed out.
     cell: u64,
+    /// Behind the last cell that any of these configs is trained in.
+    cells: u64,
     /// Place within `configs` in the present cell.
     place: usize,
     /// Came back, or were skipped: handed out first.
@@ -51,20 +52,29 @@ impl Queue {
         let design = Design::of(study);
         let mut shapes: BTreeMap<Shape, usize> = BTreeMap::new();
         let mut queues: Vec<ShapeQueue> = Vec::new();
-        let mut shape_of = Vec::new();
-        for arm in &study.arms {
-            for config in &arm.configs {
+        let mut shape_of = BTreeMap::new();
+        for (number, arm) in (0..).zip(&study.arms) {
+            let model = study.model_of(arm);
+            for (config, within) in (0..).zip(&arm.configs) {
                 let next = queues.len();
-                let shape = *shapes.entry(config.hyper.shape(arm.model)).or_insert(next);
+                let shape = *shapes.entry(within.hyper.shape(model)).or_insert(next);
                 if shape == next {
                     queues.push(ShapeQueue::default());
                 }
-                queues[shape].configs.push(shape_of.len() as u32);
-                shape_of.push(shape);
+                queues[shape].configs.push((number, config));
+                shape_of.insert((number, config), shape);
             }
         }
-        let configs = shape_of.len() as u64;
-        Self { shapes: queues, shape_of, configs, trials: design.trials().unwrap_or_default() }
+        let mut queue = Self { shapes: queues, shape_of, design };
+        queue.find_ends();
+        queue
+    }
+
+    fn find_ends(&mut self) {
+        for shape in &mut self.shapes {
+            let cells = shape.configs.iter().map(|(arm, _)| self.design.cells_of(*arm));
+            shape.cells = cells.max().unwrap_or_default();
+        }
     }
 
     /// Up to `count` trials of one shape that are [`Fit::Here`]; the shape with the lowest index next
@@ -73,17 +83,17 @@ impl Queue {
         if let Some(alone) = self.take_suspect(fit) {
             return vec![alone];
         }
-        let (configs, trials) = (self.configs, self.trials);
+        let design = &self.design;
         let mut skipped = Vec::new();
         let heads = self.shapes.iter_mut().enumerate().filter_map(|(number, shape)| {
-            shape.peek(configs, trials, fit, &mut skipped).map(|head| (head, number))
+            shape.peek(design, fit, &mut skipped).map(|head| (head, number))
         });
         let mut taken = BTreeSet::new();
         if let Some((_, number)) = heads.min() {
             let shape = &mut self.shapes[number];
             // A trial that came back before the cursor reached it is met twice.
             while taken.len() < count {
-                let next = shape.next(configs, trials, fit, &mut skipped);
+                let next = shape.next(design, fit, &mut skipped);
                 let Some(trial) = next else { break };
                 taken.insert(trial);
             }
@@ -105,8 +115,9 @@ impl Queue {
     }
 
     /// The study has gained trials behind those it had.
-    pub fn grow(&mut self, trials: u64) {
-        self.trials = trials;
+    pub fn grow(&mut self, study: &Study) {
+        self.design = Design::of(study);
+        self.find_ends();
     }
 
     /// Whether a trial is to be tried alone.
@@ -116,7 +127,9 @@ impl Queue {
 
     /// A trial waits again. `suspect`: it is to be tried alone.
     pub fn put_back(&mut self, trial: TrialIndex, suspect: bool) {
-        let shape = &mut self.shapes[self.shape_of[(trial.0 % self.configs) as usize]];
+        let key = self.design.key(trial).map(|key| (key.arm, key.config));
+        let Some(&shape) = key.and_then(|key| self.shape_of.get(&key)) else { return };
+        let shape = &mut self.shapes[shape];
         if suspect {
             shape.suspects.insert(trial);
         } else {
@@ -129,12 +142,11 @@ impl ShapeQueue {
     /// The next trial without taking it; those that fit nowhere are dropped on the way.
     fn peek(
         &mut self,
-        configs: u64,
-        trials: u64,
+        design: &Design,
         fit: &dyn Fn(TrialIndex) -> Fit,
         skipped: &mut Vec<TrialIndex>,
     ) -> Option<TrialIndex> {
-        let next = self.next(configs, trials, fit, skipped)?;
+        let next = self.next(design, fit, skipped)?;
         self.returned.insert(next);
         Some(next)
     }
@@ -142,8 +154,7 @@ impl ShapeQueue {
     /// The next trial that fits here; those that only fit elsewhere are `skipped`.
     fn next(
         &mut self,
-        configs: u64,
-        trials: u64,
+        design: &Design,
         fit: &dyn Fn(TrialIndex) -> Fit,
         skipped: &mut Vec<TrialIndex>,
     ) -> Option<TrialIndex> {
@@ -155,21 +166,22 @@ impl ShapeQueue {
             }
         }
         loop {
-            let index = self.cell * configs + u64::from(*self.configs.get(self.place)?);
-            if index >= trials {
+            if self.cell >= self.cells {
                 return None;
             }
+            let index = design.in_cell(self.cell, *self.configs.get(self.place)?);
             self.place += 1;
             if self.place == self.configs.len() {
                 self.place = 0;
                 self.cell += 1;
             }
-            if self.suspects.contains(&TrialIndex(index)) {
+            // A control that has fewer seeds than others of its shape is not in every cell.
+            let Some(trial) = index.filter(|trial| !self.suspects.contains(trial)) else {
                 continue;
-            }
-            match fit(TrialIndex(index)) {
-                Fit::Here => return Some(TrialIndex(index)),
-                Fit::Elsewhere => skipped.push(TrialIndex(index)),
+            };
+            match fit(trial) {
+                Fit::Here => return Some(trial),
+                Fit::Elsewhere => skipped.push(trial),
                 Fit::Nowhere => {}
             }
         }
@@ -179,7 +191,7 @@ impl ShapeQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::study;
+    use crate::sample::{controlled, study};
 
     #[test]
     fn a_trial_that_comes_back_before_its_turn_is_handed_out_once() {
@@ -220,10 +232,29 @@ mod tests {
         let mut queue = Queue::new(&small);
         let trials = |study| Design::of(study).trials().expect("small");
         assert_eq!(queue.take(99, &|_| Fit::Here).len() as u64, trials(&small));
-        queue.grow(trials(&large));
+        queue.grow(&large);
         let gained = queue.take(99, &|_| Fit::Here);
         let expected: Vec<_> = (trials(&small)..trials(&large)).map(TrialIndex).collect();
         assert_eq!(gained, expected);
+    }
+
+    #[test]
+    fn permuted_controls_go_beside_their_arms_while_they_last_and_the_constant_alone() {
+        let study = controlled(3, 2);
+        let design = Design::of(&study);
+        let mut queue = Queue::new(&study);
+        let mut taken = Vec::new();
+        loop {
+            let cohort = queue.take(99, &|_| Fit::Here);
+            let keys = cohort.iter().map(|trial| design.key(*trial).expect("in it"));
+            let arms: BTreeSet<u32> = keys.map(|key| key.arm).collect();
+            if cohort.is_empty() {
+                break;
+            }
+            taken.push((arms.into_iter().collect::<Vec<u32>>(), cohort.len()));
+        }
+        // Four cells a seed: two configs in three seeds and again in two; the constant in one.
+        assert_eq!(taken, [(vec![0, 2], 24 + 16), (vec![1], 4)]);
     }
 
     #[test]

@@ -5,11 +5,12 @@
 use std::num::NonZeroU64;
 
 use common::id::{ClientId, ClusterId, LeaseId};
+use common::study::Diverged;
 use common::trial::{FailReason, Outcome};
 use common::wire::message::RowEnd;
 
 use super::*;
-use crate::sample::study;
+use crate::sample::{controlled, study};
 
 const AGENT: MemberId = MemberId(20);
 
@@ -29,8 +30,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let state = State::new(ClusterId([1; 16]), replica(1), Some("a:1".into()), 2);
-        let study = study(4);
+        Self::of(study(4))
+    }
+
+    fn of(study: Study) -> Self {
+        let state = State::new(ClusterId([1; 16]), replica(1), Some("a:1".into()), command::LEVEL);
         let mut bench = Self { state, study: study.id() };
         let applied = bench.run(submit(study));
         assert_eq!(applied, Applied::Submitted { study: bench.study, known: false });
@@ -168,6 +172,37 @@ fn a_crash_in_company_blames_nobody_until_it_happens_six_times() {
 fn a_diverged_trial_is_failed_at_once() {
     let mut bench = Bench::new();
     assert!(is_end(&bench.fail(0, 1, FailReason::Diverged, false)));
+}
+
+#[test]
+fn a_diverged_control_fails_no_study_and_a_diverged_arm_fails_it_where_it_says_so() {
+    let mut study = controlled(4, 2);
+    study.budget.diverged = Diverged::Fail;
+    let design = Design::of(&study);
+    let mut bench = Bench::of(study);
+    // Two configs, the constant, and the two configs on shuffled labels.
+    for (trial, arm, over) in [(3, 2, false), (2, 1, false), (0, 0, true)] {
+        assert_eq!(design.key(TrialIndex(trial)).map(|key| key.arm), Some(arm));
+        let ended = bench.fail(trial, trial, FailReason::Diverged, false);
+        assert!(matches!(ended, Ended::Trial { study_over, .. } if study_over == over), "{arm}");
+    }
+}
+
+#[test]
+fn only_a_cluster_whose_programs_know_controls_is_given_a_study_with_them() {
+    assert_eq!((submit(study(1)).level(), submit(controlled(1, 1)).level()), (1, 3));
+}
+
+#[test]
+fn a_study_with_controls_grows_in_place() {
+    let (small, large) = (controlled(1, 2), controlled(4, 2));
+    let trials = |study: &Study| Design::of(study).trials().expect("small");
+    let (before, after) = (trials(&small), trials(&large));
+    let mut bench = Bench::of(small);
+    let grown = bench.control(Control::Extend { seeds: 4, text: "…".into() });
+    assert!(matches!(grown, Applied::Extended { gained, .. } if gained == after - before));
+    // Four cells a seed, of two configs: in the second seed on shuffled labels, too.
+    assert_eq!(after - before, 3 * 8 + 8);
 }
 
 #[test]

@@ -13,11 +13,13 @@ use common::wire::message::{NewToken, Role};
 use coordinator::disk::{FORMAT, FolderIdentity};
 use coordinator::replica::Proposal;
 use coordinator::replica::log::{Base, SnapshotRecord, Vote};
-use coordinator::scheduler::command::{Admission, Command, Entry, Item, LEVEL, Origin};
+use coordinator::scheduler::command::{Admission, Command, Entry, Item, Origin};
 use coordinator::scheduler::state::{Reply, State, TrialState};
 
 use super::operators::{controls, past_failure, rows, token};
-use super::{STUDY, Sample, attempt, named, outcome, replica, reports, study, variants};
+use super::{
+    STUDY, Sample, attempt, controlled, named, outcome, replica, reports, study, variants,
+};
 
 variants!(
     command,
@@ -69,8 +71,12 @@ fn commands() -> Vec<Command> {
     ];
     let control = |control| Command::Control { study: id, control, at };
     commands.extend(controls().into_iter().map(control));
+    commands.push(Command::Submit { study: Box::new(controlled()), text: STUDY.to_string(), at });
     commands
 }
+
+/// Of the state: a later level makes no other bytes of it.
+const LEVEL: u16 = 2;
 
 fn items() -> Vec<Item> {
     let attempt = |trial| Attempt { study: study().id(), ..attempt(trial) };

@@ -88,10 +88,17 @@ where
     samples
 }
 
-/// A small study with everything in it that a study can have.
+/// A small study with everything in it that a study can have, except controls.
 pub fn study() -> Study {
+    let study = controlled();
+    Study { arms: study.judged().to_vec(), ..study }
+}
+
+/// The same with a constant and with permuted controls.
+pub fn controlled() -> Study {
     let csv = rows();
-    match check(STUDY, &mut |_| Ok(csv.clone().into_bytes())) {
+    let text = STUDY.replace("[data]", "controls = { permuted = 2 }\n[data]");
+    match check(&text, &mut |_| Ok(csv.clone().into_bytes())) {
         Ok(checked) => checked.study,
         Err(findings) => panic!("the sample study is valid: {findings}"),
     }

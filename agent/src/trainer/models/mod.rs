@@ -5,6 +5,7 @@
 //!
 //! Floor: core.
 
+pub mod constant;
 pub mod dense;
 
 use common::study::{Hyper, Model};
@@ -17,8 +18,9 @@ pub fn widths(model: Model, hyper: &Hyper, dataset: &Dataset) -> Vec<usize> {
         Target::Values(_) => 1,
     };
     let hidden: &[u32] = match model {
-        Model::Linear => &[],
         Model::Mlp => &hyper.hidden,
+        // Controls have no layers of their own.
+        Model::Linear | Model::Constant | Model::Permuted { .. } => &[],
     };
     let hidden = hidden.iter().map(|&width| width as usize);
     std::iter::once(dataset.width).chain(hidden).chain([outputs]).collect()

@@ -5,12 +5,13 @@
 //!
 //! Floor: common.
 
+mod controls;
 mod data;
 mod division;
 mod size;
 
 use super::finding::{At, Inspection, did_you_mean};
-use super::grammar::{self, ArmDraft, Draft, TaskKind};
+use super::grammar::{self, ArmDraft, Draft, SeedsDraft, TaskKind};
 use super::{Arm, ArmConfig, Findings, Seeds, Study};
 use crate::metric::Metric;
 use crate::table::Dataset;
@@ -53,6 +54,7 @@ fn study(
     let metrics = metrics(&draft, inspection);
     let facts = data::facts(&draft, read, notes, inspection);
     let outer = division::outer(&draft, facts.as_ref(), notes, inspection);
+    controls::check(&draft, inspection);
     size::check(&draft, outer.as_ref(), inspection);
     if !inspection.is_clean() {
         return None;
@@ -66,7 +68,9 @@ fn study(
             return None;
         }
     };
-    let seeds = Seeds { factors: draft.seeds?.factors };
+    let arms = controls::beside(draft.arms.iter().map(arm).collect(), &draft.controls);
+    let SeedsDraft { span: seeds_span, factors } = draft.seeds?;
+    let seeds = Seeds { factors };
     if seeds.factors.iter().all(|factor| factor.count == 1) {
         notes.push("one seed shows no spread over seeds; the report can say nothing of it".into());
     }
@@ -77,9 +81,11 @@ fn study(
         data,
         outer: outer?,
         seeds,
-        arms: draft.arms.iter().map(arm).collect(),
+        arms,
         budget: draft.budget,
     };
+    notes.extend(controls::notes(&study));
+    size::check_controls(&study, &seeds_span, inspection);
     size::check_travels(&study, inspection);
     Some((study, dataset))
 }

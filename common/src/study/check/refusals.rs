@@ -116,6 +116,54 @@ fn what_later_versions_bring_is_refused_by_name() {
 }
 
 #[test]
+fn controls_that_cannot_be_are_refused() {
+    let beside = |controls: &str| format!("\"auroc\"\ncontrols = {controls}");
+    let metric = "\"auroc\"";
+    refused(metric, &beside("5"), "5", &["`controls` must be a table, and is 5"]);
+    let unknown = "{ shuffled = 5 }";
+    refused(metric, &beside(unknown), "shuffled", &["controls has no key `shuffled`", "permuted"]);
+    refused(metric, &beside("{ permuted = 0 }"), "0", &["must be from 1 to 1000"]);
+    refused(metric, &beside("{ permuted = true }"), "true", &["must be a whole number"]);
+    refused(metric, &beside("{ constant = 1 }"), "1", &["must be true or false"]);
+    let constant = "model = \"constant\"\n";
+    let part = "model = \"mlp\"\nspace = { dropout = [0.0, 0.1] }\n";
+    refused(part, constant, "a", &["no arm learns anything"]);
+    let tuned = format!("{part}[arms.b]\n{constant}lr = 0.1\n");
+    refused(part, &tuned, "lr", &["a constant has no `lr`", "take it out"]);
+    let two = format!("{part}[arms.b]\n{constant}[arms.c]\n{constant}");
+    refused(part, &two, "c", &["\"c\" says what \"b\" says"]);
+    let study = |arms: &str| {
+        let text = SOUND.replacen(metric, &beside("{ permuted = 2 }"), 1) + arms;
+        let told = check(&text, &mut |_| Ok(rows().into_bytes())).err().unwrap_or_default();
+        told.0.iter().map(Finding::to_string).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(study(""), "");
+    let same = study("[arms.\"a.Permuted\"]\nmodel = \"linear\"\n");
+    assert!(same.contains("what a permuted control is called"), "{same}");
+    let long = study(&format!("[arms.{}]\nmodel = \"linear\"\n", "b".repeat(56)));
+    assert!(long.contains("too long a name") && long.contains("at most 55 letters"), "{long}");
+}
+
+#[test]
+fn trials_of_controls_are_counted() {
+    let metric = "\"auroc\"";
+    let many = format!("{metric}\ncontrols = {{ permuted = 1000 }}");
+    let text = SOUND.replacen(metric, &many, 1).replace("count = 2", "count = 1_666_000");
+    let told = check(&text, &mut |_| Ok(rows().into_bytes())).expect_err("too many");
+    assert_eq!(told.0.len(), 1, "{told}");
+    let words = "10,002,003 trials are more than 10,000,000, their controls counted";
+    assert!(told.0[0].message.contains(words), "{told}");
+}
+
+#[test]
+fn an_arm_that_is_called_constant_and_is_none_is_noted() {
+    let text = SOUND.replace("[arms.a]", "[arms.Constant]");
+    let checked = check(&text, &mut |_| Ok(rows().into_bytes())).expect("valid");
+    assert_eq!(checked.study.arms.len(), 1);
+    assert!(checked.notes[0].contains("called like the constant control"), "{:?}", checked.notes);
+}
+
+#[test]
 fn wrong_types_say_what_was_expected_and_what_is_there() {
     refused("\"s\"", "7", "7", &["`name` must be a text in quotes, and is 7"]);
     refused("3 }", "\"three\" }", "\"three\"", &["a whole number, and is the text \"three\""]);

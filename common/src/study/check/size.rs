@@ -6,13 +6,16 @@ use std::ops::Range;
 
 use super::super::finding::Inspection;
 use super::super::grammar::{ArmDraft, Draft};
-use super::super::{Outer, Study};
+use super::super::{Model, Outer, Study};
+use crate::design::Design;
 use crate::wire::codec;
 use crate::wire::frame::FRAME_MAX;
 
 /// Refuses designs of more than [`TRIALS_MAX`] trials, and spaces of more than [`CONFIGS_MAX`].
 pub(super) fn check(draft: &Draft, outer: Option<&Outer>, inspection: &mut Inspection<'_>) {
-    let configs = configs(&draft.arms);
+    let judged: Vec<&ArmDraft> =
+        draft.arms.iter().filter(|arm| arm.model != Model::Constant).collect();
+    let configs = configs(&judged);
     let mut factors: Vec<(u128, &str, &Range<usize>)> = Vec::new();
     if let Some(seeds) = &draft.seeds {
         for factor in &seeds.factors {
@@ -23,8 +26,7 @@ pub(super) fn check(draft: &Draft, outer: Option<&Outer>, inspection: &mut Inspe
         factors.push((u128::from(outer.partitions), "partition", &written.span));
         factors.push((u128::from(outer.folds), "outer fold", &written.span));
     }
-    let largest_arm =
-        draft.arms.iter().max_by_key(|arm| arm.space.value.size().unwrap_or(u64::MAX));
+    let largest_arm = judged.iter().max_by_key(|arm| arm.space.value.size().unwrap_or(u64::MAX));
     if let Some(arm) = largest_arm {
         factors.push((configs, "config", &arm.space.span));
     }
@@ -41,6 +43,16 @@ pub(super) fn check(draft: &Draft, outer: Option<&Outer>, inspection: &mut Inspe
         let largest = factors.iter().max_by_key(|&&(count, ..)| count);
         let span = largest.map_or(0..0, |&(_, _, span)| span.clone());
         inspection.refuse(&span, message, "make the largest of these factors smaller");
+    } else if let Some(permuted) =
+        draft.controls.permuted.as_ref().filter(|_| 2 * configs > CONFIGS_MAX)
+        && configs <= CONFIGS_MAX
+    {
+        let message = format!(
+            "{} configs, each again in a permuted control, are more than {}",
+            grouped(configs),
+            grouped(CONFIGS_MAX)
+        );
+        inspection.refuse(&permuted.span, message, "make the spaces smaller, or take it out");
     } else if let Some(arm) = largest_arm.filter(|_| configs > CONFIGS_MAX) {
         let message =
             format!("{} configs are more than {}", grouped(configs), grouped(CONFIGS_MAX));
@@ -49,6 +61,20 @@ pub(super) fn check(draft: &Draft, outer: Option<&Outer>, inspection: &mut Inspe
             message,
             "every config is trained; make the space smaller",
         );
+    }
+}
+
+/// Refuses a design that only its controls make too large.
+pub(super) fn check_controls(study: &Study, span: &Range<usize>, inspection: &mut Inspection<'_>) {
+    let design = Design::of(study);
+    let trials = design.trials().map_or(u128::MAX, u128::from);
+    if trials > TRIALS_MAX {
+        let message = format!(
+            "{} trials are more than {}, their controls counted",
+            grouped(trials),
+            grouped(TRIALS_MAX)
+        );
+        inspection.refuse(span, message, "make the design smaller, or ask for fewer controls");
     }
 }
 
@@ -66,8 +92,8 @@ pub(super) fn check_travels(study: &Study, inspection: &mut Inspection<'_>) {
     }
 }
 
-/// Configs of all arms together.
-fn configs(arms: &[ArmDraft]) -> u128 {
+/// Configs of all judged arms together.
+fn configs(arms: &[&ArmDraft]) -> u128 {
     arms.iter().map(|arm| arm.space.value.size().map_or(u128::MAX >> 32, u128::from)).sum()
 }
 

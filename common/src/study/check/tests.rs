@@ -130,14 +130,14 @@ fn a_valid_file_becomes_the_study_it_writes() {
     };
     assert_eq!(study.seeds.factors, [factor(Stream::Init, 4), factor(Stream::Order, 10)]);
     assert_eq!(study.budget, Budget { attempts: 5, diverged: Diverged::Worst });
-    let [mlp, logistic] = study.arms.as_slice() else { panic!("two arms") };
+    let [mlp, logistic] = study.judged() else { panic!("two arms") };
     assert_eq!((mlp.configs.len(), logistic.configs.len()), (16, 4));
     assert_eq!(mlp.configs[3].point.to_string(), "lr=0.0001 hidden=[64, 64] dropout=0.3");
     let hyper = Hyper { hidden: vec![64, 64], lr: 0.001, dropout: 0.3, ..Hyper::default() };
     assert_eq!(mlp.configs[7].hyper, hyper);
     let linear = Hyper { hidden: vec![], batch: 16, optimizer: Optimizer::Sgd, ..Hyper::default() };
     assert_eq!(logistic.configs[0].hyper, linear);
-    assert_eq!(crate::design::Design::of(study).trials(), Some(40 * 10 * 20));
+    assert_eq!(crate::design::Design::of(study).trials(), Some(40 * 10 * 20 + 10));
 }
 
 #[test]
@@ -173,6 +173,88 @@ fn earlier_configs_keep_their_digest_when_the_space_grows_or_a_default_is_writte
     assert_eq!(before, arm("space = { lr = [0.01, 0.1] }\n"));
     assert_eq!(before, arm("batch = 32\nspace = { lr = [0.01] }\n"));
     assert_ne!(before, arm("batch = 16\nspace = { lr = [0.01] }\n"));
+}
+
+/// The sound study's arms with the `controls` of [study] and the arms given.
+fn controlled(controls: &str, arms: &str) -> Result<Checked, Findings> {
+    let study = format!("{STUDY}{controls}\n");
+    with(&rows(), &file([&study, DATA, SPLIT, &format!("{REST}{arms}")]))
+}
+
+fn arms_of(controls: &str, arms: &str) -> Vec<(String, Option<Control>)> {
+    let checked = controlled(controls, arms).unwrap_or_else(|findings| panic!("{findings}"));
+    checked.study.arms.iter().map(|arm| (arm.name.clone(), arm.control())).collect()
+}
+
+#[test]
+fn a_constant_is_added_by_itself_and_is_trained_once_a_fold() {
+    let named = |arms: &[(&str, Option<Control>)]| -> Vec<(String, Option<Control>)> {
+        arms.iter().map(|(name, control)| (name.to_string(), *control)).collect()
+    };
+    let constant = Some(Control::Constant);
+    assert_eq!(arms_of("", ""), named(&[("logistic", None), ("constant", constant)]));
+    assert_eq!(arms_of("controls = { constant = false }", ""), named(&[("logistic", None)]));
+    let written = "[arms.base]\nmodel = \"constant\"\n[arms.deep]\nmodel = \"mlp\"\n";
+    let arms = [("logistic", None), ("deep", None), ("base", constant)];
+    assert_eq!(arms_of("", written), named(&arms), "controls stand behind");
+    let design = crate::design::Design::of(&controlled("", "").expect("valid").study);
+    assert_eq!((design.cells_of(0), design.cells_of(1)), (30, 10));
+}
+
+#[test]
+fn each_arm_has_a_permuted_control_with_the_seeds_asked_for() {
+    let arms = "[arms.deep]\nmodel = \"mlp\"\nspace = { lr = [0.1, 0.2] }\n";
+    let checked = controlled("controls = { permuted = 2 }", arms).expect("valid");
+    let study = checked.study;
+    let names: Vec<&str> = study.arms.iter().map(|arm| arm.name.as_str()).collect();
+    assert_eq!(names, ["logistic", "deep", "constant", "logistic.permuted", "deep.permuted"]);
+    assert_eq!(
+        (study.constant(), study.permuted(0), study.permuted(1)),
+        (Some(2), Some(3), Some(4))
+    );
+    assert_eq!(study.model_of(&study.arms[4]), Model::Mlp);
+    assert_eq!(study.arms[4].configs, study.arms[1].configs);
+    let design = crate::design::Design::of(&study);
+    assert_eq!(design.trials(), Some(30 * 3 + 10 + 20 * 3));
+    let note = controlled("controls = { permuted = 9 }", "").expect("valid").notes;
+    assert_eq!(
+        note,
+        ["permuted = 9 is more than the seeds there are: permuted controls are trained with 3"]
+    );
+}
+
+#[test]
+fn controls_change_no_digest_of_another_trial() {
+    let digests = |controls: &str| {
+        let study = controlled(controls, "").expect("valid").study;
+        let design = crate::design::Design::of(&study);
+        let keys = (0..).map_while(|index| design.key(crate::id::TrialIndex(index)));
+        let digests = |judged: bool| {
+            let is_judged = |key: &crate::design::TrialKey| key.arm(&study).control().is_none();
+            let keys = keys.clone().filter(|key| is_judged(key) == judged);
+            keys.map(|key| key.digest(&study)).collect::<std::collections::BTreeSet<_>>()
+        };
+        (digests(true), digests(false))
+    };
+    let (bare, none) = digests("controls = { constant = false }");
+    let (judged, controls) = digests("controls = { permuted = 2 }");
+    assert_eq!((bare.len(), none.len(), controls.len()), (30, 0, 10 + 20));
+    assert_eq!(judged, bare);
+    assert!(controls.is_disjoint(&judged));
+}
+
+#[test]
+fn a_study_that_has_no_controls_is_encoded_as_ever() {
+    let study = controlled("controls = { constant = false }", "").expect("valid").study;
+    let whole = controlled("", "").expect("valid").study;
+    let cut = Study { arms: whole.judged().to_vec(), ..whole.clone() };
+    assert_eq!(study.digest(), cut.digest());
+    assert!(study.has_sound_controls() && whole.has_sound_controls());
+    let mut wild = whole.clone();
+    wild.arms[1].model = Model::Permuted { of: 1, repeats: 2 };
+    assert!(!wild.has_sound_controls() && crate::design::Design::try_of(&wild).is_none());
+    wild.arms.swap(0, 1);
+    assert!(!wild.has_sound_controls());
 }
 
 #[test]
@@ -336,7 +418,7 @@ fn syntax_errors_come_with_their_places() {
 }
 
 #[test]
-fn the_demonstration_checks_without_findings_and_has_a_thousand_trials() {
+fn the_demonstration_checks_without_findings_and_has_a_thousand_trials_and_a_constant() {
     let text = include_str!("../../../../coordinator/demo/wdbc/study.toml");
     let bytes = include_bytes!("../../../../coordinator/demo/wdbc/breast-cancer.csv");
     let checked = check(text, &mut |path| {
@@ -345,6 +427,6 @@ fn the_demonstration_checks_without_findings_and_has_a_thousand_trials() {
     });
     let checked = checked.unwrap_or_else(|findings| panic!("{}", findings.render("study.toml")));
     assert_eq!((checked.dataset.rows(), checked.dataset.width), (569, 30));
-    assert_eq!(crate::design::Design::of(&checked.study).trials(), Some(1000));
+    assert_eq!(crate::design::Design::of(&checked.study).trials(), Some(1000 + 10));
     assert_eq!(checked.notes, Vec::<String>::new());
 }

@@ -53,10 +53,11 @@ fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Op
         check_search(search, section.find("space").is_some(), inspection);
     }
     let model = model.map(|model| model.value);
-    let mut fixed = Hyper::default();
-    if model == Some(Model::Linear) {
-        fixed.hidden = Vec::new();
-    }
+    let mut fixed = match model {
+        Some(Model::Linear) => Hyper { hidden: Vec::new(), ..Hyper::default() },
+        Some(Model::Constant) => Hyper::none(),
+        _ => Hyper::default(),
+    };
     for (span, item) in section.entries() {
         if !HYPERS.contains(&item.name.as_str()) {
             continue;
@@ -73,11 +74,11 @@ fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Op
         },
         None => At { value: Space::default(), span: name.span.clone() },
     };
-    check_momentum(&section, &fixed, &space.value, inspection);
+    check_momentum(&section, model, &fixed, &space.value, inspection);
     Some(ArmDraft { name, model: model?, fixed, space })
 }
 
-fn model_names() -> [&'static str; 2] {
+fn model_names() -> [&'static str; 3] {
     Model::ALL.map(Model::name)
 }
 
@@ -112,12 +113,16 @@ fn check_model_has(
     if model == Some(Model::Linear) && MLP_ONLY.contains(&name) {
         let message = format!("a linear model has no `{name}`");
         inspection.refuse(span, message, "take it out, or write model = \"mlp\"");
+    } else if model == Some(Model::Constant) {
+        let message = format!("a constant has no `{name}`: nothing of it is trained");
+        inspection.refuse(span, message, "take it out");
     }
 }
 
 /// Momentum beside Adam would be read and never used.
 fn check_momentum(
     section: &Section<'_>,
+    model: Option<Model>,
     fixed: &Hyper,
     space: &Space,
     inspection: &mut Inspection<'_>,
@@ -129,6 +134,7 @@ fn check_momentum(
     if let Some(span) = written
         && fixed.optimizer == Optimizer::Adam
         && !varied("optimizer")
+        && model != Some(Model::Constant)
     {
         let message = "`momentum` belongs to sgd, and this arm trains with adam";
         inspection.refuse(span, message, "take it out, or write optimizer = \"sgd\"");
@@ -391,6 +397,9 @@ pub(in super::super) fn written(arm: &ArmDraft) -> String {
     let fixed = &arm.fixed;
     let varied = |name: &str| arm.space.value.axes.iter().any(|(axis, _)| axis == name);
     let mut lines = vec![format!("model = {:?}", arm.model.name())];
+    if arm.model == Model::Constant {
+        return lines.remove(0);
+    }
     for name in HYPERS {
         let foreign = arm.model == Model::Linear && MLP_ONLY.contains(&name);
         let unused =

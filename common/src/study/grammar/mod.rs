@@ -33,6 +33,7 @@ pub(super) struct Draft {
     pub outer: Option<OuterDraft>,
     pub seeds: Option<SeedsDraft>,
     pub arms: Vec<ArmDraft>,
+    pub controls: ControlsDraft,
     pub budget: Budget,
 }
 
@@ -70,6 +71,13 @@ pub(super) enum OuterKindDraft {
 pub(super) struct SeedsDraft {
     pub span: Range<usize>,
     pub factors: Vec<SeedFactor>,
+}
+
+pub(super) struct ControlsDraft {
+    /// Added where no arm is one.
+    pub constant: bool,
+    /// Seeds of each arm's permuted control.
+    pub permuted: Option<At<u32>>,
 }
 
 pub(super) struct ArmDraft {
@@ -118,6 +126,7 @@ pub(super) fn read(text: &str, inspection: &mut Inspection<'_>) -> Option<Draft>
         outer: None,
         seeds: None,
         arms: Vec::new(),
+        controls: ControlsDraft { constant: true, permuted: None },
         budget: Budget { attempts: 3, diverged: Diverged::Report },
     };
     sections::study(&root, &mut draft, inspection);

@@ -5,15 +5,18 @@
 use super::super::finding::{At, Inspection};
 use super::super::{Budget, Diverged, Format, Missing, SeedFactor};
 use super::walk::{Item, Section};
-use super::{DataDraft, Draft, OuterDraft, OuterKindDraft, SeedsDraft, TaskKind};
+use super::{ControlsDraft, DataDraft, Draft, OuterDraft, OuterKindDraft, SeedsDraft, TaskKind};
 use crate::name::{is_inner_path, is_name};
 use crate::seed::Stream;
 
 pub(super) fn study(root: &Section<'_>, draft: &mut Draft, inspection: &mut Inspection<'_>) {
     let example = "[study] with name and metric";
     let Some(item) = root.require("study", example, inspection) else { return };
-    let known = ["name", "notes", "metric", "also"];
+    let known = ["name", "notes", "metric", "also", "controls"];
     let Some(section) = item.section("[study]", &known, inspection) else { return };
+    if let Some(item) = section.find("controls") {
+        controls(item, &mut draft.controls, inspection);
+    }
     let name = section
         .require("name", "name = \"wdbc\"", inspection)
         .and_then(|item| item.text(inspection));
@@ -250,6 +253,18 @@ pub(super) fn seeds(root: &Section<'_>, inspection: &mut Inspection<'_>) -> Opti
         return None;
     }
     Some(SeedsDraft { span: apart.span.clone(), factors })
+}
+
+/// `{ constant = true, permuted = 5 }`.
+fn controls(item: &Item<'_>, controls: &mut ControlsDraft, inspection: &mut Inspection<'_>) {
+    let known = ["constant", "permuted"];
+    let Some(section) = item.section("controls", &known, inspection) else { return };
+    let constant = section.find("constant").and_then(|item| item.boolean(inspection));
+    if let Some(constant) = constant {
+        controls.constant = constant.value;
+    }
+    let permuted = section.find("permuted").and_then(|item| item.whole(1..=1_000, inspection));
+    controls.permuted = permuted.map(|at| At { value: at.value as u32, span: at.span });
 }
 
 pub(super) fn budget(root: &Section<'_>, budget: &mut Budget, inspection: &mut Inspection<'_>) {

@@ -28,12 +28,13 @@ pub struct Compared {
 
 /// Every pair of arms, in the study's order.
 pub fn of_all(study: &Study, table: &Table) -> Vec<Compared> {
-    let cells: Vec<Cells> = table.arms.iter().map(|runs| complete_cells(study, runs)).collect();
+    let cells: Vec<Cells> =
+        table.judged(study).iter().map(|runs| complete_cells(study, runs)).collect();
     // Of one run, as this study's took.
-    let run_seconds = table.agent_seconds / table.complete.max(1) as f64;
+    let run_seconds = table.judged_seconds / table.judged_complete.max(1) as f64;
     let mut all = Vec::new();
-    for a in 0..study.arms.len() {
-        for b in a + 1..study.arms.len() {
+    for a in 0..cells.len() {
+        for b in a + 1..cells.len() {
             all.push(compare(study, (a, &cells[a]), (b, &cells[b]), run_seconds));
         }
     }

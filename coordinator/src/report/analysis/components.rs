@@ -48,7 +48,7 @@ pub fn of_arm(study: &Study, table: &Table, arm: usize) -> Decomposition {
 /// Empty with fewer than two arms that have runs.
 pub fn jointly(study: &Study, table: &Table) -> Decomposition {
     let runs: Vec<(usize, &Run)> = table
-        .arms
+        .judged(study)
         .iter()
         .enumerate()
         .flat_map(|(arm, runs)| runs.iter().map(move |run| (arm, run)))
@@ -71,8 +71,8 @@ pub fn jointly(study: &Study, table: &Table) -> Decomposition {
             *arm as u64 * count + u64::from(run.seeds[place])
         }));
     }
-    if study.arms.iter().any(|arm| arm.configs.len() > 1) {
-        let most = study.arms.iter().map(|arm| arm.configs.len()).max().unwrap_or(1) as u64;
+    if study.judged().iter().any(|arm| arm.configs.len() > 1) {
+        let most = study.judged().iter().map(|arm| arm.configs.len()).max().unwrap_or(1) as u64;
         factors.push(factor("arm:config", &runs, |(arm, run)| {
             *arm as u64 * most + u64::from(run.config)
         }));

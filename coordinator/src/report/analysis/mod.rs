@@ -8,6 +8,7 @@
 pub mod arms;
 pub mod comparisons;
 pub mod components;
+pub mod controls;
 pub mod estimate;
 pub mod lottery;
 pub mod outlook;
