@@ -91,12 +91,12 @@ fn complete(score: f64) -> RowEnd {
 }
 
 fn built(study: &Study, rows: &[OutcomeRow]) -> Report {
-    build(&Material { study, rows, cancelled: 0, differing: 0, violations: &[] })
+    build(&Material { study, rows, cancelled: 0, differing: 0, violations: &[], looks: None })
 }
 
 /// All five forms, one after another.
 fn all_bytes(study: &Study, rows: &[OutcomeRow]) -> Vec<u8> {
-    let material = Material { study, rows, cancelled: 0, differing: 0, violations: &[] };
+    let material = Material { study, rows, cancelled: 0, differing: 0, violations: &[], looks: None };
     let report = build(&material);
     let mut bytes = [html(&report), markdown(&report), json(&report)].concat().into_bytes();
     bytes.extend(parquet(&material).expect("parquet"));
@@ -536,7 +536,7 @@ fn an_exported_cell_is_never_a_formula() {
     rows[0].end = RowEnd::Failed { reason: "error".into(), detail: "-1+1\nlost".into() };
 
     let material =
-        Material { study: &study, rows: &rows, cancelled: 0, differing: 0, violations: &[] };
+        Material { study: &study, rows: &rows, cancelled: 0, differing: 0, violations: &[], looks: None };
     let text = String::from_utf8(csv(&material).expect("csv")).expect("text");
     let mut reader = ::csv::Reader::from_reader(text.as_bytes());
 
@@ -577,6 +577,7 @@ fn parquet_holds_one_row_a_trial_with_hyperparameters_as_columns() {
         cancelled: 0,
         differing: 0,
         violations: &[],
+        looks: None,
     })
     .expect("parquet");
 

@@ -57,6 +57,7 @@ fn write(rows: &Rows, state: &State, study: StudyId) -> String {
         cancelled: record.cancelled,
         violations: &record.violations,
         differing: record.differing,
+        looks: looks(state, study),
     };
     let built = report::build(&material);
     format!("{}{}", report::json(&built), report::html(&built))
