@@ -14,6 +14,7 @@ mod demo;
 mod flood;
 mod golden;
 mod health;
+mod ledger;
 mod metrics;
 mod reference;
 mod replicas;
