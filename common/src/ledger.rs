@@ -112,7 +112,8 @@ impl Ledger {
         self.looks = look.number;
         self.head = look.link(&self.head);
         if self.by.len() < LOOKERS_KEPT || self.by.contains_key(&look.who) {
-            let looker = self.by.entry(look.who).or_insert(Looker { label: String::new(), looks: 0 });
+            let looker =
+                self.by.entry(look.who).or_insert(Looker { label: String::new(), looks: 0 });
             looker.label.clone_from(&look.label);
             looker.looks += 1;
         }

@@ -235,7 +235,8 @@ impl World {
                 self.agent_crashes((agent.member.0 - super::agents::FIRST_AGENT) as usize, 100);
             }
         }
-        if let (Task::Look(study), Response::Looked { number: Some(look) }) = (&task, &answer.response)
+        if let (Task::Look(study), Response::Looked { number: Some(look) }) =
+            (&task, &answer.response)
         {
             let read = Task::Read { study: *study, look: *look };
             self.operators[operator].tasks.push_front(read);

@@ -173,11 +173,7 @@ pub async fn write_all(
     Ok(Written { paths, verdict: built.verdict.text.clone(), kind })
 }
 
-fn material<'a>(
-    stored: &'a StoredStudy,
-    shown: &'a Shown,
-    status: &StudyStatus,
-) -> Material<'a> {
+fn material<'a>(stored: &'a StoredStudy, shown: &'a Shown, status: &StudyStatus) -> Material<'a> {
     let StoredStudy { study, violations, .. } = stored;
     let StudyStatus { cancelled, differing, .. } = *status;
     let looks = shown.ledger.as_ref().map(|(this, ledger)| Looks { ledger, this: *this });

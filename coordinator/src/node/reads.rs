@@ -38,13 +38,7 @@ struct Waiting {
 }
 
 impl Node {
-    pub(super) fn read(
-        &mut self,
-        question: Question,
-        at_least: u64,
-        fresh: bool,
-        now: Now,
-    ) {
+    pub(super) fn read(&mut self, question: Question, at_least: u64, fresh: bool, now: Now) {
         let fresh = fresh && !planted!(self.settings.planted, StaleRead);
         // Before its first snapshot a new replica knows nothing.
         if self.state.level == 0 {

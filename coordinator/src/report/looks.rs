@@ -83,7 +83,8 @@ fn sentences(part: &LedgerPart) -> String {
     let mut text = match part.this.saturating_sub(1) {
         0 => "Nobody was shown a score of the test folds before this report.".to_string(),
         before => {
-            let times = if before == 1 { "once".into() } else { format!("{} times", count(before)) };
+            let times =
+                if before == 1 { "once".into() } else { format!("{} times", count(before)) };
             format!(
                 "The test folds were looked at {times} before this report, first on {} ({}, with {} \
                  complete).",
@@ -114,13 +115,19 @@ fn sheet(part: &LedgerPart) -> Sheet {
         columns: columns(&["Operator", "Label", "Looks"], 2),
         rows,
         legend: legend(&[
-            ("Operator", "The member of the cluster whose certificate asked; \"local\" is whoever works on a coordinator's own machine."),
+            (
+                "Operator",
+                "The member of the cluster whose certificate asked; \"local\" is whoever works on a coordinator's own machine.",
+            ),
             ("Looks", "Reports, exports and runs that showed outcomes, this report included."),
-            ("Head", &format!(
-                "{}: the hash to which all {} are chained; \"coordinator ledger\" shows the chain.",
-                part.head,
-                counted(part.looks, "look"),
-            )),
+            (
+                "Head",
+                &format!(
+                    "{}: the hash to which all {} are chained; \"coordinator ledger\" shows the chain.",
+                    part.head,
+                    counted(part.looks, "look"),
+                ),
+            ),
         ]),
     }
 }

@@ -64,7 +64,10 @@ impl LooksCounted {
             for (look, link) in ledger.recent() {
                 let first = *self.links.entry((*study, look.number)).or_insert(link);
                 if first != link {
-                    return Err(format!("{replica}: look {} at {study} is another one", look.number));
+                    return Err(format!(
+                        "{replica}: look {} at {study} is another one",
+                        look.number
+                    ));
                 }
             }
         }
@@ -94,9 +97,8 @@ impl Invariant for LooksCounted {
             }
             Seen::Answered { operator, task: Task::Read { study, look }, answer, .. } => {
                 let taken = self.answered.get(&(*study, *look));
-                let theirs = taken.is_some_and(|(by, index)| {
-                    by == operator && *index <= answer.applied
-                });
+                let theirs =
+                    taken.is_some_and(|(by, index)| by == operator && *index <= answer.applied);
                 match answer.response {
                     Response::Done if !theirs => Err(format!(
                         "operator {operator} was shown outcomes of study {study} for look {look}"
