@@ -70,7 +70,7 @@ fn for_people(study: &StudyStatus, ledger: &Ledger, sound: bool) -> String {
     let chain = if sound {
         "the chain holds"
     } else {
-        "THE CHAIN DOES NOT HOLD: this replica's ledger was changed, or is damaged"
+        "the chain does not hold: this ledger was changed, or is damaged"
     };
     text.push_str(&format!("\nhead {}: {chain}", ledger.head().hex()));
     text
