@@ -16,6 +16,7 @@ mod demo;
 mod flood;
 mod golden;
 mod health;
+mod ledger;
 mod metrics;
 mod planning;
 mod reference;

@@ -10,6 +10,7 @@ use common::study::Format;
 use common::table::Table;
 use serde_json::Value;
 
+use crate::cluster::without_looks;
 use crate::process::{Program, Site};
 
 #[test]
@@ -61,15 +62,22 @@ fn a_second_run_trains_nothing_and_writes_the_same_report() {
     let demo = ["demo", "--out", "here", "--json"];
     let first = site.run(Program::Coordinator, &demo).done().json();
     assert_eq!(first["trained"], first["complete"]);
-    let files = || {
-        ["report.html", "report.json", "report.md", "report.tex", "trials.parquet"]
-            .map(|name| fs::read(site.path("here").join(name)).expect("readable"))
+    let text = |name| fs::read_to_string(site.path("here").join(name)).expect("readable");
+    let files = |looks: &str| {
+        let pages = ["report.html", "report.md"].map(|name| page_without_looks(&text(name), looks));
+        let trials = fs::read(site.path("here/trials.parquet")).expect("readable");
+        (pages, without_looks(&text("report.json")), trials)
     };
-    let before = files();
+    let before = files("First look at the test folds.");
     let again = site.run(Program::Coordinator, &demo).done().json();
     assert_eq!((&again["trained"], &again["complete"]), (&0.into(), &first["complete"]));
     assert_eq!(again["study"], first["study"]);
-    assert!(before == files(), "the report is a function of the outcomes");
+    let after = files("1 look at the test folds before this one.");
+    assert!(before == after, "but for the looks the report is a function of the outcomes");
+    let looks = &serde_json::from_str::<Value>(&text("report.json")).expect("JSON")["ledger"];
+    let said = ["looks", "this"].map(|key| looks[key].as_u64());
+    assert_eq!(said, [2, 2].map(Some), "{looks}");
+    assert_eq!((&looks["first"]["purpose"], &looks["last"]["look"]), (&"run".into(), &2.into()));
 }
 
 #[test]
@@ -88,6 +96,16 @@ fn write_only_writes_and_runs_nothing() {
         site.run(Program::Coordinator, &["check", "here/study.toml", "--json"]).done().json();
     assert_eq!((&check["valid"], &check["rows"]), (&true.into(), &569.into()));
     assert!(check["trials"].as_u64() >= Some(1_000));
+}
+
+/// A page without the section on looks, and without what the verdicts say of them.
+fn page_without_looks(page: &str, looks: &str) -> String {
+    assert!(page.contains(looks), "{looks}");
+    let page = page.replace(looks, "");
+    let (before, section) =
+        page.split_once("How often were the test folds looked at?").expect("a section");
+    let (_, after) = section.split_once("Methods").expect("a section behind it");
+    format!("{before}{after}")
 }
 
 /// The shares of each model's components are parts of one whole.
@@ -113,10 +131,10 @@ fn report(site: &Site) -> Value {
 /// What the demonstration promises of two processors.
 const PROMISED: Duration = Duration::from_secs(60);
 
-const FILES: [&str; 5] =
+const FILES: [&str; 6] =
     ["report.html", "report.json", "report.md", "report.tex", "trials.parquet", "environment.json"];
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "schema",
     "study",
     "design",
@@ -124,6 +142,7 @@ const KEYS: [&str; 11] = [
     "components",
     "comparisons",
     "seed_use",
+    "ledger",
     "cost",
     "verdict",
     "methods",

@@ -10,6 +10,7 @@ use std::time::Duration;
 use common::id::{Digest, MemberId, ReplicaId};
 use common::wire::message::peer::{Enrolment, PeerMessage, RaftKind, RaftMessage};
 use common::wire::message::{Bulk, Open, Renewal, Role};
+use coordinator::scheduler::command::LEVEL;
 use link::{Identity, JoinToken, Link, LinkError};
 
 use crate::cluster::{Asked, Cluster, DATA, start_agent};
@@ -32,10 +33,10 @@ fn a_replicas_certificate_does_only_what_replicas_do() {
         let bulk = first::<Bulk>(&link, Open::Upload { digest, bytes }).await;
         assert_eq!(bulk, Bulk::Here { bytes: 0 });
         for address in ["x\u{1b}[2J:1".to_string(), "x".repeat(301)] {
-            let enrolment = first::<Enrolment>(&link, Open::Enrol { address, level: 2 }).await;
+            let enrolment = first::<Enrolment>(&link, Open::Enrol { address, level: LEVEL }).await;
             assert!(matches!(enrolment, Enrolment::Refused { .. }), "{enrolment:?}");
         }
-        let open = Open::Enrol { address: "127.0.0.1:9".to_string(), level: 2 };
+        let open = Open::Enrol { address: "127.0.0.1:9".to_string(), level: LEVEL };
         let Enrolment::Enrolled { authority, replicas } = first(&link, open).await else {
             panic!("a replica is enrolled")
         };
@@ -50,7 +51,7 @@ fn nobody_elses_certificate_speaks_as_a_replica() {
     let cluster = Cluster::start();
     drop(cluster.agent("one"));
     let digest = Digest([7; 32]);
-    let enrol = || Open::Enrol { address: "127.0.0.1:9".to_string(), level: 2 };
+    let enrol = || Open::Enrol { address: "127.0.0.1:9".to_string(), level: LEVEL };
     let (agent, operator) = (identity(&cluster, "one"), identity(&cluster, "coordinator/operator"));
     let upload = Open::Upload { digest, bytes: 9 };
     let fetch = Open::Fetch { digest, offset: 0 };

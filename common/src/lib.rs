@@ -7,6 +7,7 @@
 
 pub mod design;
 pub mod id;
+pub mod ledger;
 pub mod metric;
 pub mod name;
 pub mod seed;

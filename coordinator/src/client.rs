@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use common::id::{ClientId, Digest, StudyId, TrialIndex};
+use common::ledger::{Ledger, Purpose};
 use common::study::Study;
 use common::time::Timestamp;
 use common::wire::message::{
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 
 use crate::driver::{CHUNK_BYTES, Handle};
 use crate::peers::jittered;
+use crate::scheduler::state::LOCAL_OPERATOR;
 
 /// A cluster that can be asked.
 pub struct Client {
@@ -86,6 +88,14 @@ pub struct StoredStudy {
     pub text: String,
     pub submitted: Timestamp,
     pub violations: Vec<Violation>,
+}
+
+/// What one look at a study shows.
+pub struct Shown {
+    /// In trial order.
+    pub rows: Vec<OutcomeRow>,
+    /// The look's number, and the ledger with it; `None` while the cluster keeps none.
+    pub ledger: Option<(u64, Ledger)>,
 }
 
 /// A join token to be made.
@@ -208,11 +218,24 @@ impl Client {
         }
     }
 
-    /// Every outcome of a study, in trial order.
-    pub async fn outcomes(&self, study: StudyId) -> Result<Vec<OutcomeRow>, ClientError> {
+    /// Every outcome of a study. First the look is entered into the study's ledger; it counts although
+    /// what is asked for then may not arrive.
+    pub async fn look(&self, study: StudyId, purpose: Purpose) -> Result<Shown, ClientError> {
+        let number = match self.ask(Request::Look { study, purpose }).await? {
+            Response::Looked { number } => number,
+            _ => return Err(ClientError::Unexpected),
+        };
+        let ledger = match number {
+            Some(number) => Some((number, self.ledger(study).await?)),
+            None => None,
+        };
         let (mut all, mut from) = (Vec::new(), Some(TrialIndex(0)));
         while let Some(first) = from {
-            match self.ask(Request::Outcomes { study, from: first }).await? {
+            let page = match number {
+                Some(look) => Request::OutcomesFor { study, from: first, look },
+                None => Request::Outcomes { study, from: first },
+            };
+            match self.ask(page).await? {
                 Response::Outcomes { rows, next } => {
                     all.extend(rows);
                     from = next;
@@ -220,7 +243,15 @@ impl Client {
                 _ => return Err(ClientError::Unexpected),
             }
         }
-        Ok(all)
+        Ok(Shown { rows: all, ledger })
+    }
+
+    /// Who was shown outcomes of a study.
+    pub async fn ledger(&self, study: StudyId) -> Result<Ledger, ClientError> {
+        match self.ask(Request::Ledger { study }).await? {
+            Response::Ledger(ledger) => Ok(*ledger),
+            _ => Err(ClientError::Unexpected),
+        }
     }
 
     /// Makes a token. Its secret is drawn here and leaves this process only by what is returned.
@@ -270,7 +301,7 @@ pub async fn ask_at(
 async fn ask_here(handle: &Handle, ask: Ask) -> Result<Answer, ClientError> {
     let until = Instant::now() + PATIENCE;
     loop {
-        let answer = handle.ask(ask.clone()).await;
+        let answer = handle.ask(LOCAL_OPERATOR, ask.clone()).await;
         if !matches!(answer.response, Response::Elsewhere { .. }) {
             return Ok(answer);
         }

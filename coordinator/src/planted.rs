@@ -46,6 +46,8 @@ pub enum Fault {
     Unchecked,
     /// A replica that came while this one was away is not heard.
     Stranger,
+    /// Outcomes are shown for a look that nobody took.
+    Unlooked,
 }
 
 /// Whether this fault is planted here.

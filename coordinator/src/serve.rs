@@ -90,7 +90,7 @@ async fn stream(
         (Role::Agent | Role::Peer, Open::Fetch { digest, offset }) => {
             fetch(sender, handle, digest, offset).await
         }
-        (Role::Operator, Open::Ask) => ask(sender, receiver, handle).await,
+        (Role::Operator, Open::Ask) => ask(link, sender, receiver, handle).await,
         (Role::Operator | Role::Peer, Open::Upload { digest, bytes }) => {
             upload(sender, receiver, handle, digest, bytes).await
         }
@@ -168,12 +168,13 @@ async fn renew(link: &Link, mut sender: FrameSender, handle: &Handle) -> Result<
 }
 
 async fn ask(
+    link: &Link,
     mut sender: FrameSender,
     mut receiver: FrameReceiver,
     handle: &Handle,
 ) -> Result<(), LinkError> {
     if let Some(ask) = receiver.receive::<Ask>().await? {
-        let answer = handle.ask(ask).await;
+        let answer = handle.ask(link.who().member, ask).await;
         sender.send(&answer).await?;
     }
     sender.finish().await

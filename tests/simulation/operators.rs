@@ -6,7 +6,8 @@
 
 use std::collections::VecDeque;
 
-use common::id::{ClientId, ReplicaId};
+use common::id::{ClientId, MemberId, ReplicaId, TrialIndex};
+use common::ledger::Purpose;
 use common::study::Study;
 use common::wire::message::{
     Answer, Ask, Control, NewToken, Request, Response, Role, StudyState, Which,
@@ -39,6 +40,13 @@ pub enum Task {
     CreateToken(u8),
     RevokeToken(u8),
     Remove(ReplicaId),
+    /// Has a look at a study's outcomes entered, to be read then.
+    Look(usize),
+    /// Reads outcomes for a look, which it may not have taken.
+    Read {
+        study: usize,
+        look: u64,
+    },
     /// Looks for agents that were set aside, and starts them anew.
     Agents,
 }
@@ -63,6 +71,7 @@ impl Operator {
             second.push_back(Task::Status { fresh: true });
             second.push_back(Task::RevokeToken(token));
             second.push_back(Task::Status { fresh: rng.chance(500) });
+            second.push_back(Task::Look(rng.below(studies.len() as u64) as usize));
         }
         let operator =
             |tasks, target| Self { tasks, asking: None, next: 1, seen: 0, target, looks: 0 };
@@ -86,7 +95,7 @@ impl Operator {
 impl Task {
     fn draw(rng: &mut Rng, studies: usize, is_calm: bool) -> Self {
         let study = rng.below(studies as u64) as usize;
-        match rng.below(10) {
+        match rng.below(12) {
             0 => Task::Control(study, Control::Pause),
             1 => Task::Control(study, Control::Resume),
             2 => Task::Control(study, Control::Priority { priority: rng.below(3) as i32 }),
@@ -98,6 +107,8 @@ impl Task {
             5 if rng.chance(300) && !is_calm => Task::Control(study, Control::Cancel),
             6 => Task::Submit(study),
             7 => Task::Status { fresh: true },
+            8 => Task::Look(study),
+            9 if rng.chance(200) => Task::Read { study, look: rng.within(1, 3) },
             _ => Task::Status { fresh: false },
         }
     }
@@ -125,6 +136,13 @@ impl Task {
                 Request::RevokeToken { id }
             }
             Task::Remove(replica) => Request::RemoveReplica { replica: *replica },
+            Task::Look(number) => {
+                Request::Look { study: studies[*number].id(), purpose: Purpose::Report }
+            }
+            Task::Read { study, look } => {
+                let (study, from) = (studies[*study].id(), TrialIndex(0));
+                Request::OutcomesFor { study, from, look: *look }
+            }
             Task::Agents => Request::Agents,
         }
     }
@@ -132,6 +150,11 @@ impl Task {
     fn is_fresh(&self) -> bool {
         matches!(self, Task::Status { fresh: true })
     }
+}
+
+/// Whom the cluster takes an operator for.
+pub fn member(operator: usize) -> MemberId {
+    MemberId(operator as u64 + 1)
 }
 
 fn token(number: u8) -> [u8; 6] {
@@ -211,6 +234,12 @@ impl World {
             for agent in aside {
                 self.agent_crashes((agent.member.0 - super::agents::FIRST_AGENT) as usize, 100);
             }
+        }
+        if let (Task::Look(study), Response::Looked { number: Some(look) }) =
+            (&task, &answer.response)
+        {
+            let read = Task::Read { study: *study, look: *look };
+            self.operators[operator].tasks.push_front(read);
         }
         if let (Task::Remove(id), true) = (&task, refused) {
             // Without a majority that is up it is refused: again when it is.

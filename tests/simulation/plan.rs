@@ -7,6 +7,7 @@
 use std::fmt;
 
 use coordinator::planted::Fault as Planted;
+use coordinator::scheduler::command::LEVEL;
 
 use super::replicas::LEASE_MS;
 use super::rng::Rng;
@@ -166,7 +167,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug with its name and the rule that it breaks.
-    pub const ALL: [(&'static str, Bug); 21] = [
+    pub const ALL: [(&'static str, Bug); 22] = [
         ("fence", Bug::Core(Planted::Fence)),
         ("ack-early", Bug::Core(Planted::AckEarly)),
         ("no-sync", Bug::NoSync),
@@ -188,6 +189,7 @@ impl Bug {
         ("forgotten", Bug::Core(Planted::Forgotten)),
         ("unheard", Bug::Core(Planted::Unheard)),
         ("stranger", Bug::Core(Planted::Stranger)),
+        ("unlooked", Bug::Core(Planted::Unlooked)),
     ];
 
     pub fn named(name: &str) -> Option<Self> {
@@ -219,7 +221,8 @@ impl Plan {
         let poisoned = rng.chance(250).then(|| rng.below(studies.len() as u64) as usize);
         let poison = poisoned.map(|study| (study, rng.below(u64::from(studies[study]) * 8)));
         let old = rng.chance(200);
-        let level = |rng: &mut Rng| if old && rng.chance(600) { 1 } else { 2 };
+        let level =
+            |rng: &mut Rng| if old && rng.chance(600) { rng.within(1, 2) as u16 } else { LEVEL };
         let mut plan = Self {
             seed,
             bug,
@@ -247,7 +250,7 @@ impl Plan {
 
     /// The kinds of entries that are used at first.
     pub fn level(&self) -> u16 {
-        self.levels.iter().copied().min().unwrap_or(2)
+        self.levels.iter().copied().min().unwrap_or(LEVEL)
     }
 
     /// The command that plays this again.

@@ -20,6 +20,7 @@ use coordinator::planted::Planted;
 use coordinator::replica::incoming::Incoming;
 use coordinator::replica::log::Recovered;
 use coordinator::replica::{Logger, Margin, Replica as Raft, TICK_MS, Timing};
+use coordinator::scheduler::command::LEVEL;
 use coordinator::scheduler::state::{Member, State, Token};
 
 use super::disk::{self, Disk, Rows};
@@ -409,7 +410,8 @@ impl World {
             }
             Inbound::Ask { operator, ask } => {
                 let id = process.asked(Asker::Operator { operator, number: ask.number });
-                self.step(place, Input::Asked { id, ask: *ask });
+                let who = super::operators::member(operator);
+                self.step(place, Input::Asked { id, who, ask: *ask });
             }
             Inbound::Part { from, run, part, last } => {
                 self.takes_part(place, (from, run), *part, last);
@@ -500,7 +502,7 @@ fn settings(plan: &Plan, level: u16) -> Settings {
 /// A lease of the simulated cluster.
 pub const LEASE_MS: u64 = 3_000;
 /// What a program that is started later knows.
-const NEW_LEVEL: u16 = coordinator::scheduler::command::LEVEL;
+const NEW_LEVEL: u16 = LEVEL;
 const WALL_MS: u64 = 1_700_000_000_000;
 const PEER_TOKEN: [u8; 6] = [9; 6];
 const PEER_SECRET: [u8; 32] = [7; 32];

@@ -233,6 +233,16 @@ impl Study {
         Digest::of(&bytes)
     }
 
+    /// Of what decides which rows test: the data, how they are read and divided. Studies with the
+    /// same one test on the same rows, whatever they train.
+    pub fn split_digest(&self) -> Digest {
+        let Data { digest, target, task, group, leave_out, missing, rows, .. } = &self.data;
+        // Which columns are used decides which rows are dropped, and else nothing.
+        let unused = (*missing == Missing::Drop).then_some(&self.data.drop);
+        let parts = (digest, target, task, group, leave_out, missing, unused, rows, &self.outer);
+        Digest::of(&crate::wire::codec::encode(&parts).unwrap_or_default())
+    }
+
     pub fn id(&self) -> StudyId {
         StudyId::from_digest(&self.digest())
     }

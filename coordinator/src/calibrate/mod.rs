@@ -82,6 +82,7 @@ impl Prepared {
             cancelled: 0,
             differing: 0,
             violations: &[],
+            looks: None,
         };
         Tally::of(&report::build(&material), &made.truth)
     }

@@ -11,14 +11,15 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use common::id::StudyId;
+use common::ledger::Purpose;
 use common::name::is_name;
-use common::wire::message::{OutcomeRow, Request, Response, StudyStatus};
+use common::wire::message::{Request, Response, StudyStatus};
 use serde_json::{Value, json};
 
 use super::output::Output;
 use super::{Fresh, Target, connect};
-use crate::client::{Client, StoredStudy};
-use crate::report::{self, Material};
+use crate::client::{Client, Shown, StoredStudy};
+use crate::report::{self, Looks, Material};
 
 /// Write a study's report.
 #[derive(Debug, Args)]
@@ -83,7 +84,7 @@ pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCod
     let status = connect::find_study(&client, args.study.as_deref()).await?;
     let Some(format) = args.format else {
         let out = args.out.unwrap_or_else(|| own_folder(status.id, &status.name));
-        let written = write_all(&client, status.id, &out, output).await?;
+        let written = write_all(&client, status.id, Purpose::Report, &out, output).await?;
         let text = format!("{}\n{}", written.verdict, naming(&written.paths));
         let answer = json!({
             "files": written.paths,
@@ -94,8 +95,8 @@ pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCod
         return Ok(ExitCode::SUCCESS);
     };
     let stored = client.study(status.id).await?;
-    let rows = client.outcomes(status.id).await?;
-    let material = material(&stored, &rows, &status);
+    let shown = client.look(status.id, Purpose::Report).await?;
+    let material = material(&stored, &shown, &status);
     let built = report::build(&material);
     let text = match format {
         Format::Html => report::html(&built),
@@ -117,8 +118,8 @@ pub async fn export(args: ExportArgs, output: &Output) -> anyhow::Result<ExitCod
     let client = connect::client(&args.target).await?.fresh(args.fresh.fresh);
     let status = connect::find_study(&client, args.study.as_deref()).await?;
     let stored = client.study(status.id).await?;
-    let rows = client.outcomes(status.id).await?;
-    let material = material(&stored, &rows, &status);
+    let shown = client.look(status.id, Purpose::Export).await?;
+    let material = material(&stored, &shown, &status);
     let (bytes, path) = match (&args.parquet, &args.csv) {
         (Some(path), _) => (report::parquet(&material)?, path),
         (None, Some(path)) => (report::csv(&material)?, path),
@@ -127,8 +128,9 @@ pub async fn export(args: ExportArgs, output: &Output) -> anyhow::Result<ExitCod
     let to_stdout = path.as_os_str() == "-";
     write_to(Some(path.as_path()).filter(|_| !to_stdout), &bytes)?;
     if !to_stdout {
-        let text = format!("{} trials in {}", rows.len(), path.display());
-        output.answer(&text, "seedsweep.files/1", json!({ "files": [path], "trials": rows.len() }));
+        let trials = shown.rows.len();
+        let text = format!("{trials} trials in {}", path.display());
+        output.answer(&text, "seedsweep.files/1", json!({ "files": [path], "trials": trials }));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -137,13 +139,15 @@ pub async fn export(args: ExportArgs, output: &Output) -> anyhow::Result<ExitCod
 pub async fn write_all(
     client: &Client,
     id: StudyId,
+    purpose: Purpose,
     out: &Path,
     output: &Output,
 ) -> anyhow::Result<Written> {
     let stored = client.study(id).await?;
     let status = connect::status_of(client, id).await?;
-    let rows = client.outcomes(id).await?;
-    let material = material(&stored, &rows, &status);
+    let shown = client.look(id, purpose).await?;
+    let material = material(&stored, &shown, &status);
+    let rows = &shown.rows;
     if rows.len() > REPORT_SLOW_ROWS {
         output.say(format!("computing the report of {} trials", rows.len()));
     }
@@ -172,14 +176,11 @@ pub async fn write_all(
     Ok(Written { paths, verdict: built.verdict.text.clone(), kind })
 }
 
-fn material<'a>(
-    stored: &'a StoredStudy,
-    rows: &'a [OutcomeRow],
-    status: &StudyStatus,
-) -> Material<'a> {
+fn material<'a>(stored: &'a StoredStudy, shown: &'a Shown, status: &StudyStatus) -> Material<'a> {
     let StoredStudy { study, violations, .. } = stored;
     let StudyStatus { cancelled, differing, .. } = *status;
-    Material { study, rows, cancelled, differing, violations }
+    let looks = shown.ledger.as_ref().map(|(this, ledger)| Looks { ledger, this: *this });
+    Material { study, rows: &shown.rows, cancelled, differing, violations, looks }
 }
 
 /// Where and with what the outcomes were made. Apart from the report, which depends on them alone.

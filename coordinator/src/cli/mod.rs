@@ -15,6 +15,7 @@ mod demo;
 mod doctor;
 mod explain;
 mod files;
+mod ledger;
 mod look;
 mod members;
 mod output;
@@ -121,6 +122,8 @@ enum Command {
     Report(files::ReportArgs),
     /// Write a study's outcomes as a table.
     Export(files::ExportArgs),
+    /// Who was shown a study's scores, when, and what for.
+    Ledger(ledger::LedgerArgs),
     /// Stop a study; what is complete is kept.
     Cancel(control::CancelArgs),
     /// Start nothing more of a study.
@@ -196,6 +199,7 @@ async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Watch(args) => watch::watch(args, output).await,
         Command::Report(args) => files::report(args, output).await,
         Command::Export(args) => files::export(args, output).await,
+        Command::Ledger(args) => ledger::ledger(args, output).await,
         Command::Cancel(args) => control::cancel(args, output).await,
         Command::Pause(args) => control::pause(args, output).await,
         Command::Resume(args) => control::resume(args, output).await,

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use common::ledger::Purpose;
 use common::wire::message::StudyStatus;
 use serde_json::json;
 
@@ -92,7 +93,7 @@ pub async fn run_study(
             return stop_early(agent, cluster, &client, before, output).await;
         }
     };
-    let written = files::write_all(&client, id, out, output).await;
+    let written = files::write_all(&client, id, Purpose::Run, out, output).await;
     agent.stop().await?;
     cluster.handle.stop().await;
     let written = written?;

@@ -110,6 +110,7 @@ pub(crate) enum Event {
         done: oneshot::Sender<()>,
     },
     Ask {
+        who: MemberId,
         ask: Box<Ask>,
         answer: oneshot::Sender<Answer>,
     },
@@ -270,12 +271,12 @@ impl Handle {
         self.shared.leadership.clone()
     }
 
-    /// One question or command of an operator.
-    pub async fn ask(&self, ask: Ask) -> Answer {
+    /// One question or command of an operator, who is known by their certificate.
+    pub async fn ask(&self, who: MemberId, ask: Ask) -> Answer {
         match &ask.request {
-            Request::Outcomes { study, from } => {
+            Request::Outcomes { study, from } | Request::OutcomesFor { study, from, .. } => {
                 let (study, from) = (*study, *from);
-                let answer = self.ask_log(ask).await;
+                let answer = self.ask_log(who, ask).await;
                 match answer.response {
                     Response::Done => {
                         let response = self.outcomes(study, from).await;
@@ -295,14 +296,14 @@ impl Handle {
                         return self.answer(response);
                     }
                 }
-                let answer = self.ask_log(ask).await;
+                let answer = self.ask_log(who, ask).await;
                 if let Response::Submitted { study, known: false } = answer.response {
                     let taken = crate::reuse::reuse(self, study).await;
                     tracing::info!(%study, taken, "submitted");
                 }
                 answer
             }
-            _ => self.ask_log(ask).await,
+            _ => self.ask_log(who, ask).await,
         }
     }
 
@@ -320,7 +321,7 @@ impl Handle {
     pub async fn ask_own(&self, request: Request) -> Response {
         let client = ClientId(self.shared.own.0.get());
         let ask = Ask { client, number: 0, at_least: 0, fresh: false, request };
-        self.ask_log(ask).await.response
+        self.ask_log(LOCAL_OPERATOR, ask).await.response
     }
 
     /// Gives a study outcomes that are known already; returns when they are applied.
@@ -332,9 +333,9 @@ impl Handle {
     }
 
     /// A question or command for the log itself.
-    async fn ask_log(&self, ask: Ask) -> Answer {
+    async fn ask_log(&self, who: MemberId, ask: Ask) -> Answer {
         let (answer, answered) = oneshot::channel();
-        self.send(Event::Ask { ask: Box::new(ask), answer });
+        self.send(Event::Ask { who, ask: Box::new(ask), answer });
         match answered.await {
             Ok(answer) => answer,
             Err(_) => self.answer(self.stopped()),

@@ -345,10 +345,10 @@ impl Driver {
                 self.desk.heard.push(done);
                 self.node.step(Input::PeerSaid { from, message: *message }, now);
             }
-            Event::Ask { ask, answer } => {
+            Event::Ask { who, ask, answer } => {
                 let id = self.desk.number();
                 self.desk.answers.insert(id, answer);
-                self.node.step(Input::Asked { id, ask: *ask }, now);
+                self.node.step(Input::Asked { id, who, ask: *ask }, now);
             }
             Event::Join { join: [secret_hash, public_key], token_id, answer } => {
                 let id = self.desk.number();

@@ -7,7 +7,7 @@
 //! Floor: core.
 
 use common::design::Design;
-use common::id::{StudyId, TrialIndex};
+use common::id::{MemberId, StudyId, TrialIndex};
 use common::name::{NAME_MAX, is_name};
 use common::wire::message::{
     AgentStatus, Answer, Ask, Control, MemberStatus, NewToken, Request, Response, Role, StudyState,
@@ -15,6 +15,7 @@ use common::wire::message::{
 };
 
 use super::agents::Session;
+use super::reads::Question;
 use super::{Asker, Node, Now, Output, RequestId, Room};
 use crate::planted::planted;
 use crate::scheduler::TRIALS_MAX;
@@ -22,14 +23,20 @@ use crate::scheduler::command::{Command, Origin};
 use crate::scheduler::state::StudyRecord;
 
 impl Node {
-    pub(super) fn asked(&mut self, id: RequestId, ask: Ask, now: Now) {
+    pub(super) fn asked(&mut self, id: RequestId, who: MemberId, ask: Ask, now: Now) {
         let Ask { client, number, at_least, fresh, request } = ask;
-        let command = match self.command_of(request, now) {
+        let command = match self.command_of(who, request, now) {
             Ok(command) => command,
-            Err(question) => return self.read(id, question, at_least, fresh, now),
+            Err(request) => {
+                return self.read(Question { id, who, request }, at_least, fresh, now);
+            }
         };
         if !self.soft.leading {
             return self.elsewhere(id);
+        }
+        if matches!(command, Ok(Command::Look { .. })) && !self.state.has_ledgers() {
+            // While a cluster is upgraded outcomes are shown as before.
+            return self.answer(id, Response::Looked { number: None });
         }
         if let Err(why) = command.and_then(|command| self.allowed(command)).map(|command| {
             let origin = Origin { client, number };
@@ -40,7 +47,12 @@ impl Node {
     }
 
     /// The command that a request asks for, or why there is none; a question is given back.
-    fn command_of(&self, request: Request, now: Now) -> Result<Result<Command, String>, Request> {
+    fn command_of(
+        &self,
+        who: MemberId,
+        request: Request,
+        now: Now,
+    ) -> Result<Result<Command, String>, Request> {
         let at = now.wall;
         Ok(match request {
             Request::Submit { study, text } => Ok(Command::Submit { study, text, at }),
@@ -52,6 +64,7 @@ impl Node {
             },
             Request::RemoveMember { member } => Ok(Command::RemoveMember { member }),
             Request::RemoveReplica { replica } => Ok(Command::RemoveReplica { replica }),
+            Request::Look { study, purpose } => Ok(Command::Look { study, who, purpose, at }),
             question => return Err(question),
         })
     }
@@ -131,8 +144,9 @@ impl Node {
     }
 
     /// Answers a question from what is applied here.
-    pub(super) fn look_up(&mut self, id: RequestId, question: Request, now: Now) {
-        let response = match question {
+    pub(super) fn look_up(&mut self, question: Question, now: Now) {
+        let Question { id, who, request } = question;
+        let response = match request {
             Request::Status { study } => self.status(study, now),
             Request::Study { study } => match self.state.studies.get(&study) {
                 Some(record) => Response::Study {
@@ -150,8 +164,21 @@ impl Node {
                 }
                 None => unknown_study(study),
             },
-            // The driver reads the rows; here it is only seen to that they are no older.
+            Request::Outcomes { .. } if self.state.has_ledgers() => {
+                Response::Refused { why: OLD_READER.to_string() }
+            }
+            // The driver reads the rows; here it is only seen to that they may be shown, and are no
+            // older.
             Request::Outcomes { .. } => Response::Done,
+            Request::OutcomesFor { study, look, .. } => {
+                match self.state.may_show(study, look, who) {
+                    Err(why) if !planted!(self.settings.planted, Unlooked) => {
+                        Response::Refused { why }
+                    }
+                    _ => Response::Done,
+                }
+            }
+            Request::Ledger { study } => self.ledger(study),
             Request::Tokens => Response::Tokens { tokens: self.tokens() },
             Request::Members => Response::Members { members: self.members() },
             Request::Replicas => Response::Replicas { replicas: self.replicas(now) },
@@ -163,6 +190,20 @@ impl Node {
             _ => Response::Refused { why: "this question is not for the log".to_string() },
         };
         self.answer(id, response);
+    }
+
+    fn ledger(&self, study: StudyId) -> Response {
+        if !self.state.studies.contains_key(&study) {
+            return unknown_study(study);
+        }
+        if !self.state.has_ledgers() {
+            let why = format!(
+                "not every replica's program keeps a ledger yet; upgrade {}",
+                self.held_back_by()
+            );
+            return Response::Refused { why };
+        }
+        Response::Ledger(Box::new(self.state.ledgers.get(&study).cloned().unwrap_or_default()))
     }
 
     fn status(&self, study: Option<StudyId>, now: Now) -> Response {
@@ -271,6 +312,9 @@ fn token_id(text: &str) -> Option<[u8; 6]> {
     let number = u64::from_str_radix(text, 16).ok()?;
     number.to_be_bytes()[2..].try_into().ok()
 }
+
+const OLD_READER: &str = "outcomes are shown only for a look in the study's ledger, and the program \
+                          that asks for them is of before there was one; install the newer version";
 
 /// Trials of all studies of a coordinator: a snapshot holds ten bytes of each.
 const TRIALS_KEPT_MAX: u64 = 50_000_000;

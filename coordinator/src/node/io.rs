@@ -43,8 +43,10 @@ pub enum Input {
     AgentGone {
         session: SessionId,
     },
+    /// `who`: the operator, by the certificate of their connection.
     Asked {
         id: RequestId,
+        who: MemberId,
         ask: Ask,
     },
     /// Outcomes of the same trainings in an earlier study, under this study's indices.

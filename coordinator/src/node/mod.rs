@@ -197,7 +197,7 @@ impl Node {
             }
             Input::AgentSaid { session, message } => self.agent_said(session, message, now),
             Input::AgentGone { session } => self.agent_gone(session),
-            Input::Asked { id, ask } => self.asked(id, ask, now),
+            Input::Asked { id, who, ask } => self.asked(id, who, ask, now),
             Input::Adopt { study, rows } => self.adopt_outcomes(study, rows),
             Input::Join { id, token_id, secret_hash, public_key } => {
                 self.join(id, token_id, secret_hash, public_key, now);
@@ -488,6 +488,7 @@ impl Node {
                         Response::Retried { trials, count }
                     }
                     Reply::Extended { gained } => Response::Extended { gained },
+                    Reply::Looked { number } => Response::Looked { number: Some(number) },
                     Reply::Refused { why } => Response::Refused { why },
                 };
                 self.answer(id, response);

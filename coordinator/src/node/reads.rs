@@ -6,12 +6,21 @@
 //!
 //! Floor: core.
 
+use common::id::MemberId;
 use common::time::Timestamp;
 use common::wire::message::Request;
 
 use super::{Node, Now, RequestId};
 use crate::planted::planted;
 use crate::replica::ReadContext;
+use crate::scheduler::state::State;
+
+/// What an operator wants to know.
+pub(super) struct Question {
+    pub id: RequestId,
+    pub who: MemberId,
+    pub request: Request,
+}
 
 #[derive(Default)]
 pub(super) struct Reads {
@@ -20,8 +29,7 @@ pub(super) struct Reads {
 }
 
 struct Waiting {
-    id: RequestId,
-    question: Request,
+    question: Question,
     until: Timestamp,
     /// Of a fresh one, whose index is not known yet.
     asking: Option<(ReadContext, Timestamp)>,
@@ -30,21 +38,15 @@ struct Waiting {
 }
 
 impl Node {
-    pub(super) fn read(
-        &mut self,
-        id: RequestId,
-        question: Request,
-        at_least: u64,
-        fresh: bool,
-        now: Now,
-    ) {
+    pub(super) fn read(&mut self, question: Question, at_least: u64, fresh: bool, now: Now) {
         let fresh = fresh && !planted!(self.settings.planted, StaleRead);
         // Before its first snapshot a new replica knows nothing.
         if self.state.level == 0 {
-            return self.elsewhere(id);
+            return self.elsewhere(question.id);
         }
-        if !fresh && at_least <= self.state.applied {
-            return self.look_up(id, question, now);
+        let seen = at_least <= self.state.applied;
+        if !fresh && seen && !lacks_look(&question, &self.state, self.soft.leading) {
+            return self.look_up(question, now);
         }
         let asking = fresh.then(|| {
             self.reads.next += 1;
@@ -53,7 +55,7 @@ impl Node {
             (context, now.mono)
         });
         let until = now.mono.plus_ms(PATIENCE_MS);
-        self.reads.waiting.push(Waiting { id, question, until, asking, index: at_least });
+        self.reads.waiting.push(Waiting { question, until, asking, index: at_least });
     }
 
     pub(super) fn answer_reads(&mut self, now: Now) {
@@ -66,12 +68,13 @@ impl Node {
                 waiting.index = waiting.index.max(read.index);
             }
         }
-        let applied = self.state.applied;
-        let answered = |waiting: &mut Waiting| waiting.asking.is_none() && waiting.index <= applied;
+        let (state, leading) = (&self.state, self.soft.leading);
+        let answered = |waiting: &mut Waiting| {
+            let seen = waiting.asking.is_none() && waiting.index <= state.applied;
+            seen && !lacks_look(&waiting.question, state, leading)
+        };
         let ready: Vec<Waiting> = self.reads.waiting.extract_if(.., answered).collect();
-        for Waiting { id, question, .. } in ready {
-            self.look_up(id, question, now);
-        }
+        ready.into_iter().for_each(|waiting| self.look_up(waiting.question, now));
     }
 
     /// Asks again what may have vanished, and sends on whoever waited for too long.
@@ -86,7 +89,16 @@ impl Node {
         }
         let over = |waiting: &mut Waiting| waiting.until <= now.mono;
         let late: Vec<Waiting> = self.reads.waiting.extract_if(.., over).collect();
-        late.into_iter().for_each(|waiting| self.elsewhere(waiting.id));
+        late.into_iter().for_each(|waiting| self.elsewhere(waiting.question.id));
+    }
+}
+
+/// Whether the look that outcomes are asked for may still be on its way here. A leader has every look
+/// that was answered.
+fn lacks_look(question: &Question, state: &State, leading: bool) -> bool {
+    match question.request {
+        Request::OutcomesFor { study, look, .. } => !leading && look > state.looks(study),
+        _ => false,
     }
 }
 

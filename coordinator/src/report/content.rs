@@ -30,6 +30,9 @@ pub struct Report {
     pub controls: Option<ControlsPart>,
     pub seed_use: SeedUse,
     pub determinism: Determinism,
+    /// Absent where no ledger is kept of who sees outcomes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<LedgerPart>,
     pub cost: Cost,
     pub methods: String,
     pub references: Vec<&'static str>,
@@ -496,6 +499,41 @@ pub struct ViolationPart {
     pub later: String,
     /// Who gave the later one.
     pub agent: String,
+}
+
+/// How often outcomes of the test folds were shown, and to whom, up to this report.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LedgerPart {
+    /// All of them, this report's own included.
+    pub looks: u64,
+    /// The number of this report's own.
+    pub this: u64,
+    pub first: LookPart,
+    pub last: LookPart,
+    /// By the number of the member.
+    pub by: Vec<LookerPart>,
+    /// The hash that all looks are chained to, in hexadecimal.
+    pub head: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LookPart {
+    pub look: u64,
+    pub at_unix_ms: u64,
+    pub who: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    pub purpose: &'static str,
+    /// Complete trials at that time.
+    pub outcomes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LookerPart {
+    pub who: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    pub looks: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -24,9 +24,12 @@ pub fn html(report: &Report) -> String {
         text += &rendered(&block);
     }
     text += &format!(
-        "<footer><p>Made by seedsweep from the outcomes alone: the same outcomes give the same \
-         page. Study <code>{}</code>, schema <code>{}</code>.</p></footer>\n</main>\n</body>\n\
+        "<footer><p>Made by seedsweep from {}: the same ones give the same page. Study <code>{}</code>, schema <code>{}</code>.</p></footer>\n</main>\n</body>\n\
          </html>\n",
+        match &report.ledger {
+            Some(_) => "the outcomes and the ledger of looks at them",
+            None => "the outcomes alone",
+        },
         escaped(report.study.digest.get(..12).unwrap_or_default()),
         escaped(report.schema),
     );

@@ -23,6 +23,8 @@ pub struct Done {
     t2: bool,
     /// Differences that were tested.
     tested: usize,
+    /// Looks at the test folds were counted.
+    looked: bool,
 }
 
 impl Done {
@@ -31,6 +33,7 @@ impl Done {
         arms: &[ArmPart],
         components: &[ComponentPart],
         compared: &[Compared],
+        looks_before: Option<u64>,
     ) -> Self {
         let scores = || arms.iter().filter_map(|arm| arm.scores.as_ref());
         Self {
@@ -39,6 +42,7 @@ impl Done {
             t1: scores().any(|scores| scores.ci_t1.is_some()),
             t2: scores().any(|scores| scores.ci_t2.is_some()),
             tested: compared.iter().filter(|pair| pair.contrast.is_ok()).count(),
+            looked: looks_before.is_some(),
         }
     }
 
@@ -50,6 +54,7 @@ impl Done {
             (true, BOUTHILLIER),
             (self.tested > 1, HOLM),
             (self.t2 || self.tested > 0, NADEAU),
+            (self.looked, RECHT),
         ];
         cited.into_iter().filter_map(|(used, text)| used.then_some(text)).collect()
     }
@@ -185,7 +190,10 @@ const HOLM: &str = "Holm S (1979). A simple sequentially rejective multiple test
 const NADEAU: &str =
     "Nadeau C, Bengio Y (2003). Inference for the generalization error. Machine Learning 52(3).";
 
-const REFERENCES: [Reference; 5] = [
+const RECHT: &str = "Recht B, Roelofs R, Schmidt L, Shankar V (2019). Do ImageNet classifiers generalize to ImageNet? \
+     Proceedings of Machine Learning Research 97 (ICML).";
+
+const REFERENCES: [Reference; 6] = [
     Reference {
         key: "bates2015",
         in_text: "Bates et al., 2015",
@@ -238,6 +246,17 @@ const REFERENCES: [Reference; 5] = [
   title = {Inference for the Generalization Error},
   journal = {Machine Learning},
   volume = {52}, number = {3}, year = {2003},
+}",
+    },
+    Reference {
+        key: "recht2019",
+        in_text: "Recht et al., 2019",
+        entry: RECHT,
+        bibtex: "@inproceedings{recht2019,
+  author = {Recht, Benjamin and Roelofs, Rebecca and Schmidt, Ludwig and Shankar, Vaishaal},
+  title = {Do {ImageNet} Classifiers Generalize to {ImageNet}?},
+  booktitle = {Proceedings of the 36th International Conference on Machine Learning},
+  series = {PMLR}, volume = {97}, year = {2019},
 }",
     },
 ];

@@ -1,8 +1,9 @@
 //! The report: outcomes → table → analysis → figures → HTML, Markdown, LaTeX, JSON, Parquet,
 //! CSV.
 //!
-//! A pure function of the outcomes: the same ones give the same bytes, in whatever order they
-//! come and whoever trained them. Agents and durations show in costs and in the exports alone,
+//! A pure function of the outcomes and of the ledger of looks at them: the same ones give the same
+//! bytes, in whatever order they come and whoever trained them. Agents and durations show in costs
+//! and in the exports alone,
 //! and an agent's name where an outcome that came again was another one.
 //! Deliberately absent: files, clocks, and any claim that the design cannot carry.
 //!
@@ -15,6 +16,7 @@ mod export;
 mod figures;
 mod html;
 mod latex;
+mod looks;
 mod markdown;
 mod methods;
 mod number;
@@ -36,6 +38,7 @@ pub use content::Report;
 pub use export::{ExportError, csv, parquet};
 pub use html::html;
 pub use latex::latex;
+pub use looks::{Looks, date};
 pub use markdown::markdown;
 
 use content::{Cost, DesignPart, Drawn, Missing, SCHEMA, StudyPart};
@@ -53,6 +56,8 @@ pub struct Material<'a> {
     pub differing: u64,
     /// The first of them.
     pub violations: &'a [Violation],
+    /// Who has seen the outcomes; `None` where nobody counts.
+    pub looks: Option<Looks<'a>>,
 }
 
 /// Analyses the outcomes. Works for any number of them, none included.
@@ -88,7 +93,8 @@ pub fn build(material: &Material<'_>) -> Report {
     let seed_use = verdict::seed_use(study, &table);
     let compared = analysis::comparisons::of_all(study, &table);
     let reach = verdict::reach(&arms, &compared);
-    let basis = verdict::basis(study, &table, material.cancelled, &seed_use, reach);
+    let before = material.looks.map(|looks| looks.before());
+    let basis = verdict::basis(study, &table, material.cancelled, &seed_use, reach, before);
     let comparisons: Vec<_> =
         compared.iter().map(|compared| verdict::on_pair(study, compared, &basis)).collect();
     let mut controls = analysis::controls::of_all(study, &table);
@@ -96,7 +102,7 @@ pub fn build(material: &Material<'_>) -> Report {
         controls::find(study, part);
     }
     let verdict = verdict::on_study(study, &table, &arms, &components, &comparisons, &basis);
-    let done = methods::Done::of(study, &arms, &components, &compared);
+    let done = methods::Done::of(study, &arms, &components, &compared, before);
     let methods = methods::paragraph(study, &done, &controls::sentences(controls.as_ref()));
     Report {
         schema: SCHEMA,
@@ -111,6 +117,7 @@ pub fn build(material: &Material<'_>) -> Report {
         controls,
         seed_use,
         determinism: trust::determinism(material),
+        ledger: material.looks.as_ref().and_then(looks::part),
         cost: Cost { agent_seconds: table.agent_seconds },
         methods,
         references: done.references(),

@@ -8,6 +8,7 @@ use super::content::{
     ArmPart, ComparisonPart, ComponentPart, Contrast, Interval, Report, Target, VerdictKind,
 };
 use super::figures::{self, Figure};
+use super::looks;
 use super::number::{beside, count, counted, decimals, duration, p, percent, places, significant};
 use super::{controls, outlook, trust};
 
@@ -80,6 +81,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     list.extend(figures::no_seed_effect(report).map(Block::Text));
     list.extend(outlook::blocks(report));
     list.extend(trust::blocks(report));
+    list.extend(looks::blocks(report));
     list.push(Block::Heading("Methods".into()));
     list.push(Block::Text(report.methods.clone()));
     list.push(Block::List(report.references.iter().map(ToString::to_string).collect()));

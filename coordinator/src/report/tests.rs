@@ -3,6 +3,7 @@
 //! Floor: core.
 
 mod controls;
+mod looks;
 mod words;
 
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
@@ -91,13 +92,17 @@ fn complete(score: f64) -> RowEnd {
     })
 }
 
+fn material<'a>(study: &'a Study, rows: &'a [OutcomeRow]) -> Material<'a> {
+    Material { study, rows, cancelled: 0, differing: 0, violations: &[], looks: None }
+}
+
 fn built(study: &Study, rows: &[OutcomeRow]) -> Report {
-    build(&Material { study, rows, cancelled: 0, differing: 0, violations: &[] })
+    build(&material(study, rows))
 }
 
 /// All five forms, one after another.
 fn all_bytes(study: &Study, rows: &[OutcomeRow]) -> Vec<u8> {
-    let material = Material { study, rows, cancelled: 0, differing: 0, violations: &[] };
+    let material = material(study, rows);
     let report = build(&material);
     let mut bytes = [html(&report), markdown(&report), json(&report)].concat().into_bytes();
     bytes.extend(parquet(&material).expect("parquet"));
@@ -547,8 +552,7 @@ fn an_exported_cell_is_never_a_formula() {
     let mut rows = rows(&study, |_| Some(-0.5));
     rows[0].end = RowEnd::Failed { reason: "error".into(), detail: "-1+1\nlost".into() };
 
-    let material =
-        Material { study: &study, rows: &rows, cancelled: 0, differing: 0, violations: &[] };
+    let material = material(&study, &rows);
     let text = String::from_utf8(csv(&material).expect("csv")).expect("text");
     let mut reader = ::csv::Reader::from_reader(text.as_bytes());
 
@@ -583,14 +587,7 @@ fn parquet_holds_one_row_a_trial_with_hyperparameters_as_columns() {
     let study = study(&[("a", 2), ("b", 1)], 2, 1, 2);
     let rows = rows(&study, |key| if key.fold == 0 { None } else { jagged(key) });
 
-    let bytes = parquet(&Material {
-        study: &study,
-        rows: &rows,
-        cancelled: 0,
-        differing: 0,
-        violations: &[],
-    })
-    .expect("parquet");
+    let bytes = parquet(&material(&study, &rows)).expect("parquet");
 
     let reader = SerializedFileReader::new(bytes::Bytes::from(bytes)).expect("reads");
     let rows_read = reader.get_row_iter(None).expect("rows");

@@ -15,6 +15,7 @@ use super::content::{
     ArmPart, ComparisonPart, ComponentPart, Contrast, Interval, MendCost, SeedUse, Target, Verdict,
     VerdictKind,
 };
+use super::looks;
 use super::number::{beside, count, counted, decimals, listed, percent, places};
 use super::table::Table;
 
@@ -80,6 +81,7 @@ pub fn basis(
     cancelled: u64,
     seed_use: &SeedUse,
     reach: Option<Target>,
+    looks_before: Option<u64>,
 ) -> String {
     let ended = table.complete + table.failed;
     let seeds: Vec<String> = study
@@ -113,6 +115,9 @@ pub fn basis(
             count(table.planned),
             if cancelled == open { " and the rest were cancelled" } else { "" }
         );
+    }
+    if let Some(before) = looks_before {
+        text += &format!(" {}", looks::in_basis(before));
     }
     text + &format!(" Seed use: {}.", seed_use.class)
 }

@@ -6,6 +6,7 @@
 //! Floor: core.
 
 use common::id::{ClientId, MemberId, ReplicaId, StudyId};
+use common::ledger::Purpose;
 use common::study::Study;
 use common::time::Timestamp;
 use common::trial::{Attempt, FailReason, Outcome};
@@ -80,6 +81,13 @@ pub enum Command {
         index: u64,
         of: Vec<(ReplicaId, [u8; 32])>,
     },
+    /// Somebody is about to be shown the outcomes of a study.
+    Look {
+        study: StudyId,
+        who: MemberId,
+        purpose: Purpose,
+        at: Timestamp,
+    },
 }
 
 /// How one attempt ended.
@@ -131,6 +139,7 @@ impl Command {
             Command::Control { control: Control::Cancel, .. } => 1,
             Command::Control { .. } => 2,
             Command::Submit { study, .. } if study.judged().len() < study.arms.len() => 3,
+            Command::Look { .. } => LEDGER_LEVEL,
             _ => 1,
         }
     }
@@ -160,7 +169,10 @@ pub enum EntryError {
 }
 
 /// The newest level this program knows.
-pub const LEVEL: u16 = 3;
+pub const LEVEL: u16 = LEDGER_LEVEL;
+
+/// From this level on studies have controls, looks are recorded, states have ledgers, and no outcome is shown without one.
+pub const LEDGER_LEVEL: u16 = 3;
 
 /// Format of entries; below 251, so that it is the first byte.
 const FORMAT: u16 = 2;

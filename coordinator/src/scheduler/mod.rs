@@ -10,6 +10,7 @@
 pub mod command;
 mod ends;
 pub mod lease;
+mod looks;
 pub mod placement;
 pub mod progress;
 pub mod state;
@@ -55,6 +56,11 @@ pub enum Applied {
     Extended {
         study: StudyId,
         gained: u64,
+    },
+    /// The look is in the ledger under this number.
+    Looked {
+        study: StudyId,
+        number: u64,
     },
     /// What each item of a report did.
     Reported(Vec<Ended>),
@@ -170,6 +176,7 @@ impl State {
                 Applied::LevelRaised
             }
             Command::Digests { index, of } => Applied::Digests { index, of },
+            Command::Look { study, who, purpose, at } => self.look(study, who, purpose, at),
         }
     }
 
@@ -339,6 +346,7 @@ pub fn reply(applied: &Applied) -> Reply {
         Applied::Submitted { study, known } => Reply::Submitted { study: *study, known: *known },
         Applied::Retried { trials, .. } => Reply::Retried { count: trials.len() as u64 },
         Applied::Extended { gained, .. } => Reply::Extended { gained: *gained },
+        Applied::Looked { number, .. } => Reply::Looked { number: *number },
         Applied::Refused { why } => Reply::Refused { why: (*why).to_string() },
         _ => Reply::Done,
     }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::design::Design;
 use common::id::{ClientId, ClusterId, Digest, LeaseId, MemberId, ReplicaId, StudyId, TrialIndex};
+use common::ledger::Ledger;
 use common::seed::mix;
 use common::study::Study;
 use common::time::Timestamp;
@@ -17,6 +18,8 @@ use common::trial::FailReason;
 use common::wire::codec::{self, CodecError};
 use common::wire::message::{PastFailure, Role, StudyState, Violation};
 use serde::{Deserialize, Serialize};
+
+use super::command::LEDGER_LEVEL;
 
 /// Everything a snapshot holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +39,10 @@ pub struct State {
     pub next_replica: u64,
     /// The last command of each client that asked lately.
     pub clients: BTreeMap<ClientId, ClientRecord>,
+    /// Who was shown outcomes of a study; of those that were looked at. Part of the encoding from
+    /// [`LEDGER_LEVEL`] on, so that programs of before read what is below it.
+    #[serde(skip)]
+    pub ledgers: BTreeMap<StudyId, Ledger>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -140,6 +147,7 @@ pub enum Reply {
     Retried { count: u64 },
     Extended { gained: u64 },
     Refused { why: String },
+    Looked { number: u64 },
 }
 
 impl State {
@@ -159,6 +167,7 @@ impl State {
             replicas: BTreeMap::from([(first, record)]),
             next_replica: first.0.get() + 1,
             clients: BTreeMap::new(),
+            ledgers: BTreeMap::new(),
         }
     }
 
@@ -176,6 +185,7 @@ impl State {
             replicas: BTreeMap::new(),
             next_replica: 1,
             clients: BTreeMap::new(),
+            ledgers: BTreeMap::new(),
         }
     }
 
@@ -189,7 +199,27 @@ impl State {
             (&self.replicas, self.next_replica, &self.clients),
         );
         // All of it has an encoding: it is what snapshots are made of.
-        *blake3::hash(&codec::encode(&parts).unwrap_or_default()).as_bytes()
+        let mut bytes = codec::encode(&parts).unwrap_or_default();
+        if self.has_ledgers() {
+            // A head stands for all looks before it.
+            let heads: Vec<_> = self
+                .ledgers
+                .iter()
+                .map(|(study, ledger)| (study, ledger.looks(), ledger.head(), ledger.by()))
+                .collect();
+            bytes.extend(codec::encode(&heads).unwrap_or_default());
+        }
+        *blake3::hash(&bytes).as_bytes()
+    }
+
+    /// Whether looks are recorded: every replica's program knows how.
+    pub fn has_ledgers(&self) -> bool {
+        self.level >= LEDGER_LEVEL
+    }
+
+    /// Looks at a study so far.
+    pub fn looks(&self, study: StudyId) -> u64 {
+        self.ledgers.get(&study).map_or(0, Ledger::looks)
     }
 
     /// The addresses of all replicas that have one.
@@ -207,13 +237,21 @@ impl State {
     }
 
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        codec::encode(self)
+        if self.has_ledgers() { codec::encode(&(self, &self.ledgers)) } else { codec::encode(self) }
     }
 
     /// Reads what [`State::encode`] wrote; `None` when it is not a state that could have been.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let state: Self = codec::decode(bytes).ok()?;
-        state.studies.values().all(StudyRecord::is_consistent).then_some(state)
+        let state = match codec::decode::<(Self, BTreeMap<StudyId, Ledger>)>(bytes) {
+            Ok((state, ledgers)) if state.has_ledgers() => Self { ledgers, ..state },
+            Ok(_) => return None,
+            Err(_) => codec::decode::<Self>(bytes).ok().filter(|state| !state.has_ledgers())?,
+        };
+        let sound = state.ledgers.iter().all(|(study, ledger)| {
+            ledger.is_sound() && ledger.looks() > 0 && state.studies.contains_key(study)
+        });
+        let consistent = state.studies.values().all(StudyRecord::is_consistent);
+        (sound && consistent).then_some(state)
     }
 }
 

@@ -9,6 +9,7 @@ mod failures;
 mod forgotten;
 mod full;
 mod leases;
+mod looks;
 mod never_back;
 mod outcome_once;
 mod report;
@@ -165,6 +166,7 @@ watch! {
     waste: waste::NoWaste,
     commands: commands::CommandsOnce,
     full: full::FullDiskGrantsNothing,
+    looks: looks::LooksCounted,
 }
 
 fn broken<I: Invariant>(result: Result<(), String>) -> Result<(), Broken> {

@@ -1,10 +1,10 @@
-//! R9: a study's report is a function of its committed outcomes: every replica writes the same bytes.
+//! R9: a study's report is a function of its committed outcomes and looks: every replica writes the same bytes.
 //!
 //! Floor: wiring.
 
 use common::id::StudyId;
 use common::wire::message::{OutcomeRow, RowEnd};
-use coordinator::report::{self, Material};
+use coordinator::report::{self, Looks, Material};
 use coordinator::scheduler::state::{State, TrialState, short_digest};
 
 use super::{Invariant, Plan, Seen, World};
@@ -57,9 +57,16 @@ fn write(rows: &Rows, state: &State, study: StudyId) -> String {
         cancelled: record.cancelled,
         violations: &record.violations,
         differing: record.differing,
+        looks: looks(state, study),
     };
     let built = report::build(&material);
     format!("{}{}", report::json(&built), report::html(&built))
+}
+
+/// The report that the latest look would be shown.
+fn looks(state: &State, study: StudyId) -> Option<Looks<'_>> {
+    let ledger = state.ledgers.get(&study)?;
+    Some(Looks { ledger, this: ledger.looks() })
 }
 
 impl Invariant for ReportIsPure {

@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 
 use agent::spool::{Record, Spool};
 use common::id::{ClientId, ClusterId, MemberId, ReplicaId, StudyId};
+use common::ledger::Purpose;
 use common::time::Timestamp;
 use common::trial::{Attempt, Ending, FailReason, Report};
 use common::wire::message::peer::{SnapshotMeta, Voters};
@@ -13,7 +14,9 @@ use common::wire::message::{NewToken, Role};
 use coordinator::disk::{FORMAT, FolderIdentity};
 use coordinator::replica::Proposal;
 use coordinator::replica::log::{Base, SnapshotRecord, Vote};
-use coordinator::scheduler::command::{Admission, Command, Entry, Item, Origin};
+use coordinator::scheduler::command::{
+    Admission, Command, Entry, Item, LEDGER_LEVEL, LEVEL, Origin,
+};
 use coordinator::scheduler::state::{Reply, State, TrialState};
 
 use super::operators::{controls, past_failure, rows, token};
@@ -24,11 +27,11 @@ use super::{
 variants!(
     command,
     Command: Submit Control Reports Adopt CreateToken RevokeToken Admit RemoveMember Place
-        RemoveReplica RaiseLevel Digests
+        RemoveReplica RaiseLevel Digests Look
 );
 variants!(item, Item: Complete Failed);
 variants!(record, Record: Started Ended Forgotten);
-variants!(reply, Reply: Done Submitted Retried Extended Refused);
+variants!(reply, Reply: Done Submitted Retried Extended Refused Looked);
 variants!(trial_state, TrialState: Open Complete Failed Cancelled);
 
 /// Log entries, as the log holds them: with their format's number.
@@ -72,6 +75,8 @@ fn commands() -> Vec<Command> {
     let control = |control| Command::Control { study: id, control, at };
     commands.extend(controls().into_iter().map(control));
     commands.push(Command::Submit { study: Box::new(controlled()), text: STUDY.to_string(), at });
+    let look = |(who, purpose)| Command::Look { study: id, who: MemberId(who), purpose, at };
+    commands.extend([(16, Purpose::Export), (1, Purpose::Report)].map(look));
     commands
 }
 
@@ -106,8 +111,13 @@ fn admission() -> Admission {
 
 /// A state that has seen every kind of entry.
 pub fn state() -> State {
+    state_of(LEVEL)
+}
+
+/// A state that has seen every kind of entry of this level.
+fn state_of(level: u16) -> State {
     let address = Some("10.0.0.5:7461".to_string());
-    let mut state = State::new(ClusterId([9; 16]), ReplicaId(NonZeroU64::MIN), address, LEVEL);
+    let mut state = State::new(ClusterId([9; 16]), ReplicaId(NonZeroU64::MIN), address, level);
     state.pass(1);
     let of_agents = NewToken { id: [9; 6], role: Role::Agent, uses: Some(2), ..token() };
     let at = Timestamp(1_700_000_000_000);
@@ -119,7 +129,8 @@ pub fn state() -> State {
     ];
     // What takes something away again comes last, and not all of it.
     let later = commands().into_iter().filter(|command| {
-        !matches!(command, Command::RemoveMember { .. } | Command::Submit { .. })
+        let taken = matches!(command, Command::RemoveMember { .. } | Command::Submit { .. });
+        !taken && command.level() <= level
     });
     for (index, command) in (2..).zip(first.into_iter().chain(later)) {
         let origin = Some(Origin { client: ClientId(index % 3), number: index });
@@ -130,16 +141,22 @@ pub fn state() -> State {
 
 /// A whole state, and those of its parts that one state does not show all of.
 pub fn states() -> Vec<Sample> {
-    let state = state();
-    let bytes = state.encode().expect("short");
-    let is = move |bytes: &[u8]| State::decode(bytes).is_some_and(|back| back == state);
-    let mut all = vec![Sample { name: "State".to_string(), bytes, is: Box::new(is) }];
+    // What was written before there were ledgers, and now.
+    let mut all: Vec<Sample> = [("State", LEDGER_LEVEL - 1), ("State.Ledgers", LEDGER_LEVEL)]
+        .map(|(name, level)| {
+            let state = state_of(level);
+            let bytes = state.encode().expect("short");
+            let is = move |bytes: &[u8]| State::decode(bytes).is_some_and(|back| back == state);
+            Sample { name: name.to_string(), bytes, is: Box::new(is) }
+        })
+        .into();
     let replies = vec![
         Reply::Done,
         Reply::Submitted { study: StudyId(5), known: true },
         Reply::Retried { count: 300 },
         Reply::Extended { gained: 400 },
         Reply::Refused { why: "no".to_string() },
+        Reply::Looked { number: 17 },
     ];
     all.extend(named("Reply", reply::ALL, reply, replies));
     let trials =

@@ -3,6 +3,7 @@
 //! Floor: wiring.
 
 use common::id::{ClientId, LeaseId, MemberId, StudyId, TrialIndex};
+use common::ledger::{LOOKS_KEPT, Ledger, Look, Purpose};
 use common::time::Timestamp;
 use common::trial::FailReason;
 use common::wire::message::{
@@ -17,14 +18,15 @@ use super::{STUDY, Sample, digest, named, outcome, replica, study, variants};
 variants!(
     request,
     Request: HasData Submit Status Study Control WouldRetry Explain Outcomes Agents Tokens CreateToken
-        RevokeToken Members RemoveMember Replicas RemoveReplica
+        RevokeToken Members RemoveMember Replicas RemoveReplica Look OutcomesFor Ledger
 );
+variants!(purpose, Purpose: Report Export Run);
 variants!(control, Control: Cancel Pause Resume Priority Retry Extend);
 variants!(which, Which: Failed Ranges);
 variants!(
     response,
     Response: Done HasData NeedsData Submitted Status Study Retried Extended Explained Outcomes Agents
-        Tokens Members Replicas Elsewhere Refused
+        Tokens Members Replicas Elsewhere Refused Looked Ledger
 );
 variants!(study_state, StudyState: Active Paused Finished Cancelled);
 variants!(row_end, RowEnd: Complete Failed);
@@ -47,6 +49,8 @@ pub fn asks() -> Vec<Sample> {
         request: Request::Agents,
     };
     all.push(Sample::of("Ask", ask));
+    let purposes = vec![Purpose::Report, Purpose::Export, Purpose::Run];
+    all.extend(named("Purpose", purpose::ALL, purpose, purposes));
     all
 }
 
@@ -70,6 +74,9 @@ fn requests() -> Vec<Request> {
         Request::Replicas,
         Request::RemoveReplica { replica: replica(2) },
         Request::Status { study: None },
+        Request::Look { study, purpose: Purpose::Export },
+        Request::OutcomesFor { study, from: TrialIndex(40), look: 17 },
+        Request::Ledger { study },
     ]
 }
 
@@ -155,7 +162,28 @@ fn every_response() -> Vec<Response> {
         Response::Replicas { replicas: vec![replica_status()] },
         Response::Elsewhere { leader: Some("10.0.0.6:7461".to_string()) },
         Response::Refused { why: "no".to_string() },
+        Response::Looked { number: Some(17) },
+        Response::Ledger(Box::new(ledger())),
+        Response::Looked { number: None },
     ]
+}
+
+/// One that no longer keeps all of its looks.
+fn ledger() -> Ledger {
+    let mut ledger = Ledger::default();
+    for number in 1..=LOOKS_KEPT as u64 + 2 {
+        ledger.add(Look {
+            number,
+            at: Timestamp(1_700_000_000_000 + number),
+            who: MemberId(1 + 15 * (number % 2)),
+            label: ["local", "desk"][number as usize % 2].to_string(),
+            purpose: [Purpose::Report, Purpose::Export, Purpose::Run][number as usize % 3],
+            outcomes: 400,
+            study: digest(4),
+            split: digest(5),
+        });
+    }
+    ledger
 }
 
 pub(super) fn rows() -> Vec<OutcomeRow> {

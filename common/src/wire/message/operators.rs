@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ClientId, Digest, LeaseId, MemberId, ReplicaId, StudyId, TrialIndex};
+use crate::ledger::{Ledger, Purpose};
 use crate::study::Study;
 use crate::time::Timestamp;
 use crate::trial::{FailReason, Outcome};
@@ -68,7 +69,8 @@ pub enum Request {
         study: StudyId,
         trial: TrialIndex,
     },
-    /// Outcomes with trial index at or above `from`, as many as fit one frame.
+    /// Outcomes with trial index at or above `from`, as many as fit one frame. Answered only where
+    /// no ledger is kept yet: below its level, which is while a cluster is upgraded.
     Outcomes {
         study: StudyId,
         from: TrialIndex,
@@ -87,6 +89,20 @@ pub enum Request {
     Replicas,
     RemoveReplica {
         replica: ReplicaId,
+    },
+    /// A command: enters into the study's ledger that the asker is about to be shown its outcomes.
+    Look {
+        study: StudyId,
+        purpose: Purpose,
+    },
+    /// As [`Request::Outcomes`], for a look that the asker took.
+    OutcomesFor {
+        study: StudyId,
+        from: TrialIndex,
+        look: u64,
+    },
+    Ledger {
+        study: StudyId,
     },
 }
 
@@ -187,6 +203,11 @@ pub enum Response {
     Refused {
         why: String,
     },
+    /// The look's number; `None` where no ledger is kept yet.
+    Looked {
+        number: Option<u64>,
+    },
+    Ledger(Box<Ledger>),
 }
 
 /// A study as the coordinator knows it; `status --json` prints these fields.

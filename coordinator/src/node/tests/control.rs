@@ -184,7 +184,7 @@ fn a_command_that_was_answered_is_not_done_again() {
     let ask = Ask { client: ClientId(8), number: 5, at_least: 0, fresh: false, request };
     let mut answers = Vec::new();
     for id in [RequestId(70), RequestId(71)] {
-        for output in bench.step(Input::Asked { id, ask: ask.clone() }) {
+        for output in bench.step(Input::Asked { id, who: LOCAL_OPERATOR, ask: ask.clone() }) {
             if let Output::Answer { answer, .. } = output {
                 answers.push(answer.response);
             }
@@ -248,7 +248,7 @@ fn a_replica_that_is_new_sends_everyone_on() {
     let now = Now { mono: Timestamp(1), wall: Timestamp(1) };
     let request = Request::Status { study: None };
     let ask = Ask { client: ClientId(1), number: 1, at_least: 0, fresh: false, request };
-    node.step(Input::Asked { id: RequestId(1), ask }, now);
+    node.step(Input::Asked { id: RequestId(1), who: LOCAL_OPERATOR, ask }, now);
     let session = SessionId(1);
     node.step(Input::AgentArrived { session, member: AGENT, address: "a".into() }, now);
     let outputs = node.outputs();

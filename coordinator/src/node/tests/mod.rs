@@ -4,6 +4,7 @@
 //! Floor: core.
 
 mod control;
+mod looks;
 mod refused;
 
 use std::num::NonZeroU64;
@@ -19,6 +20,7 @@ use super::*;
 use crate::replica::Logger;
 use crate::replica::log::{Recovered, Source};
 use crate::sample;
+use crate::scheduler::state::LOCAL_OPERATOR;
 
 const AGENT: MemberId = MemberId(20);
 const OTHER: MemberId = MemberId(21);
@@ -130,10 +132,14 @@ impl Bench {
     }
 
     fn ask(&mut self, request: Request) -> Response {
+        self.ask_as(LOCAL_OPERATOR, request)
+    }
+
+    fn ask_as(&mut self, who: MemberId, request: Request) -> Response {
         let number = self.next_number;
         self.next_number += 1;
         let ask = Ask { client: ClientId(4), number, at_least: 0, fresh: false, request };
-        let sent = self.step(Input::Asked { id: RequestId(number), ask });
+        let sent = self.step(Input::Asked { id: RequestId(number), who, ask });
         let answer = sent.into_iter().find_map(|output| match output {
             Output::Answer { id, answer } if id == RequestId(number) => Some(answer),
             _ => None,

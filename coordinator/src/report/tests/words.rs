@@ -192,7 +192,7 @@ fn outcomes_that_came_again_as_others_are_named_with_what_to_do() {
     let study = study(&[("a", 2), ("b", 1)], 2, 1, 3);
     let rows = rows(&study, jagged);
     let built = |violations: &[Violation]| {
-        build(&Material { study: &study, rows: &rows, cancelled: 0, differing: 3, violations })
+        build(&Material { differing: 3, violations, ..material(&study, &rows) })
     };
     let (one, other) = (violation(10, (0xab, 1 << 60), 17), violation(2, (7, 8), 18));
 

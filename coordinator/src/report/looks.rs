@@ -1,0 +1,141 @@
+//! "How often were the test folds looked at?": the study's ledger, as it was when this report was
+//! asked for.
+//!
+//! A look is counted, never judged. Deliberately absent: outcomes that a table from elsewhere holds;
+//! nobody counts who saw those.
+//!
+//! Floor: core.
+
+use common::ledger::{Ledger, Look};
+use common::time::Timestamp;
+use time::OffsetDateTime;
+
+use super::content::{LedgerPart, LookPart, LookerPart, Report};
+use super::number::{count, counted};
+use super::page::{Block, Sheet, columns, legend};
+
+/// The ledger of a study, and which of its looks this report is.
+#[derive(Clone, Copy, Debug)]
+pub struct Looks<'a> {
+    pub ledger: &'a Ledger,
+    pub this: u64,
+}
+
+impl Looks<'_> {
+    /// Looks before this one: what may have been chosen by the test rows was chosen after these.
+    pub fn before(&self) -> u64 {
+        self.this.saturating_sub(1)
+    }
+}
+
+/// `None` for a ledger without looks.
+pub fn part(looks: &Looks<'_>) -> Option<LedgerPart> {
+    let Looks { ledger, this } = *looks;
+    let by = ledger.by().iter().map(|(who, looker)| LookerPart {
+        who: who.to_string(),
+        label: labelled(&looker.label),
+        looks: looker.looks,
+    });
+    Some(LedgerPart {
+        looks: ledger.looks(),
+        this,
+        first: look(ledger.first()?),
+        last: look(ledger.last()?),
+        by: by.collect(),
+        head: ledger.head().hex(),
+    })
+}
+
+fn look(look: &Look) -> LookPart {
+    LookPart {
+        look: look.number,
+        at_unix_ms: look.at.0,
+        who: look.who.to_string(),
+        label: labelled(&look.label),
+        purpose: look.purpose.name(),
+        outcomes: look.outcomes,
+    }
+}
+
+fn labelled(label: &str) -> Option<String> {
+    (!label.is_empty()).then(|| label.to_string())
+}
+
+/// What every verdict says of the looks before it.
+pub fn in_basis(before: u64) -> String {
+    match before {
+        0 => "First look at the test folds.".to_string(),
+        _ => format!("{} at the test folds before this one.", counted(before, "look")),
+    }
+}
+
+/// The section of the page.
+pub fn blocks(report: &Report) -> Vec<Block> {
+    let Some(part) = &report.ledger else { return Vec::new() };
+    vec![
+        Block::Heading("How often were the test folds looked at?".into()),
+        Block::Text(sentences(part)),
+        Block::Sheet(sheet(part)),
+    ]
+}
+
+fn sentences(part: &LedgerPart) -> String {
+    let mut text = match part.this.saturating_sub(1) {
+        0 => "Nobody was shown a score of the test folds before this report.".to_string(),
+        before => {
+            let times =
+                if before == 1 { "once".into() } else { format!("{} times", count(before)) };
+            format!(
+                "The test folds were looked at {times} before this report, first on {} ({}, with {} \
+                 complete).",
+                date(Timestamp(part.first.at_unix_ms)),
+                part.first.purpose,
+                counted(part.first.outcomes, "trial"),
+            )
+        }
+    };
+    text += " Whatever is chosen after a look, such as an arm, a space or the claim itself, may have \
+             been chosen by the test rows. A count of looks is no proof that this was done or did \
+             harm (Recht et al., 2019).";
+    text
+}
+
+fn sheet(part: &LedgerPart) -> Sheet {
+    let row = |looker: &LookerPart| {
+        let label = looker.label.clone().unwrap_or_else(|| "–".to_string());
+        vec![looker.who.clone(), label, count(looker.looks)]
+    };
+    let mut rows: Vec<Vec<String>> = part.by.iter().map(row).collect();
+    let named: u64 = part.by.iter().map(|looker| looker.looks).sum();
+    if named < part.looks {
+        rows.push(vec!["others".into(), "–".into(), count(part.looks - named)]);
+    }
+    Sheet {
+        title: "Who looked".into(),
+        columns: columns(&["Operator", "Label", "Looks"], 2),
+        rows,
+        legend: legend(&[
+            (
+                "Operator",
+                "The member of the cluster whose certificate asked; \"local\" is whoever works on a coordinator's own machine.",
+            ),
+            ("Looks", "Reports, exports and runs that showed outcomes, this report included."),
+            (
+                "Head",
+                &format!(
+                    "{}: the hash to which all {} are chained; \"coordinator ledger\" shows the chain.",
+                    part.head,
+                    counted(part.looks, "look"),
+                ),
+            ),
+        ]),
+    }
+}
+
+/// `2026-01-31 14:05 UTC`.
+pub fn date(at: Timestamp) -> String {
+    let seconds = i64::try_from(at.0 / 1_000).unwrap_or(i64::MAX);
+    let Ok(at) = OffsetDateTime::from_unix_timestamp(seconds) else { return "–".to_string() };
+    let (year, month, day) = at.to_calendar_date();
+    format!("{year:04}-{:02}-{day:02} {:02}:{:02} UTC", u8::from(month), at.hour(), at.minute())
+}

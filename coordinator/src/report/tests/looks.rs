@@ -1,0 +1,94 @@
+//! What a report says of looks at the test folds.
+//!
+//! Floor: core.
+
+use common::ledger::{Ledger, Look, Purpose};
+
+use super::*;
+
+fn ledger(looks: u64) -> Ledger {
+    let mut ledger = Ledger::default();
+    for number in 1..=looks {
+        ledger.add(Look {
+            number,
+            at: Timestamp(1_767_225_600_000 + 60_000 * number),
+            who: MemberId(if number == 2 { 17 } else { 1 }),
+            label: if number == 2 { "desk" } else { "local" }.to_string(),
+            purpose: if number == 2 { Purpose::Export } else { Purpose::Report },
+            outcomes: 10 * number,
+            study: Digest([1; 32]),
+            split: Digest([2; 32]),
+        });
+    }
+    ledger
+}
+
+fn looked(looks: u64, this: u64) -> Report {
+    let study = study(&[("a", 1), ("b", 1)], 2, 1, 5);
+    let rows = rows(&study, jagged);
+    let ledger = ledger(looks);
+    let looks = Some(Looks { ledger: &ledger, this });
+    build(&Material { looks, ..material(&study, &rows) })
+}
+
+#[test]
+fn a_report_names_the_looks_before_it_and_the_head_of_their_chain() {
+    let report = looked(3, 3);
+    let value: serde_json::Value = serde_json::from_str(&json(&report)).expect("JSON");
+    let expected = serde_json::json!({
+        "looks": 3,
+        "this": 3,
+        "first": {
+            "look": 1, "at_unix_ms": 1_767_225_660_000u64, "who": "m1", "label": "local",
+            "purpose": "report", "outcomes": 10
+        },
+        "last": {
+            "look": 3, "at_unix_ms": 1_767_225_780_000u64, "who": "m1", "label": "local",
+            "purpose": "report", "outcomes": 30
+        },
+        "by": [
+            { "who": "m1", "label": "local", "looks": 2 },
+            { "who": "m17", "label": "desk", "looks": 1 }
+        ],
+        "head": ledger(3).head().hex(),
+    });
+    assert_eq!(value["ledger"], expected);
+    let page = markdown(&report);
+    for said in [
+        "The test folds were looked at 2 times before this report, first on 2026-01-01 00:01 UTC \
+         (report, with 10 trials complete).",
+        "no proof",
+        "| m17 | desk | 1 |",
+        "2 looks at the test folds before this one. Seed use",
+        "Recht B, Roelofs R",
+        &ledger(3).head().hex(),
+    ] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    assert!(html(&report).contains("The test folds were looked at 2 times before this report"));
+}
+
+#[test]
+fn the_first_report_says_so() {
+    let page = markdown(&looked(1, 1));
+    assert!(page.contains("Nobody was shown a score of the test folds before this report."));
+    assert!(page.contains("First look at the test folds. Seed use"), "{page}");
+}
+
+#[test]
+fn a_look_that_came_in_between_is_not_before_this_one() {
+    let report = looked(3, 2);
+    let part = report.ledger.as_ref().expect("looks");
+    assert_eq!((part.looks, part.this), (3, 2));
+    assert!(markdown(&report).contains("looked at once before this report"));
+}
+
+#[test]
+fn where_nobody_counts_nothing_is_said_of_looks() {
+    let study = study(&[("a", 1), ("b", 1)], 2, 1, 5);
+    let report = built(&study, &rows(&study, jagged));
+    let value: serde_json::Value = serde_json::from_str(&json(&report)).expect("JSON");
+    assert!(value.as_object().expect("an object").get("ledger").is_none());
+    let page = markdown(&report);
+    assert!(!page.contains("looked at") && !page.contains("Recht"), "{page}");
+}

@@ -1,0 +1,189 @@
+//! Looks at a study's outcomes, entered into its ledger, and who may see outcomes by which look.
+//!
+//! Outcomes are shown for a look that is in the ledger, to whoever took it. What agents, replicas and
+//! new studies are given is no look: nobody sees a score.
+//!
+//! Floor: core.
+
+use common::id::{MemberId, StudyId};
+use common::ledger::{Look, Purpose};
+use common::time::Timestamp;
+
+use super::Applied;
+use super::state::{LOCAL_OPERATOR, State};
+
+impl State {
+    pub(super) fn look(
+        &mut self,
+        study: StudyId,
+        who: MemberId,
+        purpose: Purpose,
+        at: Timestamp,
+    ) -> Applied {
+        let Some(record) = self.studies.get(&study) else {
+            return Applied::Refused { why: "there is no such study" };
+        };
+        let label = match self.members.get(&who) {
+            Some(member) => member.label.clone(),
+            None if who == LOCAL_OPERATOR => LOCAL.to_string(),
+            None => String::new(),
+        };
+        let ledger = self.ledgers.entry(study).or_default();
+        let number = ledger.looks() + 1;
+        ledger.add(Look {
+            number,
+            at,
+            who,
+            label,
+            purpose,
+            outcomes: record.complete,
+            study: record.study.digest(),
+            split: record.study.split_digest(),
+        });
+        Applied::Looked { study, number }
+    }
+
+    /// Whether outcomes of a study may be shown to `who` for look `number`, or why not.
+    pub fn may_show(&self, study: StudyId, number: u64, who: MemberId) -> Result<(), String> {
+        let look = self.ledgers.get(&study).and_then(|ledger| ledger.look(number));
+        match look {
+            Some(look) if look.who == who => Ok(()),
+            Some(look) => Err(format!("look {number} at study {study} was taken by {}", look.who)),
+            None => Err(format!(
+                "look {number} at study {study} is not among the latest of its ledger: look again"
+            )),
+        }
+    }
+}
+
+/// Whoever works on a coordinator's own machine.
+const LOCAL: &str = "local";
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use common::id::{ClientId, ClusterId, ReplicaId};
+    use common::wire::message::Role;
+
+    use super::*;
+    use crate::sample;
+    use crate::scheduler::command::{Command, Entry, LEDGER_LEVEL, Origin};
+    use crate::scheduler::state::{Member, Reply};
+
+    const DESK: MemberId = MemberId(20);
+
+    fn state(level: u16) -> (State, StudyId) {
+        let first = ReplicaId(NonZeroU64::MIN);
+        let mut state = State::new(ClusterId([1; 16]), first, None, level);
+        let (role, label) = (Role::Operator, "desk".to_string());
+        let member =
+            Member { role, label, joined: Timestamp(1), public_key: [1; 32], token_id: [1; 6] };
+        state.members.insert(DESK, member);
+        let study = sample::study(2);
+        let id = study.id();
+        let command =
+            Command::Submit { study: Box::new(study), text: String::new(), at: Timestamp(1) };
+        state.apply(1, Entry { origin: None, command });
+        (state, id)
+    }
+
+    fn look_for(state: &mut State, study: StudyId, who: MemberId, number: u64) -> Applied {
+        let command = Command::Look { study, who, purpose: Purpose::Report, at: Timestamp(9) };
+        let origin = Some(Origin { client: ClientId(5), number });
+        state.apply(state.applied + 1, Entry { origin, command })
+    }
+
+    #[test]
+    fn a_look_asked_for_again_is_one_look() {
+        let (mut state, study) = state(LEDGER_LEVEL);
+        let first = look_for(&mut state, study, DESK, 1);
+        let again = look_for(&mut state, study, DESK, 1);
+        let second = look_for(&mut state, study, DESK, 2);
+        assert_eq!(first, Applied::Looked { study, number: 1 });
+        assert_eq!(again, Applied::Replied(Reply::Looked { number: 1 }));
+        assert_eq!(second, Applied::Looked { study, number: 2 });
+        assert_eq!(state.looks(study), 2);
+        let first = state.ledgers[&study].first().cloned().expect("two");
+        let (record, label) = (&state.studies[&study].study, "desk".to_string());
+        let expected = Look {
+            number: 1,
+            at: Timestamp(9),
+            who: DESK,
+            label,
+            purpose: Purpose::Report,
+            outcomes: 0,
+            study: record.digest(),
+            split: record.split_digest(),
+        };
+        assert_eq!(first, expected);
+    }
+
+    #[test]
+    fn outcomes_are_shown_to_whoever_took_the_look_and_to_nobody_else() {
+        let (mut state, study) = state(LEDGER_LEVEL);
+        look_for(&mut state, study, DESK, 1);
+        assert_eq!(state.may_show(study, 1, DESK), Ok(()));
+        for (number, who) in [(1, LOCAL_OPERATOR), (0, DESK), (2, DESK), (u64::MAX, DESK)] {
+            assert!(state.may_show(study, number, who).is_err(), "{number} {who}");
+        }
+        assert!(state.may_show(StudyId(7), 1, DESK).is_err());
+        let refused = look_for(&mut state, StudyId(7), DESK, 2);
+        assert!(matches!(refused, Applied::Refused { .. }), "{refused:?}");
+    }
+
+    #[test]
+    fn a_state_of_before_the_ledger_is_written_as_it_was_then() {
+        let (mut state, study) = state(LEDGER_LEVEL - 1);
+        let old = state.encode().expect("encodes");
+        let back = State::decode(&old).expect("decodes");
+        assert_eq!(back, state);
+        let digest = state.digest();
+        state.ledgers.entry(study).or_default();
+        assert_eq!((state.encode().expect("encodes"), state.digest()), (old.clone(), digest));
+        state.ledgers.clear();
+
+        let command = Command::RaiseLevel { level: LEDGER_LEVEL };
+        state.apply(state.applied + 1, Entry { origin: None, command });
+        look_for(&mut state, study, LOCAL_OPERATOR, 1);
+        let new = state.encode().expect("encodes");
+        let back = State::decode(&new).expect("decodes");
+        assert_eq!((&back, back.digest()), (&state, state.digest()));
+        assert_eq!(back.ledgers[&study].last().map(|look| look.label.as_str()), Some(LOCAL));
+        assert!(State::decode(&new[..new.len() - 1]).is_none());
+        assert!(State::decode(&[new.as_slice(), &[0]].concat()).is_none());
+    }
+
+    #[test]
+    fn a_state_whose_chain_does_not_hold_is_none() {
+        let (mut state, study) = state(LEDGER_LEVEL);
+        (1..=3).for_each(|number| drop(look_for(&mut state, study, DESK, number)));
+        let bytes = state.encode().expect("encodes");
+        assert!(State::decode(&bytes).is_some());
+        let head = state.ledgers[&study].head().0;
+        let at = bytes.windows(32).position(|bytes| bytes == head).expect("it is there");
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        assert!(State::decode(&changed).is_none());
+        // A ledger of a study that nobody submitted.
+        let mut stray = state.clone();
+        let ledger = stray.ledgers[&study].clone();
+        stray.ledgers.insert(StudyId(7), ledger);
+        assert!(State::decode(&stray.encode().expect("encodes")).is_none());
+    }
+
+    #[test]
+    fn every_look_changes_the_states_digest() {
+        let (mut state, study) = state(LEDGER_LEVEL);
+        let mut digests = std::collections::BTreeSet::new();
+        for number in 0..4 {
+            if number > 0 {
+                look_for(&mut state, study, DESK, 1);
+                state.clients.clear();
+            }
+            // Without the entry's number, which alone would tell them apart.
+            let alone = State { applied: 0, ..state.clone() };
+            assert!(digests.insert(alone.digest()), "look {number}");
+        }
+    }
+}
