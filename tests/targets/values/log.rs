@@ -80,9 +80,6 @@ fn commands() -> Vec<Command> {
     commands
 }
 
-/// Of the state: a later level makes no other bytes of it.
-const LEVEL: u16 = 2;
-
 fn items() -> Vec<Item> {
     let attempt = |trial| Attempt { study: study().id(), ..attempt(trial) };
     let failed = |trial, reason, alone| Item::Failed {
