@@ -23,6 +23,8 @@ pub struct Done {
     t2: bool,
     /// Differences that were tested.
     tested: usize,
+    /// What further runs would bring was worked out.
+    planned: bool,
     /// Looks at the test folds were counted.
     looked: bool,
 }
@@ -42,6 +44,7 @@ impl Done {
             t1: scores().any(|scores| scores.ci_t1.is_some()),
             t2: scores().any(|scores| scores.ci_t2.is_some()),
             tested: compared.iter().filter(|pair| pair.contrast.is_ok()).count(),
+            planned: compared.iter().any(|pair| pair.outlook.is_some()),
             looked: looks_before.is_some(),
         }
     }
@@ -52,6 +55,7 @@ impl Done {
             (self.components, BATES),
             (true, BETHARD),
             (true, BOUTHILLIER),
+            (self.planned, CORANI),
             (self.tested > 1, HOLM),
             (self.t2 || self.tested > 0, NADEAU),
             (self.looked, RECHT),
@@ -140,6 +144,11 @@ fn inference(study: &Study, done: &Done) -> String {
     if done.tested > 0 {
         text += "The uncorrected paired t-test is reported beside it. ";
     }
+    if done.planned {
+        text += "Chances that a difference matters are those of the Bayesian correlated t-test (Corani \
+                 and Benavoli, 2015); what other designs would show follows from the variance \
+                 components of the paired differences, with Satterthwaite's degrees of freedom. ";
+    }
     if done.tested > 1 {
         text += &format!(
             "The p-values of the {} comparisons were adjusted by Holm's method (Holm, 1979). ",
@@ -184,6 +193,9 @@ const BETHARD: &str = "Bethard S (2022). We need to talk about random seeds. arX
 const BOUTHILLIER: &str = "Bouthillier X et al. (2021). Accounting for variance in machine learning benchmarks. \
      Proceedings of Machine Learning and Systems 3. arXiv:2103.03098.";
 
+const CORANI: &str = "Corani G, Benavoli A (2015). A Bayesian approach for comparing cross-validated algorithms on \
+     multiple data sets. Machine Learning 100(2).";
+
 const HOLM: &str = "Holm S (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal \
      of Statistics 6(2).";
 
@@ -193,7 +205,7 @@ const NADEAU: &str =
 const RECHT: &str = "Recht B, Roelofs R, Schmidt L, Shankar V (2019). Do ImageNet classifiers generalize to ImageNet? \
      Proceedings of Machine Learning Research 97 (ICML).";
 
-const REFERENCES: [Reference; 6] = [
+const REFERENCES: [Reference; 7] = [
     Reference {
         key: "bates2015",
         in_text: "Bates et al., 2015",
@@ -224,6 +236,17 @@ const REFERENCES: [Reference; 6] = [
   title = {Accounting for Variance in Machine Learning Benchmarks},
   booktitle = {Proceedings of Machine Learning and Systems},
   volume = {3}, year = {2021}, note = {arXiv:2103.03098},
+}",
+    },
+    Reference {
+        key: "corani2015",
+        in_text: "Corani and Benavoli, 2015",
+        entry: CORANI,
+        bibtex: "@article{corani2015,
+  author = {Corani, Giorgio and Benavoli, Alessio},
+  title = {A {Bayesian} Approach for Comparing Cross-Validated Algorithms on Multiple Data Sets},
+  journal = {Machine Learning},
+  volume = {100}, number = {2}, year = {2015},
 }",
     },
     Reference {

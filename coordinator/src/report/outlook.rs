@@ -182,10 +182,9 @@ fn chances(pairs: &[(&ComparisonPart, &Outlook)]) -> Sheet {
     let equal = match width {
         0.0 => "The two are exactly equal: without a width that matters this has no probability."
             .to_string(),
-        width => format!(
-            "The difference is {} at most, which is held for none, whoever is ahead.",
-            significant(width)
-        ),
+        width => {
+            format!("The difference is {width} at most, which is held for none, whoever is ahead.",)
+        }
     };
     Sheet {
         title: "Chances".into(),
@@ -206,7 +205,7 @@ fn chances(pairs: &[(&ComparisonPart, &Outlook)]) -> Sheet {
         legend: legend(&[
             (
                 "First better",
-                "Probability, after these data and a flat prior, that the first arm is better by more than that on new samples (Bayesian correlated t-test).",
+                "Probability, after these data and a flat prior, that the first arm is better on new samples by more than what is held for equal (Bayesian correlated t-test; Corani and Benavoli, 2015).",
             ),
             ("Equal", &equal),
             (
