@@ -137,7 +137,8 @@ impl<'a> SdProfile<'a> {
                 return f64::INFINITY;
             }
             let at_outside = self.gap(outside.exp(), cut);
-            if at_outside.abs() < CLOSE {
+            // Where rounding in the criterion is larger than what is left, strides shrink to nothing.
+            if at_outside.abs() < CLOSE || stride.abs() < CLOSE {
                 return outside.exp();
             }
             if at_outside > 0.0 {
