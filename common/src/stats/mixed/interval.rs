@@ -8,9 +8,10 @@
 
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
-use super::fit::{Fit, Method, tolerance};
+use super::fit::{Fit, Method};
 use super::objective::{Point, freedom};
 use super::optimise::{self, BOUND, Inverse, Surface};
+use super::search::tolerance;
 use super::terms::Terms;
 
 /// A source of spread in a fit.

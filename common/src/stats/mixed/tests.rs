@@ -252,8 +252,10 @@ pub(super) fn crossed() -> Table {
 }
 
 pub(super) fn terms(formula: &str, columns: &Table) -> terms::Terms {
-    let rows = rows::Rows::read(&Formula::parse(formula).unwrap(), columns).unwrap();
-    terms::Terms::of(rows).unwrap()
+    let formula = Formula::parse(formula).unwrap();
+    let columns: BTreeMap<&str, Slice> =
+        columns.iter().map(|(name, column)| (name.as_str(), column.as_slice())).collect();
+    terms::Terms::of(&formula, &stream::Products::of(&formula, &columns).unwrap()).unwrap()
 }
 
 /// y, and the codes of a and b.
