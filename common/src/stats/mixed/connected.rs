@@ -107,8 +107,9 @@ fn confounded(terms: &Terms, blocks: &[usize]) -> Vec<usize> {
 }
 
 /// A theta beside which one is nothing.
-const LARGE: f64 = 1e5;
-/// Variance of a direction, over that without random effects, that means it is lost.
-const LOST: f64 = 1e7;
+const LARGE: f64 = 1e3;
+/// Variance of a direction, over that without random effects, that means it is lost: a direction
+/// that levels of one row or more hold has the square of [`LARGE`] at least.
+const LOST: f64 = 5e5;
 /// Share of an effect's square that lies along lost directions.
 const ALONG: f64 = 1e-6;

@@ -22,9 +22,13 @@ mod largest;
 mod objective;
 mod optimise;
 mod orthonormal;
+mod predict;
 mod relative;
 mod rows;
 mod search;
+mod slice;
+#[cfg(test)]
+mod slope_tests;
 mod stream;
 mod sums;
 mod terms;

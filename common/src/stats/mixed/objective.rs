@@ -24,8 +24,6 @@ use super::terms::Terms;
 /// Everything about one theta that the criterion, its slopes and the estimates share.
 pub(super) struct Point<'a> {
     pub terms: &'a Terms,
-    /// One a parameter, in their order; empty where the factors came from elsewhere.
-    pub theta: Vec<f64>,
     /// The relative covariance factor of each block's levels, [width, width] by rows.
     pub factors: Vec<Vec<f64>>,
     largest: Largest,
@@ -47,18 +45,12 @@ pub(super) struct Point<'a> {
 impl<'a> Point<'a> {
     /// `None` where rounding leaves a matrix not positive definite: theta is too large.
     pub fn at(terms: &'a Terms, theta: &[f64]) -> Option<Self> {
-        let mut factors: Vec<Vec<f64>> =
-            terms.blocks.iter().map(|block| vec![0.0; block.width * block.width]).collect();
-        for (parameter, &value) in terms.parameters.iter().zip(theta) {
-            let width = terms.blocks[parameter.block].width;
-            factors[parameter.block][parameter.row * width + parameter.column] = value;
-        }
-        Some(Self { theta: theta.to_vec(), ..Self::of_factors(terms, factors)? })
+        Self::of_factors(terms, terms.factors(theta))
     }
 
     /// At any roots of the relative covariances, one a block.
     pub fn of_factors(terms: &'a Terms, factors: Vec<Vec<f64>>) -> Option<Self> {
-        let largest = Largest::of(terms, factors.first().map_or(&[], Vec::as_slice))?;
+        let largest = Largest::of(terms, factors.first().map_or(&[][..], Vec::as_slice))?;
         let reduced = largest.reduced(terms);
         let schur = schur_complement(terms, &factors, &reduced).llt(Side::Lower).ok()?;
         let mut right = largest.below(terms);
@@ -76,7 +68,6 @@ impl<'a> Point<'a> {
         let solved = largest.solved(terms, &factors, &rest);
         Some(Self {
             terms,
-            theta: Vec::new(),
             factors,
             largest,
             reduced,
@@ -126,7 +117,11 @@ impl<'a> Point<'a> {
     /// Slopes of [`Self::criterion_at`], one a parameter: by its square where only that enters, by
     /// itself elsewhere. With sigma at its best they are those of [`Self::criterion`] too.
     pub fn slopes(&self, method: Method, variance: f64) -> Vec<f64> {
-        let by_covariance = self.covariance_slopes(method, variance);
+        self.parameter_slopes(&self.covariance_slopes(method, variance))
+    }
+
+    /// The same, from the slopes by the covariances.
+    pub fn parameter_slopes(&self, by_covariance: &[Vec<f64>]) -> Vec<f64> {
         let of = |parameter: &super::terms::Parameter| {
             let k = self.terms.blocks[parameter.block].width;
             let (slopes, factor) =

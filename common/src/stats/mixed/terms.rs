@@ -138,6 +138,16 @@ impl Terms {
         Ok(terms)
     }
 
+    /// The blocks' relative covariance factors at theta, [width, width] each.
+    pub fn factors(&self, theta: &[f64]) -> Vec<Vec<f64>> {
+        let mut factors: Vec<Vec<f64>> =
+            self.blocks.iter().map(|block| vec![0.0; block.width * block.width]).collect();
+        for (at, &value) in self.parameters.iter().zip(theta) {
+            factors[at.block][at.row * self.blocks[at.block].width + at.column] = value;
+        }
+        factors
+    }
+
     /// A term inside the column space of X leaves the restricted likelihood flat.
     fn check_not_aliased(&self) -> Result<(), FitError> {
         for (place, block) in self.blocks.iter().enumerate() {
