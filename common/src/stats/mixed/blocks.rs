@@ -106,7 +106,8 @@ impl Block {
     ) -> Result<Self, FitError> {
         let factor = names.join(":");
         let group = Product::of(names, &products.variables, &[]).levels;
-        let ranks: Vec<Vec<u32>> = group.iter().map(|&v| ranks(&products.variables[v].kind)).collect();
+        let ranks: Vec<Vec<u32>> =
+            group.iter().map(|&v| ranks(&products.variables[v].kind)).collect();
         let mut marks: BTreeMap<Vec<u32>, u128> = BTreeMap::new();
         // Every row is in one combination of levels of the first column's product.
         let product = products.within(&columns[0], &group);
@@ -183,9 +184,10 @@ fn check_distinct(blocks: &[Block], products: &Products) -> Result<(), FitError>
                 continue;
             }
             let mut partner: BTreeMap<u32, u32> = BTreeMap::new();
-            let alike = products.common_levels(a, b).into_iter().all(|(of_a, of_b)| {
-                *partner.entry(of_a).or_insert(of_b) == of_b
-            });
+            let alike = products
+                .common_levels(a, b)
+                .into_iter()
+                .all(|(of_a, of_b)| *partner.entry(of_a).or_insert(of_b) == of_b);
             if alike {
                 // In the order of the formula.
                 let (a, b) = if a.place < b.place { (a, b) } else { (b, a) };

@@ -55,9 +55,9 @@ pub(super) fn between(terms: &Terms, products: &Products) -> Result<Vec<Between>
         }
         let alone: Vec<usize> =
             crossed.iter().copied().filter(|&block| confounds(vec![block])).collect();
-        let nested = alone.iter().any(|&block| {
-            !products.shares_levels(&column.product.levels, &terms.blocks[block])
-        });
+        let nested = alone
+            .iter()
+            .any(|&block| !products.shares_levels(&column.product.levels, &terms.blocks[block]));
         let holding = if alone.is_empty() { &crossed } else { &alone };
         let factors: Vec<String> =
             holding.iter().map(|&block| terms.blocks[block].factor.clone()).collect();
@@ -96,9 +96,8 @@ fn confounded(terms: &Terms, blocks: &[usize]) -> Vec<usize> {
         .filter(|&row| {
             let same = |at: usize| terms.columns[at].product == terms.columns[row].product;
             let base = first.filter(|&base| means && same(base));
-            let entry = |j: usize| {
-                directions[(row, j)] - base.map_or(0.0, |base| directions[(base, j)])
-            };
+            let entry =
+                |j: usize| directions[(row, j)] - base.map_or(0.0, |base| directions[(base, j)]);
             let size: f64 = (0..terms.p).map(|j| terms.back[(row, j)].powi(2)).sum();
             let along: f64 = (0..lost.len()).map(|j| entry(j).powi(2)).sum();
             along > ALONG * size

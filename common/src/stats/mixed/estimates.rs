@@ -104,9 +104,9 @@ pub(super) fn theta(point: &Point) -> Vec<f64> {
         let root = relative::lower_root(&given(point, place), block.width);
         for term in &block.terms {
             let columns = term.first..term.first + term.width;
-            let entries = columns.clone().flat_map(|column| {
-                (column..columns.end).map(move |row| (row, column))
-            });
+            let entries = columns
+                .clone()
+                .flat_map(|column| (column..columns.end).map(move |row| (row, column)));
             let entries = entries.map(|(row, column)| root[row * block.width + column]).collect();
             by_place.push((term.place, entries));
         }

@@ -213,7 +213,8 @@ impl Formula {
                 return Err(FormulaError::Repeated { term: name, position });
             }
             let mut products = term.effects.products.iter();
-            let twice = products.find(|new| known.effects.products.iter().any(|old| same(old, new)));
+            let twice =
+                products.find(|new| known.effects.products.iter().any(|old| same(old, new)));
             if let Some(slope) = twice {
                 let term = format!("{} | {name}", slope.join(":"));
                 return Err(FormulaError::Repeated { term, position });
@@ -258,7 +259,8 @@ impl Effects {
     /// Each effect in a term of its own.
     fn apart(&self) -> Vec<Self> {
         let intercept = self.intercept.then(|| Self { intercept: true, products: Vec::new() });
-        let slope = |product: &Vec<String>| Self { intercept: false, products: vec![product.clone()] };
+        let slope =
+            |product: &Vec<String>| Self { intercept: false, products: vec![product.clone()] };
         intercept.into_iter().chain(self.products.iter().map(slope)).collect()
     }
 }

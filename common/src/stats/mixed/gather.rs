@@ -95,7 +95,8 @@ impl Gathered {
             let moments = self.moments(place, &blocks[place]);
             let block = &mut blocks[place];
             block.moments = moments.iter().map(|sum| sum.number() / n as f64).collect();
-            block.units = (0..width * width).map(|at| f64::from(u8::from(at % (width + 1) == 0))).collect();
+            block.units =
+                (0..width * width).map(|at| f64::from(u8::from(at % (width + 1) == 0))).collect();
             for (term, column) in block.slopes() {
                 let mut moves = Move { anchor: None, column, scale: 1.0 };
                 let mut squares = moments[column * width + column];
@@ -104,7 +105,8 @@ impl Gathered {
                     let sum = moments[term.first * width + column];
                     let centre = Wide::from(sum.number() / n as f64);
                     moves.anchor = Some((term.first, centre));
-                    squares = squares - (sum + sum) * centre + centre * centre * Wide::from(n as f64);
+                    squares =
+                        squares - (sum + sum) * centre + centre * centre * Wide::from(n as f64);
                 }
                 let mean = moves.anchor.map_or(0.0, |(_, centre)| centre.number());
                 let size = (squares.number().max(0.0) / n as f64).sqrt();
@@ -115,11 +117,8 @@ impl Gathered {
                 // A power of two changes no digit.
                 moves.scale = (-size.log2().round()).exp2();
                 block.units[column * width + column] = moves.scale;
-                block.units[term.first * width + column] = if column == term.first {
-                    moves.scale
-                } else {
-                    -mean * moves.scale
-                };
+                block.units[term.first * width + column] =
+                    if column == term.first { moves.scale } else { -mean * moves.scale };
                 self.apply(place, block, &moves);
             }
         }
@@ -180,18 +179,30 @@ impl Gathered {
                         continue;
                     }
                     for codes in &pair.codes {
-                        let sides = [&places[one][codes[0] as usize], &places[other][codes[1] as usize]];
-                        for (&a, &b) in sides[0].iter().flat_map(|a| sides[1].iter().map(move |b| (a, b))) {
-                            let (Some(a), Some(b)) = (self.in_stack(a), self.in_stack(b)) else { continue };
+                        let sides =
+                            [&places[one][codes[0] as usize], &places[other][codes[1] as usize]];
+                        for (&a, &b) in
+                            sides[0].iter().flat_map(|a| sides[1].iter().map(move |b| (a, b)))
+                        {
+                            let (Some(a), Some(b)) = (self.in_stack(a), self.in_stack(b)) else {
+                                continue;
+                            };
                             let (low, high) = (a.min(b), a.max(b));
                             if low >= q1 || high < q1 {
                                 continue;
                             }
                             let level = (low / self.first.0) as u32;
-                            if let Some(block) = blocks.iter().find(|block| block.range().contains(&high)) {
+                            if let Some(block) =
+                                blocks.iter().find(|block| block.range().contains(&high))
+                            {
                                 let column = block.at((high - block.begin) / block.width) - q1;
                                 let width = block.width as u32;
-                                self.shared.push(Shared { level, column: column as u32, width, part: 0 });
+                                self.shared.push(Shared {
+                                    level,
+                                    column: column as u32,
+                                    width,
+                                    part: 0,
+                                });
                             }
                         }
                     }

@@ -69,8 +69,11 @@ impl Largest {
     fn push_matrix(&mut self, factor: &[f64], products: &[f64]) -> Option<()> {
         let k = self.k;
         let mut d = relative::sandwiched(factor, products, k);
-        let mut left =
-            relative::times(products, &relative::times(factor, &relative::transposed(factor, k), k), k);
+        let mut left = relative::times(
+            products,
+            &relative::times(factor, &relative::transposed(factor, k), k),
+            k,
+        );
         for i in 0..k {
             d[i * k + i] += 1.0;
             left[i * k + i] += 1.0;
@@ -208,8 +211,14 @@ impl Largest {
             let at = level * k * k..(level + 1) * k * k;
             let (left, products) = (&self.left[at.clone()], &terms.counts[at]);
             let own = relative::times(left, products, k);
-            let lost = relative::times(&relative::times(left, quadratic, k), &relative::transposed(left, k), k);
-            sums.iter_mut().zip(own.iter().zip(lost)).for_each(|(sum, (own, lost))| *sum += own - lost);
+            let lost = relative::times(
+                &relative::times(left, quadratic, k),
+                &relative::transposed(left, k),
+                k,
+            );
+            sums.iter_mut()
+                .zip(own.iter().zip(lost))
+                .for_each(|(sum, (own, lost))| *sum += own - lost);
         });
         sums
     }
@@ -240,20 +249,24 @@ impl Largest {
         mut visit: impl FnMut(usize, &[f64]),
     ) {
         let k = self.k;
+        let scalar = k == 1 && terms.blocks.iter().skip(1).all(|block| block.width == 1);
+        // Random intercepts need no second pass: their factors are numbers.
         let mut spread = inverse.clone();
-        for _ in 0..2 {
-            for j in 0..spread.ncols() {
-                apply(terms, factors, spread.col_as_slice_mut(j), false);
-            }
-            if k > 1 || terms.blocks.iter().skip(1).any(|block| block.width > 1) {
-                spread = spread.transpose().to_owned();
-            } else {
+        for pass in 0..2 {
+            if scalar && pass == 1 {
                 break;
             }
+            (0..spread.ncols())
+                .for_each(|j| apply(terms, factors, spread.col_as_slice_mut(j), false));
+            if !scalar {
+                spread = spread.transpose().to_owned();
+            }
         }
-        let scalar = k == 1 && terms.blocks.iter().skip(1).all(|block| block.width == 1);
-        let mut weights = vec![1.0; if scalar { inverse.ncols() } else { 0 }];
-        apply(terms, factors, &mut weights, false);
+        let mut weights = Vec::new();
+        if scalar {
+            weights.resize(inverse.ncols(), 1.0);
+            apply(terms, factors, &mut weights, false);
+        }
         let mut quadratic = vec![0.0; k * k];
         for level in 0..self.levels {
             for (entry, sum) in quadratic.iter_mut().enumerate() {

@@ -63,8 +63,8 @@ impl<'a> Point<'a> {
         largest.subtract_explained(terms, &mut corner);
         let corner = corner.llt(Side::Lower).ok()?.L().to_owned();
         let width = right.nrows();
-        let log_det_omega = largest.log_det
-            + 2.0 * (0..width).map(|i| schur.L()[(i, i)].ln()).sum::<f64>();
+        let log_det_omega =
+            largest.log_det + 2.0 * (0..width).map(|i| schur.L()[(i, i)].ln()).sum::<f64>();
         let solved = largest.solved(terms, &factors, &rest);
         Some(Self {
             terms,
@@ -224,9 +224,8 @@ impl<'a> Point<'a> {
     /// How far Omega is from singular: squared ratio of its factor's extreme diagonal entries.
     pub fn condition(&self) -> f64 {
         let rest = (0..self.reduced.nrows()).map(|i| self.schur.L()[(i, i)].powi(2));
-        let (low, high) = rest.fold(self.largest.extremes, |(low, high), value| {
-            (low.min(value), high.max(value))
-        });
+        let (low, high) = rest
+            .fold(self.largest.extremes, |(low, high), value| (low.min(value), high.max(value)));
         high / low
     }
 
@@ -249,8 +248,7 @@ impl<'a> Point<'a> {
         }
         let width = self.reduced.nrows();
         let entry = |i: usize, j: usize| self.reduced[(i.max(j), i.min(j))];
-        let mut columns =
-            Mat::from_fn(width, block.range().len(), |i, j| entry(i, begin + j));
+        let mut columns = Mat::from_fn(width, block.range().len(), |i, j| entry(i, begin + j));
         for j in 0..columns.ncols() {
             apply(self.terms, &self.factors, columns.col_as_slice_mut(j), true);
         }

@@ -29,7 +29,8 @@ pub(super) fn sandwiched(a: &[f64], b: &[f64], k: usize) -> Vec<f64> {
 /// `None` for a singular matrix.
 pub(super) fn inverse(a: &[f64], k: usize) -> Option<(Vec<f64>, f64)> {
     let mut a = a.to_vec();
-    let mut inverse: Vec<f64> = (0..k * k).map(|at| f64::from(u8::from(at / k == at % k))).collect();
+    let mut inverse: Vec<f64> =
+        (0..k * k).map(|at| f64::from(u8::from(at / k == at % k))).collect();
     let mut log_det = 0.0;
     for column in 0..k {
         let size = |row: &usize| a[row * k + column].abs();

@@ -78,7 +78,8 @@ impl Variable {
         formula: &Formula,
         columns: &BTreeMap<&str, Slice<'_>>,
     ) -> Result<Vec<Self>, FitError> {
-        let grouping = |name: &str| formula.random.iter().any(|t| t.group.iter().any(|g| g == name));
+        let grouping =
+            |name: &str| formula.random.iter().any(|t| t.group.iter().any(|g| g == name));
         let mut all = Vec::new();
         for name in formula.variables() {
             let variable = name.to_owned();
@@ -123,7 +124,10 @@ impl Variable {
             (Kind::Numbers { largest }, Slice::Numbers(values)) => {
                 for (row, value) in values.iter().enumerate() {
                     if !value.is_finite() {
-                        return Err(FitError::NotFinite { variable: variable(), row: before + row });
+                        return Err(FitError::NotFinite {
+                            variable: variable(),
+                            row: before + row,
+                        });
                     }
                     if value.abs() > LARGEST {
                         return Err(FitError::TooLarge { variable: variable(), row: before + row });

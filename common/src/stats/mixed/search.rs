@@ -99,10 +99,7 @@ fn from_starts<'a>(profile: &mut Profile<'a>) -> Result<Optimum<Point<'a>>, FitE
 /// form with exact zeros.
 ///
 /// At the best covariance G no slope by G falls along any `v v'`; that holds for no other end.
-fn settled<'a>(
-    profile: &mut Profile<'a>,
-    mut best: Optimum<Point<'a>>,
-) -> Optimum<Point<'a>> {
+fn settled<'a>(profile: &mut Profile<'a>, mut best: Optimum<Point<'a>>) -> Optimum<Point<'a>> {
     let tolerance = tolerance(profile.terms);
     for _ in 0..ESCAPES_MAX {
         let Some(factors) = beyond(profile, &best.point) else { break };
@@ -153,11 +150,10 @@ fn beyond(profile: &Profile, point: &Point) -> Option<Vec<Vec<f64>>> {
     let mut found = None;
     for (place, block) in profile.terms.blocks.iter().enumerate() {
         for term in block.terms.iter().filter(|term| term.width > 1) {
-            let entry = |i: usize, j: usize| {
-                slopes[place][(term.first + i) * block.width + term.first + j]
-            };
-            let Ok(eigen) = Mat::from_fn(term.width, term.width, entry)
-                .self_adjoint_eigen(Side::Lower)
+            let entry =
+                |i: usize, j: usize| slopes[place][(term.first + i) * block.width + term.first + j];
+            let Ok(eigen) =
+                Mat::from_fn(term.width, term.width, entry).self_adjoint_eigen(Side::Lower)
             else {
                 continue;
             };

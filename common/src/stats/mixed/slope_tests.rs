@@ -8,7 +8,7 @@ use faer::linalg::solvers::Solve;
 use faer::{Mat, Side};
 
 use super::objective::Point;
-use super::tests::{Noise, Table, close, crossed, fitted, reordered, table, terms};
+use super::tests::{Noise, Table, close, crossed, fitted, levels, reordered, table, terms};
 use super::*;
 
 #[test]
@@ -152,17 +152,19 @@ fn theta_is_the_lower_root_of_the_covariance() {
 fn effects_in_perfect_correlation_are_singular() {
     let mut noise = Noise(5);
     let effects: Vec<f64> = (0..12).map(|_| noise.next()).collect();
-    let rows: Vec<(usize, f64)> = (0..120).map(|row| (row % 12, (row / 12) as f64)).collect();
-    let y = rows.iter().map(|(a, x)| effects[*a] * (3.0 + x) + 0.9 * noise.next());
+    // Every level has the same noise, so slopes follow intercepts more closely than by chance.
+    let errors: Vec<f64> = (0..10).map(|_| 0.9 * noise.next()).collect();
+    let rows: Vec<(usize, usize)> = (0..120).map(|row| (row % 12, row / 12)).collect();
+    let y = rows.iter().map(|&(a, x)| effects[a] * (3.0 + x as f64) + errors[x]);
     let columns = table([
         ("y", Column::Numbers(y.collect())),
-        ("x", Column::Numbers(rows.iter().map(|(_, x)| *x).collect())),
-        ("a", super::tests::levels(rows.iter().map(|(a, _)| *a))),
+        ("x", Column::Numbers(rows.iter().map(|&(_, x)| x as f64).collect())),
+        ("a", levels(rows.iter().map(|&(a, _)| a))),
     ]);
     let fit = fitted("y ~ x + (1 + x|a)", &columns);
 
     assert!(fit.singular(), "{:?}", fit.theta);
-    assert_eq!(fit.theta[2].abs() < 1e-12, true, "{:?}", fit.theta);
+    assert!(fit.theta[2].abs() < 1e-12, "{:?}", fit.theta);
     close(fit.correlations[0].correlation.unwrap(), 1.0);
     assert!(!fit.components[0].at_boundary && !fit.components[1].at_boundary);
 }
@@ -259,7 +261,7 @@ fn designs_that_carry_no_slopes_are_refused() {
     let mut columns = sloped();
     let rows = fitted("y ~ 1 + (1|a)", &columns).n;
     columns.insert("flat".into(), Column::Numbers(vec![2.0; rows]));
-    columns.insert("pair".into(), super::tests::levels((0..rows).map(|row| row / 2)));
+    columns.insert("pair".into(), levels((0..rows).map(|row| row / 2)));
     let refusal =
         |formula: &str| fit(&Formula::parse(formula).unwrap(), &columns, Method::Reml).unwrap_err();
 
@@ -279,8 +281,8 @@ fn a_config_that_shares_no_fold_with_another_is_refused() {
         .collect();
     let columns = table([
         ("y", Column::Numbers(cells.iter().map(|_| noise.next()).collect())),
-        ("config", super::tests::levels(cells.iter().map(|cell| cell.0))),
-        ("fold", super::tests::levels(cells.iter().map(|cell| cell.1))),
+        ("config", levels(cells.iter().map(|cell| cell.0))),
+        ("fold", levels(cells.iter().map(|cell| cell.1))),
     ]);
     let formula = |text| Formula::parse(text).unwrap();
 
@@ -302,7 +304,7 @@ fn an_effect_between_levels_is_told_from_one_within() {
 
     let mut columns = columns;
     let Column::Levels { codes, .. } = &columns["a"] else { panic!() };
-    let half = super::tests::levels(codes.iter().map(|code| (*code % 2) as usize));
+    let half = levels(codes.iter().map(|code| (*code % 2) as usize));
     columns.insert("half".into(), half);
     let between = fitted("y ~ half + arm + (1|a) + (1|b)", &columns).between;
     assert_eq!(between, [Between { fixed: "halfl1".into(), factors: vec!["a".into()] }]);

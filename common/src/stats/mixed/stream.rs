@@ -131,8 +131,7 @@ impl Products {
         for product in &wanted {
             let grouping = sets.iter().position(|set| *set == product.levels);
             let power = powers.iter().position(|power| *power == product.numbers);
-            let family =
-                Family { grouping: grouping.unwrap_or(0), power: power.unwrap_or(0) };
+            let family = Family { grouping: grouping.unwrap_or(0), power: power.unwrap_or(0) };
             if !families.contains(&family) {
                 families.push(family);
             }
@@ -197,7 +196,8 @@ impl Products {
             .iter()
             .filter_map(|codes| {
                 let (first, second) = if of_a <= of_b { (a, b) } else { (b, a) };
-                let found = (level(first, groupings[0], codes[0])?, level(second, groupings[1], codes[1])?);
+                let found =
+                    (level(first, groupings[0], codes[0])?, level(second, groupings[1], codes[1])?);
                 Some(if of_a <= of_b { found } else { (found.1, found.0) })
             })
             .collect()
@@ -339,8 +339,7 @@ fn pairs(sets: &[Vec<usize>], families: &[Family]) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = Vec::new();
     for (at, one) in families.iter().enumerate() {
         for other in &families[at..] {
-            let groupings =
-                [one.grouping.min(other.grouping), one.grouping.max(other.grouping)];
+            let groupings = [one.grouping.min(other.grouping), one.grouping.max(other.grouping)];
             let [a, b] = groupings;
             let known = pairs.iter().position(|pair| pair.groupings == groupings);
             let place = known.unwrap_or(pairs.len());

@@ -160,7 +160,9 @@ impl Terms {
                     .sum();
                 let whole: f64 = match place {
                     0 => (0..block.levels.len())
-                        .map(|level| self.counts[(level * block.width + column) * block.width + column])
+                        .map(|level| {
+                            self.counts[(level * block.width + column) * block.width + column]
+                        })
                         .sum(),
                     _ => {
                         let first = self.blocks[0].range().len();
@@ -180,9 +182,9 @@ impl Terms {
 /// the model has means.
 fn scales(products: &Products, columns: &[DesignColumn], formula: &Formula) -> Vec<Option<f64>> {
     let means = formula.fixed.intercept
-        || columns.iter().any(|column| {
-            column.product.numbers.is_empty() && column.product.levels.len() == 1
-        });
+        || columns
+            .iter()
+            .any(|column| column.product.numbers.is_empty() && column.product.levels.len() == 1);
     columns
         .iter()
         .map(|column| {
