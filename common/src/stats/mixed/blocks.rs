@@ -50,6 +50,9 @@ pub(super) struct Term {
     pub width: usize,
 }
 
+/// A level's mark, its ranks by name with their variables' places in the group, and its codes.
+type Level = (u128, Vec<(u32, u32)>, Vec<u32>);
+
 impl Block {
     /// Most columns first; equal numbers in the order of the formula.
     pub fn all(formula: &Formula, products: &Products) -> Result<Vec<Self>, FitError> {
@@ -129,12 +132,12 @@ impl Block {
             });
             named.collect()
         };
-        let mut levels: Vec<(u128, Vec<(u32, u32)>, Vec<u32>)> =
+        let mut levels: Vec<Level> =
             marks.into_iter().map(|(key, mark)| (mark, by_formula(&key), key)).collect();
         levels.sort();
         let mut by_name: Vec<u32> = (0..levels.len() as u32).collect();
         by_name.sort_by_key(|&level| &levels[level as usize].1);
-        let name = |level: &(u128, Vec<(u32, u32)>, Vec<u32>)| {
+        let name = |level: &Level| {
             let parts = level.1.iter().map(|&(_, at)| {
                 let at = at as usize;
                 products.names(group[at])[level.2[at] as usize].as_str()

@@ -98,6 +98,9 @@ pub(super) fn columns(
     Ok(columns)
 }
 
+/// Parts of a column's name, and variables with their levels.
+type Combination = (Vec<String>, Vec<(usize, u32)>);
+
 /// Appends the columns of one product; the levels of its first variable vary fastest.
 fn expand(
     names: &[String],
@@ -106,7 +109,7 @@ fn expand(
     columns: &mut Vec<DesignColumn>,
 ) -> Result<(), FitError> {
     let product = Product::of(names, variables, &[]);
-    let mut made: Vec<(Vec<String>, Vec<(usize, u32)>)> = vec![Default::default()];
+    let mut made: Vec<Combination> = vec![Default::default()];
     for (name, full) in names.iter().zip(full) {
         let Some(index) = variables.iter().position(|variable| variable.name == *name) else {
             return Err(FitError::NoColumn { variable: name.clone() });

@@ -130,7 +130,7 @@ pub enum FitError {
     NotLevels { variable: String },
     #[error("`{variable}` is not a finite number in row {row}, counted from 0; leave the row out")]
     NotFinite { variable: String, row: usize },
-    #[error("`{variable}` is beyond 1e60 in size in row {row}, counted from 0; change its unit")]
+    #[error("`{variable}` is beyond 1e140 in size in row {row}, counted from 0; change its unit")]
     TooLarge { variable: String, row: usize },
     #[error("`{variable}` has a level `{level}` that the fit has not seen")]
     NewLevel { variable: String, level: String },

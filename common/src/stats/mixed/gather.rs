@@ -62,38 +62,21 @@ impl Gathered {
             first,
         };
         gathered.list_shared(products, blocks, &places);
-        for pair in &products.pairs {
-            let [a, b] = pair.groupings;
-            for (one, first) in products.families.iter().enumerate() {
-                let from = if a == b { one } else { 0 };
-                for (other, second) in products.families.iter().enumerate().skip(from) {
-                    if first.grouping != a || second.grouping != b {
-                        continue;
-                    }
-                    for (cell, codes) in pair.codes.iter().enumerate() {
-                        let rows = &places[one][codes[0] as usize];
-                        let columns = &places[other][codes[1] as usize];
-                        if rows.is_empty() || columns.is_empty() {
-                            continue;
-                        }
-                        let value = pair.sum(cell, first.power, second.power);
-                        for &row in rows {
-                            columns.iter().for_each(|&column| gathered.put(row, column, value));
-                        }
-                    }
-                }
+        each_cell(products, &places, |rows, columns, value| {
+            let value = value();
+            for &row in rows {
+                columns.iter().for_each(|&column| gathered.put(row, column, value));
             }
-        }
+        });
         gathered
     }
 
     /// Brings the columns of slopes to unit size, about their mean where their term has an
     /// intercept that takes it up.
     pub fn standardise(&mut self, blocks: &mut [Block], n: usize) -> Result<(), FitError> {
-        for place in 0..blocks.len() {
-            let width = blocks[place].width;
-            let moments = self.moments(place, &blocks[place]);
-            let block = &mut blocks[place];
+        for (place, block) in blocks.iter_mut().enumerate() {
+            let width = block.width;
+            let moments = self.moments(place, block);
             block.moments = moments.iter().map(|sum| sum.number() / n as f64).collect();
             block.units =
                 (0..width * width).map(|at| f64::from(u8::from(at % (width + 1) == 0))).collect();
@@ -172,43 +155,21 @@ impl Gathered {
     /// Finds which levels share rows, in order, and makes room for their products.
     fn list_shared(&mut self, products: &Products, blocks: &[Block], places: &[Vec<Vec<Place>>]) {
         let q1 = self.first.0 * self.first.1;
-        for pair in &products.pairs {
-            for (one, first) in products.families.iter().enumerate() {
-                for (other, second) in products.families.iter().enumerate() {
-                    if [first.grouping, second.grouping] != pair.groupings {
-                        continue;
-                    }
-                    for codes in &pair.codes {
-                        let sides =
-                            [&places[one][codes[0] as usize], &places[other][codes[1] as usize]];
-                        for (&a, &b) in
-                            sides[0].iter().flat_map(|a| sides[1].iter().map(move |b| (a, b)))
-                        {
-                            let (Some(a), Some(b)) = (self.in_stack(a), self.in_stack(b)) else {
-                                continue;
-                            };
-                            let (low, high) = (a.min(b), a.max(b));
-                            if low >= q1 || high < q1 {
-                                continue;
-                            }
-                            let level = (low / self.first.0) as u32;
-                            if let Some(block) =
-                                blocks.iter().find(|block| block.range().contains(&high))
-                            {
-                                let column = block.at((high - block.begin) / block.width) - q1;
-                                let width = block.width as u32;
-                                self.shared.push(Shared {
-                                    level,
-                                    column: column as u32,
-                                    width,
-                                    part: 0,
-                                });
-                            }
-                        }
-                    }
+        each_cell(products, places, |rows, columns, _| {
+            for (&a, &b) in rows.iter().flat_map(|a| columns.iter().map(move |b| (a, b))) {
+                let (Some(a), Some(b)) = (self.in_stack(a), self.in_stack(b)) else { continue };
+                let (low, high) = (a.min(b), a.max(b));
+                if low >= q1 || high < q1 {
+                    continue;
+                }
+                let level = (low / self.first.0) as u32;
+                if let Some(block) = blocks.iter().find(|block| block.range().contains(&high)) {
+                    let column = (block.at((high - block.begin) / block.width) - q1) as u32;
+                    let width = block.width as u32;
+                    self.shared.push(Shared { level, column, width, part: 0 });
                 }
             }
-        }
+        });
         self.shared.sort_unstable();
         self.shared.dedup();
         let mut part = 0;
@@ -314,6 +275,33 @@ impl Move {
     }
 }
 
+/// Calls `visit` with the columns of the model on either side of every cell, and its sum.
+fn each_cell(
+    products: &Products,
+    places: &[Vec<Vec<Place>>],
+    mut visit: impl FnMut(&[Place], &[Place], &dyn Fn() -> Wide),
+) {
+    for pair in &products.pairs {
+        let [a, b] = pair.groupings;
+        for (one, first) in products.families.iter().enumerate() {
+            // Within one grouping each pair of families has its sum once.
+            let from = if a == b { one } else { 0 };
+            for (other, second) in products.families.iter().enumerate().skip(from) {
+                if first.grouping != a || second.grouping != b {
+                    continue;
+                }
+                for (cell, codes) in pair.codes.iter().enumerate() {
+                    let rows = &places[one][codes[0] as usize];
+                    let columns = &places[other][codes[1] as usize];
+                    if !rows.is_empty() && !columns.is_empty() {
+                        visit(rows, columns, &|| pair.sum(cell, first.power, second.power));
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// For each family and code, the columns of the model that are this column.
 fn places(products: &Products, columns: &[DesignColumn], blocks: &[Block]) -> Vec<Vec<Vec<Place>>> {
     let mut places: Vec<Vec<Vec<Place>>> = (products.families.iter())
@@ -333,7 +321,7 @@ fn places(products: &Products, columns: &[DesignColumn], blocks: &[Block]) -> Ve
                 continue;
             };
             let grouping = &products.groupings[products.families[family].grouping];
-            for code in 0..grouping.len() {
+            for (code, places) in places[family].iter_mut().enumerate() {
                 let codes = grouping.of_code(code);
                 let inner = picked(&grouping.variables, codes, &column.product.levels);
                 let group = picked(&grouping.variables, codes, &block.group);
@@ -341,7 +329,7 @@ fn places(products: &Products, columns: &[DesignColumn], blocks: &[Block]) -> Ve
                     && let Some(&level) = block.level_of.get(&group)
                 {
                     let stacked = block.at(level as usize) + c;
-                    places[family][code].push((columns.len() + 1 + stacked) as u32);
+                    places.push((columns.len() + 1 + stacked) as u32);
                 }
             }
         }

@@ -9,10 +9,10 @@
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
 use super::fit::Fit;
+use super::held::{Held, HeldCriterion};
 use super::objective::freedom;
 use super::optimise::{self, BOUND, Inverse};
 use super::search::tolerance;
-use super::slice::{Held, Slice};
 
 /// A source of spread in a fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ struct SdProfile<'a> {
     /// Effects in the term of the one that is held, and what its spread is told from.
     effects: usize,
     freedom: f64,
-    /// Arguments of the slice.
+    /// Arguments of the criterion with it held.
     last: Vec<f64>,
     inverse: Option<Inverse>,
     best: Vec<f64>,
@@ -110,13 +110,14 @@ impl<'a> SdProfile<'a> {
 
     /// Rise of the profiled criterion above the fit's, at standard deviation `sd`.
     fn rise(&mut self, sd: f64) -> Option<f64> {
-        let mut slice = Slice { fit: self.fit, held: &self.held, sd };
+        let mut criterion = HeldCriterion { fit: self.fit, held: &self.held, sd };
         // The criterion errs by the square of the gradient that is left, so less will do here.
         let tolerance = LOOSER * tolerance(&self.fit.terms);
         let from_best = self.best.clone();
-        let mut end = optimise::minimise(&mut slice, &self.last, self.inverse.take(), tolerance);
+        let mut end =
+            optimise::minimise(&mut criterion, &self.last, self.inverse.take(), tolerance);
         if !end.as_ref().is_some_and(|end| end.converged) {
-            let again = optimise::minimise(&mut slice, &from_best, None, tolerance);
+            let again = optimise::minimise(&mut criterion, &from_best, None, tolerance);
             let better = match (&end, &again) {
                 (Some(end), Some(again)) => again.value < end.value,
                 _ => end.is_none(),

@@ -17,6 +17,7 @@ mod estimates;
 mod fit;
 mod formula;
 mod gather;
+mod held;
 mod interval;
 mod largest;
 mod objective;
@@ -26,7 +27,6 @@ mod predict;
 mod relative;
 mod rows;
 mod search;
-mod slice;
 #[cfg(test)]
 mod slope_tests;
 mod stream;

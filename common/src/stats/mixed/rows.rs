@@ -129,9 +129,6 @@ impl Variable {
                             row: before + row,
                         });
                     }
-                    if value.abs() > LARGEST {
-                        return Err(FitError::TooLarge { variable: variable(), row: before + row });
-                    }
                     *largest = largest.max(value.abs());
                 }
                 Ok(Checked::Numbers(values.to_vec()))
@@ -166,6 +163,3 @@ impl Variable {
         }
     }
 }
-
-/// Squares of larger numbers, summed, could leave the range of floating-point numbers.
-const LARGEST: f64 = 1e60;

@@ -355,8 +355,8 @@ fn dense(terms: &terms::Terms, columns: &Table, theta: &[f64], method: Method) -
         for i in 0..n {
             for j in 0..n {
                 if code(&block.factor, i) == code(&block.factor, j) {
-                    for at in 0..k * k {
-                        v[(i, j)] += z(i, at / k) * covariance[at] * z(j, at % k);
+                    for (at, covariance) in covariance.iter().enumerate() {
+                        v[(i, j)] += z(i, at / k) * covariance * z(j, at % k);
                     }
                 }
             }

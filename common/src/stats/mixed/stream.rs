@@ -153,6 +153,13 @@ impl Products {
         }
         let powers = self.powers.iter().map(|power| multiplied(power, &checked, rows));
         let powers: Vec<Vec<f64>> = powers.collect();
+        for (power, values) in self.powers.iter().zip(&powers) {
+            if let Some(row) = values.iter().position(|value| value.abs() > LARGEST) {
+                let variable = power.iter().map(|&at| self.variables[at].name.as_str());
+                let variable = variable.collect::<Vec<_>>().join(":");
+                return Err(FitError::TooLarge { variable, row: self.rows + row });
+            }
+        }
         let response = &powers[self.families[0].power];
         let codes: Vec<Vec<u32>> =
             self.groupings.iter_mut().map(|set| set.read(&checked, response)).collect();
@@ -422,6 +429,8 @@ fn mixed(number: f64) -> u128 {
     u128::from(half(SPREAD)) << 64 | u128::from(half(SPREAD.wrapping_mul(3)))
 }
 
+/// The square of a larger number, summed, could leave the range of floating-point numbers.
+const LARGEST: f64 = 1e140;
 const FREE: u32 = u32::MAX;
 /// 2^64 over the golden ratio.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;

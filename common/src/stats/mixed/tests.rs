@@ -218,6 +218,11 @@ fn broken_columns_are_refused() {
         refusal(table([("y", y()), ("a", levels([0, 0, 1].into_iter()))])),
         FitError::UnequalLengths { variable: "a".into(), length: 3, rows: 4 }
     );
+    let large = Column::Numbers(vec![1.0, 2.0, 1e141, 5.0]);
+    assert_eq!(
+        refusal(table([("y", large), ("a", levels([0, 0, 1, 1].into_iter()))])),
+        FitError::TooLarge { variable: "y".into(), row: 2 }
+    );
     assert_eq!(
         refusal(table([("y", y()), ("a", beyond)])),
         FitError::NoSuchLevel { variable: "a".into(), row: 3, code: 2 }

@@ -39,13 +39,13 @@ pub(super) struct Entry {
 /// the scaled covariate.
 ///
 /// Arguments: log sigma unless it is held, then the parameters that are free.
-pub(super) struct Slice<'a> {
+pub(super) struct HeldCriterion<'a> {
     pub fit: &'a Fit,
     pub held: &'a Held,
     pub sd: f64,
 }
 
-pub(super) struct SlicePoint<'a> {
+pub(super) struct HeldPoint<'a> {
     point: Point<'a>,
     sigma: f64,
 }
@@ -126,7 +126,7 @@ impl Entry {
     }
 }
 
-impl<'a> Slice<'a> {
+impl<'a> HeldCriterion<'a> {
     /// L at some arguments; nothing beside a standard deviation of zero.
     fn lower(&self, entry: &Entry, x: &[f64], sigma: f64) -> Vec<f64> {
         let mut lower = vec![0.0; entry.width * entry.width];
@@ -137,7 +137,7 @@ impl<'a> Slice<'a> {
         lower
     }
 
-    fn point(&self, x: &[f64]) -> Option<SlicePoint<'a>> {
+    fn point(&self, x: &[f64]) -> Option<HeldPoint<'a>> {
         let terms: &'a Terms = &self.fit.terms;
         let sigma = if matches!(self.held, Held::Residual) { self.sd } else { x[0].exp() };
         if !(sigma.is_finite() && sigma > 0.0) {
@@ -169,12 +169,12 @@ impl<'a> Slice<'a> {
         if !sound {
             return None;
         }
-        Some(SlicePoint { point: Point::of_factors(terms, factors)?, sigma })
+        Some(HeldPoint { point: Point::of_factors(terms, factors)?, sigma })
     }
 }
 
-impl<'a> Surface for Slice<'a> {
-    type Point = (SlicePoint<'a>, Vec<f64>);
+impl<'a> Surface for HeldCriterion<'a> {
+    type Point = (HeldPoint<'a>, Vec<f64>);
 
     fn at(&mut self, x: &[f64]) -> Option<Self::Point> {
         Some((self.point(x)?, x.to_vec()))
