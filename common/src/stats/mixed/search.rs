@@ -113,13 +113,12 @@ fn settled<'a>(profile: &mut Profile<'a>, mut best: Optimum<Point<'a>>) -> Optim
         }
     }
     let canonical = theta_of(profile.terms, &best.point.factors);
-    let mut candidates = vec![canonical.clone()];
-    let mut zeroed = canonical;
+    let mut zeroed = canonical.clone();
     for (at, parameter) in profile.terms.parameters.iter().enumerate() {
         let of_column = |other: &super::terms::Parameter| {
             other.block == parameter.block && other.column == parameter.column
         };
-        let squares: f64 = (profile.terms.parameters.iter().zip(&best.x))
+        let squares: f64 = (profile.terms.parameters.iter().zip(&canonical))
             .filter(|(other, _)| of_column(other))
             .map(|(_, theta)| theta * theta)
             .sum();
@@ -127,8 +126,7 @@ fn settled<'a>(profile: &mut Profile<'a>, mut best: Optimum<Point<'a>>) -> Optim
             zeroed[at] = 0.0;
         }
     }
-    candidates.push(zeroed);
-    for theta in candidates {
+    for theta in [canonical, zeroed] {
         let Some(point) = profile.at(&theta) else { continue };
         let value = profile.value(&point);
         if value <= best.value + ROUNDING * best.value.abs().max(1.0) {
