@@ -1,7 +1,7 @@
 //! The formula of a mixed model, in the notation of lme4.
 //!
-//! `y ~ 1 + x * arm + (1 + x | a) + (1 | b / c)`: `x * arm` stands for `x + arm + x:arm`, `b / c` in
-//! a random term for `b` and `b:c`, and `(x || a)` for `(1 | a) + (0 + x | a)`. A parsed formula
+//! `y ~ 1 + x * arm + (1 + x | a) + (1 | b / c)`: `x * arm` stands for `x + arm + x:arm`, `b / c`
+//! in a random term for `b` and `b:c`, and `(x || a)` for `(1 | a) + (0 + x | a)`. A parsed formula
 //! names each term once, those of fewer variables first, as R does. Deliberately absent: functions
 //! of covariates, powers and nesting of fixed effects; each is refused by name and position.
 //!

@@ -3,8 +3,8 @@
 //! `y = X beta + sum_k Z_k b_k + e`, one level's effects `~ N(0, sigma^2 L L')`, `e ~ N(0, sigma^2
 //! I)`, with random intercepts and slopes of grouping factors, crossed or nested in any way. The
 //! road of a fit: formula and rows → stream (counts and exact sums) → blocks, design, gather,
-//! orthonormal → terms (cross-products) → objective (the criterion and its slopes) → search over
-//! optimise → estimates → interval. Only the stream costs time in the number of rows. The result
+//! orthonormal → terms (cross-products) → objective (criterion and slopes) → search over optimise
+//! → estimates → interval. Only the stream costs time in the number of rows. The result
 //! depends neither on the order of the rows nor, up to ties, on the names of the random levels.
 //! Deliberately absent: weights, non-Gaussian responses, residuals that are correlated.
 //!

@@ -263,7 +263,7 @@ mod tests {
         }
 
         #[test]
-        fn sums_of_integers_are_those_of_integers(values in prop::collection::vec(any::<i32>(), 0..60)) {
+        fn sums_of_integers_are_exact(values in prop::collection::vec(any::<i32>(), 0..60)) {
             let expected: i64 = values.iter().map(|value| i64::from(*value)).sum();
             let values: Vec<f64> = values.into_iter().map(f64::from).collect();
             prop_assert_eq!(total(&values).number(), expected as f64);
