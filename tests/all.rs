@@ -14,6 +14,7 @@ mod demo;
 mod flood;
 mod golden;
 mod health;
+mod inference;
 mod metrics;
 mod reference;
 mod replicas;

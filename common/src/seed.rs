@@ -27,6 +27,8 @@ pub enum Stream {
     Split,
     /// Draws of a hyperparameter search.
     Search,
+    /// What a report simulates: bootstraps, null distributions, integrals.
+    Report,
 }
 
 impl Stream {
@@ -39,6 +41,7 @@ impl Stream {
             Stream::Noise => "noise",
             Stream::Split => "split",
             Stream::Search => "search",
+            Stream::Report => "report",
         }
     }
 }

@@ -10,17 +10,32 @@
 //!
 //! Floor: common.
 
+mod arrow;
+mod bootstrap;
+mod contrast;
+mod df;
+mod exact;
 mod fit;
+mod fixed;
 mod formula;
+mod information;
 mod interval;
+mod largest_t;
 mod objective;
 mod optimise;
+mod refit;
 mod rows;
+mod simulate;
 mod terms;
 #[cfg(test)]
 mod tests;
 
+pub use bootstrap::{Bootstrap, Replicate, bootstrap};
+pub use contrast::{Contrast, Multiplicity, contrasts, holm};
+pub use df::{DfMethod, Freedom, InferenceError, Precision};
+pub use exact::{ExactTest, exact_zero_test};
 pub use fit::{Blup, Component, Fit, FitError, Fixed, Method, fit};
+pub use fixed::fixed_profile_interval;
 pub use formula::{Formula, FormulaError};
 pub use interval::{Part, ZeroTest, profile_interval, zero_test};
 pub use rows::Column;

@@ -25,13 +25,13 @@ pub(super) struct Point<'a> {
     /// One a block, in the order of the blocks.
     pub theta: Vec<f64>,
     /// Diagonal of Omega at the largest factor, [q1].
-    diagonal: Vec<f64>,
+    pub diagonal: Vec<f64>,
     /// `Zr' (I + theta_1^2 Z_1 Z_1')^-1 Zr` of the other factors, [qr, qr], lower half.
-    reduced: Mat<f64>,
+    pub reduced: Mat<f64>,
     /// theta of each level of the other factors, [qr].
-    scale: Vec<f64>,
+    pub scale: Vec<f64>,
     /// Of the Schur complement `S = B reduced B + I`, `B = diag(scale)`.
-    schur: Llt<f64>,
+    pub schur: Llt<f64>,
     /// `Omega^-1 A' [Q y]`, [q, p + 1].
     solved: Mat<f64>,
     /// Lower factor of `[Q y]' V0^-1 [Q y]`, [p + 1, p + 1].
@@ -262,7 +262,7 @@ impl<'a> Point<'a> {
     }
 
     /// `Z' V0^-1 [Q y]`, [q, p + 1], in whichever form does not cancel.
-    fn scores(&self) -> Mat<f64> {
+    pub fn scores(&self) -> Mat<f64> {
         let terms = self.terms;
         let q1 = self.diagonal.len();
         let first = self.theta[0];
@@ -355,7 +355,7 @@ fn back_substituted(corner: &Mat<f64>) -> Vec<f64> {
 }
 
 /// Below this theta, dividing by it loses more digits than the direct form.
-const SMALL: f64 = 1e-3;
+pub(super) const SMALL: f64 = 1e-3;
 
 #[cfg(test)]
 mod tests {

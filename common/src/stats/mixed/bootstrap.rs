@@ -1,0 +1,194 @@
+//! Parametric bootstrap: what the estimates would be in repetitions of the study.
+//!
+//! New responses are drawn from the fitted model and fitted again, each replicate with a stream of
+//! its own, so the draws are the same for any number of threads. Rows are never seen. Deliberately
+//! absent: tests; a bootstrap of a null model is one of the model without the term.
+//!
+//! Floor: common.
+
+use rayon::prelude::*;
+
+use super::arrow::Arrow;
+use super::df::{InferenceError, check_weights};
+use super::fit::Fit;
+use super::information::{Information, Kind};
+use super::interval::Part;
+use super::optimise::{self, Inverse};
+use super::refit::Refit;
+use super::simulate::Simulator;
+
+/// The estimates of many replicates of a fit.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    replicates: Vec<Replicate>,
+    failed: usize,
+    /// The fit's fixed effects.
+    fixed: Vec<f64>,
+}
+
+/// The estimates of one replicate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replicate {
+    /// Standard deviations over the residual's, one a component, in the order of the formula.
+    pub theta: Vec<f64>,
+    /// Residual standard deviation, in units of the response.
+    pub sigma: f64,
+    /// How far each fixed effect is from the fit's, in the fit's order.
+    pub moved: Vec<f64>,
+}
+
+impl Replicate {
+    /// In units of the response.
+    pub fn sd(&self, part: Part) -> f64 {
+        self.relative(part) * self.sigma
+    }
+
+    /// Of the sum of all components and the residual: an intraclass correlation.
+    pub fn share(&self, part: Part) -> f64 {
+        let total = 1.0 + self.theta.iter().map(|theta| theta * theta).sum::<f64>();
+        self.relative(part).powi(2) / total
+    }
+
+    fn relative(&self, part: Part) -> f64 {
+        match part {
+            Part::Component(index) => self.theta[index],
+            Part::Residual => 1.0,
+        }
+    }
+}
+
+/// Draws and refits `draws` replicates of `fit` by the fit's own method. The same seed gives the
+/// same replicates on any number of threads.
+///
+/// A refit is searched from the fit's theta, with the fit's curvature. One that does not converge
+/// is left out and counted.
+///
+/// Errors: [`InferenceError`] for fewer than 1,000 draws, or when more than one refit in a hundred
+/// fails. Source: Efron & Tibshirani (1993), An Introduction to the Bootstrap, chapter 13.
+/// Checked by `tests/inference.rs` against lme4's `bootMer`.
+pub fn bootstrap(fit: &Fit, draws: usize, seed: u64) -> Result<Bootstrap, InferenceError> {
+    if draws < DRAWS_MIN {
+        return Err(InferenceError::TooFewDraws { draws, least: DRAWS_MIN });
+    }
+    let simulator = Simulator::of(fit);
+    let arrow = Arrow::of(&fit.terms);
+    let curvature = curvature(fit);
+    let replicates: Vec<Option<Replicate>> = (0..draws as u64)
+        .into_par_iter()
+        .map(|draw| refit(fit, &arrow, &simulator, curvature.as_ref(), seed, draw))
+        .collect();
+    let replicates: Vec<Replicate> = replicates.into_iter().flatten().collect();
+    let failed = draws - replicates.len();
+    if failed * 100 > draws {
+        return Err(InferenceError::Refits { failed, draws });
+    }
+    let fixed = fit.fixed.iter().map(|fixed| fixed.estimate).collect();
+    Ok(Bootstrap { replicates, failed, fixed })
+}
+
+impl Bootstrap {
+    /// Those that converged, in the order of their draws.
+    pub fn replicates(&self) -> &[Replicate] {
+        &self.replicates
+    }
+
+    /// Refits that did not converge.
+    pub fn failed(&self) -> usize {
+        self.failed
+    }
+
+    /// Percentile interval of a standard deviation, in units of the response.
+    pub fn sd(&self, part: Part, level: f64) -> (f64, f64) {
+        self.interval(level, |replicate| replicate.sd(part))
+    }
+
+    /// Percentile interval of a variance, in squared units of the response.
+    pub fn variance(&self, part: Part, level: f64) -> (f64, f64) {
+        self.interval(level, |replicate| replicate.sd(part).powi(2))
+    }
+
+    /// Percentile interval of a part's share of all spread.
+    pub fn share(&self, part: Part, level: f64) -> (f64, f64) {
+        self.interval(level, |replicate| replicate.share(part))
+    }
+
+    /// Percentile interval of `sum_j weights_j beta_j`, in units of the response.
+    pub fn contrast(&self, weights: &[f64], level: f64) -> Result<(f64, f64), InferenceError> {
+        check_weights(weights, self.fixed.len())?;
+        let along = |values: &[f64]| -> f64 { weights.iter().zip(values).map(|(w, b)| w * b).sum() };
+        let estimate = along(&self.fixed);
+        Ok(self.interval(level, |replicate| estimate + along(&replicate.moved)))
+    }
+
+    /// Percentile interval of anything computed from a replicate.
+    ///
+    /// Panics when `level` is not between 0 and 1.
+    pub fn interval(&self, level: f64, of: impl Fn(&Replicate) -> f64) -> (f64, f64) {
+        assert!(level > 0.0 && level < 1.0, "a level lies between 0 and 1");
+        let mut values: Vec<f64> = self.replicates.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        (quantile(&values, 0.5 - 0.5 * level), quantile(&values, 0.5 + 0.5 * level))
+    }
+}
+
+fn refit(
+    fit: &Fit,
+    arrow: &Arrow,
+    simulator: &Simulator,
+    curvature: Option<&Inverse>,
+    seed: u64,
+    draw: u64,
+) -> Option<Replicate> {
+    let replicate = simulator.draw(seed, draw);
+    let mut refit = Refit { arrow, replicate: &replicate, method: fit.method };
+    let tolerance = tolerance(fit, curvature);
+    let end = optimise::minimise(&mut refit, &fit.block_theta, curvature.cloned(), tolerance)?;
+    if !end.converged {
+        return None;
+    }
+    let terms = &fit.terms;
+    let mut theta = vec![0.0; end.x.len()];
+    terms.blocks.iter().zip(&end.x).for_each(|(block, &value)| theta[block.place] = value);
+    let coefficients = &end.point.coefficients;
+    let moved = (0..terms.p)
+        .map(|i| (0..terms.p).map(|j| terms.back[(i, j)] * coefficients[j]).sum())
+        .collect();
+    Some(Replicate { theta, sigma: end.point.variance.sqrt() * terms.y_scale, moved })
+}
+
+/// Inverse Hessian of the profiled criterion by theta, with arguments at zero left as they are;
+/// `None` where it is not to be had.
+///
+/// By gamma it is half the covariance of the gammas, sigma's share included; by theta,
+/// `d gamma = 2 theta d theta`.
+fn curvature(fit: &Fit) -> Option<Inverse> {
+    let size = fit.block_theta.len();
+    let information = Information::of(fit, Kind::Observed)?;
+    if information.free.len() < size {
+        return None;
+    }
+    let entry = |i: usize, j: usize| {
+        information.covariance[(i, j)] / (8.0 * fit.block_theta[i] * fit.block_theta[j])
+    };
+    Some((0..size).map(|i| (0..size).map(|j| entry(i, j)).collect()).collect())
+}
+
+/// A slope by theta that leaves theta wrong by less than a thousandth of its standard error.
+fn tolerance(fit: &Fit, curvature: Option<&Inverse>) -> f64 {
+    let spreads = curvature.iter().flat_map(|inverse| {
+        inverse.iter().enumerate().map(|(i, row)| row[i].sqrt())
+    });
+    let widest = spreads.fold(0.0, f64::max);
+    if widest > 0.0 { CLOSE / widest } else { CLOSE * (fit.terms.border.nrows() as f64).sqrt() }
+}
+
+/// Between the sorted values (R's type 7).
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let at = share * (sorted.len() - 1) as f64;
+    let below = at.floor() as usize;
+    let above = (below + 1).min(sorted.len() - 1);
+    sorted[below] + (at - below as f64) * (sorted[above] - sorted[below])
+}
+
+const DRAWS_MIN: usize = 1_000;
+const CLOSE: f64 = 1e-3;

@@ -1,0 +1,193 @@
+//! Degrees of freedom, intervals, tests and bootstraps of mixed models, against lmerTest, pbkrtest,
+//! RLRsim and lme4's `profile` and `bootMer`; values, scripts and tolerances are in
+//! `data/lme4/README.md`.
+//!
+//! Floor: wiring.
+
+use serde_json::Value;
+
+use common::stats::mixed::{
+    DfMethod, Fit, Freedom, InferenceError, Method, Part, bootstrap, exact_zero_test,
+    fixed_profile_interval, profile_interval, zero_test,
+};
+
+use crate::reference::{
+    MODELS, columns, fitted, json, near, number, parts, random_intercept_fits,
+};
+
+#[test]
+fn degrees_of_freedom_agree_with_lmertest_and_pbkrtest() {
+    let mut compared = 0;
+    for (name, expected, fit) in restricted_fits() {
+        if fit.singular() {
+            continue;
+        }
+        let ddf = &random_intercept_fits(&expected)[0]["ddf"];
+        let satterthwaite = Freedom::of(&fit, DfMethod::Satterthwaite).unwrap();
+        let kenward_roger = Freedom::of(&fit, DfMethod::KenwardRoger).unwrap();
+        for (index, fixed) in fit.fixed.iter().enumerate() {
+            let what = format!("{name} {}", fixed.name);
+            let weights = unit(index, &fit);
+            let simple = satterthwaite.contrast(&weights).unwrap();
+            let df = number(&ddf["satterthwaite_df"][&fixed.name]);
+            near(simple.df, df, 1e-3 * df, &format!("{what} Satterthwaite"));
+            near(simple.se, fixed.se, 1e-12 * fixed.se, &what);
+            let corrected = kenward_roger.contrast(&weights).unwrap();
+            let df = number(&ddf["kenward_roger_df"][&fixed.name]);
+            near(corrected.df, df, 1e-3 * df, &format!("{what} Kenward-Roger"));
+            let se = number(&ddf["kenward_roger_se"][&fixed.name]);
+            // The reference took these from a fit that ended 3e-5 from its optimum.
+            near(corrected.se, se, 1e-4 * se, &format!("{what} Kenward-Roger SE"));
+            assert!(!simple.at_boundary && !corrected.at_boundary, "{what}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 5);
+}
+
+#[test]
+fn a_variance_at_zero_is_held_there_and_said_to_be() {
+    let (_, _, fit) = restricted_fits().into_iter().find(|(name, ..)| *name == "Dyestuff2").unwrap();
+    for method in [DfMethod::Satterthwaite, DfMethod::KenwardRoger] {
+        let precision = Freedom::of(&fit, method).unwrap().contrast(&[1.0]).unwrap();
+        // Without its only other variance the model is a mean of independent rows.
+        near(precision.df, (fit.n - 1) as f64, 1e-8, "df");
+        near(precision.se, fit.fixed[0].se, 1e-12, "se");
+        assert!(precision.at_boundary);
+    }
+}
+
+#[test]
+fn full_profile_intervals_agree_with_lme4() {
+    for (name, _) in MODELS {
+        let expected = json(&format!("lme4/{name}.expected.json"));
+        let fit = fitted(random_intercept_fits(&expected)[1], &columns(name));
+        assert_eq!(fit.method, Method::Ml);
+        for (key, level) in [("profile_ci_ml_95", 0.95), ("profile_ci_ml_80", 0.80)] {
+            for (part, row) in parts(&fit, |factor| format!("sd_(Intercept)|{factor}")) {
+                let ends = profile_interval(&fit, part, level);
+                compare_ends(ends, &expected[key][&row], 1e-3, &format!("{name} {key} {row}"));
+            }
+            for (index, fixed) in fit.fixed.iter().enumerate() {
+                let (lower, upper) =
+                    fixed_profile_interval(&fit, &unit(index, &fit), level).unwrap();
+                let row = &expected[key][&fixed.name];
+                let what = format!("{name} {key} {}", fixed.name);
+                // Relative to the interval, whose ends may be of any size.
+                let width = number(&row["upper"]) - number(&row["lower"]);
+                near(lower, number(&row["lower"]), 1e-3 * width, &what);
+                near(upper, number(&row["upper"]), 1e-3 * width, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_fixed_effect_is_profiled_on_the_full_likelihood_alone() {
+    let (_, _, fit) = restricted_fits().remove(0);
+    assert_eq!(fixed_profile_interval(&fit, &[1.0], 0.95), Err(InferenceError::ProfileNeedsMl));
+}
+
+#[test]
+fn naive_and_mixed_tests_of_a_variance_agree_with_lme4() {
+    let mut compared = 0;
+    for (name, _) in MODELS {
+        let expected = json(&format!("lme4/{name}.expected.json"));
+        let columns = columns(name);
+        for row in expected["lrt"].as_array().unwrap() {
+            let reference = random_intercept_fits(&expected)
+                .into_iter()
+                .find(|fit| fit["formula"] == row["full"] && fit["method"] == row["method"]);
+            let fit = fitted(reference.unwrap(), &columns);
+            let dropped = row["note"].as_str().unwrap().split_whitespace().nth(1).unwrap();
+            let test = zero_test(&fit, component(&fit, dropped));
+            let what = format!("{name} {} {dropped}", row["method"]);
+            near(test.statistic, number(&row["chisq"]), 1e-5, &what);
+            for (p, key) in [(test.naive_p, "p_chisq1"), (test.p, "p_chibar_half")] {
+                let expected = number(&row[key]);
+                near(p, expected, 1e-5 * expected, &format!("{what} {key}"));
+            }
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 14);
+}
+
+#[test]
+fn exact_tests_agree_with_rlrsim() {
+    let mut compared = 0;
+    for (name, expected, fit) in restricted_fits() {
+        let rows = match &expected["exact_rlrt"] {
+            Value::Array(rows) => rows.clone(),
+            Value::Null => continue,
+            row => vec![row.clone()],
+        };
+        for row in rows {
+            let index = row["drop"].as_str().map_or(0, |dropped| component(&fit, dropped));
+            let test = exact_zero_test(&fit, index, 200_000, 1).unwrap();
+            let (p, what) = (number(&row["p"]), format!("{name} {}", row["drop"]));
+            near(test.statistic, number(&row["stat"]), 1e-5, &what);
+            // Both are Monte Carlo estimates.
+            let error = (2.0 * p * (1.0 - p) / 200_000.0).sqrt();
+            near(test.p, p, 5.0 * error, &what);
+            assert_eq!(test.approximate, fit.components.len() > 1);
+            assert_eq!(test, exact_zero_test(&fit, index, 200_000, 1).unwrap());
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 6);
+}
+
+#[test]
+fn bootstraps_agree_with_lme4() {
+    for (name, expected, fit) in restricted_fits() {
+        let draws = bootstrap(&fit, 20_000, 7).unwrap();
+        assert_eq!(draws.failed(), 0, "{name}");
+        let intervals = &expected["parametric_bootstrap_ci_95_reml"];
+        let compare = |(lower, upper): (f64, f64), key: &str| {
+            let row = &intervals[key];
+            let (low, high) = (number(&row["lower"]), number(&row["upper"]));
+            let what = format!("{name} {key}");
+            near(lower, low, 0.05 * (high - low), &format!("{what} lower"));
+            near(upper, high, 0.05 * (high - low), &format!("{what} upper"));
+        };
+        for (index, key) in by_levels(&fit).into_iter().zip([".sig01", ".sig02"]) {
+            compare(draws.sd(Part::Component(index), 0.95), key);
+        }
+        compare(draws.sd(Part::Residual, 0.95), ".sigma");
+        for (index, fixed) in fit.fixed.iter().enumerate() {
+            compare(draws.contrast(&unit(index, &fit), 0.95).unwrap(), &fixed.name);
+        }
+    }
+}
+
+fn restricted_fits() -> Vec<(&'static str, Value, Fit)> {
+    let fit = |(name, _): &(&'static str, usize)| {
+        let expected = json(&format!("lme4/{name}.expected.json"));
+        let fit = fitted(random_intercept_fits(&expected)[0], &columns(name));
+        assert_eq!(fit.method, Method::Reml);
+        (*name, expected, fit)
+    };
+    MODELS.iter().map(fit).collect()
+}
+
+/// lme4 numbers its standard deviations from the factor with most levels.
+fn by_levels(fit: &Fit) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..fit.components.len()).collect();
+    order.sort_by_key(|&index| std::cmp::Reverse(fit.components[index].levels));
+    order
+}
+
+fn component(fit: &Fit, factor: &str) -> usize {
+    fit.components.iter().position(|component| component.factor == factor).unwrap()
+}
+
+fn unit(index: usize, fit: &Fit) -> Vec<f64> {
+    (0..fit.fixed.len()).map(|j| f64::from(u8::from(j == index))).collect()
+}
+
+fn compare_ends((lower, upper): (f64, f64), expected: &Value, tolerance: f64, what: &str) {
+    let (low, high) = (number(&expected["lower"]), number(&expected["upper"]));
+    near(lower, low, tolerance * low, &format!("{what} lower"));
+    near(upper, high, tolerance * high, &format!("{what} upper"));
+}
