@@ -1,18 +1,20 @@
 //! Degrees of freedom, intervals, tests and bootstraps of mixed models, against lmerTest, pbkrtest,
 //! RLRsim and lme4's `profile` and `bootMer`; values, scripts and tolerances are in
-//! `data/lme4/README.md`.
+//! `data/lme4/README.md`. Dunnett's comparisons: integrated by the script in `data/dunnett/`.
 //!
 //! Floor: wiring.
+
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use common::stats::mixed::{
-    DfMethod, Fit, Freedom, InferenceError, Method, Part, bootstrap, exact_zero_test,
-    fixed_profile_interval, profile_interval, zero_test,
+    Column, DfMethod, Fit, Formula, Freedom, InferenceError, Method, Multiplicity, Part, bootstrap,
+    contrasts, exact_zero_test, fit, fixed_profile_interval, profile_interval, zero_test,
 };
 
 use crate::reference::{
-    MODELS, columns, fitted, json, near, number, parts, random_intercept_fits,
+    MODELS, columns, fitted, json, near, number, numbers, parts, random_intercept_fits,
 };
 
 #[test]
@@ -47,7 +49,8 @@ fn degrees_of_freedom_agree_with_lmertest_and_pbkrtest() {
 
 #[test]
 fn a_variance_at_zero_is_held_there_and_said_to_be() {
-    let (_, _, fit) = restricted_fits().into_iter().find(|(name, ..)| *name == "Dyestuff2").unwrap();
+    let (_, _, fit) =
+        restricted_fits().into_iter().find(|(name, ..)| *name == "Dyestuff2").unwrap();
     for method in [DfMethod::Satterthwaite, DfMethod::KenwardRoger] {
         let precision = Freedom::of(&fit, method).unwrap().contrast(&[1.0]).unwrap();
         // Without its only other variance the model is a mean of independent rows.
@@ -159,6 +162,50 @@ fn bootstraps_agree_with_lme4() {
             compare(draws.contrast(&unit(index, &fit), 0.95).unwrap(), &fixed.name);
         }
     }
+}
+
+#[test]
+fn comparisons_with_one_arm_agree_with_dunnett() {
+    for case in json("dunnett/expected.json")["cases"].as_array().unwrap() {
+        let groups: Vec<Vec<f64>> =
+            case["groups"].as_array().unwrap().iter().map(numbers).collect();
+        let codes = groups.iter().enumerate().flat_map(|(arm, y)| vec![arm as u32; y.len()]);
+        let names = (0..groups.len()).map(|arm| format!("{arm:02}")).collect();
+        let columns = BTreeMap::from([
+            ("y".to_owned(), Column::Numbers(groups.concat())),
+            ("arm".to_owned(), Column::Levels { codes: codes.collect(), names }),
+        ]);
+        let fit = fit(&Formula::parse("y ~ arm").unwrap(), &columns, Method::Reml).unwrap();
+        let freedom = Freedom::of(&fit, DfMethod::Satterthwaite).unwrap();
+        let weights: Vec<Vec<f64>> = (1..groups.len()).map(|arm| unit(arm, &fit)).collect();
+        let dunnett = Multiplicity::Dunnett { seed: 5 };
+        let tests = contrasts(&freedom, &weights, 0.95, dunnett).unwrap();
+        assert_eq!(tests, contrasts(&freedom, &weights, 0.95, dunnett).unwrap());
+        let critical = number(&case["critical_95"]);
+        for (index, test) in tests.iter().enumerate() {
+            let what = format!("{} {index}", case["name"]);
+            near(test.df, number(&case["df"]), 1e-8, &what);
+            near(test.estimate, number(&case["difference"][index]), 1e-10, &what);
+            near(test.t, number(&case["t"][index]), 1e-8, &what);
+            near(test.p_adjusted, number(&case["p"][index]), 1e-3, &format!("{what} p"));
+            let (lower, upper) = test.ci_adjusted.unwrap();
+            let quantile = (upper - lower) / (2.0 * test.se);
+            near(quantile, critical, 2e-3 * critical, &format!("{what} interval"));
+            assert!(test.p <= test.p_adjusted && test.ci.0 > lower && test.ci.1 < upper, "{what}");
+        }
+    }
+}
+
+#[test]
+fn draws_are_the_same_on_any_number_of_threads() {
+    let (_, _, fit) = restricted_fits().remove(2);
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| bootstrap(&fit, 1_000, 3).unwrap())
+    };
+    let (one, three) = (on(1), on(3));
+    assert_eq!(one.replicates(), three.replicates());
+    assert_ne!(one.replicates(), bootstrap(&fit, 1_000, 4).unwrap().replicates());
 }
 
 fn restricted_fits() -> Vec<(&'static str, Value, Fit)> {

@@ -71,7 +71,8 @@ impl<'a> Arrow<'a> {
         self.terms.border.nrows() - self.border_begin + self.terms.p
     }
 
-    fn cut(terms: &'a Terms, inner: usize) -> Self {
+    /// Cuts before the block `inner`, 1 or more.
+    pub fn cut(terms: &'a Terms, inner: usize) -> Self {
         let border_begin = border_begin(terms, inner);
         let mut arrow =
             Self { terms, inner, border_begin, shapes: vec![], members: vec![], count: vec![] };
@@ -90,11 +91,11 @@ impl<'a> Arrow<'a> {
             first.iter().flat_map(|&level| self.touched(level)).map(|(j, _)| j).collect();
         border.sort_unstable();
         border.dedup();
-        let place: BTreeMap<usize, usize> = border.iter().enumerate().map(|(at, &j)| (j, at)).collect();
+        let place: BTreeMap<usize, usize> =
+            border.iter().enumerate().map(|(at, &j)| (j, at)).collect();
         let levels: Vec<usize> = first.iter().chain(&rest).copied().collect();
-        let (share, expand) = low_rank(Mat::from_fn(levels.len(), terms.p, |i, j| {
-            terms.border[(levels[i], j)]
-        }));
+        let (share, expand) =
+            low_rank(Mat::from_fn(levels.len(), terms.p, |i, j| terms.border[(levels[i], j)]));
         let width = border.len() + share.ncols();
         let row = |i: usize| {
             let touched = self.touched(levels[i]).into_iter().map(|(j, n)| (place[&j], n as f64));
@@ -107,7 +108,8 @@ impl<'a> Arrow<'a> {
             row(n1 + i).into_iter().for_each(|(j, value)| below[(i, j)] = value);
         }
         let mut cells = Mat::zeros(rest.len(), n1);
-        let at: BTreeMap<usize, usize> = rest.iter().enumerate().map(|(i, &l)| (l - q1, i)).collect();
+        let at: BTreeMap<usize, usize> =
+            rest.iter().enumerate().map(|(i, &l)| (l - q1, i)).collect();
         for (i, &level) in first.iter().enumerate() {
             let inside = terms.cells.row(level).filter_map(|(j, n)| Some((*at.get(&j)?, n)));
             inside.for_each(|(j, n)| cells[(j, i)] = n);
@@ -117,7 +119,9 @@ impl<'a> Arrow<'a> {
         let shape = Shape {
             counts: first.iter().map(|&level| terms.counts[level]).collect(),
             cells,
-            gram: Mat::from_fn(rest.len(), rest.len(), |i, j| terms.gram[(rest[i] - q1, rest[j] - q1)]),
+            gram: Mat::from_fn(rest.len(), rest.len(), |i, j| {
+                terms.gram[(rest[i] - q1, rest[j] - q1)]
+            }),
             block_of: rest.iter().filter_map(block_of).collect(),
             first: (0..n1).map(row).collect(),
             rest: below,
@@ -140,7 +144,8 @@ impl<'a> Arrow<'a> {
             let cells = self.terms.cells.row(level).filter(|(j, _)| *j >= begin);
             return cells.map(|(j, n)| (j - begin, n as u64)).collect();
         }
-        let shared = (begin..self.terms.gram.nrows()).map(|j| (j, self.terms.gram[(j, level - q1)]));
+        let shared =
+            (begin..self.terms.gram.nrows()).map(|j| (j, self.terms.gram[(j, level - q1)]));
         shared.filter(|(_, n)| *n > 0.0).map(|(j, n)| (j - begin, n as u64)).collect()
     }
 }
@@ -158,9 +163,11 @@ impl Shape {
             && self.cells == other.cells
             && self.gram == other.gram
             && self.first.iter().zip(&other.first).all(|(a, b)| rows(a, b))
-            && self.rest.col_iter().zip(other.rest.col_iter()).all(|(a, b)| {
-                a.iter().zip(b.iter()).all(|(a, b)| near(*a, *b))
-            })
+            && self
+                .rest
+                .col_iter()
+                .zip(other.rest.col_iter())
+                .all(|(a, b)| a.iter().zip(b.iter()).all(|(a, b)| near(*a, *b)))
     }
 }
 

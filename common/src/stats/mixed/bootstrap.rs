@@ -115,7 +115,8 @@ impl Bootstrap {
     /// Percentile interval of `sum_j weights_j beta_j`, in units of the response.
     pub fn contrast(&self, weights: &[f64], level: f64) -> Result<(f64, f64), InferenceError> {
         check_weights(weights, self.fixed.len())?;
-        let along = |values: &[f64]| -> f64 { weights.iter().zip(values).map(|(w, b)| w * b).sum() };
+        let along =
+            |values: &[f64]| -> f64 { weights.iter().zip(values).map(|(w, b)| w * b).sum() };
         let estimate = along(&self.fixed);
         Ok(self.interval(level, |replicate| estimate + along(&replicate.moved)))
     }
@@ -175,9 +176,9 @@ fn curvature(fit: &Fit) -> Option<Inverse> {
 
 /// A slope by theta that leaves theta wrong by less than a thousandth of its standard error.
 fn tolerance(fit: &Fit, curvature: Option<&Inverse>) -> f64 {
-    let spreads = curvature.iter().flat_map(|inverse| {
-        inverse.iter().enumerate().map(|(i, row)| row[i].sqrt())
-    });
+    let spreads = curvature
+        .iter()
+        .flat_map(|inverse| inverse.iter().enumerate().map(|(i, row)| row[i].sqrt()));
     let widest = spreads.fold(0.0, f64::max);
     if widest > 0.0 { CLOSE / widest } else { CLOSE * (fit.terms.border.nrows() as f64).sqrt() }
 }
@@ -192,3 +193,84 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 
 const DRAWS_MIN: usize = 1_000;
 const CLOSE: f64 = 1e-3;
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulate::{Use, stream};
+    use super::super::tests::{Table, crossed, fitted, three};
+    use super::super::{Column, Formula, Method};
+    use super::*;
+
+    /// Two samples of 1,000: Kolmogorov and Smirnov's distance at p = 0.001.
+    const DISTANCE: f64 = 1.949 * 0.044_721;
+
+    #[test]
+    fn draws_of_cross_products_are_distributed_as_those_of_rows() {
+        let columns = crossed();
+        let fit = fitted("y ~ x + (1|a) + (1|b)", &columns);
+        let drawn = bootstrap(&fit, 1_000, 1).unwrap();
+        let rows: Vec<Fit> = (0..1_000).map(|draw| from_rows(&fit, &columns, draw)).collect();
+
+        let of_drawn = |of: &dyn Fn(&Replicate) -> f64| drawn.replicates().iter().map(of).collect();
+        let of_rows = |of: &dyn Fn(&Fit) -> f64| rows.iter().map(of).collect();
+        for index in 0..2 {
+            let part = Part::Component(index);
+            close(of_drawn(&|r| r.sd(part)), of_rows(&|fit| fit.components[index].sd));
+            close(of_drawn(&|r| r.share(part)), of_rows(&|fit| fit.components[index].share));
+            let moved = |other: &Fit| other.fixed[index].estimate - fit.fixed[index].estimate;
+            close(of_drawn(&|r| r.moved[index]), of_rows(&moved));
+        }
+        close(of_drawn(&|r| r.sigma), of_rows(&Fit::sigma));
+    }
+
+    #[test]
+    fn a_refit_ends_where_a_fit_does() {
+        // One draw of rows, seen both ways: the fit's own response counts as the replicate.
+        let fit = fitted("y ~ x + arm + (1|a) + (1|b) + (1|a:arm)", &crossed());
+        let terms = &fit.terms;
+        let replicate = super::super::simulate::Replicate {
+            with_z: terms.border.col_as_slice(terms.p).to_vec(),
+            with_q: vec![0.0; terms.p],
+            squares: terms.corner[(terms.p, terms.p)],
+        };
+        let arrow = Arrow::of(terms);
+        let mut refit = Refit { arrow: &arrow, replicate: &replicate, method: Method::Reml };
+        let end = optimise::minimise(&mut refit, &[2.0, 0.1, 0.4], None, 1e-6).unwrap();
+        for (refitted, theta) in end.x.iter().zip(&fit.block_theta) {
+            assert!((refitted - theta).abs() <= 1e-5 * theta, "{:?} {:?}", end.x, fit.block_theta);
+        }
+        assert!((end.value - fit.criterion).abs() < 1e-6, "{} {}", end.value, fit.criterion);
+    }
+
+    fn from_rows(fit: &Fit, columns: &Table, draw: u64) -> Fit {
+        let mut rng = stream(Use::Shift, 99, draw);
+        let (y, a, b) = three(columns);
+        let mut effects = |index: usize| -> Vec<f64> {
+            let component = &fit.components[index];
+            (0..component.levels).map(|_| component.sd * rng.normal()).collect()
+        };
+        let (of_a, of_b) = (effects(0), effects(1));
+        let Column::Numbers(x) = &columns["x"] else { panic!() };
+        let y = (0..y.len()).map(|row| {
+            let fixed = fit.fixed[0].estimate + fit.fixed[1].estimate * x[row];
+            let random = of_a[a[row] as usize] + of_b[b[row] as usize];
+            fixed + random + fit.sigma() * rng.normal()
+        });
+        let mut drawn = columns.clone();
+        drawn.insert("y".into(), Column::Numbers(y.collect()));
+        let formula = Formula::parse(&fit.formula).unwrap();
+        super::super::fit(&formula, &drawn, Method::Reml).unwrap()
+    }
+
+    #[track_caller]
+    fn close(mut a: Vec<f64>, mut b: Vec<f64>) {
+        a.sort_by(f64::total_cmp);
+        b.sort_by(f64::total_cmp);
+        let share = |values: &[f64], at: f64| {
+            values.partition_point(|value| *value <= at) as f64 / values.len() as f64
+        };
+        let distances = a.iter().chain(&b).map(|&at| (share(&a, at) - share(&b, at)).abs());
+        let largest = distances.fold(0.0, f64::max);
+        assert!(largest < DISTANCE, "{largest}");
+    }
+}

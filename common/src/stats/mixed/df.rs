@@ -119,8 +119,9 @@ impl<'a> Freedom<'a> {
     pub fn contrast(&self, weights: &[f64]) -> Result<Precision, InferenceError> {
         let moved = self.weights_of_q(weights)?;
         let information = &self.information;
-        let form =
-            |matrix: &Mat<f64>| information.variance * (moved.transpose() * matrix * &moved)[(0, 0)];
+        let form = |matrix: &Mat<f64>| {
+            information.variance * (moved.transpose() * matrix * &moved)[(0, 0)]
+        };
         let gradient = information.gradient(&moved);
         let df = 2.0 * form(&information.phi).powi(2) / information.spread(&gradient);
         let se = form(&self.covariance).sqrt();

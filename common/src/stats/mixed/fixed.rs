@@ -61,7 +61,12 @@ pub fn fixed_profile_interval(
             let at_outside = gap(outside).ok_or(InferenceError::Flat)?;
             if at_outside >= 0.0 {
                 let gap = |away: f64| gap(away).unwrap_or(f64::INFINITY);
-                return Ok(crossing(gap, [inside, at_inside], [outside, at_outside], CLOSE * spread));
+                return Ok(crossing(
+                    gap,
+                    [inside, at_inside],
+                    [outside, at_outside],
+                    CLOSE * spread,
+                ));
             }
             (inside, at_inside) = (outside, at_outside);
             outside *= 1.5;

@@ -50,8 +50,11 @@ impl Information {
     /// Costs one dense [q, q] matrix up to [`LEVELS_MAX`] levels. Beyond, only the observed
     /// information is to be had, from differences of exact slopes; an expected one is `None`.
     pub fn of(fit: &Fit, kind: Kind) -> Option<Self> {
+        Self::taken(fit, kind, fit.terms.border.nrows() <= LEVELS_MAX)
+    }
+
+    fn taken(fit: &Fit, kind: Kind, exact: bool) -> Option<Self> {
         let point = Point::at(&fit.terms, &fit.block_theta)?;
-        let exact = fit.terms.border.nrows() <= LEVELS_MAX;
         if kind == Kind::Expected && !exact {
             return None;
         }
@@ -110,7 +113,8 @@ impl Parts<'_> {
     /// REML: `-tr(P G_k P G_l) + 2 y'P G_k P G_l P y / s2`, `|Z_k' P y|^2 / s2^2`, `(n - p) / s2^2`;
     /// ML has `V0^-1` for P in the trace, and n.
     fn observed(&mut self, scores: &Mat<f64>) -> Mat<f64> {
-        let (residual, variance) = (self.residual_scores(scores), self.point.variance(self.method()));
+        let (residual, variance) =
+            (self.residual_scores(scores), self.point.variance(self.method()));
         let products = self.point.products();
         let size = self.free.len();
         let mut hessian = self.with_variance(&residual, variance);
@@ -129,7 +133,8 @@ impl Parts<'_> {
 
     /// The same with its first part from central differences of the exact slopes.
     fn observed_by_differences(&mut self, scores: &Mat<f64>) -> Option<Mat<f64>> {
-        let (residual, variance) = (self.residual_scores(scores), self.point.variance(self.method()));
+        let (residual, variance) =
+            (self.residual_scores(scores), self.point.variance(self.method()));
         let mut hessian = self.with_variance(&residual, variance);
         for (column, &block) in self.free.iter().enumerate() {
             let gamma = self.point.theta[block].powi(2);
@@ -256,7 +261,8 @@ impl Point<'_> {
                 (products[(level, q1 + j)], products[(q1 + j, level)]) = (value, value);
             }
         }
-        let scaled = Mat::from_fn(width, width, |i, j| self.scale[i] * schur[(i, j)] * self.scale[j]);
+        let scaled =
+            Mat::from_fn(width, width, |i, j| self.scale[i] * schur[(i, j)] * self.scale[j]);
         let left = Mat::from_fn(width, q1, |j, level| spread(level, &scaled, j));
         for level in 0..q1 {
             for other in 0..=level {
@@ -272,7 +278,8 @@ impl Point<'_> {
     fn remaining(&self, schur: &Mat<f64>, reduced: &Mat<f64>) -> Mat<f64> {
         let width = self.scale.len();
         let small: Vec<usize> = (0..width).filter(|&j| self.scale[j] <= SMALL).collect();
-        let picked = Mat::from_fn(width, small.len(), |i, j| self.scale[i] * reduced[(i, small[j])]);
+        let picked =
+            Mat::from_fn(width, small.len(), |i, j| self.scale[i] * reduced[(i, small[j])]);
         let explained = schur * &picked;
         let mut remaining =
             Mat::from_fn(width, width, |i, j| self.scale[i] * schur[(i, j)] / self.scale[j]);
@@ -313,3 +320,55 @@ pub(super) const LEVELS_MAX: usize = 5_000;
 const DIFFERENCE: f64 = 1e-4;
 /// A direction along which the likelihood curves less than this share of its size is flat.
 const FLAT: f64 = 1e-10;
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{crossed, fitted, terms};
+    use super::*;
+
+    #[test]
+    fn differences_of_slopes_equal_the_exact_hessian() {
+        let fit = fitted("y ~ x + arm + (1|a) + (1|b)", &crossed());
+        let exact = Information::taken(&fit, Kind::Observed, true).unwrap();
+        let differences = Information::taken(&fit, Kind::Observed, false).unwrap();
+        for i in 0..3 {
+            for j in 0..3 {
+                let (exact, other) = (exact.covariance[(i, j)], differences.covariance[(i, j)]);
+                assert!((exact - other).abs() < 1e-5 * exact.abs(), "{i} {j}: {exact} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn products_equal_dense_ones_at_any_theta() {
+        let terms = terms("y ~ x + arm + (1|a) + (1|b) + (1|a:arm)", &crossed());
+        let (q1, q) = (terms.counts.len(), terms.border.nrows());
+        let mut counts = Mat::<f64>::zeros(q, q);
+        for level in 0..q1 {
+            counts[(level, level)] = terms.counts[level];
+            for (j, n) in terms.cells.row(level) {
+                (counts[(level, q1 + j)], counts[(q1 + j, level)]) = (n, n);
+            }
+        }
+        for j in q1..q {
+            (q1..q).for_each(|i| counts[(i, j)] = terms.gram[(i - q1, j - q1)]);
+        }
+        for theta in [[0.8, 1.3, 0.6], [0.0, 0.5, 0.0], [1e-4, 5e-4, 30.0], [20.0, 1e-4, 0.0]] {
+            let scale = Mat::from_fn(q, q, |i, j| {
+                let block = terms.blocks.iter().position(|block| block.range().contains(&i));
+                if i == j { theta[block.unwrap()] } else { 0.0 }
+            });
+            let omega = &scale * &counts * &scale + Mat::<f64>::identity(q, q);
+            let inner = &scale * omega.llt(Side::Lower).unwrap().solve(&scale);
+            let expected = &counts - &counts * inner * &counts;
+            let actual = Point::at(&terms, &theta).unwrap().products();
+            for j in 0..q {
+                for i in 0..q {
+                    let (actual, expected) = (actual[(i, j)], expected[(i, j)]);
+                    let apart = (actual - expected).abs();
+                    assert!(apart < 1e-8, "{theta:?} {i} {j}: {actual} is not {expected}");
+                }
+            }
+        }
+    }
+}

@@ -13,10 +13,11 @@
 
 use std::f64::consts::PI;
 
+use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::linalg::triangular_solve::{
     solve_lower_triangular_in_place, solve_upper_triangular_in_place,
 };
-use faer::{Mat, Par, Side};
+use faer::{Accum, Mat, MatRef, Par, Side};
 
 use super::arrow::{Arrow, Member, Shape};
 use super::fit::Method;
@@ -91,13 +92,12 @@ impl<'a> Part<'a> {
         let root: Vec<f64> =
             shape.counts.iter().map(|count| (first * first * count + 1.0).sqrt()).collect();
         let scale: Vec<f64> = shape.block_of.iter().map(|&block| theta[block]).collect();
-        let cells = Mat::from_fn(m, root.len(), |i, j| {
-            scale[i] * first * shape.cells[(i, j)] / root[j]
-        });
-        let mut schur = &cells * cells.transpose();
+        let cells =
+            Mat::from_fn(m, root.len(), |i, j| scale[i] * first * shape.cells[(i, j)] / root[j]);
+        let mut schur = lower_product(cells.as_ref(), cells.transpose());
         let mut border = shape.rest.clone();
         for j in 0..m {
-            for i in 0..m {
+            for i in j..m {
                 schur[(i, j)] = scale[i] * shape.gram[(i, j)] * scale[j] - schur[(i, j)];
             }
             schur[(j, j)] += 1.0;
@@ -116,12 +116,16 @@ impl<'a> Part<'a> {
             }
         }
         solve_lower_triangular_in_place(factor.as_ref(), border.as_mut(), Par::Seq);
-        let mut taken = border.transpose() * &border;
+        let mut taken = lower_product(border.transpose(), border.as_ref());
         for (level, touched) in shape.first.iter().enumerate() {
             let weight = (first / root[level]).powi(2);
             for &(i, a) in touched {
-                touched.iter().for_each(|&(j, b)| taken[(i, j)] += weight * a * b);
+                let below = touched.iter().filter(|(j, _)| *j <= i);
+                below.for_each(|&(j, b)| taken[(i, j)] += weight * a * b);
             }
+        }
+        for j in 0..taken.ncols() {
+            (0..j).for_each(|i| taken[(i, j)] = taken[(j, i)]);
         }
         let log_det = 2.0 * root.iter().map(|root| root.ln()).sum::<f64>()
             + 2.0 * (0..m).map(|i| factor[(i, i)].ln()).sum::<f64>();
@@ -198,6 +202,23 @@ impl<'a> Part<'a> {
             traces[0] += (count * (1.0 + squares) + joint[level]) / (root * root);
         }
     }
+}
+
+/// The lower half of a symmetric product; zeros above.
+fn lower_product(left: MatRef<f64>, right: MatRef<f64>) -> Mat<f64> {
+    let mut product = Mat::zeros(left.nrows(), left.nrows());
+    triangular::matmul(
+        product.as_mut(),
+        BlockStructure::TriangularLower,
+        Accum::Replace,
+        left,
+        BlockStructure::Rectangular,
+        right,
+        BlockStructure::Rectangular,
+        1.0,
+        Par::Seq,
+    );
+    product
 }
 
 /// The border's equations, with all components taken out.
@@ -296,8 +317,7 @@ impl<'a> Border<'a> {
         let factor = self.factor.submatrix(0, 0, size, size);
         solve_lower_triangular_in_place(factor, half.as_mut(), Par::Seq);
         let inverse = half.transpose() * &half;
-        let (mut sums, mut traces) =
-            (vec![0.0; terms.blocks.len()], vec![0.0; terms.blocks.len()]);
+        let (mut sums, mut traces) = (vec![0.0; terms.blocks.len()], vec![0.0; terms.blocks.len()]);
         for (block, levels) in terms.blocks.iter().enumerate().skip(arrow.inner) {
             for level in levels.range() {
                 let j = level - arrow.border_begin;
@@ -352,7 +372,11 @@ impl Arrow<'_> {
     fn largest_count(&self, block: usize) -> f64 {
         let q1 = self.terms.counts.len();
         let count = |level: usize| {
-            if level < q1 { self.terms.counts[level] } else { self.terms.gram[(level - q1, level - q1)] }
+            if level < q1 {
+                self.terms.counts[level]
+            } else {
+                self.terms.gram[(level - q1, level - q1)]
+            }
         };
         self.terms.blocks[block].range().map(count).fold(1.0, f64::max)
     }
@@ -404,14 +428,107 @@ impl Member {
         let (c, p, width) = (self.border.len(), self.expand.ncols(), whole.nrows());
         let along = &self.expand * whole.submatrix(f, 0, p, width);
         let fixed = along.submatrix(0, f, along.nrows(), p) * self.expand.transpose();
-        Mat::from_fn(c + self.expand.nrows(), c + self.expand.nrows(), |i, j| match (i < c, j < c) {
-            (true, true) => whole[(self.border[i], self.border[j])],
-            (true, false) => along[(j - c, self.border[i])],
-            (false, true) => along[(i - c, self.border[j])],
-            (false, false) => fixed[(i - c, j - c)],
+        Mat::from_fn(c + self.expand.nrows(), c + self.expand.nrows(), |i, j| {
+            match (i < c, j < c) {
+                (true, true) => whole[(self.border[i], self.border[j])],
+                (true, false) => along[(j - c, self.border[i])],
+                (false, true) => along[(i - c, self.border[j])],
+                (false, false) => fixed[(i - c, j - c)],
+            }
         })
     }
 }
 
 /// Of theta times the root of the largest count, taken for zero.
 const SMALLEST: f64 = 1e-4;
+
+#[cfg(test)]
+mod tests {
+    use super::super::Column;
+    use super::super::objective::Point;
+    use super::super::terms::Terms;
+    use super::super::tests::{Noise, Table, crossed, levels, table, terms};
+    use super::*;
+
+    #[test]
+    fn every_cut_gives_the_same_criterion_and_slopes() {
+        let columns = crossed();
+        for formula in [
+            "y ~ x + arm + (1|a) + (1|b) + (1|a:arm)",
+            "y ~ 1 + (1|a) + (1|b)",
+            "y ~ arm + (1|a/arm)",
+            "y ~ x + (1|b)",
+        ] {
+            let terms = terms(formula, &columns);
+            for inner in 1..=terms.blocks.len() {
+                compare(&Arrow::cut(&terms, inner));
+            }
+        }
+    }
+
+    #[test]
+    fn components_of_a_complete_design_share_a_shape() {
+        let complete = terms(USUAL, &study(|_| true));
+        let arrow = Arrow::of(&complete);
+        assert_eq!((arrow.shapes.len(), arrow.members.len(), arrow.inner), (1, 6, 2));
+        compare(&arrow);
+
+        let missing = terms(USUAL, &study(|row| row % 7 != 3));
+        let arrow = Arrow::of(&missing);
+        assert_eq!((arrow.members.len(), arrow.inner), (6, 2));
+        compare(&arrow);
+    }
+
+    fn compare(arrow: &Arrow) {
+        let terms = arrow.terms;
+        let replicate = own_response(terms);
+        for theta in [[1.0, 0.4, 2.5], [0.02, 3.0, 0.5], [4.0, 0.01, 0.0]] {
+            let theta = &theta[..terms.blocks.len()];
+            for method in [Method::Reml, Method::Ml] {
+                let expected = Point::at(terms, theta).unwrap();
+                let mut refit = Refit { arrow, replicate: &replicate, method };
+                let actual = refit.at(theta).unwrap();
+                // A theta of zero is taken as one close to it.
+                near(actual.criterion, expected.criterion(method), 1e-5);
+                let variance = expected.variance(method);
+                near(actual.variance, variance, 1e-7 * variance);
+                for (j, coefficient) in actual.coefficients.iter().enumerate() {
+                    near(*coefficient, expected.coefficients[j], 1e-6);
+                }
+                for (block, slope) in expected.slopes(method, variance).into_iter().enumerate() {
+                    near(actual.slopes[block], slope, 1e-5 * slope.abs());
+                }
+            }
+        }
+    }
+
+    fn own_response(terms: &Terms) -> Replicate {
+        let p = terms.p;
+        Replicate {
+            with_z: terms.border.col_as_slice(p).to_vec(),
+            with_q: (0..p).map(|j| terms.corner[(j, p)]).collect(),
+            squares: terms.corner[(p, p)],
+        }
+    }
+
+    /// 6 configs, 5 folds, 4 seeds a config.
+    fn study(kept: impl Fn(usize) -> bool) -> Table {
+        let mut noise = Noise(5);
+        let of_fold: Vec<f64> = (0..5).map(|_| noise.next()).collect();
+        let rows: Vec<usize> = (0..120).filter(|row| kept(*row)).collect();
+        let y = rows.iter().map(|row| of_fold[row / 4 % 5] + noise.next()).collect();
+        table([
+            ("y", Column::Numbers(y)),
+            ("config", levels(rows.iter().map(|row| row / 20))),
+            ("fold", levels(rows.iter().map(|row| row / 4 % 5))),
+            ("seed", levels(rows.iter().map(|row| row % 4))),
+        ])
+    }
+
+    #[track_caller]
+    fn near(actual: f64, expected: f64, tolerance: f64) {
+        assert!((actual - expected).abs() <= tolerance, "{actual} is not {expected}");
+    }
+
+    const USUAL: &str = "y ~ config + (1|fold) + (1|config:fold) + (1|config:seed)";
+}

@@ -71,7 +71,9 @@ pub(super) struct Simulator<'a> {
     spreads: Vec<f64>,
     /// Factor of the cross-products of the other factors and Q, less what the largest factor
     /// explains of them, [qr + p, rank].
-    factor: Mat<f64>,
+    factor: Columns,
+    /// `Zr'Zr`, [qr, qr].
+    gram: Columns,
     /// n - q1 - rank.
     rest: f64,
 }
@@ -93,9 +95,9 @@ impl<'a> Simulator<'a> {
         let spreads = (terms.blocks.iter().zip(&fit.block_theta))
             .flat_map(|(block, theta)| block.range().map(move |_| theta * sigma))
             .collect();
-        let factor = pivoted_factor(beside_largest(terms), &own_squares(terms));
-        let rest = terms.n as f64 - (terms.counts.len() + factor.ncols()) as f64;
-        Self { terms, sigma, spreads, factor, rest }
+        let factor = Columns::of(&pivoted_factor(beside_largest(terms), &own_squares(terms)));
+        let rest = terms.n as f64 - (terms.counts.len() + factor.count()) as f64;
+        Self { terms, sigma, spreads, factor, gram: Columns::of(&terms.gram), rest }
     }
 
     pub fn draw(&self, seed: u64, draw: u64) -> Replicate {
@@ -115,13 +117,13 @@ impl<'a> Simulator<'a> {
             }
         }
         for (j, &b) in others.iter().enumerate() {
-            let column = terms.gram.col_as_slice(j);
-            moved[q1..].iter_mut().zip(column).for_each(|(sum, n)| *sum += n * b);
+            self.gram.add(j, b, &mut moved[q1..]);
         }
         squares += effects.iter().zip(&moved).map(|(b, moved)| b * moved).sum::<f64>();
         with_z.iter_mut().zip(&moved).for_each(|(sum, moved)| *sum += moved);
         for (j, sum) in with_q.iter_mut().enumerate() {
-            *sum += terms.border.col_as_slice(j).iter().zip(&effects).map(|(a, b)| a * b).sum::<f64>();
+            *sum +=
+                terms.border.col_as_slice(j).iter().zip(&effects).map(|(a, b)| a * b).sum::<f64>();
         }
         Replicate { with_z, with_q, squares }
     }
@@ -129,8 +131,8 @@ impl<'a> Simulator<'a> {
     /// `Z'e`, `Q'e` and `e'e`.
     fn noise(&self, rng: &mut StreamRng) -> (Vec<f64>, Vec<f64>, f64) {
         let (terms, q1) = (self.terms, self.terms.counts.len());
-        let width = self.factor.nrows() - terms.p;
-        let mut products = vec![0.0; self.factor.nrows()];
+        let width = terms.gram.nrows();
+        let mut products = vec![0.0; width + terms.p];
         let mut with_z = vec![0.0; q1 + width];
         let mut squares = 0.0;
         for (level, count) in terms.counts.iter().enumerate() {
@@ -141,11 +143,10 @@ impl<'a> Simulator<'a> {
             terms.cells.row(level).for_each(|(j, n)| products[j] += n * mean);
             (0..terms.p).for_each(|j| products[width + j] += terms.border[(level, j)] * mean);
         }
-        for column in 0..self.factor.ncols() {
+        for column in 0..self.factor.count() {
             let z = rng.normal();
             squares += z * z;
-            let column = self.factor.col_as_slice(column);
-            products.iter_mut().zip(column).for_each(|(sum, entry)| *sum += entry * z);
+            self.factor.add(column, z, &mut products);
         }
         if self.rest > 0.0 {
             squares += chi_square(rng, self.rest);
@@ -154,6 +155,41 @@ impl<'a> Simulator<'a> {
         with_z.iter_mut().for_each(|value| *value *= self.sigma);
         let with_q = products[width..].iter().map(|value| value * self.sigma).collect();
         (with_z, with_q, squares * self.sigma * self.sigma)
+    }
+}
+
+/// The entries of a matrix that are not zero, column by column.
+struct Columns {
+    /// [columns + 1]: where each begins in the lists below.
+    starts: Vec<usize>,
+    rows: Vec<u32>,
+    values: Vec<f64>,
+}
+
+impl Columns {
+    fn of(matrix: &Mat<f64>) -> Self {
+        let mut columns = Self { starts: vec![0], rows: Vec::new(), values: Vec::new() };
+        for column in 0..matrix.ncols() {
+            for (row, &value) in matrix.col_as_slice(column).iter().enumerate() {
+                if value != 0.0 {
+                    columns.rows.push(row as u32);
+                    columns.values.push(value);
+                }
+            }
+            columns.starts.push(columns.rows.len());
+        }
+        columns
+    }
+
+    fn count(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// Adds `weight` times a column to `sums`.
+    fn add(&self, column: usize, weight: f64, sums: &mut [f64]) {
+        let range = self.starts[column]..self.starts[column + 1];
+        let entries = self.rows[range.clone()].iter().zip(&self.values[range]);
+        entries.for_each(|(&row, value)| sums[row as usize] += weight * value);
     }
 }
 
@@ -186,20 +222,22 @@ fn own_squares(terms: &Terms) -> Vec<f64> {
 
 /// L [size, rank] with `L L' = matrix`, which has no negative eigenvalue.
 ///
-/// Every step takes the column of which the largest share of its `own` square is left, and the
-/// steps end when none is above rounding: the rank is then the number of steps.
+/// A step takes the first column of which a fair share of its `own` square is left, which keeps L
+/// sparse, else the one with the largest share. The steps end when none is above rounding: the
+/// rank is then their number.
 /// Source: Higham (2002), Accuracy and Stability of Numerical Algorithms, section 10.3.
 fn pivoted_factor(matrix: Mat<f64>, own: &[f64]) -> Mat<f64> {
     let size = matrix.nrows();
     let mut left: Vec<f64> = (0..size).map(|i| matrix[(i, i)]).collect();
+    let mut waiting: Vec<usize> = (0..size).collect();
     let mut factor = Mat::<f64>::zeros(size, size);
     let mut rank = 0;
-    while rank < size {
-        let share = |i: usize| left[i] / own[i];
-        let Some(pivot) = (0..size).max_by(|&a, &b| share(a).total_cmp(&share(b))) else { break };
-        if share(pivot) < DEPENDENT {
-            break;
-        }
+    while !waiting.is_empty() {
+        let share = |&at: &usize| left[waiting[at]] / own[waiting[at]];
+        let fair = (0..waiting.len()).find(|at| share(at) > FAIR);
+        let largest = || (0..waiting.len()).max_by(|a, b| share(a).total_cmp(&share(b)));
+        let Some(at) = fair.or_else(largest).filter(|at| share(at) > DEPENDENT) else { break };
+        let pivot = waiting.remove(at);
         let root = left[pivot].sqrt();
         let mut column = matrix.col_as_slice(pivot).to_vec();
         for earlier in 0..rank {
@@ -209,14 +247,15 @@ fn pivoted_factor(matrix: Mat<f64>, own: &[f64]) -> Mat<f64> {
                 column.iter_mut().zip(earlier).for_each(|(value, e)| *value -= weight * e);
             }
         }
-        for (i, value) in column.iter().enumerate() {
-            // Pivots of earlier steps are explained wholly.
-            let entry = if left[i] > 0.0 { value / root } else { 0.0 };
-            factor[(i, rank)] = entry;
-            left[i] -= entry * entry;
-        }
         factor[(pivot, rank)] = root;
-        left[pivot] = f64::NEG_INFINITY;
+        for &i in &waiting {
+            // What is left of a column's square bounds its products; rounding alone is no entry.
+            if column[i].abs() > ROUNDING * root * own[i].sqrt() {
+                let entry = column[i] / root;
+                factor[(i, rank)] = entry;
+                left[i] -= entry * entry;
+            }
+        }
         rank += 1;
     }
     factor.submatrix(0, 0, size, rank).to_owned()
@@ -224,3 +263,43 @@ fn pivoted_factor(matrix: Mat<f64>, own: &[f64]) -> Mat<f64> {
 
 /// Of its own square, what is left of a column that others explain.
 const DEPENDENT: f64 = 1e-9;
+/// Share of its own square at which a column is a sound pivot.
+const FAIR: f64 = 1e-3;
+/// Of the largest value an entry could have.
+const ROUNDING: f64 = 1e-14;
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{crossed, terms};
+    use super::*;
+
+    #[test]
+    fn the_factor_has_the_rank_of_the_design() {
+        // Levels and x and arm, less what they share: the mean; and a within a:arm.
+        for (formula, rank) in [
+            ("y ~ x + arm + (1|a) + (1|b)", 8 + 6 + 3 - 2),
+            ("y ~ x + arm + (1|a) + (1|b) + (1|a:arm)", 16 + 6 + 1 - 1),
+            ("y ~ x", 2),
+        ] {
+            let terms = terms(formula, &crossed());
+            let matrix = beside_largest(&terms);
+            let factor = pivoted_factor(matrix.clone(), &own_squares(&terms));
+            assert_eq!(terms.counts.len() + factor.ncols(), rank, "{formula}");
+            let apart = matrix - &factor * factor.transpose();
+            assert!(apart.norm_max() < 1e-10, "{formula}: {}", apart.norm_max());
+        }
+    }
+
+    #[test]
+    fn chi_squares_have_their_mean_and_variance() {
+        let mut rng = stream(Use::Null, 1, 0);
+        for freedom in [1.0, 2.0, 7.5, 4_000.0] {
+            let draws: Vec<f64> = (0..100_000).map(|_| chi_square(&mut rng, freedom)).collect();
+            let mean = draws.iter().sum::<f64>() / 1e5;
+            let variance = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 1e5;
+            let error = (2.0 * freedom / 1e5).sqrt();
+            assert!((mean - freedom).abs() < 4.0 * error, "{freedom}: mean {mean}");
+            assert!((variance / (2.0 * freedom) - 1.0).abs() < 0.05, "{freedom}: {variance}");
+        }
+    }
+}

@@ -266,7 +266,7 @@ pub(super) fn three(columns: &Table) -> (Vec<f64>, Vec<u32>, Vec<u32>) {
     }
 }
 
-fn fitted(formula: &str, columns: &Table) -> Fit {
+pub(super) fn fitted(formula: &str, columns: &Table) -> Fit {
     let fit = fit(&Formula::parse(formula).unwrap(), columns, Method::Reml).unwrap();
     assert!(fit.converged);
     fit
@@ -298,11 +298,11 @@ fn reordered(columns: &Table, order: &[usize]) -> Table {
     columns.iter().map(|(name, values)| (name.clone(), column(values))).collect()
 }
 
-fn table<const N: usize>(columns: [(&str, Column); N]) -> Table {
+pub(super) fn table<const N: usize>(columns: [(&str, Column); N]) -> Table {
     columns.into_iter().map(|(name, column)| (name.to_owned(), column)).collect()
 }
 
-fn levels(codes: impl Iterator<Item = usize>) -> Column {
+pub(super) fn levels(codes: impl Iterator<Item = usize>) -> Column {
     let codes: Vec<u32> = codes.map(|code| code as u32).collect();
     let count = codes.iter().max().unwrap() + 1;
     Column::Levels { codes, names: (0..count).map(|level| format!("l{level}")).collect() }
@@ -322,10 +322,10 @@ fn close(actual: f64, expected: f64) {
 }
 
 /// Roughly normal numbers, the same on every machine.
-struct Noise(u64);
+pub(super) struct Noise(pub u64);
 
 impl Noise {
-    fn next(&mut self) -> f64 {
+    pub fn next(&mut self) -> f64 {
         let uniform = (0..12).map(|_| {
             self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_041);
             (self.0 >> 11) as f64 / (1u64 << 53) as f64
