@@ -61,6 +61,25 @@ fn a_variance_at_zero_is_held_there_and_said_to_be() {
 }
 
 #[test]
+fn one_more_outcome_of_a_balanced_design_has_its_closed_form() {
+    let (_, _, fit) = restricted_fits().remove(0);
+    let freedom = Freedom::of(&fit, DfMethod::Satterthwaite).unwrap();
+    let parts = [Part::Component(0), Part::Residual];
+    let precision = freedom.prediction(&[1.0], &parts).unwrap();
+
+    // 6 batches of 5: the variance is a sum of the two mean squares, whose df are 5 and 24.
+    let (within, between): (f64, f64) = (2_451.25, 2_451.25 + 5.0 * 1_764.05);
+    let (of_between, of_within) = (between * (1.0 / 30.0 + 1.0 / 5.0), within * (1.0 - 1.0 / 5.0));
+    let variance = of_between + of_within;
+    let df = variance.powi(2) / (of_between.powi(2) / 5.0 + of_within.powi(2) / 24.0);
+    near(precision.se, variance.sqrt(), 1e-7 * variance.sqrt(), "se");
+    near(precision.df, df, 1e-5 * df, "df");
+    // The same batch again: its spread is no part of it.
+    let same = freedom.prediction(&[1.0], &[Part::Residual]).unwrap();
+    near(same.se, (fit.fixed[0].se.powi(2) + within).sqrt(), 1e-5, "se");
+}
+
+#[test]
 fn full_profile_intervals_agree_with_lme4() {
     for (name, _) in MODELS {
         let expected = json(&format!("lme4/{name}.expected.json"));

@@ -429,8 +429,7 @@ impl Session {
                 let known = studies.get(&cohort.study)?;
                 known.study.clone().filter(|_| known.progress == Progress::Ready)
             };
-            let found =
-                self.waiting.iter().enumerate().find_map(|(at, one)| Some((at, ready(one)?)));
+            let found = self.waiting.iter().enumerate().find_map(|(at, one)| Some((at, ready(one)?)));
             let Some((place, study)) = found else { return };
             let Some(cohort) = self.waiting.remove(place) else { return };
             effects.push(Effect::MarkStarted { attempts: cohort.attempts().collect() });

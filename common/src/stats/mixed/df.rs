@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::fit::{Fit, Method};
 use super::information::{Information, Kind, LEVELS_MAX};
+use super::interval::Part;
 
 /// How degrees of freedom are approximated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +127,38 @@ impl<'a> Freedom<'a> {
         let df = 2.0 * form(&information.phi).powi(2) / information.spread(&gradient);
         let se = form(&self.covariance).sqrt();
         Ok(Precision { se, df, at_boundary: self.fit.singular() })
+    }
+
+    /// How far one more outcome may be from `sum_j weights_j beta_j`: the standard error of that
+    /// mean and the spread of `parts` together, with its degrees of freedom.
+    ///
+    /// `parts` are the sources of spread that the outcome would draw anew: of one more training
+    /// the seed and the residual, of one on new data the folds too. The interval is the mean plus
+    /// and minus a t quantile times se.
+    pub fn prediction(&self, weights: &[f64], parts: &[Part]) -> Result<Precision, InferenceError> {
+        let moved = self.weights_of_q(weights)?;
+        let information = &self.information;
+        let mut gradient = information.gradient(&moved);
+        let sigma = information.free.len();
+        let unit = self.fit.terms.y_scale.powi(2);
+        let mut variance = self.contrast(weights)?.se.powi(2);
+        for part in parts {
+            let (gamma, place) = match *part {
+                Part::Residual => (1.0, None),
+                Part::Component(index) => {
+                    let of = |block: &usize| self.fit.terms.blocks[*block].place == index;
+                    let place = information.free.iter().position(of);
+                    (self.fit.theta[index].powi(2), place)
+                }
+            };
+            variance += unit * information.variance * gamma;
+            gradient[sigma] += unit * gamma;
+            if let Some(place) = place {
+                gradient[place] += unit * information.variance;
+            }
+        }
+        let df = 2.0 * variance.powi(2) / information.spread(&gradient);
+        Ok(Precision { se: variance.sqrt(), df, at_boundary: self.fit.singular() })
     }
 
     /// Covariance of two contrasts, in squared units of the response.

@@ -8,11 +8,11 @@
 //! Floor: common.
 
 use faer::Mat;
-use statrs::distribution::{ChiSquared, ContinuousCDF};
+use statrs::distribution::ContinuousCDF;
 
 use super::df::{InferenceError, weights_of_q};
 use super::fit::{Fit, Method, tolerance};
-use super::interval::crossing;
+use super::interval::{chi_square, crossing};
 use super::objective::Point;
 use super::optimise::{self, Surface};
 
@@ -41,10 +41,7 @@ pub fn fixed_profile_interval(
     let spread = held.spread(&best).sqrt() * variance;
     // The constant of a contrast cancels: only its distance from the estimate matters.
     let centre = held.contrast(&best);
-    let cut = ChiSquared::new(1.0)
-        .unwrap_or_else(|_| unreachable!("one is positive"))
-        .inverse_cdf(level)
-        .sqrt();
+    let cut = chi_square(1.0).inverse_cdf(level).sqrt();
     let mut end = |sign: f64| -> Result<f64, InferenceError> {
         let mut start = fit.block_theta.clone();
         let mut gap = |away: f64| {

@@ -242,7 +242,7 @@ impl<'a> Surface for Slice<'a> {
     }
 }
 
-fn chi_square(freedom: f64) -> ChiSquared {
+pub(super) fn chi_square(freedom: f64) -> ChiSquared {
     ChiSquared::new(freedom).unwrap_or_else(|_| unreachable!("degrees of freedom are positive"))
 }
 

@@ -11,9 +11,11 @@
 //!
 //! Floor: common.
 
+use std::collections::BTreeMap;
 use std::f64::consts::PI;
 
 use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::linalg::triangular_inverse::invert_lower_triangular;
 use faer::linalg::triangular_solve::{
     solve_lower_triangular_in_place, solve_upper_triangular_in_place,
 };
@@ -172,36 +174,53 @@ impl<'a> Part<'a> {
     /// `count` members whose border has inverses that sum to `inverse`, [w, w].
     fn add_traces(&self, count: f64, inverse: &Mat<f64>, traces: &mut [f64]) {
         let m = self.scale.len();
-        let mut lower = Mat::<f64>::identity(m, m);
-        solve_lower_triangular_in_place(self.factor.as_ref(), lower.as_mut(), Par::Seq);
-        let joined = lower.transpose() * &self.border;
-        let weighted = &joined * inverse;
-        let mut own = vec![0.0; m];
-        for column in 0..joined.ncols() {
-            let pairs = joined.col_as_slice(column).iter().zip(weighted.col_as_slice(column));
-            own.iter_mut().zip(pairs).for_each(|(sum, (a, b))| *sum += a * b);
-        }
+        let mut lower = Mat::<f64>::zeros(m, m);
+        invert_lower_triangular(lower.as_mut(), self.factor.as_ref(), Par::Seq);
+        let mut of_block: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (j, &block) in self.shape.block_of.iter().enumerate() {
-            let squares: f64 = lower.col_as_slice(j).iter().map(|value| value * value).sum();
-            traces[block] += count * squares + own[j];
+            traces[block] += count * squared(lower.col_as_slice(j));
+            of_block.entry(block).or_default().push(j);
         }
-        let spread = &lower * &self.cells;
+        let mut joined = self.border.clone();
+        solve_upper_triangular_in_place(self.factor.transpose(), joined.as_mut(), Par::Seq);
+        for (block, rows) in &of_block {
+            traces[*block] += if rows.len() == m {
+                weighted_squares(joined.as_ref(), inverse)
+            } else {
+                let own = Mat::from_fn(rows.len(), joined.ncols(), |i, j| joined[(rows[i], j)]);
+                weighted_squares(own.as_ref(), inverse)
+            };
+        }
+        let mut spread = self.cells.clone();
+        solve_lower_triangular_in_place(self.factor.as_ref(), spread.as_mut(), Par::Seq);
         let mut first = -(self.cells.transpose() * &joined);
         for (level, touched) in self.shape.first.iter().enumerate() {
             let weight = self.theta_first / self.root[level];
             touched.iter().for_each(|&(j, value)| first[(level, j)] += weight * value);
         }
-        let weighted = &first * inverse;
-        let mut joint = vec![0.0; self.root.len()];
         for column in 0..first.ncols() {
-            let pairs = first.col_as_slice(column).iter().zip(weighted.col_as_slice(column));
-            joint.iter_mut().zip(pairs).for_each(|(sum, (a, b))| *sum += a * b);
+            let column = first.col_as_slice_mut(column);
+            column.iter_mut().zip(&self.root).for_each(|(value, root)| *value /= root);
         }
+        traces[0] += weighted_squares(first.as_ref(), inverse);
         for (level, root) in self.root.iter().enumerate() {
-            let squares: f64 = spread.col_as_slice(level).iter().map(|value| value * value).sum();
-            traces[0] += (count * (1.0 + squares) + joint[level]) / (root * root);
+            traces[0] += count * (1.0 + squared(spread.col_as_slice(level))) / (root * root);
         }
     }
+}
+
+/// `tr(rows inverse rows')`, of a symmetric inverse.
+fn weighted_squares(rows: MatRef<f64>, inverse: &Mat<f64>) -> f64 {
+    let product = lower_product(rows.transpose(), rows);
+    let below = |j: usize| {
+        let pairs = product.col_as_slice(j)[j + 1..].iter().zip(&inverse.col_as_slice(j)[j + 1..]);
+        2.0 * pairs.map(|(a, b)| a * b).sum::<f64>()
+    };
+    (0..product.ncols()).map(|j| product[(j, j)] * inverse[(j, j)] + below(j)).sum()
+}
+
+fn squared(values: &[f64]) -> f64 {
+    values.iter().map(|value| value * value).sum()
 }
 
 /// The lower half of a symmetric product; zeros above.
@@ -249,8 +268,7 @@ impl<'a> Border<'a> {
         for member in &arrow.members {
             let part = &parts[member.shape];
             let (own, rest) = part.response(member, replicate);
-            squares -= own.iter().map(|value| value * value).sum::<f64>();
-            squares -= rest.col_as_slice(0).iter().map(|value| value * value).sum::<f64>();
+            squares -= squared(&own) + squared(rest.col_as_slice(0));
             let mut products = part.border.transpose() * &rest;
             for (level, touched) in part.shape.first.iter().enumerate() {
                 let weight = part.theta_first / part.root[level] * own[level];
@@ -269,7 +287,7 @@ impl<'a> Border<'a> {
         }
         let factor = system.llt(Side::Lower).ok()?.L().to_owned();
         solve_lower_triangular_in_place(factor.as_ref(), right.as_mut(), Par::Seq);
-        squares -= right.col_as_slice(0).iter().map(|value| value * value).sum::<f64>();
+        squares -= squared(right.col_as_slice(0));
         let theta = theta.to_vec();
         (squares > 0.0).then_some(Self { theta, parts, responses, factor, right, squares })
     }
