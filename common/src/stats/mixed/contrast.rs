@@ -4,6 +4,7 @@
 //!
 //! Floor: common.
 
+use rayon::prelude::*;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::df::{Freedom, InferenceError};
@@ -124,11 +125,11 @@ fn adjust_jointly(
     }
     let largest = LargestT::of(&correlation, df, seed);
     let quantile = largest.quantile(level);
-    for test in tests {
+    tests.par_iter_mut().for_each(|test| {
         test.p_adjusted = largest.tail(test.t.abs()).max(test.p);
         let half_width = quantile * test.se;
         test.ci_adjusted = Some((test.estimate - half_width, test.estimate + half_width));
-    }
+    });
     Ok(())
 }
 

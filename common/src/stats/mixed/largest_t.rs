@@ -127,7 +127,7 @@ fn primes(count: usize) -> Vec<u32> {
 }
 
 const SHIFTS: u64 = 8;
-const LATTICE: u64 = 2_000;
+const LATTICE: u64 = 8_000;
 const EDGE: f64 = 1e-15;
 const DEPENDENT: f64 = 1e-9;
 /// Of a quantile.
