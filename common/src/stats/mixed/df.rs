@@ -191,7 +191,8 @@ pub(super) fn check_weights(weights: &[f64], expected: usize) -> Result<(), Infe
     if sound { Ok(()) } else { Err(InferenceError::EmptyContrast) }
 }
 
-/// Kenward and Roger's covariance over sigma^2: `Phi + 2 Phi (sum_kl W_kl (Q_kl - P_k Phi P_l)) Phi`.
+/// Kenward and Roger's covariance over sigma^2:
+/// `Phi + 2 Phi (sum_kl W_kl (Q_kl - P_k Phi P_l)) Phi`.
 ///
 /// Only gammas appear: the terms with s2 cancel, since the derivative of V by s2 is V / s2.
 fn adjusted(information: &Information) -> Mat<f64> {

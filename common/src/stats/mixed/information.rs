@@ -110,8 +110,8 @@ struct Parts<'a> {
 impl Parts<'_> {
     /// Second derivatives of the criterion by `(gamma, s2)`.
     ///
-    /// REML: `-tr(P G_k P G_l) + 2 y'P G_k P G_l P y / s2`, `|Z_k' P y|^2 / s2^2`, `(n - p) / s2^2`;
-    /// ML has `V0^-1` for P in the trace, and n.
+    /// REML: `-tr(P G_k P G_l) + 2 y'P G_k P G_l P y / s2`, `|Z_k' P y|^2 / s2^2` and
+    /// `(n - p) / s2^2`; ML has `V0^-1` for P in the trace, and n.
     fn observed(&mut self, scores: &Mat<f64>) -> Mat<f64> {
         let (residual, variance) =
             (self.residual_scores(scores), self.point.variance(self.method()));
