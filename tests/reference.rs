@@ -360,7 +360,7 @@ fn quantiles_and_shares_agree_with_scipy() {
 }
 
 /// The fits whose random terms are intercepts alone.
-fn random_intercept_fits(expected: &Value) -> Vec<&Value> {
+pub(crate) fn random_intercept_fits(expected: &Value) -> Vec<&Value> {
     let intercepts = |fit: &&Value| {
         fit["theta"].as_object().unwrap().keys().all(|name| name.ends_with(".(Intercept)"))
             && fit["theta"].as_object().unwrap().len() == fit["groups"].as_object().unwrap().len()
@@ -368,20 +368,20 @@ fn random_intercept_fits(expected: &Value) -> Vec<&Value> {
     expected["fits"].as_array().unwrap().iter().filter(intercepts).collect()
 }
 
-fn fitted(reference: &Value, columns: &BTreeMap<String, Column>) -> Fit {
+pub(crate) fn fitted(reference: &Value, columns: &BTreeMap<String, Column>) -> Fit {
     let formula = Formula::parse(reference["formula"].as_str().unwrap()).unwrap();
     let method = if reference["method"] == "REML" { Method::Reml } else { Method::Ml };
     fit(&formula, columns, method).unwrap()
 }
 
-fn parts(fit: &Fit, key: impl Fn(&Component) -> String) -> Vec<(Part, String)> {
+pub(crate) fn parts(fit: &Fit, key: impl Fn(&Component) -> String) -> Vec<(Part, String)> {
     let components = fit.components.iter().enumerate();
     let components = components.map(|(i, c)| (Part::Component(i), key(c)));
     components.chain([(Part::Residual, "sigma".to_owned())]).collect()
 }
 
 /// A CSV file as columns: numbers where every entry is one, but for names of subjects.
-fn columns(name: &str) -> BTreeMap<String, Column> {
+pub(crate) fn columns(name: &str) -> BTreeMap<String, Column> {
     let text = fs::read_to_string(data(&format!("lme4/{name}.csv"))).unwrap();
     let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
     let header = lines.next().unwrap();
@@ -412,7 +412,7 @@ fn levels(entries: &[&str]) -> Column {
     Column::Levels { codes, names }
 }
 
-fn json(path: &str) -> Value {
+pub(crate) fn json(path: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(data(path)).unwrap()).unwrap()
 }
 
@@ -420,20 +420,20 @@ fn data(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(path)
 }
 
-fn numbers(value: &Value) -> Vec<f64> {
+pub(crate) fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(number).collect()
 }
 
-fn number(value: &Value) -> f64 {
+pub(crate) fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
 #[track_caller]
-fn near(actual: f64, expected: f64, tolerance: f64, what: &str) {
+pub(crate) fn near(actual: f64, expected: f64, tolerance: f64, what: &str) {
     let apart = (actual - expected).abs();
     assert!(apart <= tolerance, "{what}: {actual} is {apart:e} from {expected}");
 }
 
 /// Data sets, and how many fits each has.
-const MODELS: &[(&str, usize)] =
+pub(crate) const MODELS: &[(&str, usize)] =
     &[("Dyestuff", 2), ("Dyestuff2", 2), ("Penicillin", 2), ("Pastes", 2), ("sleepstudy", 6)];

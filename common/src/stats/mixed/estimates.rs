@@ -41,7 +41,8 @@ pub(super) fn components(
     let unit = terms.y_scale * terms.y_scale * variance;
     let covariances: Vec<Vec<f64>> = (0..terms.blocks.len())
         .map(|block| {
-            let (factor, k) = (given(point, block), terms.blocks[block].width);
+            let (factor, k) =
+                (given(terms, block, &point.factors[block]), terms.blocks[block].width);
             relative::times(&factor, &relative::transposed(&factor, k), k)
         })
         .collect();
@@ -101,7 +102,7 @@ pub(super) fn theta(point: &Point) -> Vec<f64> {
     let terms = point.terms;
     let mut by_place: Vec<(usize, Vec<f64>)> = Vec::new();
     for (place, block) in terms.blocks.iter().enumerate() {
-        let root = relative::lower_root(&given(point, place), block.width);
+        let root = relative::lower_root(&given(terms, place, &point.factors[place]), block.width);
         for term in &block.terms {
             let columns = term.first..term.first + term.width;
             let entries = columns
@@ -120,7 +121,8 @@ pub(super) fn blups(point: &Point, variance: f64) -> Vec<Vec<Blup>> {
     let terms = point.terms;
     let effects = point.effects();
     let covariances = point.conditional_covariances();
-    let factors: Vec<Vec<f64>> = (0..terms.blocks.len()).map(|block| given(point, block)).collect();
+    let factors: Vec<Vec<f64>> =
+        (0..terms.blocks.len()).map(|block| given(terms, block, &point.factors[block])).collect();
     let of_effect = |&(place, column): &(usize, usize)| -> Vec<Blup> {
         let block = &terms.blocks[place];
         let k = block.width;
@@ -158,12 +160,12 @@ impl Terms {
 }
 
 /// A block's factor in units of the data.
-pub(super) fn given(point: &Point, block: usize) -> Vec<f64> {
-    let k = point.terms.blocks[block].width;
-    if k == 1 && point.terms.blocks[block].columns[0].name == INTERCEPT {
-        return point.factors[block].clone();
+pub(super) fn given(terms: &Terms, block: usize, factor: &[f64]) -> Vec<f64> {
+    let known = &terms.blocks[block];
+    if known.width == 1 && known.columns[0].name == INTERCEPT {
+        return factor.to_vec();
     }
-    relative::times(&point.terms.blocks[block].units, &point.factors[block], k)
+    relative::times(&known.units, factor, known.width)
 }
 
 /// Later columns of the same term.

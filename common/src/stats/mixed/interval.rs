@@ -27,8 +27,11 @@ pub enum Part {
 pub struct ZeroTest {
     /// Rise of the criterion when the variance is zero.
     pub statistic: f64,
-    /// Half the chi-square tail for a random intercept, since a variance cannot be negative; 1 for
-    /// no rise. Exact only with many levels and the other variances away from zero.
+    /// The chi-square tail at the degrees of freedom of what is dropped, which takes the boundary
+    /// for a point like any other: too large.
+    pub naive_p: f64,
+    /// An even mixture of two chi-square tails, since a variance cannot be negative; 1 for no rise.
+    /// Exact only with many levels and the other variances away from zero.
     pub p: f64,
 }
 
@@ -61,7 +64,7 @@ pub fn profile_interval(fit: &Fit, part: Part, level: f64) -> (f64, f64) {
 /// term.
 pub fn zero_test(fit: &Fit, index: usize) -> ZeroTest {
     if fit.components[index].at_boundary {
-        return ZeroTest { statistic: 0.0, p: 1.0 };
+        return ZeroTest { statistic: 0.0, naive_p: 1.0, p: 1.0 };
     }
     let mut profile = SdProfile::of(fit, Part::Component(index));
     let statistic = profile.rise(0.0).map_or(f64::INFINITY, |rise| rise.max(0.0));
@@ -71,7 +74,7 @@ pub fn zero_test(fit: &Fit, index: usize) -> ZeroTest {
     };
     let effects = profile.effects;
     let p = if statistic == 0.0 { 1.0 } else { 0.5 * (tail(effects - 1) + tail(effects)) };
-    ZeroTest { statistic, p }
+    ZeroTest { statistic, naive_p: tail(effects), p }
 }
 
 /// The criterion profiled at one standard deviation after another; each search starts where the
@@ -161,7 +164,8 @@ impl<'a> SdProfile<'a> {
                 return outside.exp();
             }
             if at_outside > 0.0 {
-                return self.crossing([inside, at_inside], [outside, at_outside], cut);
+                let gap = |log_sd: f64| self.gap(log_sd.exp(), cut);
+                return crossing(gap, [inside, at_inside], [outside, at_outside], CLOSE).exp();
             }
             // On along the chord, and a little further, so that the next point brackets the end.
             let chord = -at_outside * stride / (at_outside - at_inside).max(1e-3);
@@ -170,32 +174,38 @@ impl<'a> SdProfile<'a> {
             (inside, at_inside) = (outside, at_outside);
         }
     }
-
-    /// Regula falsi (Illinois) between two points, each log sd and gap, of opposite sign.
-    fn crossing(&mut self, inside: [f64; 2], outside: [f64; 2], cut: f64) -> f64 {
-        let ([mut a, mut at_a], [mut b, mut at_b]) = (inside, outside);
-        for _ in 0..CROSSINGS_MAX {
-            let middle = if at_a.is_finite() && at_b.is_finite() && at_a != at_b {
-                (a * at_b - b * at_a) / (at_b - at_a)
-            } else {
-                0.5 * (a + b)
-            };
-            let at_middle = self.gap(middle.exp(), cut);
-            if at_middle.abs() < CLOSE || (b - a).abs() < CLOSE {
-                return middle.exp();
-            }
-            if (at_middle < 0.0) == (at_b < 0.0) {
-                at_a *= 0.5;
-            } else {
-                (a, at_a) = (b, at_b);
-            }
-            (b, at_b) = (middle, at_middle);
-        }
-        b.exp()
-    }
 }
 
-fn chi_square(freedom: f64) -> ChiSquared {
+/// Regula falsi (Illinois) between two points of opposite sign, each an argument and its value,
+/// until the argument is known to `close`.
+pub(super) fn crossing(
+    mut gap: impl FnMut(f64) -> f64,
+    inside: [f64; 2],
+    outside: [f64; 2],
+    close: f64,
+) -> f64 {
+    let ([mut a, mut at_a], [mut b, mut at_b]) = (inside, outside);
+    for _ in 0..CROSSINGS_MAX {
+        let middle = if at_a.is_finite() && at_b.is_finite() && at_a != at_b {
+            (a * at_b - b * at_a) / (at_b - at_a)
+        } else {
+            0.5 * (a + b)
+        };
+        let at_middle = gap(middle);
+        if at_middle.abs() < CLOSE || (b - a).abs() < close {
+            return middle;
+        }
+        if (at_middle < 0.0) == (at_b < 0.0) {
+            at_a *= 0.5;
+        } else {
+            (a, at_a) = (b, at_b);
+        }
+        (b, at_b) = (middle, at_middle);
+    }
+    b
+}
+
+pub(super) fn chi_square(freedom: f64) -> ChiSquared {
     ChiSquared::new(freedom).unwrap_or_else(|_| unreachable!("degrees of freedom are positive"))
 }
 

@@ -223,6 +223,34 @@ impl Largest {
         sums
     }
 
+    /// `Omega_11^-1 Omega_12`, [q1, qr]: what couples this block to the others.
+    pub fn coupling(&self, terms: &Terms, factors: &[Vec<f64>]) -> Mat<f64> {
+        let (q1, width) = (self.columns(), terms.gram.nrows());
+        let mut coupling = Mat::zeros(q1, width);
+        let mut rows = vec![vec![0.0; width]; self.k];
+        for level in 0..self.levels {
+            for (row, shared) in rows.iter_mut().enumerate() {
+                shared.fill(0.0);
+                terms.cells.row(level * self.k + row).for_each(|(j, n)| shared[j] = n);
+                apply(terms, factors, shared, true);
+            }
+            let solving = &self.solving[level * self.k * self.k..][..self.k * self.k];
+            for (at, &weight) in solving.iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
+                let (row, other) = (level * self.k + at / self.k, &rows[at % self.k]);
+                other.iter().enumerate().for_each(|(j, n)| coupling[(row, j)] += weight * n);
+            }
+        }
+        coupling
+    }
+
+    /// Adds `Omega_11^-1` to the first of a matrix's rows and columns.
+    pub fn add_inverse(&self, matrix: &mut Mat<f64>) {
+        for (at, value) in self.inverse.iter().enumerate() {
+            let (level, entry) = (at / (self.k * self.k), at % (self.k * self.k));
+            matrix[(level * self.k + entry / self.k, level * self.k + entry % self.k)] += value;
+        }
+    }
+
     /// Each level's part of `Omega^-1`, [levels, k, k].
     pub fn conditional(&self, terms: &Terms, factors: &[Vec<f64>], inverse: &Mat<f64>) -> Vec<f64> {
         let k = self.k;

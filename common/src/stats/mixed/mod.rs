@@ -10,23 +10,34 @@
 //!
 //! Floor: common.
 
+mod arrow;
 mod blocks;
+mod bootstrap;
 mod connected;
+mod contrast;
 mod design;
+mod df;
 mod estimates;
+mod exact;
 mod fit;
+mod fixed;
 mod formula;
 mod gather;
 mod held;
+mod information;
 mod interval;
 mod largest;
+mod largest_t;
 mod objective;
 mod optimise;
 mod orthonormal;
 mod predict;
+mod redraw;
+mod refit;
 mod relative;
 mod rows;
 mod search;
+mod simulate;
 #[cfg(test)]
 mod slope_tests;
 mod stream;
@@ -36,8 +47,13 @@ mod terms;
 mod tests;
 mod tokens;
 
+pub use bootstrap::{Bootstrap, Replicate, bootstrap};
 pub use connected::Between;
+pub use contrast::{Contrast, Multiplicity, contrasts, holm};
+pub use df::{DfMethod, Freedom, InferenceError, Precision};
+pub use exact::{ExactTest, exact_zero_test};
 pub use fit::{Blup, Component, Correlation, Fit, FitError, Fixed, Method, fit};
+pub use fixed::fixed_profile_interval;
 pub use formula::{Formula, FormulaError};
 pub use interval::{Part, ZeroTest, profile_interval, zero_test};
 pub use rows::{Column, Slice};

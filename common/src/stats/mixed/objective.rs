@@ -26,13 +26,13 @@ pub(super) struct Point<'a> {
     pub terms: &'a Terms,
     /// The relative covariance factor of each block's levels, [width, width] by rows.
     pub factors: Vec<Vec<f64>>,
-    largest: Largest,
+    pub largest: Largest,
     /// `Zr' (I + Z_1 G_1 Z_1')^-1 Zr` of the other blocks, [qr, qr], lower half.
     reduced: Mat<f64>,
     /// Of the Schur complement `S = Lr' reduced Lr + I`, Lr the factors of the other blocks.
-    schur: Llt<f64>,
-    /// `Omega^-1 A' [Q y]`, [q, p + 1].
-    solved: Mat<f64>,
+    pub schur: Llt<f64>,
+    /// `Omega^-1 A' [Q y]`, [q, p + 1], which is `A' V0^-1 [Q y]`.
+    pub solved: Mat<f64>,
     /// Lower factor of `[Q y]' V0^-1 [Q y]`, [p + 1, p + 1].
     corner: Mat<f64>,
     log_det_omega: f64,
@@ -264,7 +264,7 @@ impl<'a> Point<'a> {
     }
 
     /// `Z' V0^-1 [Q y]`, [q, p + 1], in whichever form does not cancel.
-    fn scores(&self) -> Mat<f64> {
+    pub fn scores(&self) -> Mat<f64> {
         let terms = self.terms;
         let q1 = self.largest.columns();
         let mut scores = Mat::zeros(terms.border.nrows(), terms.p + 1);

@@ -11,7 +11,7 @@
 use faer::Mat;
 
 use super::blocks::Block;
-use super::design::{self, DesignColumn};
+use super::design::{self, DesignColumn, INTERCEPT};
 use super::fit::FitError;
 use super::formula::Formula;
 use super::gather::Gathered;
@@ -146,6 +146,11 @@ impl Terms {
             factors[at.block][at.row * self.blocks[at.block].width + at.column] = value;
         }
         factors
+    }
+
+    /// Whether every random term is an intercept of a factor of its own.
+    pub fn intercepts_alone(&self) -> bool {
+        self.blocks.iter().all(|block| block.width == 1 && block.columns[0].name == INTERCEPT)
     }
 
     /// A term inside the column space of X leaves the restricted likelihood flat.
