@@ -142,7 +142,7 @@ fn inference(study: &Study, done: &Done) -> String {
         let what = if done.tested > 0 { "means and paired differences" } else { "means" };
         let judged = if done.mixed {
             "were judged by linear mixed models with random test sets and seeds, with \
-             Satterthwaite's degrees of freedom; the variance of the test sets was raised as in the \
+             Kenward and Roger's degrees of freedom; the variance of the test sets was raised as in the \
              corrected resampled t-test"
         } else {
             "per test set were judged with the variance of the corrected resampled t-test"
