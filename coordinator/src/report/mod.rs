@@ -12,6 +12,7 @@
 mod analysis;
 pub mod content;
 mod controls;
+mod drawn;
 mod export;
 mod figures;
 mod html;
@@ -19,6 +20,7 @@ mod latex;
 mod looks;
 mod markdown;
 mod methods;
+mod monitor;
 mod number;
 mod outlook;
 mod page;
@@ -80,6 +82,7 @@ pub fn build(material: &Material<'_>) -> Report {
             .map(|(arm, runs)| analysis::arms::drawn(study, arm, runs))
             .collect(),
         effects: parts.iter().flat_map(|parts| parts.effects.clone()).collect(),
+        further: analysis::drawn::of_study(material, &table, &parts),
     };
     let lottery = (parts.iter().enumerate())
         .filter_map(|(arm, parts)| analysis::lottery::of_arm(study, arm, &table.arms[arm], parts))
@@ -114,6 +117,7 @@ pub fn build(material: &Material<'_>) -> Report {
         not_estimable,
         comparisons,
         lottery,
+        monitor: analysis::monitor::of_study(study, &table),
         controls,
         seed_use,
         determinism: trust::determinism(material),

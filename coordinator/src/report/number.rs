@@ -32,6 +32,18 @@ pub fn significant(value: f64) -> String {
     decimals(value, (2.0 - power).clamp(0.0, PLACES_MAX) as usize)
 }
 
+/// A round number, as few digits as it has: `0.05`, `5`, `2000`.
+pub fn significant_short(value: f64) -> String {
+    let text = significant(value);
+    match text.split_once('.') {
+        Some((whole, rest)) if !text.contains('×') => {
+            let rest = rest.trim_end_matches('0');
+            if rest.is_empty() { whole.to_string() } else { format!("{whole}.{rest}") }
+        }
+        _ => text,
+    }
+}
+
 /// Fixed decimals with a real minus sign; a value that rounds to zero has none.
 pub fn decimals(value: f64, places: usize) -> String {
     if !value.is_finite() {
@@ -135,6 +147,12 @@ mod tests {
         assert_eq!(significant(0.000_012_34), "1.23 × 10⁻⁵");
         assert_eq!(significant(-0.012_34), "−0.0123");
         assert_eq!(significant(1234.0), "1234");
+    }
+
+    #[test]
+    fn round_numbers_have_no_digits_that_say_nothing() {
+        assert_eq!([0.05, 5.0, 2000.0].map(significant_short), ["0.05", "5", "2000"]);
+        assert_eq!(significant_short(0.000_02), "2.00 × 10⁻⁵");
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub fn caterpillar(report: &Report) -> Option<Figure> {
                    belongs to a seed that cannot be told from the average one."
             .to_string();
     Some(Figure {
+        name: "caterpillar",
         wide: draw(report, WIDE, &caption),
         narrow: draw(report, NARROW, &caption),
         sheet: sheet(report),

@@ -18,6 +18,7 @@ pub fn variance(report: &Report) -> Option<Figure> {
                    to 100 %; a source without a piece was estimated at or near zero."
             .to_string();
     Some(Figure {
+        name: "variance",
         wide: draw(report, WIDE, &caption),
         narrow: draw(report, NARROW, &caption),
         sheet: sheet(report),
