@@ -79,13 +79,12 @@ pub fn sentence(part: &MonitorPart, larger_is_better: bool) -> String {
     };
     let spent = part.spent_by_plain_tests.map_or(String::new(), |spent| {
         format!(
-            " A plain test after each seed would have found a difference in {} of studies without \
-             one.",
+            " A plain test after each seed would find a difference in {} of studies without one.",
             percent(spent)
         )
     });
     format!(
-        "{span}{decided}. These limits may be read after every seed.{spent} They say nothing of \
-         other rows (T1)."
+        "{span}{decided}. These limits may be read after every seed; they say nothing of other \
+         rows (T1).{spent}"
     )
 }

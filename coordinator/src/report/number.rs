@@ -78,6 +78,15 @@ pub fn percent(share: f64) -> String {
     }
 }
 
+/// A chance as a percentage; never certain.
+pub fn chance(share: f64) -> String {
+    match share {
+        share if share > 0.999 => "> 99.9 %".to_string(),
+        share if share >= 0.995 => format!("{:.1} %", share * 100.0),
+        share => percent(share),
+    }
+}
+
 /// A count with thin spaces between thousands.
 pub fn count(value: u64) -> String {
     let digits = value.to_string();
@@ -165,6 +174,11 @@ mod tests {
         assert_eq!(p(1e-12), "< 0.001");
         assert_eq!(p(0.0123), "0.012");
         assert_eq!(p(0.5), "0.50");
+    }
+
+    #[test]
+    fn a_chance_is_never_certain() {
+        assert_eq!([0.9975, 0.9999, 0.985].map(chance), ["99.8 %", "> 99.9 %", "98 %"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::content::{ComparisonPart, LotteryPart, NextBlock, Outlook, PlannedDesign, Report};
 use super::figures;
 use super::monitor;
-use super::number::{beside, counted, duration, percent, significant};
+use super::number::{beside, chance, counted, duration, percent, significant};
 use super::page::{Block, Sheet, columns, legend};
 
 /// The section of the page; nothing where there is no comparison and no seed to be lucky.
@@ -257,11 +257,6 @@ fn designs(pair: &ComparisonPart, outlook: &Outlook) -> Sheet {
             ("Training", "For both arms, at what this study's runs took."),
         ]),
     }
-}
-
-/// A chance in per cent; never certain.
-fn chance(share: f64) -> String {
-    if share > 0.999 { "> 99.9 %".to_string() } else { percent(share) }
 }
 
 /// Less than this of a loss is hardly worth a word.

@@ -26,9 +26,8 @@ pub fn arms_forest(report: &Report) -> Option<Figure> {
         return None;
     }
     let caption = format!(
-        "Mean {} of each arm ({}). The upper bar, in the arm's colour, is where the mean would lie \
-         if the same rows were trained with other seeds; the lower one, in black, where it would lie \
-         on new samples.{}",
+        "Mean {} of each arm ({}). The upper bar is where the mean would lie if the same rows \
+         were trained with other seeds; the lower one, where it would lie on new samples.{}",
         report.study.metric,
         report.study.goal,
         cut_short(rows.len(), "arms")

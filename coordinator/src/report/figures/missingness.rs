@@ -22,10 +22,17 @@ pub fn missingness(report: &Report) -> Option<Figure> {
         true => " Where trials are many, a field stands for several and shows the worst of them.",
         false => "",
     };
+    let whole = arms.iter().flat_map(|arm| arm.rows.iter().flatten());
+    let holes = match whole.map(State::of).all(|state| state == State::Complete) {
+        true => "",
+        false => {
+            " Holes that keep to one row, or to one column, mean that what is missing is not missing \
+             by chance, and that the numbers of what is left may flatter."
+        }
+    };
     let caption = format!(
-        "Every planned training: one row a config, from left to right the folds of each seed. {} \
-         Holes in one row or one column mean that what is missing is not missing by \
-         chance.{together}",
+        "Every planned training: one row a config, from left to right the folds of each seed. \
+         {}{holes}{together}",
         rates(arms)
     );
     Some(Figure::drawn("cells", caption, sheet(arms), |width, caption| draw(arms, width, caption)))

@@ -37,6 +37,8 @@ pub use quantiles::{effect_quantiles, residual_quantiles};
 pub use ranks::ranks;
 pub use replication::replication;
 pub use sequential::sequential;
+#[cfg(test)]
+pub use tradeoff::Planner;
 pub use tradeoff::tradeoff;
 pub use variance::variance;
 pub use winner::winner;

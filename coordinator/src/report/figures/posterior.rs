@@ -5,7 +5,7 @@
 use common::stats::bayes::{Areas, CorrelatedT};
 
 use super::super::content::{ComparisonPart, Contrast, Outlook, Report};
-use super::super::number::{beside, percent, significant};
+use super::super::number::{beside, chance, significant};
 use super::super::page::{Sheet, columns};
 use super::axes::{BELOW, Sign, key};
 use super::canvas::{Align, Canvas, Ink, Scale, fitted};
@@ -99,12 +99,12 @@ fn regions<'a>(report: &Report, panel: &Panel<'a>) -> [Region<'a>; 3] {
 }
 
 fn areas_key(report: &Report, panel: &Panel<'_>) -> Vec<(String, Sign)> {
-    let entry = |(arm, _, chance): Region<'_>| {
+    let entry = |(arm, _, share): Region<'_>| {
         let (name, ink) = match arm {
             Some(arm) => (format!("{arm} better"), sign_of(report, arm).1),
             None => ("equal".to_string(), Ink::Faint),
         };
-        (format!("{name}: {}", chance_of(chance)), Sign::Tile { ink, opacity: OPACITY })
+        (format!("{name}: {}", chance(share)), Sign::Tile { ink, opacity: OPACITY })
     };
     let nothing = panel.outlook.rope.width == 0.0;
     let shown = regions(report, panel).into_iter().filter(|(arm, _, _)| arm.is_some() || !nothing);
@@ -124,7 +124,7 @@ fn hill(
     let most = panel.points.iter().map(|(_, density)| *density).fold(0.0, f64::max);
     let place = |(x, density): (f64, f64)| (scale.at(x), ground - density / most * (ground - top));
     canvas.axis_below(&scale, top, ground, &format!("difference in {}", report.study.metric));
-    for (arm, (low, high), chance) in regions(report, panel) {
+    for (arm, (low, high), share) in regions(report, panel) {
         let inside: Vec<(f64, f64)> =
             cut(&panel.points, low, high).into_iter().map(place).collect();
         let (Some(first), Some(last)) = (inside.first().copied(), inside.last().copied()) else {
@@ -135,7 +135,7 @@ fn hill(
         outline.extend(&inside);
         outline.push((last.0, ground));
         let name = arm.map_or("equal".to_string(), |arm| format!("{arm} better"));
-        canvas.begin(&format!("{name}: {}", chance_of(chance)));
+        canvas.begin(&format!("{name}: {}", chance(share)));
         canvas.area(&outline, ink, OPACITY);
         canvas.end();
     }
@@ -167,10 +167,6 @@ fn cut(points: &[(f64, f64)], low: f64, high: f64) -> Vec<(f64, f64)> {
     inside
 }
 
-fn chance_of(share: f64) -> String {
-    if share > 0.999 { "> 99.9 %".to_string() } else { percent(share) }
-}
-
 fn sheet(panels: &[Panel<'_>]) -> Sheet {
     let row = |panel: &Panel<'_>| {
         let (contrast, rope) = (panel.contrast, panel.outlook.rope);
@@ -179,9 +175,9 @@ fn sheet(panels: &[Panel<'_>]) -> Sheet {
             beside(contrast.difference, contrast.se),
             significant(contrast.se),
             beside(contrast.df, 0.0).trim_end_matches('0').trim_end_matches('.').to_string(),
-            chance_of(rope.p_a),
-            chance_of(rope.p_equal),
-            chance_of(rope.p_b),
+            chance(rope.p_a),
+            chance(rope.p_equal),
+            chance(rope.p_b),
         ]
     };
     Sheet {
@@ -202,3 +198,25 @@ const OPACITY: f64 = 0.42;
 const NAME: f64 = 22.0;
 const HILL: f64 = 130.0;
 const GAP: f64 = 18.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_areas_that_are_drawn_are_the_chances_that_are_told() {
+        let differences = [0.02, -0.01, 0.03, 0.011, 0.004];
+        let posterior = common::stats::bayes::correlated_t(&differences, 0.25, 0.01).unwrap();
+        let points = posterior.density(2001);
+        let area = |low: f64, high: f64| -> f64 {
+            let part = cut(&points, low, high);
+            part.windows(2).map(|p| 0.5 * (p[1].0 - p[0].0) * (p[0].1 + p[1].1)).sum()
+        };
+        // The density ends where 99 % of it lie.
+        let told = posterior.areas;
+        assert!((area(f64::NEG_INFINITY, -0.01) - told.left).abs() < 0.006);
+        assert!((area(-0.01, 0.01) - told.within).abs() < 1e-4);
+        assert!((area(0.01, f64::INFINITY) - told.right).abs() < 0.006);
+        assert!(cut(&points, 0.0, 0.0).is_empty());
+    }
+}

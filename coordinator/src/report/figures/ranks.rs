@@ -16,9 +16,9 @@ pub fn ranks(report: &Report) -> Option<Figure> {
         return None;
     }
     let caption = format!(
-        "Chance of each rank on new samples (1 is best), the darker the more likely; a frame marks \
-         the ranks between which an arm lies with 95 %. From means over {} that all arms share, \
-         drawn again with the spread of their corrected intervals. A row without a dark field is an \
+        "Chance of each rank on new samples (1 is best), the fuller the colour the more likely; a frame \
+         marks the ranks between which an arm lies with 95 %. From means over {} that all arms share, \
+         drawn again with the spread of their corrected intervals. A row without a full field is an \
          arm whose place is not known.",
         counted(ranks.folds, "fold")
     );
@@ -37,7 +37,10 @@ fn draw(ranks: &Ranks, width: f64, caption: &str) -> String {
     let mut canvas = Canvas::new(width, HEAD + count as f64 * (ROW + name) + 4.0);
     for rank in 0..count {
         let middle = gutter + (rank as f64 + 0.5) * field;
-        canvas.text((middle, 15.0), &format!("{}", rank + 1), Align::Middle, Ink::Faint);
+        let words = format!("rank {}", rank + 1);
+        let fits = text_width(&words) + 4.0 < field;
+        let words = if fits { words } else { (rank + 1).to_string() };
+        canvas.text((middle, 15.0), &words, Align::Middle, Ink::Faint);
     }
     for (place, arm) in ranks.arms.iter().enumerate() {
         let top = HEAD + place as f64 * (ROW + name);

@@ -74,7 +74,7 @@ impl Planner {
         })
     }
 
-    fn half_width(&self, seeds: u32, folds: u32) -> Option<f64> {
+    pub fn half_width(&self, seeds: u32, folds: u32) -> Option<f64> {
         let design = Design { arms: 2, seeds, folds };
         let error = error_of_difference(&self.components, design, self.reach).ok()?;
         Some(student_quantile(0.5 + LEVEL / 2.0, error.df?) * error.se)
@@ -205,6 +205,17 @@ fn draw(planner: &Planner, map: &Map, outlook: &Outlook, width: f64, caption: &s
         }
     }
     tags.extend(costs(&mut canvas, planner, map, &x, &y));
+    let mut written: Vec<(f64, f64, f64)> = Vec::new();
+    for (at_x, at_y, text, ink) in tags {
+        let half = text_width(&text) / 2.0;
+        let clear = |(x, y, other): &(f64, f64, f64)| {
+            (x - at_x).abs() > half + other + 8.0 || (y - at_y).abs() > 16.0
+        };
+        if written.iter().all(clear) {
+            canvas.tag((at_x, at_y), &text, ink);
+            written.push((at_x, at_y, half));
+        }
+    }
     if let Some(design) = advice {
         mark(
             &mut canvas,
@@ -217,17 +228,6 @@ fn draw(planner: &Planner, map: &Map, outlook: &Outlook, width: f64, caption: &s
     }
     let now = (planner.now.seeds, planner.now.folds);
     mark(&mut canvas, (&x, &y), now, 2, Ink::Text, "this study");
-    let mut written: Vec<(f64, f64, f64)> = Vec::new();
-    for (at_x, at_y, text, ink) in tags {
-        let half = text_width(&text) / 2.0;
-        let clear = |(x, y, other): &(f64, f64, f64)| {
-            (x - at_x).abs() > half + other + 8.0 || (y - at_y).abs() > 16.0
-        };
-        if written.iter().all(clear) {
-            canvas.tag((at_x, at_y), &text, ink);
-            written.push((at_x, at_y, half));
-        }
-    }
     canvas.finish(caption)
 }
 
@@ -250,7 +250,8 @@ fn costs(
             .map(|(folds, seeds)| (x.at(seeds.ln()), y.at(f64::from(folds).ln())))
             .collect();
         let label = duration(times * spent);
-        if line.len() > 1 {
+        let long = |ends: [&(f64, f64); 2]| (ends[0].0 - ends[1].0).abs() > LINE_MIN;
+        if line.first().zip(line.last()).is_some_and(|(first, last)| long([first, last])) {
             canvas.begin(&format!("{label} of training"));
             canvas.curve(&line, Ink::Hue(1), 1.25, 1);
             canvas.end();
@@ -297,5 +298,35 @@ fn sheet(pair: &ComparisonPart, outlook: &Outlook) -> Sheet {
 }
 
 const STEPS: u32 = 28;
+/// Shorter lines of equal cost are not drawn.
+const LINE_MIN: f64 = 40.0;
 const LEVELS_MAX: usize = 7;
 const HEIGHT: f64 = 300.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_map_lies_where_the_height_is_its_own() {
+        let (seeds, folds) = (vec![1, 2, 4, 8], vec![2, 4, 8]);
+        // Half-width 1 / (seeds folds): in logarithms a plane, whose lines are straight.
+        let heights =
+            seeds.iter().map(|s| folds.iter().map(|f| 1.0 / f64::from(s * f)).collect()).collect();
+        let map = Map { seeds, folds, heights };
+        let identity = |high: f64| Scale { low: 0.0, high, from: 0.0, to: high };
+        let pieces = map.line(1.0 / 11.0, &identity(3.0), &identity(3.0));
+        assert!(pieces.len() > 3);
+        for point in pieces.iter().flatten() {
+            assert!((point.0 + point.1 - 11f64.ln()).abs() < 1e-12, "{point:?}");
+        }
+        assert!(map.line(0.9, &identity(3.0), &identity(3.0)).is_empty());
+    }
+
+    #[test]
+    fn designs_of_the_map_begin_and_end_where_they_are_asked_to() {
+        let steps = steps(2, 160);
+        assert_eq!((steps.first(), steps.last()), (Some(&2), Some(&160)));
+        assert!(steps.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+}
