@@ -6,7 +6,6 @@
 mod chromium;
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use common::design::{Design, TrialKey};
 use common::id::{MemberId, TrialIndex};

@@ -105,7 +105,9 @@ pub fn build(material: &Material<'_>) -> Report {
         controls::find(study, part);
     }
     let verdict = verdict::on_study(study, &table, &arms, &components, &comparisons, &basis);
-    let done = methods::Done::of(study, &arms, &components, &compared, before);
+    let monitor = analysis::monitor::of_study(study, &table);
+    let done = methods::Done::of(study, &arms, &components, &compared, before)
+        .with_figures(monitor.is_some(), drawn.further.ranks.is_some());
     let methods = methods::paragraph(study, &done, &controls::sentences(controls.as_ref()));
     Report {
         schema: SCHEMA,
@@ -117,7 +119,7 @@ pub fn build(material: &Material<'_>) -> Report {
         not_estimable,
         comparisons,
         lottery,
-        monitor: analysis::monitor::of_study(study, &table),
+        monitor,
         controls,
         seed_use,
         determinism: trust::determinism(material),

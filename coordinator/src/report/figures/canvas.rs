@@ -191,8 +191,11 @@ impl Canvas {
         self.written((x, y), text, align, ink, false);
     }
 
-    pub fn bold(&mut self, at: (f64, f64), text: &str, align: Align) {
-        self.written(at, text, align, Ink::Text, true);
+    /// A name that begins at `at`, cut to `width` together with the words `after` it, which stay.
+    pub fn bold(&mut self, at: (f64, f64), name: &str, after: &str, width: f64) {
+        let width = width / BOLDER - text_width(after);
+        let text = fitted(name, width) + after;
+        self.written(at, &text, Align::Start, Ink::Text, true);
     }
 
     fn written(&mut self, (x, y): (f64, f64), text: &str, align: Align, ink: Ink, bold: bool) {
@@ -339,6 +342,15 @@ pub fn fitted(text: &str, width: f64) -> String {
     short
 }
 
+/// Two names with a minus between them, each cut to what leaves room for the other.
+pub fn difference(a: &str, b: &str, width: f64) -> String {
+    let room = width / BOLDER - text_width(MINUS);
+    let (of_a, of_b) = (text_width(a), text_width(b));
+    let least = room / 2.0;
+    let a = fitted(a, (room - of_b).max(least).min(of_a.max(least)));
+    format!("{a}{MINUS}{}", fitted(b, room - text_width(&a)))
+}
+
 /// Width that `text` takes at most, whichever of the page's typefaces is there.
 pub fn text_width(text: &str) -> f64 {
     text.chars().map(letter_width).sum()
@@ -349,7 +361,7 @@ fn letter_width(symbol: char) -> f64 {
     let ems = match symbol {
         'i' | 'j' | 'l' | '.' | ',' | ':' | ';' | '|' | '!' | '\'' => 0.36,
         ' ' | 'f' | 't' | 'r' | '(' | ')' | '[' | ']' | '/' => 0.44,
-        'm' | 'w' | 'M' | 'W' | '%' | '@' | '…' | '—' => 1.05,
+        'm' | 'w' | 'M' | 'W' | '%' | '@' | '…' | '—' => 1.08,
         'A'..='Z' | '+' | '=' | '<' | '>' | '−' | '×' | '±' => 0.84,
         symbol if symbol.is_ascii() => 0.7,
         // Scripts whose letters fill a square, and pictures.
@@ -393,6 +405,11 @@ pub const TEXT_SIZE: u32 = 13;
 /// Hues after Okabe and Ito (2008), darkened where white text lies on them; the last is grey.
 pub const HUES: [&str; 7] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#9a9a9f"];
+
+/// How much wider bold letters are at most.
+pub const BOLDER: f64 = 1.1;
+
+const MINUS: &str = " − ";
 
 /// Outlines that [`Canvas::symbol`] has.
 pub const SHAPES: usize = 5;

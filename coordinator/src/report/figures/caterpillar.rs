@@ -5,7 +5,7 @@
 use super::super::content::{Report, SeedEffects};
 use super::super::number::{decimals, listed, places, significant};
 use super::super::page::Sheet;
-use super::canvas::{Align, Canvas, Ink, Scale, fitted, text_width};
+use super::canvas::{Align, Canvas, Ink, Scale, text_width};
 use super::{Figure, NARROW, WIDE};
 
 /// `None` when no seed effect was estimable, or all were estimated as exactly zero.
@@ -81,8 +81,8 @@ fn draw_panel(
     ink: Ink,
 ) {
     let scale = Scale { from: top + PANEL - 34.0, to: top + 30.0, ..*all };
-    let name = format!("{}: effect of {}", panel.arm, panel.factor);
-    canvas.bold((0.0, top + 16.0), &fitted(&name, width), Align::Start);
+    let after = format!(": effect of {}", panel.factor);
+    canvas.bold((0.0, top + 16.0), &panel.arm, &after, width);
     let (ticks, digits) = scale.ticks(4);
     let gutter =
         ticks.iter().map(|tick| text_width(&decimals(*tick, digits))).fold(20.0, f64::max) + 10.0;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::super::content::{ArmDrawn, Interval, Report, Scores};
 use super::super::number::{beside, counted};
 use super::super::page::Sheet;
-use super::canvas::{Align, Canvas, Ink, Scale, fitted};
+use super::canvas::{Canvas, Ink, Scale};
 use super::{Figure, NARROW, WIDE, sign_of};
 
 /// `None` while no arm has a score.
@@ -62,7 +62,7 @@ fn arm(
     width: f64,
 ) {
     let ground = top + 84.0;
-    canvas.bold((12.0, top + 18.0), &fitted(&drawn.arm, width / 1.1 - 24.0), Align::Start);
+    canvas.bold((12.0, top + 18.0), &drawn.arm, "", width - 24.0);
     let hill = hill(&drawn.runs, scale);
     if !hill.is_empty() {
         let mut points: Vec<(f64, f64)> =

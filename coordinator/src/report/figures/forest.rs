@@ -6,7 +6,7 @@ use super::super::content::{ArmPart, ComparisonPart, Interval, Report};
 use super::super::number::beside;
 use super::super::page::{Sheet, columns};
 use super::axes::{Sign, key};
-use super::canvas::{Align, Canvas, Ink, Scale, fitted};
+use super::canvas::{Canvas, Ink, Scale, difference};
 use super::{Figure, sign_of};
 
 /// The mean of each arm with what new seeds, and what new samples, would do to it; `None` without
@@ -16,7 +16,7 @@ pub fn arms_forest(report: &Report) -> Option<Figure> {
         let scores = arm.scores.as_ref()?;
         let found = [(T1, scores.ci_t1.as_ref()), (T2, scores.ci_t2.as_ref())];
         let (shape, ink) = sign_of(report, &arm.arm);
-        Some(Row::of(arm.arm.clone(), scores.mean, found, |kind| match kind {
+        Some(Row::of((arm.arm.as_str(), None), scores.mean, found, |kind| match kind {
             T1 => (shape, ink),
             _ => (shape, Ink::Text),
         }))
@@ -49,8 +49,8 @@ pub fn contrast_forest(report: &Report) -> Option<Figure> {
             (NAIVE, Some(&contrast.ci_naive)),
             (T1, contrast.ci_t1.as_ref()),
         ];
-        let name = format!("{} − {}", pair.a, pair.b);
-        Some(Row::of(name, contrast.difference, found, sign_of_kind))
+        let names = (pair.a.as_str(), Some(pair.b.as_str()));
+        Some(Row::of(names, contrast.difference, found, sign_of_kind))
     };
     let rows: Vec<Row> = report.comparisons.iter().filter_map(row).collect();
     if rows.is_empty() {
@@ -98,7 +98,9 @@ struct Forest<'a> {
 }
 
 struct Row {
-    name: String,
+    arm: String,
+    /// What is taken from it.
+    other: Option<String>,
     centre: f64,
     spans: Vec<Span>,
 }
@@ -113,7 +115,7 @@ struct Span {
 
 impl Row {
     fn of<const N: usize>(
-        name: String,
+        (arm, other): (&str, Option<&str>),
         centre: f64,
         found: [(&'static str, Option<&Interval>); N],
         sign: impl Fn(&'static str) -> (usize, Ink),
@@ -122,7 +124,19 @@ impl Row {
             let (shape, ink) = sign(kind);
             interval.map(|ci| Span { kind, low: ci.low, high: ci.high, shape, ink })
         };
-        Self { name, centre, spans: found.into_iter().filter_map(span).collect() }
+        Self {
+            arm: arm.to_string(),
+            other: other.map(str::to_string),
+            centre,
+            spans: found.into_iter().filter_map(span).collect(),
+        }
+    }
+
+    fn name(&self) -> String {
+        match &self.other {
+            Some(other) => format!("{} − {other}", self.arm),
+            None => self.arm.clone(),
+        }
     }
 }
 
@@ -164,9 +178,13 @@ fn draw(forest: &Forest<'_>, width: f64, caption: &str) -> String {
 }
 
 fn one(canvas: &mut Canvas, scale: &Scale, top: f64, width: f64, row: &Row) {
-    canvas.bold((0.0, top + 14.0), &fitted(&row.name, width), Align::Start);
+    let name = match &row.other {
+        Some(other) => difference(&row.arm, other, width),
+        None => row.arm.clone(),
+    };
+    canvas.bold((0.0, top + 14.0), &name, "", width);
     if row.spans.is_empty() {
-        canvas.begin(&format!("{}: {}", row.name, beside(row.centre, 0.0)));
+        canvas.begin(&format!("{}: {}", row.name(), beside(row.centre, 0.0)));
         canvas.symbol((scale.at(row.centre), top + NAME + STEP / 2.0), 5.0, 0, Ink::Text);
         canvas.end();
     }
@@ -176,7 +194,11 @@ fn one(canvas: &mut Canvas, scale: &Scale, top: f64, width: f64, row: &Row) {
         let ends = [row.centre, span.low, span.high].map(|value| beside(value, digits));
         canvas.begin(&format!(
             "{}, {}: {} ({} to {})",
-            row.name, span.kind, ends[0], ends[1], ends[2]
+            row.name(),
+            span.kind,
+            ends[0],
+            ends[1],
+            ends[2]
         ));
         let (low, high) = (scale.at(span.low), scale.at(span.high));
         canvas.line((low, y), (high, y), span.ink, 2.0);
@@ -192,7 +214,7 @@ fn sheet(title: &str, first: &str, centre: &str, kinds: &[&'static str], rows: &
     let row = |row: &Row| {
         let least = row.spans.iter().map(|span| (span.high - span.low) / 4.0);
         let digits = least.fold(f64::INFINITY, f64::min);
-        let mut cells = vec![row.name.clone(), beside(row.centre, digits)];
+        let mut cells = vec![row.name(), beside(row.centre, digits)];
         cells.extend(kinds.iter().map(|kind| {
             let span = row.spans.iter().find(|span| span.kind == *kind);
             span.map_or("–".into(), |span| {

@@ -10,7 +10,7 @@ use super::super::number::{count, percent};
 use super::super::page::{Sheet, columns};
 use super::Figure;
 use super::axes::{Sign, key};
-use super::canvas::{Align, Canvas, Ink, fitted};
+use super::canvas::{Align, Canvas, Ink};
 
 /// `None` for a study without arms.
 pub fn missingness(report: &Report) -> Option<Figure> {
@@ -121,7 +121,7 @@ fn draw(arms: &[ArmCells], width: f64, caption: &str) -> String {
     key(&mut canvas, 0.0, width, &entries);
     let mut y = top;
     for (arm, height) in arms.iter().zip(&heights) {
-        canvas.bold((0.0, y + 14.0), &fitted(&arm.arm, width / 1.1), Align::Start);
+        canvas.bold((0.0, y + 14.0), &arm.arm, "", width);
         for (line, tiles) in arm.rows.iter().enumerate() {
             row(&mut canvas, arm, line, tiles, y + NAME + line as f64 * ROW, width);
         }

@@ -8,7 +8,7 @@ use super::super::content::{ComparisonPart, Contrast, Outlook, Report};
 use super::super::number::{beside, chance, significant};
 use super::super::page::{Sheet, columns};
 use super::axes::{BELOW, Sign, key};
-use super::canvas::{Align, Canvas, Ink, Scale, fitted};
+use super::canvas::{Canvas, Ink, Scale, difference, fitted};
 use super::{Figure, sign_of};
 
 /// `None` where no pair has a difference with a spread.
@@ -72,8 +72,8 @@ fn draw(report: &Report, panels: &[Panel<'_>], width: f64, caption: &str) -> Str
     let mut canvas = Canvas::new(width, height);
     let mut y = 0.0;
     for ((panel, list), top) in panels.iter().zip(&keys).zip(&tops) {
-        let name = format!("{} − {}", panel.pair.a, panel.pair.b);
-        canvas.bold((0.0, y + 14.0), &fitted(&name, width), Align::Start);
+        let name = difference(&panel.pair.a, &panel.pair.b, width);
+        canvas.bold((0.0, y + 14.0), &name, "", width);
         key(&mut canvas, y + NAME, width, list);
         hill(&mut canvas, report, panel, (y + top + 6.0, y + top + HILL), width);
         y += top + HILL + BELOW + GAP;
@@ -101,7 +101,7 @@ fn regions<'a>(report: &Report, panel: &Panel<'a>) -> [Region<'a>; 3] {
 fn areas_key(report: &Report, panel: &Panel<'_>) -> Vec<(String, Sign)> {
     let entry = |(arm, _, share): Region<'_>| {
         let (name, ink) = match arm {
-            Some(arm) => (format!("{arm} better"), sign_of(report, arm).1),
+            Some(arm) => (format!("{} better", fitted(arm, ARM)), sign_of(report, arm).1),
             None => ("equal".to_string(), Ink::Faint),
         };
         (format!("{name}: {}", chance(share)), Sign::Tile { ink, opacity: OPACITY })
@@ -196,6 +196,8 @@ const POINTS: usize = 161;
 const PANELS_MAX: usize = 4;
 const OPACITY: f64 = 0.42;
 const NAME: f64 = 22.0;
+/// Width of an arm's name in the key, where its chance stands behind it.
+const ARM: f64 = 170.0;
 const HILL: f64 = 130.0;
 const GAP: f64 = 18.0;
 

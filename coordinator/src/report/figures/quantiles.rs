@@ -8,7 +8,7 @@ use super::super::content::Report;
 use super::super::number::{beside, counted};
 use super::super::page::{Sheet, columns};
 use super::axes::{Axis, BELOW, axes};
-use super::canvas::{Align, Canvas, Ink, fitted};
+use super::canvas::{Canvas, Ink};
 use super::{Figure, sign_of};
 
 /// What each arm's model leaves of its runs; `None` where no model was fitted.
@@ -16,7 +16,7 @@ pub fn residual_quantiles(report: &Report) -> Option<Figure> {
     let found = &report.drawn.further.residuals;
     let panels: Vec<Panel> = found
         .iter()
-        .filter_map(|(arm, values)| Panel::of(report, arm, format!("{arm}: residuals"), values))
+        .filter_map(|(arm, values)| Panel::of(report, arm, ": residuals".to_string(), values))
         .collect();
     let caption = "What the model leaves of each run, in order, against what a bell-shaped spread \
                    would leave. Points on the line: the model's assumption holds. Points that leave \
@@ -34,12 +34,7 @@ pub fn effect_quantiles(report: &Report) -> Option<Figure> {
         .iter()
         .filter_map(|part| {
             let values: Vec<f64> = part.levels.iter().map(|(_, effect, _)| *effect).collect();
-            Panel::of(
-                report,
-                &part.arm,
-                format!("{}: effects of {}", part.arm, part.factor),
-                &values,
-            )
+            Panel::of(report, &part.arm, format!(": effects of {}", part.factor), &values)
         })
         .collect();
     let caption =
@@ -51,7 +46,9 @@ pub fn effect_quantiles(report: &Report) -> Option<Figure> {
 }
 
 struct Panel {
-    name: String,
+    arm: String,
+    /// What of the arm, to be written after its name.
+    what: String,
     /// Outline and colour.
     sign: (usize, Ink),
     /// Normal quantile, standardised value, half-width of the band there.
@@ -61,7 +58,7 @@ struct Panel {
 
 impl Panel {
     /// `values` ascending. `None` for fewer than five, and where they do not differ.
-    fn of(report: &Report, arm: &str, name: String, values: &[f64]) -> Option<Self> {
+    fn of(report: &Report, arm: &str, what: String, values: &[f64]) -> Option<Self> {
         let spread = sd(values).filter(|spread| values.len() >= VALUES_MIN && *spread > 0.0)?;
         let (centre, count) = (mean(values), values.len());
         // Of very many only some are drawn, all of the ends among them.
@@ -77,7 +74,13 @@ impl Panel {
             let band = NORMAL_95 * (share * (1.0 - share) / count as f64).sqrt() / density;
             (z, (values[place] - centre) / spread, band)
         };
-        Some(Self { name, sign: sign_of(report, arm), points: chosen.map(point).collect(), count })
+        Some(Self {
+            arm: arm.to_string(),
+            what,
+            sign: sign_of(report, arm),
+            points: chosen.map(point).collect(),
+            count,
+        })
     }
 }
 
@@ -100,8 +103,8 @@ fn draw(panels: &[Panel], width: f64, caption: &str) -> String {
     let mut canvas = Canvas::new(width, panels.len() as f64 * PANEL);
     for (place, panel) in panels.iter().enumerate() {
         let top = place as f64 * PANEL;
-        let name = format!("{} ({})", panel.name, counted(panel.count as u64, "value"));
-        canvas.bold((0.0, top + 14.0), &fitted(&name, width / 1.1), Align::Start);
+        let after = format!("{} ({})", panel.what, counted(panel.count as u64, "value"));
+        canvas.bold((0.0, top + 14.0), &panel.arm, &after, width);
         let across = Axis::around(panel.points.iter().map(|point| point.0), "expected, in SD");
         let both = panel.points.iter().flat_map(|(z, value, _)| [*z, *value]);
         let upright = Axis::around(both, "found, in SD");
@@ -130,7 +133,7 @@ fn sheet(title: &str, panels: &[Panel]) -> Sheet {
     let row = |panel: &Panel| {
         let out = panel.points.iter().filter(|(z, value, band)| (value - z).abs() > *band).count();
         let ends = [panel.points.first(), panel.points.last()];
-        let mut cells = vec![panel.name.clone(), panel.count.to_string()];
+        let mut cells = vec![format!("{}{}", panel.arm, panel.what), panel.count.to_string()];
         cells.extend(ends.map(|end| {
             end.map_or("–".into(), |(z, value, _)| {
                 format!("{} ({})", beside(*value, 1.0), beside(*z, 1.0))

@@ -7,7 +7,7 @@ use super::super::drawn::Ranks;
 use super::super::number::{counted, percent};
 use super::super::page::{Sheet, columns};
 use super::Figure;
-use super::canvas::{Align, Canvas, Ink, fitted, text_width};
+use super::canvas::{Align, BOLDER, Canvas, Ink, text_width};
 
 /// `None` for fewer than three arms, or without folds that all of them have.
 pub fn ranks(report: &Report) -> Option<Figure> {
@@ -44,12 +44,8 @@ fn draw(ranks: &Ranks, width: f64, caption: &str) -> String {
     }
     for (place, arm) in ranks.arms.iter().enumerate() {
         let top = HEAD + place as f64 * (ROW + name);
-        let written = fitted(arm, if beside { gutter } else { width / BOLDER });
-        canvas.bold(
-            (0.0, top + if beside { ROW / 2.0 + 4.5 } else { 14.0 }),
-            &written,
-            Align::Start,
-        );
+        let y = top + if beside { ROW / 2.0 + 4.5 } else { 14.0 };
+        canvas.bold((0.0, y), arm, "", if beside { gutter } else { width });
         let top = top + name;
         for (rank, chance) in ranks.chances[place].iter().enumerate() {
             let left = gutter + rank as f64 * field;
@@ -106,7 +102,5 @@ fn sheet(ranks: &Ranks) -> Sheet {
 
 const HEAD: f64 = 24.0;
 const ROW: f64 = 36.0;
-/// Bold letters are wider.
-const BOLDER: f64 = 1.1;
 /// More arms than this are a table's matter.
 const ARMS_MAX: usize = 16;

@@ -5,7 +5,7 @@
 use super::super::content::{ComponentPart, Report};
 use super::super::number::{percent, significant};
 use super::super::page::Sheet;
-use super::canvas::{Align, Canvas, Ink, fitted, text_width};
+use super::canvas::{Align, Canvas, Ink, text_width};
 use super::{Figure, NARROW, WIDE};
 
 /// `None` when no model could be fitted.
@@ -71,7 +71,7 @@ fn draw(report: &Report, width: f64, caption: &str) -> String {
     }
     for (place, (name, parts)) in models.iter().enumerate() {
         let y = top + place as f64 * ROW;
-        canvas.bold((0.0, y + 16.0), &fitted(name, width), Align::Start);
+        canvas.bold((0.0, y + 16.0), name, "", width);
         bar(&mut canvas, y + 24.0, width, parts, &factors);
     }
     canvas.finish(caption)

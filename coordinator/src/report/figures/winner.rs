@@ -7,7 +7,7 @@ use common::stats::winner;
 use super::super::content::{ArmDrawn, LotteryPart, Report};
 use super::super::number::{beside, counted};
 use super::super::page::{Sheet, columns};
-use super::canvas::{Align, Canvas, Ink, Scale, fitted, text_width};
+use super::canvas::{Align, Canvas, Ink, Scale, text_width};
 use super::{Figure, sign_of};
 
 /// `None` where no arm has three seeds and a spread that was divided.
@@ -68,12 +68,8 @@ fn draw(report: &Report, funnels: &[Funnel<'_>], width: f64, caption: &str) -> S
     canvas.line((scale.at(0.0), 26.0), (scale.at(0.0), bottom), Ink::Faint, 1.0);
     for (place, funnel) in funnels.iter().enumerate() {
         let top = place as f64 * PANEL;
-        let name = format!(
-            "{}: {:.0} % of a lead stays",
-            funnel.part.arm,
-            (100.0 * funnel.reliability).abs()
-        );
-        canvas.bold((0.0, top + 15.0), &fitted(&name, width), Align::Start);
+        let after = format!(": {:.0} % of a lead stays", (100.0 * funnel.reliability).abs());
+        canvas.bold((0.0, top + 15.0), &funnel.part.arm, &after, width);
         let (seen, left) = (top + 38.0, top + PANEL - 22.0);
         canvas.text((0.0, seen + 4.5), "as seen", Align::Start, Ink::Faint);
         canvas.text((0.0, left + 4.5), "what is left", Align::Start, Ink::Faint);
