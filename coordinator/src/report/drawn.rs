@@ -47,6 +47,8 @@ pub struct ArmCells {
     /// One a config, or several configs together where they are many. Each holds a tile a seed
     /// and fold, seeds outermost, or several of these together.
     pub rows: Vec<Vec<Tile>>,
+    /// What each row is: its config, or the first and the last of several.
+    pub configs: Vec<String>,
 }
 
 /// How trials ended.
@@ -63,18 +65,22 @@ pub struct Tile {
 
 impl ArmCells {
     pub fn total(&self) -> Tile {
-        let add = |sum: Tile, tile: &Tile| Tile {
-            complete: sum.complete + tile.complete,
-            failed: sum.failed + tile.failed,
-            diverged: sum.diverged + tile.diverged,
-            undefined: sum.undefined + tile.undefined,
-            open: sum.open + tile.open,
-        };
-        self.rows.iter().flatten().fold(Tile::default(), add)
+        self.rows.iter().flatten().fold(Tile::default(), Tile::and)
     }
 }
 
 impl Tile {
+    /// The trials of both.
+    pub fn and(self, other: &Self) -> Self {
+        Self {
+            complete: self.complete + other.complete,
+            failed: self.failed + other.failed,
+            diverged: self.diverged + other.diverged,
+            undefined: self.undefined + other.undefined,
+            open: self.open + other.open,
+        }
+    }
+
     pub fn ended(&self) -> u64 {
         [self.complete, self.failed, self.diverged, self.undefined].map(u64::from).iter().sum()
     }

@@ -115,6 +115,7 @@ fn cells(material: &Material<'_>) -> Vec<ArmCells> {
         arm: arm.name.clone(),
         folds: if columns == seeds * blocks { blocks } else { 0 },
         rows: vec![vec![Tile::default(); columns]; arm.configs.len().min(rows_max)],
+        configs: config_names(arm, arm.configs.len().min(rows_max)),
     };
     let mut map: Vec<ArmCells> = study.judged().iter().map(empty).collect();
     for row in in_trial_order(material.rows, &design) {
@@ -150,6 +151,17 @@ fn cells(material: &Material<'_>) -> Vec<ArmCells> {
         }
     }
     map
+}
+
+/// Names of the configs of each of so many `rows`.
+fn config_names(arm: &Arm, rows: usize) -> Vec<String> {
+    let name = |config: usize| arm.configs[config].point.to_string();
+    let begin = |row: usize| (row * arm.configs.len()).div_ceil(rows);
+    let of_row = |row: usize| match (begin(row), begin(row + 1) - 1) {
+        (first, last) if first == last => name(first),
+        (first, last) => format!("{} to {}", name(first), name(last)),
+    };
+    (0..rows).map(of_row).collect()
 }
 
 /// How many of `items` fall into `part` of `parts`, item i into part `i * parts / items`.

@@ -62,7 +62,9 @@ fn draw(report: &Report, width: f64, caption: &str) -> String {
         for piece in means.iter().enumerate().map(at).collect::<Vec<_>>().split(Option::is_none) {
             canvas.curve(&piece.iter().flatten().copied().collect::<Vec<_>>(), ink, 1.75, place);
         }
-        for (fold, mean) in means.iter().enumerate() {
+        // Of very many folds the lines say all that can be seen.
+        let every = count.div_ceil(MARKS_MAX);
+        for (fold, mean) in means.iter().enumerate().step_by(every) {
             let Some(mean) = mean else { continue };
             canvas.begin(&format!("{arm}, fold {}: {}", folds.folds[fold], beside(*mean, 0.0)));
             canvas.symbol((x.at(fold as f64), y.at(*mean)), radius, shape, ink);
@@ -97,3 +99,4 @@ fn sheet(report: &Report) -> Sheet {
 
 const HEIGHT: f64 = 240.0;
 const ARMS_MAX: usize = 12;
+const MARKS_MAX: usize = 80;

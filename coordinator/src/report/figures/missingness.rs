@@ -122,8 +122,8 @@ fn draw(arms: &[ArmCells], width: f64, caption: &str) -> String {
     let mut y = top;
     for (arm, height) in arms.iter().zip(&heights) {
         canvas.bold((0.0, y + 14.0), &arm.arm, "", width);
-        for (line, tiles) in arm.rows.iter().enumerate() {
-            row(&mut canvas, arm, line, tiles, y + NAME + line as f64 * ROW, width);
+        for line in 0..arm.rows.len() {
+            row(&mut canvas, arm, line, y + NAME + line as f64 * ROW, width);
         }
         y += height;
     }
@@ -132,36 +132,37 @@ fn draw(arms: &[ArmCells], width: f64, caption: &str) -> String {
     canvas.finish(caption)
 }
 
-/// A bar for the complete trials of each seed, and a mark for each tile that is not complete.
-fn row(canvas: &mut Canvas, arm: &ArmCells, line: usize, tiles: &[Tile], y: f64, width: f64) {
+/// A bar for each run of tiles of one state within a seed, marked unless it is complete.
+fn row(canvas: &mut Canvas, arm: &ArmCells, line: usize, y: f64, width: f64) {
+    let tiles = &arm.rows[line];
     let step = width / tiles.len().max(1) as f64;
-    let seed = if arm.folds == 0 { 1 } else { arm.folds };
-    for (number, group) in tiles.chunks(seed).enumerate() {
-        let left = number as f64 * seed as f64 * step;
-        let gap = if arm.folds == 0 { 0.0 } else { 1.5 };
-        let sum: u32 = group.iter().map(|tile| tile.complete).sum();
-        canvas.begin(&format!("{}, row {}: {sum} complete", arm.arm, line + 1));
-        let mut at = 0;
+    // Where several seeds share a column nothing sets them apart.
+    let (seed, gap) = if arm.folds == 0 { (tiles.len().max(1), 0.0) } else { (arm.folds, 1.5) };
+    let name = match arm.configs[line].as_str() {
+        "" => arm.arm.clone(),
+        config => format!("{}, {config}", arm.arm),
+    };
+    let mut at = 0;
+    for group in tiles.chunks(seed) {
         for run in group.chunk_by(|a, b| State::of(a) == State::of(b)) {
-            if State::of(&run[0]) == State::Complete {
-                let from = left + at as f64 * step;
-                let length = run.len() as f64 * step - gap;
-                let size = (length.max(1.0), ROW - 2.0);
-                canvas.wash((from, y), size, Ink::Hue(0), COMPLETE);
-            }
+            let state = State::of(&run[0]);
+            let (what, shape, ink) = state.sign();
+            let (left, length) = (at as f64 * step, run.len() as f64 * step - gap);
             at += run.len();
-        }
-        canvas.end();
-        for (place, tile) in group.iter().enumerate() {
-            let state = State::of(tile);
-            if state == State::Complete {
-                continue;
+            let sum = run.iter().fold(Tile::default(), Tile::and);
+            canvas.begin(&format!("{name}: {what}; {}", counts(&sum)));
+            let opacity = if state == State::Complete { COMPLETE } else { 0.18 };
+            canvas.wash((left, y), (length.max(1.0), ROW - 2.0), ink, opacity);
+            let marks = match run.len() {
+                _ if state == State::Complete => 0,
+                few if few <= MARKED_EACH => few,
+                _ => MARKED_OF_MANY,
+            };
+            for mark in 0..marks {
+                let x = left + (mark as f64 + 0.5) * length / marks as f64;
+                let radius = (step * 0.4).clamp(1.5, 5.0);
+                canvas.symbol((x, y + ROW / 2.0 - 1.0), radius, shape, ink);
             }
-            let (name, shape, ink) = state.sign();
-            let middle = (left + (place as f64 + 0.5) * step - gap / 2.0, y + ROW / 2.0 - 1.0);
-            canvas.begin(&format!("{}, row {}: {name}; {}", arm.arm, line + 1, counts(tile)));
-            canvas.wash((left + place as f64 * step, y), (step - gap, ROW - 2.0), ink, 0.18);
-            canvas.symbol(middle, (step * 0.4).clamp(1.5, 5.0), shape, ink);
             canvas.end();
         }
     }
@@ -221,6 +222,9 @@ fn sheet(arms: &[ArmCells]) -> Sheet {
 }
 
 const COMPLETE: f64 = 0.5;
+/// Neighbours up to which each has its mark, and marks of more of them.
+const MARKED_EACH: usize = 5;
+const MARKED_OF_MANY: usize = 3;
 const NAME: f64 = 20.0;
 const ROW: f64 = 14.0;
 const GAP: f64 = 10.0;

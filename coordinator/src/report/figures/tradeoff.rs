@@ -249,7 +249,10 @@ fn costs(
             .filter(inside)
             .map(|(folds, seeds)| (x.at(seeds.ln()), y.at(f64::from(folds).ln())))
             .collect();
-        let label = duration(times * spent);
+        let label = match times * spent {
+            short if short < 1.0 => format!("{} s", significant_short(short)),
+            long => duration(long),
+        };
         let long = |ends: [&(f64, f64); 2]| (ends[0].0 - ends[1].0).abs() > LINE_MIN;
         if line.first().zip(line.last()).is_some_and(|(first, last)| long([first, last])) {
             canvas.begin(&format!("{label} of training"));

@@ -21,11 +21,16 @@ pub fn winner(report: &Report) -> Option<Figure> {
         "Lead of each seed over its arm's mean, in {} ({}): above as it was seen, below what is left \
          of it for the same model on other rows. The narrower the lines run together, the more of a \
          lead was luck; where they meet in one point, all of it was. The triangle is the seed that \
-         looked best.",
-        report.study.metric, report.study.goal
+         looked best.{}",
+        report.study.metric,
+        report.study.goal,
+        match funnels.len() {
+            all if all > PANELS_MAX => format!(" The first {PANELS_MAX} of {all} arms are drawn."),
+            _ => String::new(),
+        }
     );
     Some(Figure::drawn("winner", caption, sheet(&funnels), |width, caption| {
-        draw(report, &funnels, width, caption)
+        draw(report, &funnels[..funnels.len().min(PANELS_MAX)], width, caption)
     }))
 }
 
@@ -57,6 +62,19 @@ impl<'a> Funnel<'a> {
     }
 }
 
+impl Funnel<'_> {
+    /// The leads that are drawn: of very many every so manieth in order of size, and the best one
+    /// last, so that nothing lies on it.
+    fn drawn(&self) -> Vec<(&str, f64)> {
+        let is_best = |(label, _): &&(&str, f64)| *label == self.part.best_seed;
+        let mut sorted: Vec<(&str, f64)> =
+            self.leads.iter().filter(|lead| !is_best(lead)).copied().collect();
+        sorted.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let every = sorted.len().div_ceil(LEADS_MAX).max(1);
+        sorted.into_iter().step_by(every).chain(self.leads.iter().find(is_best).copied()).collect()
+    }
+}
+
 fn draw(report: &Report, funnels: &[Funnel<'_>], width: f64, caption: &str) -> String {
     let bottom = funnels.len() as f64 * PANEL;
     let mut canvas = Canvas::new(width, bottom + super::axes::BELOW);
@@ -74,16 +92,13 @@ fn draw(report: &Report, funnels: &[Funnel<'_>], width: f64, caption: &str) -> S
         canvas.text((0.0, seen + 4.5), "as seen", Align::Start, Ink::Faint);
         canvas.text((0.0, left + 4.5), "what is left", Align::Start, Ink::Faint);
         let ink = sign_of(report, &funnel.part.arm).1;
-        // The best one last, so that nothing lies on it.
         let is_best = |label: &str| label == funnel.part.best_seed;
-        let order = funnel.leads.iter().filter(|(label, _)| !is_best(label));
-        let drawn = order.chain(funnel.leads.iter().filter(|(label, _)| is_best(label)));
-        for (label, lead) in drawn {
-            let (from, to) = (scale.at(*lead), scale.at(lead * funnel.reliability));
+        for (label, lead) in funnel.drawn() {
+            let (from, to) = (scale.at(lead), scale.at(lead * funnel.reliability));
             let scale_of = funnel.part.expected_gain / 10.0;
             canvas.begin(&format!(
                 "seed {label}: {} as seen, {} left",
-                beside(*lead, scale_of),
+                beside(lead, scale_of),
                 beside(lead * funnel.reliability, scale_of)
             ));
             let (shape, thick, ink) =
@@ -122,3 +137,5 @@ fn sheet(funnels: &[Funnel<'_>]) -> Sheet {
 }
 
 const PANEL: f64 = 138.0;
+const PANELS_MAX: usize = 6;
+const LEADS_MAX: usize = 150;

@@ -60,7 +60,12 @@ fn every_figure_has_marks_a_caption_and_a_table_in_both_widths() {
         let whole = |row: &Vec<String>| row.len() == figure.sheet.columns.len();
         assert!(figure.sheet.rows.iter().all(whole), "{}", figure.name);
         assert!(html(&report).contains(&format!("<figure id=\"{}\">", figure.name)));
+        let title = format!("### {}\n", figure.sheet.title);
+        assert!(markdown(&report).replace('\\', "").contains(&title), "{}", figure.name);
     }
+    assert!(html(&report).contains("<summary>Further figures</summary>"));
+    assert!(markdown(&report).contains("## Further figures\n"));
+    assert!(latex(&report).contains("\\section*{Further figures}"));
 }
 
 #[test]
@@ -176,6 +181,8 @@ fn the_map_holds_every_cell_once() {
     // Forty columns, of which folds 3 and 8 of each seed have none of config 2.
     let diverged = cells[0].rows[2].iter().enumerate().filter(|(_, tile)| tile.diverged > 0);
     let diverged: Vec<usize> = diverged.map(|(column, _)| column % 5).collect();
+    let third = &built(&study, &rows).arms[0].configs[2].config;
+    assert_eq!((cells[0].configs.len(), &cells[0].configs[2]), (3, third));
     assert!(!diverged.is_empty() && diverged.iter().all(|fold| *fold == 3), "{diverged:?}");
     assert_eq!(cells[0].rows[0].iter().map(|tile| tile.diverged).sum::<u32>(), 0);
 }
@@ -187,6 +194,9 @@ fn a_map_of_many_trials_is_small_and_still_whole() {
 
     let cells = &report.drawn.further.cells;
 
+    assert_eq!(cells[0].configs.len(), cells[0].rows.len());
+    let ends = [&cells[0].configs[0], &cells[0].configs[23]].map(|name| name.contains(" to "));
+    assert_eq!(ends, [true, true], "{:?}", cells[0].configs);
     assert!(cells[0].rows.len() <= 24 && cells[0].rows[0].len() == 60);
     let sums: Vec<u64> = cells.iter().map(|arm| arm.total().ended()).collect();
     assert_eq!(sums, [70 * 126, 126]);
