@@ -13,12 +13,18 @@ use common::wire::message::RowEnd;
 use super::super::Material;
 use super::super::content::LEVEL;
 use super::super::drawn::{ArmCells, FoldMeans, Further, Ranks, Tile};
-use super::super::table::{Table, in_trial_order};
+use super::super::table::{Run, Table, in_trial_order};
+use super::comparisons::Cells;
 use super::components::Decomposition;
-use super::{comparisons, estimate, grouped, test_over_train};
+use super::{estimate, grouped, test_over_train};
 
-/// `parts` are the decompositions of the judged arms, in their order.
-pub fn of_study(material: &Material<'_>, table: &Table, parts: &[Decomposition]) -> Further {
+/// `parts` are the decompositions of the judged arms, in their order, `complete` their complete cells.
+pub fn of_study(
+    material: &Material<'_>,
+    table: &Table,
+    parts: &[Decomposition],
+    complete: &[Cells],
+) -> Further {
     let study = material.study;
     let residuals = study.judged().iter().zip(parts).filter_map(|(arm, part)| {
         let mut values = part.residuals.clone();
@@ -28,7 +34,7 @@ pub fn of_study(material: &Material<'_>, table: &Table, parts: &[Decomposition])
     Further {
         test_over_train: test_over_train(study),
         folds: fold_means(study, table),
-        ranks: ranks(study, table),
+        ranks: ranks(study, complete),
         residuals: residuals.collect(),
         cells: cells(material),
     }
@@ -40,7 +46,7 @@ fn fold_means(study: &Study, table: &Table) -> FoldMeans {
         (1, _) | (_, 1) => block.to_string(),
         (_, folds) => format!("{}.{}", block / folds, block % folds),
     };
-    let arm = |(arm, runs): (usize, &Vec<super::super::table::Run>)| {
+    let arm = |(arm, runs): (usize, &Vec<Run>)| {
         let by_block = grouped(runs, |run| run.block(study));
         let mean = |block: u32| {
             let group = by_block.get(&block)?;
@@ -59,8 +65,7 @@ fn fold_means(study: &Study, table: &Table) -> FoldMeans {
 /// The means are drawn with the covariance of one fold times `1/J + n_test/n_train` (Nadeau and
 /// Bengio's, over all arms at once) times the square of t over z, so that each difference spreads
 /// as its own corrected interval says. Needs three arms and two folds.
-fn ranks(study: &Study, table: &Table) -> Option<Ranks> {
-    let arms = comparisons::cells(study, table);
+fn ranks(study: &Study, arms: &[Cells]) -> Option<Ranks> {
     if arms.len() < 3 {
         return None;
     }
@@ -69,7 +74,7 @@ fn ranks(study: &Study, table: &Table) -> Option<Ranks> {
     let folds: Vec<Vec<f64>> = grouped(common, |(block, _)| *block)
         .values()
         .map(|cells| {
-            let of_arm = |arm: &comparisons::Cells| {
+            let of_arm = |arm: &Cells| {
                 estimate::mean(&cells.iter().map(|cell| arm[*cell]).collect::<Vec<f64>>())
             };
             arms.iter().map(of_arm).collect()

@@ -10,15 +10,15 @@ use common::study::Study;
 
 use super::super::content::{LEVEL, Target};
 use super::super::monitor::{MonitorLook, MonitorPart};
-use super::super::table::Table;
-use super::{comparisons, estimate, grouped, seed_label};
+use super::comparisons::Cells;
+use super::{estimate, grouped, seed_label};
 
 /// `None` where seed factors are crossed (their blocks share levels and are not exchangeable), for
-/// fewer than two complete seeds, and for arms that no seed sets apart.
-pub fn of_study(study: &Study, table: &Table) -> Option<MonitorPart> {
+/// fewer than two complete seeds, and for arms that no seed sets apart. `complete` are the complete
+/// cells of each judged arm.
+pub fn of_study(study: &Study, complete: &[Cells]) -> Option<MonitorPart> {
     let [_] = study.seeds.factors.as_slice() else { return None };
-    let cells = comparisons::cells(study, table);
-    let (a, b, differences) = first_pair(study, &cells)?;
+    let (a, b, differences) = first_pair(study, complete)?;
     let values: Vec<f64> = differences.iter().map(|(_, difference)| *difference).collect();
     if values.iter().all(|value| *value == values[0]) {
         return None;
@@ -56,11 +56,11 @@ pub fn of_study(study: &Study, table: &Table) -> Option<MonitorPart> {
     })
 }
 
+/// Seeds in the order of the design, each with its mean difference over all folds.
+type Blocks = Vec<(String, f64)>;
+
 /// The study's first pair with two complete seeds: those of every fold that both have at all.
-fn first_pair(
-    study: &Study,
-    cells: &[comparisons::Cells],
-) -> Option<(usize, usize, Vec<(String, f64)>)> {
+fn first_pair(study: &Study, cells: &[Cells]) -> Option<(usize, usize, Blocks)> {
     let arms = study.judged().len();
     let pairs = (0..arms).flat_map(|a| (a + 1..arms).map(move |b| (a, b)));
     pairs
@@ -68,7 +68,7 @@ fn first_pair(
         .find(|(_, _, differences)| differences.len() > 1)
 }
 
-fn by_seed(a: &comparisons::Cells, b: &comparisons::Cells) -> Vec<(String, f64)> {
+fn by_seed(a: &Cells, b: &Cells) -> Blocks {
     let paired: Vec<(u32, &Vec<u32>, f64)> = a
         .iter()
         .filter_map(|((fold, seeds), score)| {

@@ -206,7 +206,8 @@ fn a_map_of_many_trials_is_small_and_still_whole() {
 #[test]
 fn ranks_follow_the_scores_and_the_metrics_direction() {
     let mut study = study(&[("a", 1), ("b", 1), ("c", 1)], 2, 2, 3);
-    let score = |key: &TrialKey| jagged(key).map(|s| 0.01 * s - f64::from(u8::from(key.arm == 2)));
+    let score =
+        |key: &TrialKey| jagged(key).map(|s| 0.1 * s - 0.2 * f64::from(u8::from(key.arm == 2)));
     let rows = rows(&study, score);
 
     let larger = built(&study, &rows).drawn.further.ranks.expect("ranked");
