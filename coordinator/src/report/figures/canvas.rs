@@ -152,10 +152,15 @@ impl Canvas {
         self.text((x, y + 4.5), text, Align::Middle, ink);
     }
 
-    /// A mark whose outline tells it apart without its colour, ringed by the page's ground.
+    /// A mark whose outline tells it apart without its colour, ringed by the page's ground unless it
+    /// is so small that the ring would hide what lies beside it.
     pub fn symbol(&mut self, at: (f64, f64), radius: f64, shape: usize, ink: Ink) {
+        let ringed = radius >= RINGED_FROM;
         if shape.is_multiple_of(SHAPES) {
-            return self.mark(at, radius, ink);
+            return match ringed {
+                true => self.mark(at, radius, ink),
+                false => self.dot(at, radius, ink, 1.0),
+            };
         }
         let corners: &[(f64, f64)] = match shape % SHAPES {
             1 => &[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
@@ -168,8 +173,8 @@ impl Canvas {
         self.scene.elements.push(Primitive::Path(Box::new(PathData {
             d: path(&points) + "Z",
             fill: Some(colour(ink)),
-            stroke: colour(Ink::Paper),
-            stroke_width: 1.5,
+            stroke: if ringed { colour(Ink::Paper) } else { Color::None },
+            stroke_width: if ringed { 1.5 } else { 0.0 },
             opacity: None,
             stroke_dasharray: None,
         })));
@@ -236,7 +241,8 @@ impl Canvas {
         self.axis_below_at(scale, &scale.labelled(room), top, bottom, title);
     }
 
-    /// The same with ticks of one's own; a number that would touch the one before it is not written.
+    /// The same with ticks of one's own; a number that would touch the one before it is not written,
+    /// and of very many ticks those without a number are not drawn.
     pub fn axis_below_at(
         &mut self,
         scale: &Scale,
@@ -248,10 +254,13 @@ impl Canvas {
         let mut free = f64::NEG_INFINITY;
         for (value, label) in ticks {
             let x = scale.at(*value);
-            self.line((x, top), (x, bottom), Ink::Rule, 1.0);
             let half = text_width(label) / 2.0;
             let middle = x.clamp(half, (self.width - half).max(half));
-            if middle - half >= free {
+            let written = middle - half >= free;
+            if written || ticks.len() <= TICKS_ALL_DRAWN {
+                self.line((x, top), (x, bottom), Ink::Rule, 1.0);
+            }
+            if written {
                 self.text((middle, bottom + 17.0), label, Align::Middle, Ink::Faint);
                 free = middle + half + 6.0;
             }
@@ -405,6 +414,10 @@ pub const TEXT_SIZE: u32 = 13;
 /// Hues after Okabe and Ito (2008), darkened where white text lies on them; the last is grey.
 pub const HUES: [&str; 7] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#9a9a9f"];
+
+const RINGED_FROM: f64 = 3.0;
+
+const TICKS_ALL_DRAWN: usize = 30;
 
 /// How much wider bold letters are at most.
 pub const BOLDER: f64 = 1.1;

@@ -120,9 +120,10 @@ fn draw(panels: &[Panel], width: f64, caption: &str) -> String {
         let line: Vec<(f64, f64)> = panel.points.iter().map(|(z, _, _)| place((*z, *z))).collect();
         canvas.curve(&line, Ink::Faint, 1.25, 0);
         let (shape, ink) = panel.sign;
+        let radius = if panel.points.len() > POINTS_LARGE { 2.25 } else { 3.5 };
         for (z, value, _) in &panel.points {
             canvas.begin(&format!("expected {}, found {}", beside(*z, 1.0), beside(*value, 1.0)));
-            canvas.symbol((x.at(*z), y.at(*value)), 3.5, shape, ink);
+            canvas.symbol((x.at(*z), y.at(*value)), radius, shape, ink);
             canvas.end();
         }
     }
@@ -156,6 +157,7 @@ fn sheet(title: &str, panels: &[Panel]) -> Sheet {
 const NORMAL_95: f64 = 1.96;
 const VALUES_MIN: usize = 5;
 const POINTS_MAX: usize = 120;
+const POINTS_LARGE: usize = 50;
 const ENDS_DRAWN: usize = 10;
 const PANELS_MAX: usize = 4;
 const PANEL: f64 = 268.0;

@@ -41,7 +41,9 @@ fn draw(part: &MonitorPart, axis: &str, width: f64, caption: &str) -> String {
     let seeds = part.looks.iter().flat_map(|look| [look.difference, look.mean]);
     let upright = Axis::around(limits.chain(seeds).chain([0.0]), axis);
     let count = part.looks.len();
-    let ticks = (1..=count).map(|seeds| (seeds as f64, seeds.to_string())).collect();
+    let step = count.div_ceil(TICKS_MAX).next_multiple_of(if count > TICKS_MAX { 5 } else { 1 });
+    let numbers = (1..=count).filter(|seeds| seeds.is_multiple_of(step));
+    let ticks = numbers.map(|seeds| (seeds as f64, seeds.to_string())).collect();
     let across = Axis { ends: (0.5, count as f64 + 0.5), ticks, title: "complete seeds" };
     let (x, y) = axes(&mut canvas, (top, bottom), width, &across, &upright);
     let inside = |value: f64| y.at(value.clamp(y.low, y.high));
@@ -60,9 +62,11 @@ fn draw(part: &MonitorPart, axis: &str, width: f64, caption: &str) -> String {
     let mean: Vec<(f64, f64)> =
         mean.map(|(place, look)| (x.at(place as f64 + 1.0), y.at(look.mean))).collect();
     canvas.curve(&mean, Ink::Hue(0), 2.25, 0);
-    for (place, look) in part.looks.iter().enumerate() {
+    let every = part.looks.len().div_ceil(SEEDS_DRAWN);
+    let radius = if part.looks.len() > SEEDS_LARGE { 2.0 } else { 3.5 };
+    for (place, look) in part.looks.iter().enumerate().step_by(every.max(1)) {
         canvas.begin(&said(place, look));
-        canvas.dot((x.at(place as f64 + 1.0), y.at(look.difference)), 3.5, Ink::Hue(6), 0.9);
+        canvas.dot((x.at(place as f64 + 1.0), y.at(look.difference)), radius, Ink::Hue(6), 0.9);
         canvas.end();
     }
     if let Some((place, at)) = part.decided_after.and_then(|seeds| {
@@ -114,3 +118,7 @@ fn sheet(part: &MonitorPart) -> Sheet {
 }
 
 const HEIGHT: f64 = 240.0;
+const TICKS_MAX: usize = 24;
+/// Points of single seeds, and how many of them may be large.
+const SEEDS_DRAWN: usize = 150;
+const SEEDS_LARGE: usize = 50;

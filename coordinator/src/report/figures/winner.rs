@@ -104,7 +104,11 @@ fn draw(report: &Report, funnels: &[Funnel<'_>], width: f64, caption: &str) -> S
             let (shape, thick, ink) =
                 if is_best(label) { (3, 2.5, Ink::Text) } else { (0, 1.0, ink) };
             canvas.line((from, seen), (to, left), ink, thick);
-            let radius = if is_best(label) { 6.0 } else { 4.0 };
+            let radius = match is_best(label) {
+                true => 6.0,
+                false if funnel.leads.len() > LEADS_LARGE => 2.0,
+                false => 4.0,
+            };
             canvas.symbol((from, seen), radius, shape, ink);
             canvas.symbol((to, left), radius, shape, ink);
             canvas.end();
@@ -139,3 +143,4 @@ fn sheet(funnels: &[Funnel<'_>]) -> Sheet {
 const PANEL: f64 = 138.0;
 const PANELS_MAX: usize = 6;
 const LEADS_MAX: usize = 150;
+const LEADS_LARGE: usize = 40;
