@@ -22,13 +22,14 @@ pub fn missingness(report: &Report) -> Option<Figure> {
         true => " Where trials are many, a field stands for several and shows the worst of them.",
         false => "",
     };
-    let whole = arms.iter().flat_map(|arm| arm.rows.iter().flatten());
-    let holes = match whole.map(State::of).all(|state| state == State::Complete) {
-        true => "",
-        false => {
-            " Holes that keep to one row, or to one column, mean that what is missing is not missing \
-             by chance, and that the numbers of what is left may flatter."
+    // What has not ended keeps to the last seeds, and says nothing.
+    let lost = |tile: &Tile| tile.failed + tile.diverged + tile.undefined > 0;
+    let holes = match arms.iter().any(|arm| lost(&arm.total())) {
+        true => {
+            " Marks that keep to one row, or to the same fold of every seed, suggest that what is \
+             missing is not missing by chance, and that the numbers of what is left may flatter."
         }
+        false => "",
     };
     let caption = format!(
         "Every planned training: one row a config, from left to right the folds of each seed. \
