@@ -44,8 +44,11 @@ pub fn arms_forest(report: &Report) -> Option<Figure> {
 pub fn contrast_forest(report: &Report) -> Option<Figure> {
     let row = |pair: &ComparisonPart| {
         let contrast = pair.contrast.as_ref()?;
+        // With one seed the two are one.
+        let corrected = (contrast.ci != contrast.ci_corrected).then_some(&contrast.ci_corrected);
         let found = [
-            (CORRECTED, Some(&contrast.ci)),
+            (DECIDES, Some(&contrast.ci)),
+            (CORRECTED, corrected),
             (NAIVE, Some(&contrast.ci_naive)),
             (T1, contrast.ci_t1.as_ref()),
         ];
@@ -65,13 +68,13 @@ pub fn contrast_forest(report: &Report) -> Option<Figure> {
     });
     let caption = format!(
         "Differences in {} ({}), first arm minus second: right of the line the first one scored \
-         higher. An interval that crosses the line leaves open which arm is ahead; the corrected one \
-         decides here.{band}{}",
+         higher. An interval that crosses the line leaves open which arm is ahead; the one for new \
+         samples decides here.{band}{}",
         report.study.metric,
         report.study.goal,
         cut_short(rows.len(), "pairs")
     );
-    let kinds = [CORRECTED, NAIVE, T1];
+    let kinds = [DECIDES, CORRECTED, NAIVE, T1];
     let sheet = sheet("Differences with their intervals", "Arms", "Difference", &kinds, &rows);
     let shown = kinds
         .iter()
@@ -142,7 +145,8 @@ impl Row {
 
 fn sign_of_kind(kind: &'static str) -> (usize, Ink) {
     match kind {
-        CORRECTED => (2, Ink::Text),
+        DECIDES => (2, Ink::Text),
+        CORRECTED => (3, Ink::Hue(2)),
         NAIVE => (1, Ink::Hue(1)),
         _ => (0, Ink::Hue(0)),
     }
@@ -241,7 +245,8 @@ fn cut_short(rows: usize, what: &str) -> String {
 
 const T1: &str = "new seeds (T1)";
 const T2: &str = "new samples (T2)";
-const CORRECTED: &str = "corrected (T2)";
+const DECIDES: &str = "new samples (T2)";
+const CORRECTED: &str = "corrected t";
 const NAIVE: &str = "naive";
 
 const ROWS_MAX: usize = 30;
