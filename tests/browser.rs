@@ -217,7 +217,7 @@ fn rows() -> String {
 }
 
 /// By name.
-const FIGURES: [&str; 15] = [
+const FIGURES: [&str; 16] = [
     "arms",
     "caterpillar",
     "cells",
@@ -233,6 +233,7 @@ const FIGURES: [&str; 15] = [
     "residuals",
     "variance",
     "winner",
+    "zeta",
 ];
 
 /// Pixels: a telephone, a screen.

@@ -62,8 +62,7 @@ fn rows() -> BTreeMap<String, Column> {
     let mut y = vec![0.0; ROWS];
     for (name, levels, sd) in factors {
         let effects: Vec<f64> = (0..levels).map(|_| sd * rng.normal()).collect();
-        let codes: Vec<u32> =
-            (0..ROWS).map(|_| (rng.unit_f64() * levels as f64) as u32).collect();
+        let codes: Vec<u32> = (0..ROWS).map(|_| (rng.unit_f64() * levels as f64) as u32).collect();
         y.iter_mut().zip(&codes).for_each(|(y, code)| *y += effects[*code as usize]);
         let names = (0..levels).map(|level| format!("{level:04}")).collect();
         columns.insert(name.to_string(), Column::Levels { codes, names });

@@ -15,7 +15,13 @@ pub struct Further {
     /// Of each arm's model, one a run, in order of size; absent where none was fitted.
     pub residuals: Vec<(String, Vec<f64>)>,
     pub cells: Vec<ArmCells>,
+    /// Of each arm's model: factor, and standard deviations with their zeta.
+    pub zeta: Vec<(String, Vec<Curve>)>,
 }
+
+/// The profile of one source's standard deviation: the source's name, and each deviation with its
+/// signed root of the rise of the criterion.
+pub type Curve = (String, Vec<(f64, f64)>);
 
 /// Mean score of each arm in each outer fold, over the runs that it has there.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -105,6 +105,7 @@ fn further(report: &Report) -> Option<Block> {
     let list = [
         figures::arms_forest(report),
         figures::interaction(report),
+        figures::zeta(report),
         figures::residual_quantiles(report),
         figures::effect_quantiles(report),
         map,

@@ -57,6 +57,31 @@ pub fn profile_interval(fit: &Fit, part: Part, level: f64) -> (f64, f64) {
     (lower * unit, upper * unit)
 }
 
+/// The signed root of the profiled criterion's rise over the fit's, zeta, at `points` standard
+/// deviations evenly over the interval of `level`: standard deviation in units of the response,
+/// and zeta, ascending. Empty where the interval has no end.
+///
+/// A straight line says that the likelihood is as of a Normal estimate; zeta within a Normal
+/// quantile of zero is the profile interval. As lme4's profile zeta plot.
+pub fn profile_zeta(fit: &Fit, part: Part, level: f64, points: usize) -> Vec<(f64, f64)> {
+    let (low, high) = profile_interval(fit, part, level);
+    if !high.is_finite() || points < 2 {
+        return Vec::new();
+    }
+    let mut profile = SdProfile::of(fit, part);
+    let estimate = match part {
+        Part::Component(index) => fit.components[index].sd,
+        Part::Residual => fit.residual.sd,
+    };
+    let sd = |place: usize| low + (high - low) * place as f64 / (points - 1) as f64;
+    (0..points)
+        .filter_map(|place| {
+            let rise = profile.rise(sd(place) / profile.unit)?.max(0.0);
+            Some((sd(place), rise.sqrt().copysign(sd(place) - estimate)))
+        })
+        .collect()
+}
+
 /// Tests whether the variance of component `index` is zero, and with it its correlations.
 ///
 /// Source: Self & Liang (1987), J. Am. Stat. Assoc. 82, case 5, and Stram & Lee (1994), Biometrics

@@ -55,6 +55,6 @@ pub use exact::{ExactTest, exact_zero_test};
 pub use fit::{Blup, Component, Correlation, Fit, FitError, Fixed, Method, fit};
 pub use fixed::fixed_profile_interval;
 pub use formula::{Formula, FormulaError};
-pub use interval::{Part, ZeroTest, profile_interval, zero_test};
+pub use interval::{Part, ZeroTest, profile_interval, profile_zeta, zero_test};
 pub use rows::{Column, Slice};
 pub use stream::Accumulator;

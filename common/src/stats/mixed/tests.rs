@@ -8,6 +8,21 @@ use std::collections::BTreeMap;
 use super::*;
 
 #[test]
+fn zeta_crosses_the_quantile_where_the_interval_ends() {
+    let fit = fitted("y ~ x + (1|a) + (1|b)", &crossed());
+    for part in [Part::Component(0), Part::Component(1), Part::Residual] {
+        let (low, high) = profile_interval(&fit, part, 0.95);
+        let curve = profile_zeta(&fit, part, 0.95, 9);
+        assert_eq!(curve.len(), 9);
+        assert!(curve.windows(2).all(|two| two[0].0 < two[1].0 && two[0].1 < two[1].1));
+        let ends = [curve[0], curve[8]];
+        assert_eq!((ends[0].0, ends[1].0), (low, high));
+        assert!((ends[1].1 - 1.959_964).abs() < 1e-4, "{ends:?}");
+        assert!(low == 0.0 || (ends[0].1 + 1.959_964).abs() < 1e-4, "{ends:?}");
+    }
+}
+
+#[test]
 fn order_of_rows_changes_no_bit() {
     let columns = crossed();
     let rows = count_rows(&columns);

@@ -23,6 +23,8 @@ pub struct Decomposition {
     pub effects: Vec<SeedEffects>,
     /// One a run; empty for the model over all arms and where nothing was estimable.
     pub residuals: Vec<f64>,
+    /// Factor, and standard deviations with their zeta.
+    pub zeta: Vec<(String, Vec<(f64, f64)>)>,
 }
 
 impl Decomposition {
@@ -192,6 +194,12 @@ fn fill(
     }
     parts.components.push(component(study, arm, "residual", &spread.residual));
     parts.residuals = spread.residuals;
+    let named = factors.iter().map(|factor| factor.name.as_str()).chain(["residual"]);
+    let curves = named.zip(spread.parts.iter().chain([&spread.residual]));
+    parts.zeta = curves
+        .filter(|(_, part)| !part.zeta.is_empty())
+        .map(|(name, part)| (name.to_string(), part.zeta.clone()))
+        .collect();
     if !spread.converged {
         parts.dropped.push(NotEstimable {
             arm: arm.clone(),

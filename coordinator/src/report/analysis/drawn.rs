@@ -37,6 +37,10 @@ pub fn of_study(
         ranks: ranks(study, complete),
         residuals: residuals.collect(),
         cells: cells(material),
+        zeta: (study.judged().iter().zip(parts))
+            .filter(|(_, part)| !part.zeta.is_empty())
+            .map(|(arm, part)| (arm.name.clone(), part.zeta.clone()))
+            .collect(),
     }
 }
 

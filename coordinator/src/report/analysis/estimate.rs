@@ -41,6 +41,8 @@ pub struct Part {
     pub sd: f64,
     pub share: f64,
     pub ci_sd: Option<(f64, f64)>,
+    /// Standard deviation and zeta, where a profile was asked for with one arm.
+    pub zeta: Vec<(f64, f64)>,
     /// Chance of a variance this far from zero when there is none; absent for the residual.
     pub p_zero: Option<f64>,
     pub at_boundary: bool,
@@ -121,15 +123,17 @@ pub fn spread(
     let formula = Formula::parse(&text).map_err(|error| error.to_string())?;
     let fit =
         mixed::fit(&formula, &columns, Method::Reml).map_err(|error| named(error.to_string()))?;
+    let levels: usize = factors.iter().map(|factor| factor.levels.len()).sum();
+    let profiles = intervals && fixed.is_none() && levels <= LEVELS_DRAWN;
     let parts = fit
         .components
         .iter()
         .enumerate()
-        .map(|(place, component)| part(&fit, component, Some(place), intervals))
+        .map(|(place, component)| part(&fit, component, Some(place), (intervals, profiles)))
         .collect();
     Ok(Spread {
         parts,
-        residual: part(&fit, &fit.residual, None, intervals),
+        residual: part(&fit, &fit.residual, None, (intervals, profiles)),
         converged: fit.converged,
         residuals: if fixed.is_none() { residuals(&fit, scores, factors) } else { Vec::new() },
     })
@@ -153,7 +157,12 @@ fn levels(factor: &Factor) -> Column {
     Column::Levels { codes: factor.codes.clone(), names: factor.levels.clone() }
 }
 
-fn part(fit: &Fit, component: &Component, place: Option<usize>, intervals: bool) -> Part {
+fn part(
+    fit: &Fit,
+    component: &Component,
+    place: Option<usize>,
+    (intervals, profiles): (bool, bool),
+) -> Part {
     let which = place.map_or(mixed::Part::Residual, mixed::Part::Component);
     let effects = place.and_then(|place| fit.blups.get(place)).map_or(&[][..], Vec::as_slice);
     Part {
@@ -162,6 +171,10 @@ fn part(fit: &Fit, component: &Component, place: Option<usize>, intervals: bool)
         sd: component.sd,
         share: component.share,
         ci_sd: intervals.then(|| mixed::profile_interval(fit, which, LEVEL)),
+        zeta: match profiles {
+            true => mixed::profile_zeta(fit, which, ZETA_LEVEL, ZETA_POINTS),
+            false => Vec::new(),
+        },
         p_zero: place.map(|place| mixed::zero_test(fit, place).p),
         at_boundary: component.at_boundary,
         effects: effects.iter().map(|blup| (blup.level.clone(), blup.mean, blup.sd)).collect(),
@@ -224,3 +237,9 @@ fn judged(
 fn all_equal(values: &[f64]) -> bool {
     values.first().is_some_and(|first| values.iter().all(|value| value == first))
 }
+
+/// How far a profile is drawn: beyond the interval at 95 %.
+const ZETA_LEVEL: f64 = 0.99;
+const ZETA_POINTS: usize = 15;
+/// Levels up to which profiles are drawn: beyond, they would take seconds.
+const LEVELS_DRAWN: usize = 300;

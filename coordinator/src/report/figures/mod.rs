@@ -22,6 +22,7 @@ mod sequential;
 mod tradeoff;
 mod variance;
 mod winner;
+mod zeta;
 
 use super::content::{ComparisonPart, Contrast, Outlook, Report};
 use super::page::Sheet;
@@ -42,6 +43,7 @@ pub use tradeoff::Planner;
 pub use tradeoff::tradeoff;
 pub use variance::variance;
 pub use winner::winner;
+pub use zeta::zeta;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
