@@ -19,6 +19,7 @@ pub mod mixed;
 pub mod monitor;
 pub mod multiple;
 pub mod noncentral;
+pub mod normality;
 pub mod plan;
 pub mod precision;
 pub mod rank;

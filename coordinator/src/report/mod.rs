@@ -68,9 +68,11 @@ pub struct Material<'a> {
 pub fn build(material: &Material<'_>) -> Report {
     let study = material.study;
     let table = Table::open(material);
-    let parts: Vec<_> = (0..study.judged().len())
+    let mut parts: Vec<_> = (0..study.judged().len())
         .map(|arm| analysis::components::of_arm(study, &table, arm))
         .collect();
+    let mut joint = analysis::components::jointly(study, &table);
+    analysis::caution::apply(&mut parts, &mut joint);
     let arms: Vec<_> = parts
         .iter()
         .enumerate()
@@ -81,7 +83,6 @@ pub fn build(material: &Material<'_>) -> Report {
     let lottery = (parts.iter().enumerate())
         .filter_map(|(arm, parts)| analysis::lottery::of_arm(study, arm, &table.arms[arm], parts))
         .collect();
-    let joint = analysis::components::jointly(study, &table);
     let (mut components, mut not_estimable) = (Vec::new(), Vec::new());
     for part in parts.into_iter().chain([joint]) {
         components.extend(part.components);

@@ -490,8 +490,9 @@ fn components(report: &Report) -> Sheet {
             part.factor.clone(),
             count(part.levels),
             decimals(part.sd, digits),
-            part.ci_sd.as_ref().map_or("–".into(), |ci| {
-                format!("{} to {}", decimals(ci.low, digits), decimals(ci.high, digits))
+            part.ci_sd.as_ref().map_or("–".into(), |ci| match ci.low {
+                0.0 => format!("at most {}", decimals(ci.high, digits)),
+                low => format!("{} to {}", decimals(low, digits), decimals(ci.high, digits)),
             }),
             percent(part.share),
         ]

@@ -6,6 +6,7 @@
 //! Floor: core.
 
 pub mod arms;
+pub mod caution;
 pub mod comparisons;
 pub mod components;
 pub mod controls;
