@@ -20,7 +20,7 @@ use common::wire::message::OutcomeRow;
 use crate::report::{self, Material};
 
 pub use settings::{Kind, Noise, Scores, Setting, Spread, settings};
-pub use tally::{Count, Tally};
+pub use tally::{Count, HEADLINE, MODEL_DIFFERENCE, NAIVE, T1_DIFFERENCE, T2_DIFFERENCE, Tally};
 
 /// What is true of a study that was made.
 #[derive(Clone, Debug, PartialEq)]

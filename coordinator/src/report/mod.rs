@@ -10,6 +10,7 @@
 //! Floor: core.
 
 mod analysis;
+pub mod calibrated;
 pub mod content;
 mod controls;
 mod drawn;

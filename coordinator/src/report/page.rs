@@ -10,7 +10,7 @@ use super::content::{
 use super::figures::{self, Figure};
 use super::looks;
 use super::number::{beside, count, counted, decimals, duration, p, percent, places, significant};
-use super::{controls, outlook, trust};
+use super::{calibrated, controls, outlook, trust};
 
 /// One piece of a page.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,6 +93,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     list.extend(further(report));
     list.push(Block::Heading("Methods".into()));
     list.push(Block::Text(report.methods.clone()));
+    list.extend(calibrated::blocks(report));
     list.push(Block::List(report.references.iter().map(ToString::to_string).collect()));
     list.push(Block::Heading("Do it again".into()));
     list.push(Block::Command(report.reproduce.clone()));
