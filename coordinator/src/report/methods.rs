@@ -7,6 +7,7 @@
 use common::study::{Diverged, Study};
 
 use super::analysis::comparisons::Compared;
+use super::cited;
 use super::content::{ArmPart, ComponentPart};
 use super::number::{counted, listed};
 use super::subject;
@@ -181,7 +182,8 @@ pub struct Reference {
 impl Reference {
     /// The work whose entry in the list of references this is.
     pub fn of(entry: &str) -> Option<&'static Self> {
-        REFERENCES.iter().find(|reference| reference.entry == entry)
+        let all = REFERENCES.iter().chain(&cited::REFERENCES);
+        all.into_iter().find(|reference| reference.entry == entry)
     }
 }
 

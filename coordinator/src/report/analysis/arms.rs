@@ -34,6 +34,7 @@ pub fn describe(study: &Study, table: &Table, arm: usize, parts: &Decomposition)
         n: runs.len() as u64,
         failed,
         scores: scores(study, runs, parts),
+        other_rows: None,
         configs: configs(study, arm, runs),
         also: also(study, runs),
         remarks: remarks(study, runs),

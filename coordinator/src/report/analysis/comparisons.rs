@@ -43,9 +43,10 @@ pub fn of_all(study: &Study, table: &Table) -> Vec<Compared> {
 }
 
 /// Mean over configs of each cell.
-type Cells = BTreeMap<(u32, Vec<u32>), f64>;
+pub type Cells = BTreeMap<(u32, Vec<u32>), f64>;
 
-fn complete_cells(study: &Study, runs: &[Run]) -> Cells {
+/// The cells of an arm in which every one of its configs that ever ended well has a score.
+pub fn complete_cells(study: &Study, runs: &[Run]) -> Cells {
     let configs: BTreeSet<u32> = runs.iter().map(|run| run.config).collect();
     grouped(runs, |run| (run.block(study), run.seeds.clone()))
         .into_iter()

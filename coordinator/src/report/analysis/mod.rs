@@ -6,12 +6,22 @@
 //! Floor: core.
 
 pub mod arms;
+pub mod by_row;
+pub mod case_lottery;
+pub mod cases;
+pub mod choice;
 pub mod comparisons;
 pub mod components;
 pub mod controls;
 pub mod estimate;
+pub mod influence;
+pub mod leakage;
 pub mod lottery;
+pub mod other_rows;
 pub mod outlook;
+pub mod places;
+pub mod ranks;
+pub mod spreads;
 
 use common::study::{OuterKind, Study};
 

@@ -10,12 +10,14 @@
 mod canvas;
 mod caterpillar;
 mod distribution;
+mod lottery;
 mod variance;
 
 use super::page::Sheet;
 
 pub use caterpillar::{caterpillar, no_seed_effect};
 pub use distribution::distribution;
+pub use lottery::lottery;
 pub use variance::variance;
 
 #[derive(Clone, Debug, PartialEq)]
