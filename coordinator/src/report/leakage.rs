@@ -219,11 +219,9 @@ fn classes(study: &Study, data: Option<&Dataset>, places: &Places<'_>) -> Leakag
             false => unchecked(name, NO_TABLE),
         };
     };
-    let widest = shares.iter().zip(classes).max_by(|a, b| {
-        let width = |((low, high), _): &(&(f64, f64), &String)| high - low;
-        width(a).total_cmp(&width(b))
-    });
-    let mut detail = widest.map_or(String::new(), |((low, high), class)| {
+    let rarest =
+        shares.iter().zip(classes).min_by(|((a, b), _), ((c, d), _)| (a + b).total_cmp(&(c + d)));
+    let mut detail = rarest.map_or(String::new(), |((low, high), class)| {
         format!("{class} has {} to {} of a test set's rows", percent(*low), percent(*high))
     });
     if !everywhere {

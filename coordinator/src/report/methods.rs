@@ -140,7 +140,7 @@ fn inference(study: &Study, done: &Done) -> String {
              (Nadeau and Bengio, 2003). "
         );
     } else {
-        text += "Nothing was inferred about other test rows. ";
+        text += "Nothing was inferred about trainings on other rows. ";
     }
     if done.tested > 0 {
         text += "The uncorrected paired t-test is reported beside it. ";

@@ -143,7 +143,8 @@ fn target_in_words(study: &Study, reach: Option<Target>) -> String {
             format!("Target T2: the same training, tested on a new {column}.")
         }
         (Some(Target::T1), _) => {
-            "Target T1 at most: the same test rows with new seeds. Nothing here reaches other rows."
+            "Target T1 at most: the same test rows with new seeds. Nothing here reaches \
+             trainings on other rows."
                 .to_string()
         }
         (Some(Target::T3), _) => {

@@ -59,6 +59,7 @@ fn gain(study: &Study, means: &[f64], runs: usize, parts: &Decomposition) -> Opt
         expected_gain: best.expected_gain,
         noise_gain: best.noise_gain,
         shrunken_gain: best.shrunken_gain,
+        shrunken_best: best.shrunken,
     })
 }
 

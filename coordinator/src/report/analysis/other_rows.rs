@@ -34,7 +34,7 @@ pub fn of_all(study: &Study, cases: Result<&Cases<'_>, String>, places: &Places<
     let opened = cases.and_then(|cases| {
         check_groups(study, places)?;
         let form = Form::of(study, places)?;
-        Ok(Model { study, cases, places, form })
+        Ok(Model { study, cases, places, form, names: Names::of(cases, places) })
     });
     let arms = study.judged().len();
     let mut resampled = Resampled { arms: vec![None; arms], ..Resampled::default() };
@@ -53,7 +53,9 @@ pub fn of_all(study: &Study, cases: Result<&Cases<'_>, String>, places: &Places<
         }
         for a in 0..arms {
             for b in a + 1..arms {
-                let both = model.of_pair(a, b).and_then(|moved| model.interval(&moved, work));
+                let alone = (moved[a].as_ref().ok(), moved[b].as_ref().ok());
+                let both = model.of_pair((a, b), alone);
+                let both = both.and_then(|moved| model.interval(&moved, work));
                 resampled.pairs.extend(both.ok().map(|(interval, _)| ((a, b), interval)));
             }
         }
@@ -82,12 +84,57 @@ struct Model<'m, 'a> {
     cases: &'m Cases<'a>,
     places: &'m Places<'a>,
     form: Form,
+    names: Names,
+}
+
+/// Rows that test somewhere, numbered from 0.
+struct Names {
+    /// Of each number, the row.
+    rows: Vec<u64>,
+    /// Numbers of a block's rows, in the fold's order.
+    by_block: BTreeMap<u32, Vec<u32>>,
+}
+
+impl Names {
+    fn of(cases: &Cases<'_>, places: &Places<'_>) -> Self {
+        let sizes: BTreeMap<u32, usize> =
+            cases.arms.iter().flatten().map(|run| (run.block, run.rows.len())).collect();
+        let named = |(block, size): (&u32, &usize)| -> Option<(u32, Vec<u64>)> {
+            let rows: Option<Vec<u64>> =
+                (0..*size).map(|place| places.row(*block, place)).collect();
+            Some((*block, rows?))
+        };
+        let named: Vec<(u32, Vec<u64>)> = sizes.iter().filter_map(named).collect();
+        let mut rows: Vec<u64> = named.iter().flat_map(|(_, rows)| rows).copied().collect();
+        rows.sort_unstable();
+        rows.dedup();
+        let number = |row: &u64| rows.partition_point(|other| other < row) as u32;
+        let by_block =
+            named.iter().map(|(block, rows)| (*block, rows.iter().map(number).collect()));
+        Self { by_block: by_block.collect(), rows }
+    }
 }
 
 /// An estimate with the influence of each row on it; these add up to zero.
 struct Moved {
     estimate: f64,
-    rows: BTreeMap<u64, f64>,
+    /// By the row's number; `None` where no run of it was tested on the row.
+    rows: Vec<Option<f64>>,
+}
+
+impl Moved {
+    /// Influences of the rows that were met, by the row's number.
+    fn met(&self) -> impl Iterator<Item = (usize, f64)> {
+        self.rows.iter().enumerate().filter_map(|(number, value)| Some((number, (*value)?)))
+    }
+
+    fn minus(&self, other: &Self) -> Self {
+        let both = self.rows.iter().zip(&other.rows).map(|pair| match pair {
+            (None, None) => None,
+            (one, other) => Some(one.unwrap_or(0.0) - other.unwrap_or(0.0)),
+        });
+        Self { estimate: self.estimate - other.estimate, rows: both.collect() }
+    }
 }
 
 impl Model<'_, '_> {
@@ -99,11 +146,30 @@ impl Model<'_, '_> {
     }
 
     /// The mean over folds of the mean difference on cells that both arms have whole.
-    fn of_pair(&self, a: usize, b: usize) -> Result<Moved, String> {
+    ///
+    /// `alone`: what moves each arm's own mean, which is all there is to know where nothing is missing.
+    fn of_pair(
+        &self,
+        (a, b): (usize, usize),
+        alone: (Option<&Moved>, Option<&Moved>),
+    ) -> Result<Moved, String> {
         let (of_a, of_b) = (self.cells(a), self.cells(b));
         let common: Vec<&Cell> = of_a.keys().filter(|cell| of_b.contains_key(*cell)).collect();
         let by_fold = grouped(common.iter(), |cell| cell.0);
-        let weigh = |cells: &BTreeMap<Cell, Vec<&'_ CaseRun<'_>>>| -> Result<Moved, String> {
+        let most = by_fold.values().map(Vec::len).max().unwrap_or(0);
+        let whole = |arm: usize, cells: &BTreeMap<Cell, Vec<&CaseRun<'_>>>| {
+            let runs: usize = cells.values().map(Vec::len).sum();
+            cells.len() == common.len() && runs == self.named(arm).count()
+        };
+        let even = by_fold.values().all(|cells| cells.len() == most);
+        if let (Some(one), Some(other)) = alone
+            && even
+            && whole(a, &of_a)
+            && whole(b, &of_b)
+        {
+            return Ok(one.minus(other));
+        }
+        let weigh = |cells: &BTreeMap<Cell, Vec<&CaseRun<'_>>>| -> Result<Moved, String> {
             let mut runs = Vec::new();
             for cell in &common {
                 let of_fold = by_fold[&cell.0].len() * by_fold.len();
@@ -113,18 +179,13 @@ impl Model<'_, '_> {
             }
             self.moved(&runs)
         };
-        let (mut both, other) = (weigh(&of_a)?, weigh(&of_b)?);
-        both.estimate -= other.estimate;
-        for (row, influence) in other.rows {
-            *both.rows.entry(row).or_default() -= influence;
-        }
-        Ok(both)
+        Ok(weigh(&of_a)?.minus(&weigh(&of_b)?))
     }
 
     /// Runs whose rows have names.
     fn named(&self, arm: usize) -> impl Iterator<Item = &CaseRun<'_>> {
         let all = self.cases.arms[arm].iter();
-        all.filter(|run| self.places.row(run.block, 0).is_some())
+        all.filter(|run| self.names.by_block.contains_key(&run.block))
     }
 
     /// Cells in which every config of the arm that ever ended well has a run.
@@ -140,7 +201,7 @@ impl Model<'_, '_> {
             return Err("no runs with a score of each row meet".to_string());
         }
         let estimate: f64 = runs.iter().map(|(run, weight)| weight * run.score).sum();
-        let mut rows: BTreeMap<u64, f64> = BTreeMap::new();
+        let mut rows = vec![None; self.names.rows.len()];
         for (run, weight) in runs {
             let size = run.rows.len();
             if self.form.is_slope() && size < SLOPE_ROWS_MIN {
@@ -161,9 +222,10 @@ impl Model<'_, '_> {
             // Of a mean, a fold that is harder than others is rows that are; a slope knows its fold
             // alone.
             let apart = if self.form.is_slope() { 0.0 } else { run.score - estimate };
-            for (place, value) in influence.rows.iter().enumerate() {
-                let Some(row) = self.places.row(run.block, place) else { continue };
-                *rows.entry(row).or_default() += weight * (value + apart) / size as f64;
+            let numbers = &self.names.by_block[&run.block];
+            for (number, value) in numbers.iter().zip(&influence.rows) {
+                let part = weight * (value + apart) / size as f64;
+                *rows[*number as usize].get_or_insert(0.0) += part;
             }
         }
         Ok(Moved { estimate, rows })
@@ -171,17 +233,18 @@ impl Model<'_, '_> {
 
     /// Whether to draw: all draws of all intervals together must end soon.
     fn work(&self, moved: &[Result<Moved, String>], intervals: usize) -> Draws {
-        let rows = moved.iter().flatten().map(|moved| moved.rows.len()).max().unwrap_or(0);
+        let rows = moved.iter().flatten().map(|moved| moved.met().count()).max().unwrap_or(0);
         let all = rows as u64 * u64::from(DRAWS) * intervals as u64;
         if all <= DRAWN_ROWS_MAX { Draws::Made } else { Draws::Normal }
     }
 
     fn interval(&self, moved: &Moved, draws: Draws) -> Result<(OtherRows, OtherRowsPart), String> {
-        let count = moved.rows.len() as f64;
+        let met: Vec<(usize, f64)> = moved.met().collect();
+        let count = met.len() as f64;
         let values: Vec<f64> =
-            moved.rows.values().map(|influence| moved.estimate + count * influence).collect();
+            met.iter().map(|(_, influence)| moved.estimate + count * influence).collect();
         let clusters: Option<Vec<u32>> =
-            moved.rows.keys().map(|row| self.places.cluster(*row)).collect();
+            met.iter().map(|(number, _)| self.places.cluster(self.names.rows[*number])).collect();
         let (se, ends, units, method) = match draws {
             Draws::Made => {
                 let resampling =
@@ -198,7 +261,7 @@ impl Model<'_, '_> {
         let part = OtherRowsPart {
             unit: self.unit(clusters.is_some()),
             units: units as u64,
-            rows: moved.rows.len() as u64,
+            rows: met.len() as u64,
             partitions: match self.places.across_partitions() {
                 true => self.study.outer.partitions,
                 false => 1,
@@ -230,7 +293,7 @@ fn normal(
     moved: &Moved,
     clusters: Option<&[u32]>,
 ) -> Result<(f64, (f64, f64), usize, &'static str), String> {
-    let mut units: Vec<f64> = moved.rows.values().copied().collect();
+    let mut units: Vec<f64> = moved.met().map(|(_, influence)| influence).collect();
     if let Some(clusters) = clusters {
         let mut sums: BTreeMap<u32, f64> = BTreeMap::new();
         for (value, name) in units.iter().zip(clusters) {

@@ -133,4 +133,4 @@ fn variance(
     Ok(folds + rest + of_seeds.sum::<f64>())
 }
 
-const DRAWS: u32 = 10_000;
+const DRAWS: u32 = 4_000;

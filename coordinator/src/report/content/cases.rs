@@ -33,6 +33,8 @@ pub struct Gain {
     pub noise_gain: f64,
     /// What is left of the gain when the very same model is tested again.
     pub shrunken_gain: f64,
+    /// The arm's mean moved by that: what the best seed is worth.
+    pub shrunken_best: f64,
 }
 
 /// What tests over rows say of one arm's seeds against each other (Åkesson et al., 2024).

@@ -145,3 +145,24 @@ fn where_no_row_has_a_score_the_page_says_why() {
     let page = said(&study);
     assert!(page.contains("outcomes on more than 16\u{202f}384 test rows keep no score"), "{page}");
 }
+
+#[test]
+fn of_very_many_pairs_a_part_is_drawn_and_the_best_still_meets_all() {
+    let seeds = 100;
+    let (mut study, mut rows) = of_rows(1, seeds, |_, _| 1.0);
+    study.data.rows = 100_000;
+    for row in &mut rows {
+        let seed = row.trial.0 as f32;
+        let of_row = |place: u32| 1.0 + (place as f32 * (1.0 + seed / 7.0)).sin();
+        if let RowEnd::Complete(outcome) = &mut row.end {
+            outcome.rows = (0..10_000).map(of_row).collect();
+        }
+    }
+
+    let (report, cases) = played(&study, &rows);
+
+    // Of 4,950 pairs those that fit 40 million rows.
+    assert_eq!((cases.shares.pairs, cases.shares.pairs_drawn), (4_000, true));
+    assert_eq!((cases.drawn.len(), cases.shares.rows), (100, 10_000));
+    assert!(markdown(&report).contains("a part of them was drawn at random"));
+}

@@ -79,8 +79,8 @@ fn the_variance_of_a_rank_is_that_of_the_model() {
     let residual = joint("residual").expect("fitted");
     let variance = 2.0 * (0.2 + 0.25) * residual;
     let expected = common::stats::summary::normal_cdf(0.01 / variance.sqrt());
-    // Ten thousand draws: three standard errors.
-    assert!((ranks.arms[0].chances[0] - expected).abs() < 0.015, "{ranks:?} {expected}");
+    // Four thousand draws: three standard errors.
+    assert!((ranks.arms[0].chances[0] - expected).abs() < 0.025, "{ranks:?} {expected}");
     assert!((0.55..0.95).contains(&expected), "{expected}");
 }
 
