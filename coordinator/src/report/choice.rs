@@ -39,14 +39,14 @@ fn equal(study: &Study, table: &Table, pair: &ComparisonPart, rope: Rope) -> Str
         format!("{:.3}", rope.p_equal)
     };
     let mut text = format!(
-        "{a} and {b} are equal for all that matters here: on {} their difference in {metric} is \
-         smaller than {width}, which counts as none (probability {probability}).",
+        "If less than {width} in {metric} does not matter, {a} and {b} are equivalent: on {} their \
+         difference is smaller than that (probability {probability}).",
         drawn_anew(study)
     );
     if let (VerdictKind::Clear, Some(contrast)) = (pair.verdict.kind, &pair.contrast) {
         let better = (contrast.difference > 0.0) == metric.larger_is_better();
         text += &format!(
-            " That {} is ahead, by {}, is clear, and too little to count.",
+            " That {} is ahead, by {}, is clear, and less than that.",
             if better { a } else { b },
             beside(contrast.difference.abs(), contrast.se)
         );

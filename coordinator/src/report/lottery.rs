@@ -11,7 +11,7 @@ use super::page::{Block, Sheet, columns, legend};
 pub fn blocks(report: &Report) -> Vec<Block> {
     let mut list = Vec::new();
     for part in report.lottery.iter().take(ARMS_SPELLED) {
-        list.extend(part.cases.as_ref().map(|cases| Block::Text(in_words(report, part, cases))));
+        list.extend(part.cases.as_ref().map(|cases| Block::Text(in_words(part, cases))));
     }
     list.extend(figures::lottery(report).map(Block::Figure));
     if report.lottery.iter().any(|part| part.cases.is_some()) {
@@ -21,7 +21,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     list
 }
 
-fn in_words(report: &Report, part: &LotteryPart, cases: &CaseLottery) -> String {
+fn in_words(part: &LotteryPart, cases: &CaseLottery) -> String {
     let shares = &cases.shares;
     let on = match (cases.played_on, shares.plays) {
         ("hold-out", 1) => format!("the {} held out to test", counted(shares.rows, "row")),
@@ -54,7 +54,7 @@ fn in_words(report: &Report, part: &LotteryPart, cases: &CaseLottery) -> String 
             percent(hold_out.beats_share_t)
         );
     }
-    text += &meaning(report, cases);
+    text += &meaning(cases);
     if shares.rows < ROWS_FEW {
         text += &format!(
             " With {} such a test hardly finds anything, so a small share here is no comfort.",
@@ -69,27 +69,20 @@ fn of_rows(shares: &LotteryShares) -> String {
 }
 
 /// What the shares say of a p-value between two trainings.
-fn meaning(report: &Report, cases: &CaseLottery) -> String {
+fn meaning(cases: &CaseLottery) -> String {
     let shares = &cases.shares;
     let means = || cases.drawn.iter().map(|seed| seed.mean);
     if means().all(|mean| cases.drawn.first().is_some_and(|first| first.mean == mean)) {
         return " All seeds gave the same scores: there is nothing to win.".to_string();
     }
     let most = shares.beats_share_t.max(shares.beats_share_wilcoxon).max(shares.all_pairs_share);
-    let stand_in = match cases.case_score_is_the_metrics {
-        true => String::new(),
-        false => format!(
-            " ({} has no value for a single row; each is scored by {}.)",
-            report.study.metric, cases.case_score
-        ),
-    };
     let verdict = if most > EXPECTED_BY_CHANCE {
         "Nothing but the seed differs between these trainings, so with one training of each of two \
          methods a test over rows would call seeds \"methods\" this often."
     } else {
         "Here a test over rows is not fooled by the seed more often than the 5 % it allows itself."
     };
-    format!(" {verdict}{stand_in}")
+    format!(" {verdict}")
 }
 
 fn sheet(report: &Report) -> Sheet {
@@ -125,6 +118,14 @@ fn sheet(report: &Report) -> Sheet {
             "Of all pairs of seeds, those with p < 0.05, whichever is better; 5 % are expected where seeds do not matter.",
         ),
     ]);
+    let scored = report.lottery.iter().find_map(|part| part.cases.as_ref());
+    meanings.extend(scored.map(|cases| {
+        let instead = match cases.case_score_is_the_metrics {
+            true => String::new(),
+            false => format!("; {} has no value for a single row", report.study.metric),
+        };
+        ("Rows".to_string(), format!("Each is scored by {}{instead}.", cases.case_score))
+    }));
     if drawn {
         let what = "Where there are very many pairs, a part of them was drawn at random.";
         meanings.push(("Pairs".to_string(), what.to_string()));

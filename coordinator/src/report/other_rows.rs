@@ -31,12 +31,12 @@ fn in_words(part: &OtherRowsPart) -> String {
         "row" => "Rows were drawn again".to_string(),
         column => format!("All rows of one {column} were drawn together"),
     };
-    let only = match part.partitions {
-        1 => String::new(),
-        partitions => format!(" of all {} partitions", count(u64::from(partitions))),
+    let models = match part.partitions {
+        1 => "the models".to_string(),
+        partitions => format!("the models of all {} partitions", count(u64::from(partitions))),
     };
     format!(
-        "T3 keeps the models as they were trained{only} and asks how their scores would move with \
+        "T3 keeps {models} as they were trained and asks how their scores would move with \
          other test rows of the same kind. {drawn} ({}), the same ones for every run. An interval for \
          T3 alone says nothing of a method: trained once more, with another seed or on other rows, \
          it would give another model.",

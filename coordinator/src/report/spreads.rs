@@ -25,7 +25,7 @@ fn in_words(part: &SpreadsPart) -> String {
         .collect();
     let mut text = format!("A new seed alone moves the mean of {}, typically", listed(&each));
     if part.groups.len() > SPELLED {
-        text += &format!("; the other {} are below", count((part.groups.len() - SPELLED) as u64));
+        text += "; all of them are below";
     }
     text += ".";
     match part.test {

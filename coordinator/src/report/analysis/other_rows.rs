@@ -245,14 +245,14 @@ impl Model<'_, '_> {
             met.iter().map(|(_, influence)| moved.estimate + count * influence).collect();
         let clusters: Option<Vec<u32>> =
             met.iter().map(|(number, _)| self.places.cluster(self.names.rows[*number])).collect();
-        let (se, ends, units, method) = match draws {
+        let Found { se, ends, units, method } = match draws {
             Draws::Made => {
                 let resampling =
                     Resampling::new(DRAWS, LEVEL, SEED).map_err(|error| error.to_string())?;
                 let found = case_interval(&values, clusters.as_deref(), &resampling);
-                let CaseInterval { se, percentile, units, .. } =
+                let CaseInterval { se, percentile: ends, units, .. } =
                     found.map_err(|error| error.to_string())?;
-                (se, percentile, units, DRAWN)
+                Found { se, ends, units, method: DRAWN }
             }
             Draws::Normal => normal(moved, clusters.as_deref())?,
         };
@@ -288,11 +288,16 @@ enum Draws {
     Normal,
 }
 
+/// An interval of an estimate.
+struct Found {
+    se: f64,
+    ends: (f64, f64),
+    units: usize,
+    method: &'static str,
+}
+
 /// Standard error of the sum of influences over units, and the normal interval that it gives.
-fn normal(
-    moved: &Moved,
-    clusters: Option<&[u32]>,
-) -> Result<(f64, (f64, f64), usize, &'static str), String> {
+fn normal(moved: &Moved, clusters: Option<&[u32]>) -> Result<Found, String> {
     let mut units: Vec<f64> = moved.met().map(|(_, influence)| influence).collect();
     if let Some(clusters) = clusters {
         let mut sums: BTreeMap<u32, f64> = BTreeMap::new();
@@ -305,7 +310,7 @@ fn normal(
     let se = sd * (units.len() as f64).sqrt();
     let half = estimate::t_quantile((units.len() - 1) as f64) * se;
     let ends = (moved.estimate - half, moved.estimate + half);
-    Ok((se, ends, units.len(), "t over rows drawn again"))
+    Ok(Found { se, ends, units: units.len(), method: "t over rows drawn again" })
 }
 
 /// What T3 is of, in words: `569 rows`, or `569 rows of 120 values of patient`.
