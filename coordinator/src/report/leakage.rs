@@ -10,7 +10,7 @@ use common::study::{Study, Task};
 use common::table::Dataset;
 
 use super::analysis::leakage::{self, Balance};
-use super::analysis::places::Places;
+use super::analysis::places::{NO_TABLE, Places};
 use super::content::{ControlsPart, Determinism, LeakageCheck, Report};
 use super::number::{count, counted, listed, percent};
 use super::page::{Block, Sheet, columns, legend};
@@ -356,6 +356,3 @@ const NAMES_SHOWN: usize = 5;
 
 /// A mean score this near to perfect is too good.
 const PERFECT_WITHIN: f64 = 1e-3;
-
-const NO_TABLE: &str =
-    "the table was not at hand; give it with \"coordinator report --table FILE\"";

@@ -12,7 +12,7 @@ use common::metric::Metric;
 use common::study::{Study, Task};
 
 use super::cases::CaseScore;
-use super::places::Places;
+use super::places::{NO_TABLE, Places};
 
 /// A metric that rows can be resampled for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -64,7 +64,7 @@ impl Form {
         let needs_truth = !matches!(form, Form::Mean(_) | Form::Rmse);
         if needs_truth && places.data().is_none() {
             return Err(format!(
-                "{metric} of other rows needs the truth of each row, and the table was not at hand"
+                "{metric} of other rows needs the truth of each row, and {NO_TABLE}"
             ));
         }
         Ok(form)

@@ -18,7 +18,7 @@ use super::super::content::{Interval, LEVEL, OtherRows, OtherRowsPart, Target};
 use super::super::number::{count, counted};
 use super::cases::{CaseRun, Cases};
 use super::influence::Form;
-use super::places::Places;
+use super::places::{NO_TABLE, Places};
 use super::{estimate, grouped};
 
 /// Intervals of each arm's mean and of each pair's difference, in the study's order.
@@ -72,8 +72,7 @@ pub fn of_all(study: &Study, cases: Result<&Cases<'_>, String>, places: &Places<
 fn check_groups(study: &Study, places: &Places<'_>) -> Result<(), String> {
     match &study.data.group {
         Some(column) if places.data().is_none() => Err(format!(
-            "rows of one {column} belong together, and which ones these are only the table says, \
-             which was not at hand"
+            "rows of one {column} belong together, which the table alone tells, and {NO_TABLE}"
         )),
         _ => Ok(()),
     }

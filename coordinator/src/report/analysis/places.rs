@@ -93,6 +93,10 @@ impl<'a> Places<'a> {
     }
 }
 
+/// Why what the table alone tells is missing.
+pub const NO_TABLE: &str =
+    "the table was not at hand; give it with \"coordinator report --table FILE\"";
+
 fn drawn(study: &Study, data: &Dataset) -> Vec<Vec<u32>> {
     let labels = data.labels(study.outer.stratify);
     let all = 0..study.outer.partitions;
