@@ -35,11 +35,17 @@ fn in_words(part: &OtherRowsPart) -> String {
         1 => "the models".to_string(),
         partitions => format!("the models of all {} partitions", count(u64::from(partitions))),
     };
+    let left_out = match part.left_out {
+        0 => String::new(),
+        many => {
+            format!(" Left out, having come without a score of each row: {}.", counted(many, "run"))
+        }
+    };
     format!(
         "T3 keeps {models} as they were trained and asks how their scores would move with \
          other test rows of the same kind. {drawn} ({}), the same ones for every run. An interval for \
          T3 alone says nothing of a method: trained once more, with another seed or on other rows, \
-         it would give another model.",
+         it would give another model.{left_out}",
         units_in_words(part)
     )
 }

@@ -256,7 +256,7 @@ fn scores_of(runs: &[Run]) -> Vec<f64> {
 }
 
 /// An interval cut where the metric ends: no score lies beyond.
-fn within_metric(study: &Study, (low, high): (f64, f64)) -> (f64, f64) {
+pub fn within_metric(study: &Study, (low, high): (f64, f64)) -> (f64, f64) {
     let (least, most) = bounds(study.primary());
     (low.max(least), high.min(most))
 }

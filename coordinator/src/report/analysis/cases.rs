@@ -21,6 +21,8 @@ use super::super::table::in_trial_order;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cases<'a> {
     pub arms: Vec<Vec<CaseRun<'a>>>,
+    /// Runs with a score that came without scores of their rows, and are not among these.
+    pub without: u64,
 }
 
 /// One run with its rows.
@@ -85,7 +87,7 @@ impl<'a> Cases<'a> {
             (0, without) => {
                 Err(format!("{} came without a score of each row", counted(without, "outcome")))
             }
-            _ => Ok(Self { arms }),
+            _ => Ok(Self { arms, without }),
         }
     }
 }

@@ -16,6 +16,7 @@ use common::study::Study;
 
 use super::super::content::{Interval, LEVEL, OtherRows, OtherRowsPart, Target};
 use super::super::number::{count, counted};
+use super::arms::within_metric;
 use super::cases::{CaseRun, Cases};
 use super::influence::Form;
 use super::places::{NO_TABLE, Places};
@@ -44,7 +45,9 @@ pub fn of_all(study: &Study, cases: Result<&Cases<'_>, String>, places: &Places<
         let mut first_error = None;
         for (arm, moved) in moved.iter().enumerate() {
             match moved.as_ref().map_err(String::clone).and_then(|one| model.interval(one, work)) {
-                Ok((interval, part)) => {
+                Ok((mut interval, part)) => {
+                    let OtherRows { ci, .. } = &mut interval;
+                    (ci.low, ci.high) = within_metric(study, (ci.low, ci.high));
                     resampled.arms[arm] = Some(interval);
                     resampled.part = part;
                 }
@@ -265,6 +268,7 @@ impl Model<'_, '_> {
                 true => self.study.outer.partitions,
                 false => 1,
             },
+            left_out: self.cases.without,
             missing: None,
         };
         Ok((OtherRows { estimate: moved.estimate, se, ci: interval }, part))

@@ -115,6 +115,13 @@ pub struct OtherRowsPart {
     pub rows: u64,
     /// Partitions that the estimates are over: the first alone where rows have no names.
     pub partitions: u32,
+    /// Runs that came without a score of each row, and are not in the estimates.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub left_out: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

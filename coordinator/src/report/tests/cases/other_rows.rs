@@ -177,6 +177,22 @@ fn scores_of_rows_that_do_not_give_the_metric_are_not_used() {
 }
 
 #[test]
+fn runs_without_scores_of_their_rows_are_left_out_and_counted() {
+    let study = mae(&[("a", 1)], 2, 1, 4, 40);
+    let data = table(&study, None);
+    let mut rows = outcomes(&study, &data, |_, row| own(row));
+    if let RowEnd::Complete(outcome) = &mut rows[0].end {
+        outcome.rows.clear();
+    }
+
+    let report = told(&study, &rows, None);
+
+    assert_eq!((report.t3.left_out, report.t3.rows), (1, 40));
+    let said = "Left out, having come without a score of each row: 1 run.";
+    assert!(markdown(&report).contains(said));
+}
+
+#[test]
 fn an_area_needs_the_table_and_then_has_its_interval() {
     let mut study = mae(&[("a", 1)], 2, 1, 2, 60);
     study.metrics = vec![Metric::Auroc];
