@@ -217,7 +217,7 @@ fn rows() -> String {
 }
 
 /// By name.
-const FIGURES: [&str; 16] = [
+const FIGURES: [&str; 17] = [
     "arms",
     "caterpillar",
     "cells",
@@ -226,6 +226,7 @@ const FIGURES: [&str; 16] = [
     "distribution",
     "effects",
     "interaction",
+    "lottery",
     "monitor",
     "posterior",
     "ranks",

@@ -22,7 +22,10 @@ fn three_processes_finish_a_study_as_one_process_does() {
     let study = watched["studies"][0]["id"].as_str().expect("an id");
     cluster.status(study).is_whole();
 
-    cluster.run(&["report", study, "--out", "over-quic"]).done();
+    // A run has its table at hand; a report from a cluster is given it.
+    let table = cluster.site.path("rows.csv");
+    let table = table.to_str().expect("text");
+    cluster.run(&["report", study, "--table", table, "--out", "over-quic"]).done();
     cluster.site.run(Program::Coordinator, &["run", file, "--out", "alone"]).done();
     let exported = outcomes(&cluster.export(study));
     assert_eq!(exported.len(), 100);

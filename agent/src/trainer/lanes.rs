@@ -12,10 +12,10 @@ use common::id::TrialIndex;
 use common::seed::{Stream, StreamRng, mix};
 use common::split::partition;
 use common::study::{Control, Hyper, Model, Study};
-use common::table::Dataset;
+use common::table::{Copies, Dataset};
 use thiserror::Error;
 
-use super::shuffle::Copies;
+use super::shuffle::shuffled;
 
 /// Everything one training needs besides the data set.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,7 +92,7 @@ pub fn open(
         let permuted = matches!(key.arm(study).control(), Some(Control::Permuted { .. }));
         let labels = permuted.then(|| {
             let copies = copies.get_or_insert_with(|| Copies::of(dataset));
-            copies.shuffled(&train_rows, &test_rows, &mut label_rng(study, dataset, &key))
+            shuffled(copies, &train_rows, &test_rows, &mut label_rng(study, dataset, &key))
         });
         Ok(Lane {
             model: study.model_of(key.arm(study)),

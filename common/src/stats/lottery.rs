@@ -8,10 +8,14 @@
 //!
 //! Floor: common.
 
+use std::collections::BTreeSet;
+
 use thiserror::Error;
 
 use super::summary::mean;
 use super::wilcoxon::{ExactRanks, Ordered, RankMode};
+use crate::id::Digest;
+use crate::seed::{Stream, StreamRng};
 
 /// What per-case tests say of seeds against each other.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +32,8 @@ pub struct Lottery {
     /// Share of all pairs of seeds that differ with p below the threshold, either way.
     pub all_pairs_t: f64,
     pub all_pairs_rank: f64,
+    /// Pairs that these shares are of: all there are, or as many as were drawn.
+    pub pairs: u64,
 }
 
 /// The best seed against one other.
@@ -72,6 +78,19 @@ pub fn seed_lottery(
     larger_is_better: bool,
     threshold: f64,
 ) -> Result<Lottery, LotteryError> {
+    seed_lottery_within(scores, larger_is_better, threshold, u64::MAX)
+}
+
+/// As [`seed_lottery`], with the shares of all pairs from `pairs_max` of them where there are more.
+///
+/// Those are drawn without replacement and without regard to the scores, so the shares stay
+/// unbiased; the best seed still meets every other one. At least one pair is drawn.
+pub fn seed_lottery_within(
+    scores: &[Vec<f64>],
+    larger_is_better: bool,
+    threshold: f64,
+    pairs_max: u64,
+) -> Result<Lottery, LotteryError> {
     check(scores, threshold)?;
     let means: Vec<f64> = scores.iter().map(|cases| mean(cases)).collect();
     let sign = if larger_is_better { 1.0 } else { -1.0 };
@@ -79,28 +98,45 @@ pub fn seed_lottery(
         .fold(0, |best, seed| if sign * means[seed] > sign * means[best] { seed } else { best });
     let exact = ExactRanks::new();
     let mut ordered = Ordered::default();
-    let (mut against, mut pairs, mut apart_t, mut apart_rank) = (Vec::new(), 0u64, 0u64, 0u64);
-    for one in 0..scores.len() {
-        for other in one + 1..scores.len() {
-            ordered.fill(scores[one].iter().zip(&scores[other]).map(|(x, y)| x - y));
-            let (p_t, ranks) = (ordered.t_p(), ordered.signed_rank(&exact));
-            pairs += 1;
-            apart_t += u64::from(p_t < threshold);
-            apart_rank += u64::from(ranks.p < threshold);
-            if one == best || other == best {
-                let loser = if one == best { other } else { one };
-                let favours = if one == best { sign } else { -sign };
-                against.push(Beaten {
-                    other: loser,
-                    difference: means[best] - means[loser],
-                    p_t,
-                    p_rank: ranks.p,
-                    mode: ranks.mode,
-                    ranks_agree: favours * (ranks.plus - ranks.minus) > 0.0,
-                });
+    let mut tested = |one: usize, other: usize| {
+        ordered.fill(scores[one].iter().zip(&scores[other]).map(|(x, y)| x - y));
+        (ordered.t_p(), ordered.signed_rank(&exact))
+    };
+    let others = (0..scores.len()).filter(|other| *other != best);
+    let against: Vec<Beaten> = others
+        .map(|other| {
+            let (p_t, ranks) = tested(best, other);
+            Beaten {
+                other,
+                difference: means[best] - means[other],
+                p_t,
+                p_rank: ranks.p,
+                mode: ranks.mode,
+                ranks_agree: sign * (ranks.plus - ranks.minus) > 0.0,
             }
-        }
+        })
+        .collect();
+    let (mut apart_t, mut apart_rank) = (0u64, 0u64);
+    let pairs = drawn_pairs(scores.len(), pairs_max);
+    for (one, other) in &pairs {
+        let loser = match (*one == best, *other == best) {
+            (true, _) => Some(*other),
+            (_, true) => Some(*one),
+            _ => None,
+        };
+        // `against` leaves out the best one alone.
+        let known = loser.map(|loser| against[loser - usize::from(loser > best)]);
+        let (p_t, p_rank) = match known {
+            Some(pair) => (pair.p_t, pair.p_rank),
+            None => {
+                let (p_t, ranks) = tested(*one, *other);
+                (p_t, ranks.p)
+            }
+        };
+        apart_t += u64::from(p_t < threshold);
+        apart_rank += u64::from(p_rank < threshold);
     }
+    let pairs = pairs.len() as u64;
     let share = |count: u64, of: u64| count as f64 / of as f64;
     let beaten = |test: &dyn Fn(&Beaten) -> bool| {
         share(against.iter().filter(|pair| test(pair)).count() as u64, against.len() as u64)
@@ -110,10 +146,39 @@ pub fn seed_lottery(
         beats_rank: beaten(&|pair| pair.p_rank < threshold && pair.ranks_agree),
         all_pairs_t: share(apart_t, pairs),
         all_pairs_rank: share(apart_rank, pairs),
+        pairs,
         means,
         best,
         against,
     })
+}
+
+/// Pairs of seeds, the smaller first: all of them, or `pairs_max` drawn ones.
+///
+/// Robert Floyd's sampling: the work is that of the pairs taken, however many there are.
+fn drawn_pairs(seeds: usize, pairs_max: u64) -> Vec<(usize, usize)> {
+    let all = seeds as u64 * (seeds as u64 - 1) / 2;
+    let wanted = all.min(pairs_max.max(1));
+    if wanted == all {
+        return (0..seeds).flat_map(|one| (one + 1..seeds).map(move |two| (one, two))).collect();
+    }
+    let mut rng = StreamRng::new(&Digest::of(b"lottery pairs"), Stream::Split, 0, 0);
+    let mut taken = BTreeSet::new();
+    for last in all - wanted..all {
+        let drawn = rng.below(last + 1);
+        if !taken.insert(drawn) {
+            taken.insert(last);
+        }
+    }
+    // The pairs of seed `two` with smaller ones begin at two (two - 1) / 2.
+    let mut two = 1;
+    let pair = |number: u64| {
+        while (two + 1) * two / 2 <= number {
+            two += 1;
+        }
+        ((number - two * (two - 1) / 2) as usize, two as usize)
+    };
+    taken.into_iter().map(pair).collect()
 }
 
 fn check(scores: &[Vec<f64>], threshold: f64) -> Result<(), LotteryError> {
@@ -205,6 +270,27 @@ mod tests {
 
         assert_eq!((lottery.best, lottery.beats_t, lottery.all_pairs_rank), (0, 0.0, 0.0));
         assert_eq!((lottery.against[0].p_t, lottery.against[0].p_rank), (1.0, 1.0));
+    }
+
+    #[test]
+    fn drawn_pairs_are_pairs_and_their_share_is_near_that_of_all() {
+        for (seeds, wanted) in [(2, 1), (5, 3), (5, 10), (5, 99), (40, 200)] {
+            let pairs = drawn_pairs(seeds, wanted);
+            let all = (seeds * (seeds - 1) / 2) as u64;
+            assert_eq!(pairs.len() as u64, wanted.min(all));
+            let distinct: BTreeSet<_> = pairs.iter().collect();
+            assert_eq!(distinct.len(), pairs.len());
+            assert!(pairs.iter().all(|(one, two)| one < two && *two < seeds), "{pairs:?}");
+        }
+        let scores = drawn(40, 200, 0.03);
+        let all = seed_lottery(&scores, true, 0.05).unwrap();
+        let some = seed_lottery_within(&scores, true, 0.05, 300).unwrap();
+
+        assert_eq!((all.pairs, some.pairs), (780, 300));
+        assert_eq!((&some.against, some.beats_t), (&all.against, all.beats_t));
+        // 300 of 780 pairs: three standard errors of a share of about a quarter.
+        assert!((all.all_pairs_t - some.all_pairs_t).abs() < 0.06, "{all:?} {some:?}");
+        assert!(all.all_pairs_t > 0.1, "{}", all.all_pairs_t);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //!
 //! Floor: common.
 
+mod copies;
 mod csv;
 mod dataset;
 mod parquet;
@@ -15,6 +16,7 @@ use thiserror::Error;
 
 use crate::study::Format;
 
+pub use copies::Copies;
 pub use dataset::{Dataset, Target};
 pub(crate) use dataset::{LEVELS_MAX, codes, distinct, feature_columns, kept_rows};
 

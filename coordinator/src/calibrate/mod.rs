@@ -83,6 +83,7 @@ impl Prepared {
             differing: 0,
             violations: &[],
             looks: None,
+            data: None,
         };
         Tally::of(&report::build(&material), &made.truth)
     }

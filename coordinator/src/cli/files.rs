@@ -10,9 +10,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use common::id::StudyId;
+use common::id::{Digest, StudyId};
 use common::ledger::Purpose;
 use common::name::is_name;
+use common::table::Dataset;
 use common::wire::message::{Request, Response, StudyStatus};
 use serde_json::{Value, json};
 
@@ -35,6 +36,10 @@ pub struct ReportArgs {
     /// Folder for all files, or the file for one form; default: the study's name.
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
+    /// The study's data file, for what outcomes alone do not tell: intervals for other test rows, and
+    /// checks for leaks.
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
     #[command(flatten)]
     fresh: Fresh,
     #[command(flatten)]
@@ -70,6 +75,13 @@ pub struct ExportArgs {
     target: Target,
 }
 
+/// What a report is for, and the study's rows where they are at hand.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    pub purpose: Purpose,
+    pub table: Option<&'a Dataset>,
+}
+
 /// What was written.
 pub struct Written {
     pub paths: Vec<PathBuf>,
@@ -82,9 +94,13 @@ pub struct Written {
 pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let client = connect::client(&args.target).await?.fresh(args.fresh.fresh);
     let status = connect::find_study(&client, args.study.as_deref()).await?;
+    let stored = client.study(status.id).await?;
+    // Before the look, which would count although nothing was shown.
+    let table = args.table.as_ref().map(|path| read_table(path, &stored)).transpose()?;
     let Some(format) = args.format else {
         let out = args.out.unwrap_or_else(|| own_folder(status.id, &status.name));
-        let written = write_all(&client, status.id, Purpose::Report, &out, output).await?;
+        let asked = Asked { purpose: Purpose::Report, table: table.as_ref() };
+        let written = write_all(&client, status.id, asked, &out, output).await?;
         let text = format!("{}\n{}", written.verdict, naming(&written.paths));
         let answer = json!({
             "files": written.paths,
@@ -94,9 +110,8 @@ pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCod
         output.answer(&text, "seedsweep.files/1", answer);
         return Ok(ExitCode::SUCCESS);
     };
-    let stored = client.study(status.id).await?;
     let shown = client.look(status.id, Purpose::Report).await?;
-    let material = material(&stored, &shown, &status);
+    let material = Material { data: table.as_ref(), ..material(&stored, &shown, &status) };
     let built = report::build(&material);
     let text = match format {
         Format::Html => report::html(&built),
@@ -106,6 +121,19 @@ pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCod
     };
     write_to(args.out.as_deref(), text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The rows of a study from its data file, which must be the one that it was checked with.
+fn read_table(path: &Path, stored: &StoredStudy) -> anyhow::Result<Dataset> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if Digest::of(&bytes) != stored.study.data.digest {
+        bail!(
+            "{} is not the data file of {}: its digest is another one",
+            path.display(),
+            stored.study.name
+        );
+    }
+    Dataset::read(&stored.study.data, &bytes).map_err(anyhow::Error::msg)
 }
 
 /// A study's folder has its name, unless that name, which came over a network, would lead elsewhere.
@@ -139,14 +167,14 @@ pub async fn export(args: ExportArgs, output: &Output) -> anyhow::Result<ExitCod
 pub async fn write_all(
     client: &Client,
     id: StudyId,
-    purpose: Purpose,
+    asked: Asked<'_>,
     out: &Path,
     output: &Output,
 ) -> anyhow::Result<Written> {
     let stored = client.study(id).await?;
     let status = connect::status_of(client, id).await?;
-    let shown = client.look(id, purpose).await?;
-    let material = material(&stored, &shown, &status);
+    let shown = client.look(id, asked.purpose).await?;
+    let material = Material { data: asked.table, ..material(&stored, &shown, &status) };
     let rows = &shown.rows;
     if rows.len() > REPORT_SLOW_ROWS {
         output.say(format!("computing the report of {} trials", rows.len()));
@@ -180,7 +208,7 @@ fn material<'a>(stored: &'a StoredStudy, shown: &'a Shown, status: &StudyStatus)
     let StoredStudy { study, violations, .. } = stored;
     let StudyStatus { cancelled, differing, .. } = *status;
     let looks = shown.ledger.as_ref().map(|(this, ledger)| Looks { ledger, this: *this });
-    Material { study, rows: &shown.rows, cancelled, differing, violations, looks }
+    Material { study, rows: &shown.rows, cancelled, differing, violations, looks, data: None }
 }
 
 /// Where and with what the outcomes were made. Apart from the report, which depends on them alone.

@@ -93,7 +93,8 @@ pub async fn run_study(
             return stop_early(agent, cluster, &client, before, output).await;
         }
     };
-    let written = files::write_all(&client, id, Purpose::Run, out, output).await;
+    let asked = files::Asked { purpose: Purpose::Run, table: Some(&read.checked.dataset) };
+    let written = files::write_all(&client, id, asked, out, output).await;
     agent.stop().await?;
     cluster.handle.stop().await;
     let written = written?;

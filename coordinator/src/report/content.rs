@@ -13,6 +13,18 @@ use serde::Serialize;
 use super::drawn::Further;
 use super::monitor::MonitorPart;
 
+mod cases;
+mod choice;
+mod leakage;
+mod spreads;
+
+pub use cases::{
+    CaseLottery, Gain, LotteryPart, LotteryShares, OtherRows, OtherRowsPart, SeedDrawn,
+};
+pub use choice::{ArmCost, CheapestConfig, Cost};
+pub use leakage::LeakageCheck;
+pub use spreads::{ArmRanks, EqualSpread, RanksPart, SeedSpread, SpreadsPart};
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     pub schema: &'static str,
@@ -25,6 +37,14 @@ pub struct Report {
     /// Sources of spread that the design cannot estimate, and why.
     pub not_estimable: Vec<NotEstimable>,
     pub comparisons: Vec<ComparisonPart>,
+    /// Absent for one arm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<RanksPart>,
+    /// Absent where no config has two seeds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spreads: Option<SpreadsPart>,
+    /// What T3 rests on.
+    pub t3: OtherRowsPart,
     /// Of each arm whose seeds differ: what its best seed is worth.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lottery: Vec<LotteryPart>,
@@ -36,6 +56,7 @@ pub struct Report {
     pub controls: Option<ControlsPart>,
     pub seed_use: SeedUse,
     pub determinism: Determinism,
+    pub leakage: Vec<LeakageCheck>,
     /// Absent where no ledger is kept of who sees outcomes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ledger: Option<LedgerPart>,
@@ -134,6 +155,10 @@ pub enum VerdictKind {
     /// Of several comparisons some are clear, but no arm is ahead of every other.
     PartlyClear,
     NotShown,
+    /// The difference is smaller than what counts.
+    Equivalent,
+    /// One arm on one test set: its best seed is what luck gives.
+    Lottery,
     NotEstimable,
     /// One arm: nothing is compared.
     Described,
@@ -145,6 +170,8 @@ impl VerdictKind {
             VerdictKind::Clear => "Clear",
             VerdictKind::PartlyClear => "Partly clear",
             VerdictKind::NotShown => "Not shown",
+            VerdictKind::Equivalent => "Equivalent",
+            VerdictKind::Lottery => "Lottery",
             VerdictKind::NotEstimable => "Not estimable",
             VerdictKind::Described => "Described",
         }
@@ -158,7 +185,7 @@ pub struct Interval {
     pub high: f64,
     pub level: f64,
     pub method: &'static str,
-    /// What a repetition would draw anew: T1 seeds, T2 training samples and seeds.
+    /// What a repetition would draw anew: T1 seeds, T2 training samples and seeds, T3 test rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
 }
@@ -169,6 +196,8 @@ pub enum Target {
     T1,
     /// A new training sample of the same size, and new seeds.
     T2,
+    /// These very trained models, and new test rows.
+    T3,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -181,6 +210,8 @@ pub struct ArmPart {
     pub failed: u64,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Scores>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub other_rows: Option<OtherRows>,
     pub configs: Vec<ConfigPart>,
     /// The study's other metrics.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -282,6 +313,8 @@ pub struct ComparisonPart {
     /// What the difference means for further runs.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub outlook: Option<Outlook>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub other_rows: Option<OtherRows>,
     #[serde(flatten)]
     pub verdict: Verdict,
 }
@@ -370,22 +403,6 @@ pub struct NextBlock {
     /// Agent-seconds beyond what was spent.
     pub cost: f64,
     pub expected_loss: f64,
-}
-
-/// The best of an arm's seeds, with and without its luck.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LotteryPart {
-    pub arm: String,
-    pub seeds: u64,
-    pub best_seed: String,
-    /// How much better than the arm's mean the best seed looks.
-    pub observed_gain: f64,
-    /// What the best of as many seeds is expected to gain by the spread that was seen.
-    pub expected_gain: f64,
-    /// What it would gain if all seeds were the same and only luck within folds set them apart.
-    pub noise_gain: f64,
-    /// What is left of the gain when the very same model is tested again.
-    pub shrunken_gain: f64,
 }
 
 /// Mean of a minus mean of b, over folds.
@@ -531,6 +548,12 @@ pub struct LedgerPart {
     pub last: LookPart,
     /// By the number of the member.
     pub by: Vec<LookerPart>,
+    /// The standard error of an arm's mean over test rows, the largest of all arms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub case_se: Option<f64>,
+    /// What the luckiest of as many equal candidates as there were looks before is expected to gain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lucky_pick: Option<f64>,
     /// The hash that all looks are chained to, in hexadecimal.
     pub head: String,
 }
@@ -553,11 +576,6 @@ pub struct LookerPart {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     pub looks: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Cost {
-    pub agent_seconds: f64,
 }
 
 /// What the figures show beyond the tables.

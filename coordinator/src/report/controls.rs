@@ -6,12 +6,21 @@
 
 use common::study::Study;
 
+use super::analysis;
 use super::content::{Beside, ControlledPart, ControlsPart, Report, Verdict, VerdictKind};
 use super::number::{beside, count, counted, listed};
 use super::page::{Block, Sheet, columns, legend};
+use super::table::Table;
+
+/// Every judged arm beside its controls, with findings; `None` where the study has no control.
+pub fn of_all(study: &Study, table: &Table) -> Option<ControlsPart> {
+    let mut part = analysis::controls::of_all(study, table)?;
+    find(study, &mut part);
+    Some(part)
+}
 
 /// Writes the findings into the part.
-pub fn find(study: &Study, part: &mut ControlsPart) {
+fn find(study: &Study, part: &mut ControlsPart) {
     let constant = part.constant.clone();
     for arm in &mut part.arms {
         arm.findings = findings(study, constant.as_deref(), arm);

@@ -10,8 +10,6 @@ pub struct Further {
     /// Test rows over training rows of one outer fold.
     pub test_over_train: Option<f64>,
     pub folds: FoldMeans,
-    /// `None` for fewer than three arms, or without two folds that all of them have.
-    pub ranks: Option<Ranks>,
     /// Of each arm's model, one a run, in order of size; absent where none was fitted.
     pub residuals: Vec<(String, Vec<f64>)>,
     pub cells: Vec<ArmCells>,
@@ -30,18 +28,6 @@ pub struct FoldMeans {
     pub folds: Vec<String>,
     /// Name of the arm, and one mean a fold.
     pub arms: Vec<(String, Vec<Option<f64>>)>,
-}
-
-/// How sure the order of the arms is for new samples.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ranks {
-    pub arms: Vec<String>,
-    /// `[arm][rank - 1]`; rank 1 is best.
-    pub chances: Vec<Vec<f64>>,
-    /// The ranks, from 1, between which each arm lies with 95 %.
-    pub intervals: Vec<(usize, usize)>,
-    /// Folds that all arms have.
-    pub folds: u64,
 }
 
 /// How the planned trials of one arm ended.

@@ -120,8 +120,8 @@ fn terms(pairs: &[(String, String)]) -> String {
 
 fn class(kind: VerdictKind) -> &'static str {
     match kind {
-        VerdictKind::Clear => "clear",
-        VerdictKind::PartlyClear | VerdictKind::NotShown => "open",
+        VerdictKind::Clear | VerdictKind::Equivalent => "clear",
+        VerdictKind::PartlyClear | VerdictKind::NotShown | VerdictKind::Lottery => "open",
         VerdictKind::NotEstimable => "none",
         VerdictKind::Described => "described",
     }

@@ -7,11 +7,12 @@
 //! Floor: core.
 
 use common::ledger::{Ledger, Look};
+use common::stats::ledger;
 use common::time::Timestamp;
 use time::OffsetDateTime;
 
-use super::content::{LedgerPart, LookPart, LookerPart, Report};
-use super::number::{count, counted};
+use super::content::{ArmPart, LedgerPart, LookPart, LookerPart, Report};
+use super::number::{count, counted, significant};
 use super::page::{Block, Sheet, columns, legend};
 
 /// The ledger of a study, and which of its looks this report is.
@@ -42,8 +43,23 @@ pub fn part(looks: &Looks<'_>) -> Option<LedgerPart> {
         first: look(ledger.first()?),
         last: look(ledger.last()?),
         by: by.collect(),
+        case_se: None,
+        lucky_pick: None,
         head: ledger.head().hex(),
     })
+}
+
+/// The part, with what a lucky pick could be worth by the spread over test rows (T3).
+///
+/// Indicative: the mean of the largest of as many standard normals as there were looks before, times
+/// the standard error over rows. One look picks from nothing.
+pub fn with_optimism(mut part: LedgerPart, arms: &[ArmPart]) -> LedgerPart {
+    let errors = arms.iter().filter_map(|arm| arm.other_rows.as_ref()).map(|found| found.se);
+    part.case_se = errors.reduce(f64::max);
+    let before = part.this.saturating_sub(1);
+    part.lucky_pick =
+        part.case_se.filter(|_| before > 1).and_then(|se| ledger::lucky_pick(se, before).ok());
+    part
 }
 
 fn look(look: &Look) -> LookPart {
@@ -74,7 +90,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     let Some(part) = &report.ledger else { return Vec::new() };
     vec![
         Block::Heading("How often were the test folds looked at?".into()),
-        Block::Text(sentences(part)),
+        Block::Text(sentences(part) + &optimism(report, part)),
         Block::Sheet(sheet(part)),
     ]
 }
@@ -98,6 +114,20 @@ fn sentences(part: &LedgerPart) -> String {
              been chosen by the test rows. A count of looks is no proof that this was done or did \
              harm (Recht et al., 2019).";
     text
+}
+
+/// What luck could have gained by looking; empty where nobody can say, or nothing was picked from.
+fn optimism(report: &Report, part: &LedgerPart) -> String {
+    let (Some(gain), Some(se)) = (part.lucky_pick, part.case_se) else { return String::new() };
+    format!(
+        " Looked {} times before this claim: a lucky pick of this size is expected to gain up to {} in \
+         {}, if every look had chosen among equals (the standard error over test rows is {}). That \
+         bounds what luck could give; it does not say that anything was picked.",
+        count(part.this.saturating_sub(1)),
+        significant(gain),
+        report.study.metric,
+        significant(se)
+    )
 }
 
 fn sheet(part: &LedgerPart) -> Sheet {

@@ -7,6 +7,7 @@
 use common::study::{Diverged, Study};
 
 use super::analysis::comparisons::Compared;
+use super::cited;
 use super::content::{ArmPart, ComponentPart};
 use super::number::{counted, listed};
 use super::subject;
@@ -31,8 +32,6 @@ pub struct Done {
     looked: bool,
     /// Two arms were followed seed by seed.
     monitored: bool,
-    /// Ranks of three arms or more were drawn again.
-    ranked: bool,
 }
 
 impl Done {
@@ -58,13 +57,12 @@ impl Done {
             planned: compared.iter().any(|pair| pair.outlook.is_some()),
             looked: looks_before.is_some(),
             monitored: false,
-            ranked: false,
         }
     }
 
     /// The same with what only the figures rest on.
-    pub fn with_figures(self, monitored: bool, ranked: bool) -> Self {
-        Self { monitored, ranked, ..self }
+    pub fn with_monitor(self, monitored: bool) -> Self {
+        Self { monitored, ..self }
     }
 
     /// What the paragraph cites, in the alphabet's order.
@@ -164,7 +162,7 @@ fn inference(study: &Study, done: &Done) -> String {
              trainings share (Nadeau and Bengio, 2003). "
         );
     } else {
-        text += "Nothing was inferred about other test rows. ";
+        text += "Nothing was inferred about trainings on other rows. ";
     }
     if done.tested > 0 {
         text += if done.mixed {
@@ -184,10 +182,6 @@ fn inference(study: &Study, done: &Done) -> String {
             "The p-values of the {} comparisons were adjusted by Holm's method (Holm, 1979). ",
             done.tested
         );
-    }
-    if done.ranked {
-        text += "Chances of ranks come from normal draws of all means, with the covariance of the \
-                 corrected test over folds. ";
     }
     if done.monitored {
         text += "The first two arms were followed seed by seed with a confidence sequence that holds at \
@@ -219,7 +213,8 @@ pub struct Reference {
 impl Reference {
     /// The work whose entry in the list of references this is.
     pub fn of(entry: &str) -> Option<&'static Self> {
-        REFERENCES.iter().find(|reference| reference.entry == entry)
+        let all = REFERENCES.iter().chain(&cited::REFERENCES);
+        all.into_iter().find(|reference| reference.entry == entry)
     }
 }
 

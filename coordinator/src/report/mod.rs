@@ -3,14 +3,17 @@
 //!
 //! A pure function of the outcomes and of the ledger of looks at them: the same ones give the same
 //! bytes, in whatever order they come and whoever trained them. Agents and durations show in costs
-//! and in the exports alone,
-//! and an agent's name where an outcome that came again was another one.
+//! and in the exports alone, in words where of two equal arms the cheaper one is named, and an agent's
+//! name where an outcome that came again was another one. With the study's table at hand the report
+//! says more, and nothing else.
 //! Deliberately absent: files, clocks, and any claim that the design cannot carry.
 //!
 //! Floor: core.
 
 mod analysis;
 pub mod calibrated;
+mod choice;
+mod cited;
 pub mod content;
 mod controls;
 mod drawn;
@@ -18,13 +21,17 @@ mod export;
 mod figures;
 mod html;
 mod latex;
+mod leakage;
 mod looks;
+mod lottery;
 mod markdown;
 mod methods;
 mod monitor;
 mod number;
+mod other_rows;
 mod outlook;
 mod page;
+mod spreads;
 mod subject;
 mod table;
 #[cfg(test)]
@@ -34,6 +41,7 @@ mod verdict;
 
 use common::metric::Metric;
 use common::study::{Study, Task};
+use common::table::Dataset;
 use common::trial::POISON;
 use common::wire::message::{OutcomeRow, Violation};
 
@@ -44,9 +52,12 @@ pub use latex::latex;
 pub use looks::{Looks, date};
 pub use markdown::markdown;
 
-use analysis::comparisons::Cells;
+use analysis::by_row::ByRow;
 use analysis::components::Decomposition;
-use content::{Cost, DesignPart, Drawn, Missing, SCHEMA, StudyPart};
+use cited::More;
+use content::{
+    ArmCost, ComponentPart, Cost, DesignPart, Drawn, Missing, NotEstimable, SCHEMA, StudyPart,
+};
 use table::Table;
 
 /// What a report is made of.
@@ -63,6 +74,8 @@ pub struct Material<'a> {
     pub violations: &'a [Violation],
     /// Who has seen the outcomes; `None` where nobody counts.
     pub looks: Option<Looks<'a>>,
+    /// The study's rows, where they are at hand: outcomes alone do not say which row is whose.
+    pub data: Option<&'a Dataset>,
 }
 
 /// Analyses the outcomes. Works for any number of them, none included.
@@ -74,73 +87,89 @@ pub fn build(material: &Material<'_>) -> Report {
         .collect();
     let mut joint = analysis::components::jointly(study, &table);
     analysis::caution::apply(&mut parts, &mut joint);
-    let arms: Vec<_> = parts
-        .iter()
-        .enumerate()
+    let numbered = || parts.iter().enumerate();
+    let mut arms: Vec<_> = numbered()
         .map(|(arm, parts)| analysis::arms::describe(study, &table, arm, parts))
         .collect();
     let complete = analysis::comparisons::cells(study, &table);
-    let drawn = drawn(material, &table, &parts, &complete);
-    let lottery = (parts.iter().enumerate())
-        .filter_map(|(arm, parts)| analysis::lottery::of_arm(study, arm, &table.arms[arm], parts))
+    let drawn = drawn(material, &table, &parts);
+    let by_row = ByRow::open(material);
+    let lottery: Vec<_> = numbered()
+        .filter_map(|(arm, parts)| {
+            analysis::lottery::of_arm(study, arm, &table.arms[arm], parts, by_row.lottery(arm))
+        })
         .collect();
-    let (mut components, mut not_estimable) = (Vec::new(), Vec::new());
-    for part in parts.into_iter().chain([joint]) {
-        components.extend(part.components);
-        not_estimable.extend(part.dropped);
-    }
+    let (components, not_estimable) = divided(parts.into_iter().chain([joint]));
     let seed_use = verdict::seed_use(study, &table);
     let compared = analysis::comparisons::of_all(study, &table);
-    let reach = verdict::reach(&arms, &compared);
     let before = material.looks.map(|looks| looks.before());
-    let basis = verdict::basis(study, &table, material.cancelled, &seed_use, reach, before);
-    let comparisons: Vec<_> =
+    let resampled = by_row.resampled();
+    let controls = controls::of_all(study, &table);
+    let determinism = trust::determinism(material);
+    let leakage = leakage::checks(study, &table, &by_row.places, controls.as_ref(), &determinism);
+    let reach = verdict::reach(&arms, &compared).or(resampled.reach());
+    let rows = other_rows::rows_in_basis(study, &resampled.part);
+    let basis = verdict::basis(study, &table, material.cancelled, &seed_use, reach, before, &rows)
+        + &leakage::in_basis(&leakage);
+    let mut comparisons: Vec<_> =
         compared.iter().map(|compared| verdict::on_pair(study, compared, &basis)).collect();
-    let mut controls = analysis::controls::of_all(study, &table);
-    if let Some(part) = &mut controls {
-        controls::find(study, part);
-    }
+    choice::judge_equal(study, &table, &mut comparisons);
+    resampled.fill(&mut arms, &mut comparisons);
     let verdict = verdict::on_study(study, &table, &arms, &components, &comparisons, &basis);
+    let verdict = choice::judge_best_seed(study, verdict, &drawn.arms, &lottery);
     let monitor = analysis::monitor::of_study(study, &complete);
     let done = methods::Done::of(study, &arms, &components, &compared, before)
-        .with_figures(monitor.is_some(), drawn.further.ranks.is_some());
-    let methods = methods::paragraph(study, &done, &controls::sentences(controls.as_ref()));
+        .with_monitor(monitor.is_some());
+    let spreads = analysis::spreads::of_all(study, &table);
+    let ranks = analysis::ranks::of_all(study, &table, &components);
+    let more = More::of(&lottery, &resampled.part, spreads.as_ref(), ranks.as_ref());
+    let sentences = more.sentences() + &controls::sentences(controls.as_ref());
+    let methods = methods::paragraph(study, &done, &sentences);
+    let ledger = material.looks.as_ref().and_then(looks::part);
     Report {
         schema: SCHEMA,
         study: study_part(study),
         design: design_part(material, &table),
         verdict: controls::objected(verdict, controls.as_ref()),
-        arms,
         components,
         not_estimable,
         comparisons,
+        ranks,
+        spreads,
+        t3: resampled.part,
         lottery,
         monitor,
         controls,
         seed_use,
-        determinism: trust::determinism(material),
-        ledger: material.looks.as_ref().and_then(looks::part),
-        cost: Cost { agent_seconds: table.agent_seconds },
+        determinism,
+        leakage,
+        ledger: ledger.map(|part| looks::with_optimism(part, &arms)),
+        cost: cost(study, &table),
         methods,
-        references: done.references(),
+        references: cited::in_order(done.references(), more.references()),
         reproduce: REPRODUCE.to_string(),
+        arms,
         drawn,
     }
 }
 
-/// What only the figures show. `parts` are the decompositions of the judged arms, `complete` their
-/// complete cells.
-fn drawn(
-    material: &Material<'_>,
-    table: &Table,
-    parts: &[Decomposition],
-    complete: &[Cells],
-) -> Drawn {
+/// The components of all models, and what could not be divided.
+fn divided(parts: impl Iterator<Item = Decomposition>) -> (Vec<ComponentPart>, Vec<NotEstimable>) {
+    let (mut components, mut dropped) = (Vec::new(), Vec::new());
+    for part in parts {
+        components.extend(part.components);
+        dropped.extend(part.dropped);
+    }
+    (components, dropped)
+}
+
+/// What only the figures show. `parts` are the decompositions of the judged arms.
+fn drawn(material: &Material<'_>, table: &Table, parts: &[Decomposition]) -> Drawn {
     let judged = table.judged(material.study).iter().enumerate();
     Drawn {
         arms: judged.map(|(arm, runs)| analysis::arms::drawn(material.study, arm, runs)).collect(),
         effects: parts.iter().flat_map(|parts| parts.effects.clone()).collect(),
-        further: analysis::drawn::of_study(material, table, parts, complete),
+        further: analysis::drawn::of_study(material, table, parts),
     }
 }
 
@@ -208,6 +237,18 @@ fn design_part(material: &Material<'_>, table: &Table) -> DesignPart {
         undefined: table.undefined,
         diverged_policy: methods::diverged_policy(study),
         missing: table.missing.iter().map(missing).collect(),
+    }
+}
+
+fn cost(study: &Study, table: &Table) -> Cost {
+    let trained = study.judged().iter().enumerate().filter_map(|(arm, written)| {
+        let seconds = analysis::choice::seconds_of_arm(table, arm)?;
+        Some(ArmCost { arm: written.name.clone(), seconds })
+    });
+    Cost {
+        agent_seconds: table.agent_seconds,
+        trainings: trained.collect(),
+        cheapest: analysis::choice::cheapest(study, table),
     }
 }
 

@@ -3,7 +3,9 @@
 //!
 //! Floor: core.
 
-use super::content::{ComparisonPart, LotteryPart, NextBlock, Outlook, PlannedDesign, Report};
+use super::content::{
+    ComparisonPart, Gain, LotteryPart, NextBlock, Outlook, PlannedDesign, Report, VerdictKind,
+};
 use super::figures;
 use super::monitor;
 use super::number::{beside, chance, counted, duration, percent, significant};
@@ -16,10 +18,15 @@ pub fn blocks(report: &Report) -> Vec<Block> {
         .collect();
     let mut list = Vec::new();
     if !report.lottery.is_empty() {
+        let gains: Vec<(&LotteryPart, &Gain)> =
+            (report.lottery.iter()).filter_map(|part| Some((part, part.gain.as_ref()?))).collect();
         list.push(Block::Heading("How lucky is the best seed?".into()));
-        list.extend(report.lottery.iter().map(|part| Block::Text(luck(report, part))));
+        list.extend(gains.iter().map(|(part, gain)| Block::Text(luck(report, part, gain))));
         list.extend(figures::winner(report).map(Block::Figure));
-        list.push(Block::Sheet(lottery(report)));
+        if !gains.is_empty() {
+            list.push(Block::Sheet(lottery(&gains)));
+        }
+        list.extend(super::lottery::blocks(report));
     }
     if !pairs.is_empty() {
         list.push(Block::Heading("What would more runs bring?".into()));
@@ -41,10 +48,10 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     list
 }
 
-fn luck(report: &Report, part: &LotteryPart) -> String {
-    let scale = part.expected_gain / 10.0;
+fn luck(report: &Report, part: &LotteryPart, lead: &Gain) -> String {
+    let scale = lead.expected_gain / 10.0;
     let gain = |value: f64| beside(value, scale);
-    let luck = if part.shrunken_gain < part.observed_gain / 2.0 {
+    let luck = if lead.shrunken_gain < lead.observed_gain / 2.0 {
         "Most of that is luck with the rows it was tested on: trained again with another seed, the arm \
          should be expected at its average."
     } else {
@@ -57,24 +64,24 @@ fn luck(report: &Report, part: &LotteryPart) -> String {
          gives is taken away. {luck}",
         part.arm,
         counted(part.seeds, "seed"),
-        gain(part.observed_gain),
+        gain(lead.observed_gain),
         report.study.metric,
-        gain(part.expected_gain),
-        gain(part.noise_gain),
-        gain(part.shrunken_gain),
+        gain(lead.expected_gain),
+        gain(lead.noise_gain),
+        gain(lead.shrunken_gain),
     )
 }
 
-fn lottery(report: &Report) -> Sheet {
-    let row = |part: &LotteryPart| {
-        let gain = |value: f64| beside(value, part.expected_gain / 10.0);
+fn lottery(gains: &[(&LotteryPart, &Gain)]) -> Sheet {
+    let row = |(part, lead): &(&LotteryPart, &Gain)| {
+        let gain = |value: f64| beside(value, lead.expected_gain / 10.0);
         vec![
             part.arm.clone(),
             part.best_seed.clone(),
-            gain(part.observed_gain),
-            gain(part.expected_gain),
-            gain(part.noise_gain),
-            gain(part.shrunken_gain),
+            gain(lead.observed_gain),
+            gain(lead.expected_gain),
+            gain(lead.noise_gain),
+            gain(lead.shrunken_gain),
         ]
     };
     Sheet {
@@ -83,7 +90,7 @@ fn lottery(report: &Report) -> Sheet {
             &["Arm", "Best seed", "Its lead", "Expected", "By noise", "What is left"],
             1,
         ),
-        rows: report.lottery.iter().map(row).collect(),
+        rows: gains.iter().map(row).collect(),
         legend: legend(&[
             ("Its lead", "The best seed's mean over all folds, beyond the arm's mean."),
             (
@@ -123,9 +130,9 @@ fn in_words(report: &Report, pair: &ComparisonPart, outlook: &Outlook) -> String
             beside(floor, scale)
         );
     }
-    let clear = pair.verdict.kind == super::content::VerdictKind::Clear;
+    let settled = matches!(pair.verdict.kind, VerdictKind::Clear | VerdictKind::Equivalent);
     text += &match &outlook.precision.advice {
-        _ if clear => String::new(),
+        _ if settled => String::new(),
         Some(design) => format!(
             " If the difference is what it looks like, {} on {} would be enough to show it in 80 of \
              100 studies, about {} of training for both arms.",

@@ -10,7 +10,7 @@ use super::content::{
 use super::figures::{self, Figure};
 use super::looks;
 use super::number::{beside, count, counted, decimals, duration, p, percent, places, significant};
-use super::{calibrated, controls, outlook, trust};
+use super::{calibrated, choice, controls, leakage, other_rows, outlook, spreads, trust};
 
 /// One piece of a page.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +64,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     list.push(Block::Sheet(intervals(report)));
     list.extend(remarks(report).map(Block::List));
     list.extend(configs(report).map(Block::Sheet));
+    list.extend(choice::cheap_configs(report));
     list.extend(also(report).map(Block::Sheet));
     if !report.comparisons.is_empty() {
         list.push(Block::Heading("Is one better than another?".into()));
@@ -77,7 +78,9 @@ pub fn blocks(report: &Report) -> Vec<Block> {
         list.push(Block::Sheet(other_intervals(report)));
         list.extend(figures::posterior(report).map(Block::Figure));
         list.extend(figures::ranks(report).map(Block::Figure));
+        list.extend(spreads::ranking(report));
     }
+    list.extend(other_rows::blocks(report));
     list.extend(controls::blocks(report));
     list.push(Block::Heading("Where does the spread come from?".into()));
     list.extend(figures::variance(report).map(Block::Figure));
@@ -87,8 +90,10 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     list.extend(not_estimable(report).map(Block::List));
     list.extend(figures::caterpillar(report).map(Block::Figure));
     list.extend(figures::no_seed_effect(report).map(Block::Text));
+    list.extend(spreads::blocks(report));
     list.extend(outlook::blocks(report));
     list.extend(trust::blocks(report));
+    list.extend(leakage::blocks(report));
     list.extend(looks::blocks(report));
     list.extend(further(report));
     list.push(Block::Heading("Methods".into()));

@@ -52,6 +52,8 @@ pub struct Table {
     /// Of the judged arms alone: trials that are complete, and their seconds.
     pub judged_complete: u64,
     pub judged_seconds: f64,
+    /// Complete trials of each arm and config, and their seconds.
+    pub spent: BTreeMap<(u32, u32), (u64, f64)>,
 }
 
 impl Run {
@@ -82,6 +84,7 @@ impl Table {
             agent_seconds: 0.0,
             judged_complete: 0,
             judged_seconds: 0.0,
+            spent: BTreeMap::new(),
         };
         let rows = in_trial_order(material.rows, &design);
         let worst = worst_score(study, &design, &rows);
@@ -120,6 +123,8 @@ impl Table {
                 self.complete += 1;
                 let seconds = outcome.duration_us as f64 / 1e6;
                 self.agent_seconds += seconds;
+                let spent = self.spent.entry((arm, config)).or_default();
+                *spent = (spent.0 + 1, spent.1 + seconds);
                 if judged {
                     self.judged_complete += 1;
                     self.judged_seconds += seconds;

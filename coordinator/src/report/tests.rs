@@ -2,6 +2,7 @@
 //!
 //! Floor: core.
 
+mod cases;
 mod controls;
 mod figures;
 mod looks;
@@ -94,7 +95,7 @@ fn complete(score: f64) -> RowEnd {
 }
 
 fn material<'a>(study: &'a Study, rows: &'a [OutcomeRow]) -> Material<'a> {
-    Material { study, rows, cancelled: 0, differing: 0, violations: &[], looks: None }
+    Material { study, rows, cancelled: 0, differing: 0, violations: &[], looks: None, data: None }
 }
 
 fn built(study: &Study, rows: &[OutcomeRow]) -> Report {
@@ -338,7 +339,6 @@ fn a_second_outcome_of_a_trial_changes_nothing() {
     let once = rows(&study, jagged);
     let mut twice = once.clone();
     twice.push(OutcomeRow { ended: Timestamp(99), ..row(2, complete(9.0)) });
-
     assert_eq!(built(&study, &once), built(&study, &twice));
 }
 
@@ -444,7 +444,6 @@ fn a_study_that_declares_it_fails_with_a_diverged_run() {
     let mut study = study(&[("a", 1), ("b", 1)], 2, 1, 3);
     study.budget.diverged = Diverged::Fail;
     let rows = rows(&study, |key| if key.fold == 0 { None } else { jagged(key) });
-
     assert_eq!(built(&study, &rows).verdict.kind, VerdictKind::NotEstimable);
 }
 

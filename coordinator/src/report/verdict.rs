@@ -36,6 +36,7 @@ pub fn on_pair(study: &Study, compared: &Compared, basis: &str) -> ComparisonPar
         folds: compared.folds,
         contrast: compared.contrast.clone().ok(),
         outlook: compared.outlook.clone(),
+        other_rows: None,
         verdict: Verdict { kind, text, basis: basis.to_string() },
     }
 }
@@ -74,7 +75,7 @@ pub fn on_study(
     }
 }
 
-/// What every verdict rests on.
+/// What every verdict rests on. `rows`: how many, and whose.
 pub fn basis(
     study: &Study,
     table: &Table,
@@ -82,6 +83,7 @@ pub fn basis(
     seed_use: &SeedUse,
     reach: Option<Target>,
     looks_before: Option<u64>,
+    rows: &str,
 ) -> String {
     let ended = table.complete + table.failed;
     let seeds: Vec<String> = study
@@ -94,9 +96,8 @@ pub fn basis(
         })
         .collect();
     let mut text = format!(
-        "{} {}, {}, {}; {} failed{}.",
+        "{} {rows}, {}, {}; {} failed{}.",
         target_in_words(study, reach),
-        counted(study.data.rows, "row"),
         seeds.join(" × "),
         folds_in_words(study),
         counted(table.failed, "run"),
@@ -142,7 +143,13 @@ fn target_in_words(study: &Study, reach: Option<Target>) -> String {
             format!("Target T2: the same training, tested on a new {column}.")
         }
         (Some(Target::T1), _) => {
-            "Target T1 at most: the same test rows with new seeds. Nothing here reaches other rows."
+            "Target T1 at most: the same test rows with new seeds. Nothing here reaches \
+             trainings on other rows."
+                .to_string()
+        }
+        (Some(Target::T3), _) => {
+            "Target T3 at most: these very trained models on new test rows. Nothing here reaches \
+             other seeds or trainings."
                 .to_string()
         }
         (None, _) => {
@@ -455,6 +462,7 @@ fn several(
 ) -> Verdict {
     let of = |kind: VerdictKind| pairs.iter().filter(move |pair| pair.verdict.kind == kind);
     let open = of(VerdictKind::NotShown).count();
+    let equal = of(VerdictKind::Equivalent).count();
     let clear: Vec<Lead<'_>> = of(VerdictKind::Clear)
         .filter_map(|pair| Some(lead(study, (&pair.a, &pair.b), pair.contrast.as_ref()?)))
         .collect();
@@ -462,14 +470,18 @@ fn several(
     let ahead = arms.iter().find(|arm| wins(arm) + 1 == arms.len());
     let mut text = match ahead {
         Some(arm) => format!("{} did better than every other arm. ", arm.arm),
+        None if equal == pairs.len() => {
+            "No two arms differ by as much as counts here. ".to_string()
+        }
         None if clear.is_empty() => "No arm was shown to be better than another. ".to_string(),
         None => "Some differences are clear, but no arm was shown to be better than every other. "
             .to_string(),
     };
     let counts: Vec<String> = [
         (clear.len(), "clear"),
+        (equal, "equivalent"),
         (open, "not shown"),
-        (pairs.len() - clear.len() - open, "not estimable"),
+        (pairs.len() - clear.len() - equal - open, "not estimable"),
     ]
     .into_iter()
     .filter(|(number, _)| *number > 0)
@@ -500,8 +512,9 @@ fn several(
         text += &format!(" In {metric}, with 95 % intervals: {}.", spelled.join("; "));
     }
     text += &typical(&study.judged().iter().collect::<Vec<_>>());
-    let kind = match (ahead, clear.len(), open) {
+    let kind = match (ahead, clear.len(), open + equal) {
         (Some(_), _, _) => VerdictKind::Clear,
+        (None, ..) if equal == pairs.len() => VerdictKind::Equivalent,
         (None, 0, 0) => VerdictKind::NotEstimable,
         (None, 0, _) => VerdictKind::NotShown,
         (None, _, _) => VerdictKind::PartlyClear,

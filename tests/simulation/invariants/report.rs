@@ -58,6 +58,7 @@ fn write(rows: &Rows, state: &State, study: StudyId) -> String {
         violations: &record.violations,
         differing: record.differing,
         looks: looks(state, study),
+        data: None,
     };
     let built = report::build(&material);
     format!("{}{}", report::json(&built), report::html(&built))

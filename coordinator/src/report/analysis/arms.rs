@@ -34,6 +34,7 @@ pub fn describe(study: &Study, table: &Table, arm: usize, parts: &Decomposition)
         n: runs.len() as u64,
         failed,
         scores: scores(study, runs, parts),
+        other_rows: None,
         configs: configs(study, arm, runs),
         also: also(study, runs),
         remarks: remarks(study, runs),
@@ -261,7 +262,7 @@ fn scores_of(runs: &[Run]) -> Vec<f64> {
 }
 
 /// An interval cut where the metric ends: no score lies beyond.
-fn within_metric(study: &Study, (low, high): (f64, f64)) -> (f64, f64) {
+pub fn within_metric(study: &Study, (low, high): (f64, f64)) -> (f64, f64) {
     let (least, most) = bounds(study.primary());
     (low.max(least), high.min(most))
 }

@@ -50,7 +50,8 @@ pub fn cells(study: &Study, table: &Table) -> Vec<Cells> {
     table.judged(study).iter().map(|runs| complete_cells(study, runs)).collect()
 }
 
-fn complete_cells(study: &Study, runs: &[Run]) -> Cells {
+/// The cells of an arm in which every one of its configs that ever ended well has a score.
+pub fn complete_cells(study: &Study, runs: &[Run]) -> Cells {
     let configs: BTreeSet<u32> = runs.iter().map(|run| run.config).collect();
     grouped(runs, |run| (run.block(study), run.seeds.clone()))
         .into_iter()

@@ -69,7 +69,11 @@ pub fn jointly(study: &Study, table: &Table) -> Decomposition {
         }));
     }
     for (place, seed) in study.seeds.factors.iter().enumerate() {
-        // A seed is the same chance for all arms, and does not do the same to each.
+        // A seed is the same chance for all arms, and does not do the same to each. One seed alone
+        // does to an arm what the arm's mean is.
+        if runs.iter().all(|(_, run)| run.seeds[place] == runs[0].1.seeds[place]) {
+            continue;
+        }
         let count = u64::from(seed.count);
         factors.push(factor(&format!("arm:{}", seed.name), &runs, |(arm, run)| {
             *arm as u64 * count + u64::from(run.seeds[place])

@@ -3,28 +3,18 @@
 //! Floor: core.
 
 use common::design::Design;
-use common::stats::rank;
-use common::stats::resample::Resampling;
-use common::stats::summary::normal_quantile;
 use common::study::{Arm, Study};
 use common::trial::FailReason;
 use common::wire::message::RowEnd;
 
 use super::super::Material;
-use super::super::content::LEVEL;
-use super::super::drawn::{ArmCells, FoldMeans, Further, Ranks, Tile};
+use super::super::drawn::{ArmCells, FoldMeans, Further, Tile};
 use super::super::table::{Run, Table, in_trial_order};
-use super::comparisons::Cells;
 use super::components::Decomposition;
 use super::{estimate, grouped, test_over_train};
 
-/// `parts` are the decompositions of the judged arms, in their order, `complete` their complete cells.
-pub fn of_study(
-    material: &Material<'_>,
-    table: &Table,
-    parts: &[Decomposition],
-    complete: &[Cells],
-) -> Further {
+/// `parts` are the decompositions of the judged arms, in their order.
+pub fn of_study(material: &Material<'_>, table: &Table, parts: &[Decomposition]) -> Further {
     let study = material.study;
     let residuals = study.judged().iter().zip(parts).filter_map(|(arm, part)| {
         let mut values = part.residuals.clone();
@@ -34,7 +24,6 @@ pub fn of_study(
     Further {
         test_over_train: test_over_train(study),
         folds: fold_means(study, table),
-        ranks: ranks(study, complete),
         residuals: residuals.collect(),
         cells: cells(material),
         zeta: (study.judged().iter().zip(parts))
@@ -62,54 +51,6 @@ fn fold_means(study: &Study, table: &Table) -> FoldMeans {
         folds: (0..blocks).map(label).collect(),
         arms: table.judged(study).iter().enumerate().map(arm).collect(),
     }
-}
-
-/// Chances of ranks on new samples, from the arms' means over the folds that all of them have.
-///
-/// The means are drawn with the covariance of one fold times `1/J + n_test/n_train` (Nadeau and
-/// Bengio's, over all arms at once) times the square of t over z, so that each difference spreads
-/// as its own corrected interval says. Needs three arms and two folds.
-fn ranks(study: &Study, arms: &[Cells]) -> Option<Ranks> {
-    if arms.len() < 3 {
-        return None;
-    }
-    let (first, others) = arms.split_first()?;
-    let common = first.keys().filter(|cell| others.iter().all(|arm| arm.contains_key(*cell)));
-    let folds: Vec<Vec<f64>> = grouped(common, |(block, _)| *block)
-        .values()
-        .map(|cells| {
-            let of_arm = |arm: &Cells| {
-                estimate::mean(&cells.iter().map(|cell| arm[*cell]).collect::<Vec<f64>>())
-            };
-            arms.iter().map(of_arm).collect()
-        })
-        .collect();
-    let count = folds.len() as f64;
-    let of_arm = |arm: usize| folds.iter().map(|fold| fold[arm]).collect::<Vec<f64>>();
-    let means: Vec<f64> = match folds.len() {
-        0 | 1 => return None,
-        _ => (0..arms.len()).map(|arm| estimate::mean(&of_arm(arm))).collect(),
-    };
-    let stretch = (estimate::t_quantile(count - 1.0) / normal_quantile(0.5 + LEVEL / 2.0)).powi(2);
-    let factor = (1.0 / count + test_over_train(study)?) * stretch / (count - 1.0);
-    let covariance: Vec<Vec<f64>> = (0..arms.len())
-        .map(|a| {
-            let product = |b: usize| {
-                let of_fold = |fold: &Vec<f64>| (fold[a] - means[a]) * (fold[b] - means[b]);
-                factor * folds.iter().map(of_fold).sum::<f64>()
-            };
-            (0..arms.len()).map(product).collect()
-        })
-        .collect();
-    let resampling = Resampling::new(RANK_DRAWS, LEVEL, 0).ok()?;
-    let larger = study.primary().larger_is_better();
-    let found = rank::rank_stability(&means, &covariance, larger, &resampling).ok()?;
-    Some(Ranks {
-        arms: study.judged().iter().map(|arm| arm.name.clone()).collect(),
-        chances: found.chances,
-        intervals: found.intervals,
-        folds: folds.len() as u64,
-    })
 }
 
 /// The map of the judged arms' trials.
@@ -179,7 +120,6 @@ fn share(part: usize, parts: usize, items: usize) -> usize {
     begin(part + 1) - begin(part)
 }
 
-const RANK_DRAWS: u32 = 10_000;
 
 /// Tiles of the map beside each other, and rows over all arms.
 const COLUMNS_MAX: usize = 60;

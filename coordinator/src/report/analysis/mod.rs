@@ -6,15 +6,25 @@
 //! Floor: core.
 
 pub mod arms;
+pub mod by_row;
+pub mod case_lottery;
+pub mod cases;
 pub mod caution;
+pub mod choice;
 pub mod comparisons;
 pub mod components;
 pub mod controls;
 pub mod drawn;
 pub mod estimate;
+pub mod influence;
+pub mod leakage;
 pub mod lottery;
 pub mod monitor;
+pub mod other_rows;
 pub mod outlook;
+pub mod places;
+pub mod ranks;
+pub mod spreads;
 
 use common::study::{OuterKind, Study};
 

@@ -36,6 +36,8 @@ pub fn winner(report: &Report) -> Option<Figure> {
 
 struct Funnel<'a> {
     part: &'a LotteryPart,
+    /// What decides the digits of a lead.
+    scale: f64,
     /// Label, mean minus the arm's, in the order of seeds.
     leads: Vec<(&'a str, f64)>,
     /// Share of a lead that stays.
@@ -58,7 +60,8 @@ impl<'a> Funnel<'a> {
         let (seed, residual) = (variance(factor)?, variance("residual")?);
         let best = winner::best_seed(&values, seed, residual, per_seed, larger).ok()?;
         let leads = drawn.seeds.iter().map(|(label, mean)| (label.as_str(), mean - best.mean));
-        Some(Self { part, leads: leads.collect(), reliability: best.reliability })
+        let scale = part.gain.as_ref()?.expected_gain / 10.0;
+        Some(Self { part, scale, leads: leads.collect(), reliability: best.reliability })
     }
 }
 
@@ -95,7 +98,7 @@ fn draw(report: &Report, funnels: &[Funnel<'_>], width: f64, caption: &str) -> S
         let is_best = |label: &str| label == funnel.part.best_seed;
         for (label, lead) in funnel.drawn() {
             let (from, to) = (scale.at(lead), scale.at(lead * funnel.reliability));
-            let scale_of = funnel.part.expected_gain / 10.0;
+            let scale_of = funnel.scale;
             canvas.begin(&format!(
                 "seed {label}: {} as seen, {} left",
                 beside(lead, scale_of),
@@ -119,7 +122,7 @@ fn draw(report: &Report, funnels: &[Funnel<'_>], width: f64, caption: &str) -> S
 
 fn sheet(funnels: &[Funnel<'_>]) -> Sheet {
     let rows = funnels.iter().flat_map(|funnel| {
-        let scale = funnel.part.expected_gain / 10.0;
+        let scale = funnel.scale;
         funnel.leads.iter().map(move |(label, lead)| {
             vec![
                 funnel.part.arm.clone(),

@@ -172,6 +172,7 @@ fn exports_tell_controls_from_arms() {
         differing: 0,
         violations: &[],
         looks: None,
+        data: None,
     };
     let text = String::from_utf8(csv(&material).expect("csv")).expect("text");
     let arms: Vec<(String, String)> = ::csv::Reader::from_reader(text.as_bytes())

@@ -202,23 +202,3 @@ fn a_map_of_many_trials_is_small_and_still_whole() {
     assert_eq!(sums, [70 * 126, 126]);
     assert_eq!(cells.iter().map(|arm| arm.total().open).sum::<u32>(), 0);
 }
-
-#[test]
-fn ranks_follow_the_scores_and_the_metrics_direction() {
-    let mut study = study(&[("a", 1), ("b", 1), ("c", 1)], 2, 2, 3);
-    let score =
-        |key: &TrialKey| jagged(key).map(|s| 0.1 * s - 0.2 * f64::from(u8::from(key.arm == 2)));
-    let rows = rows(&study, score);
-
-    let larger = built(&study, &rows).drawn.further.ranks.expect("ranked");
-    study.metrics = vec![Metric::Rmse];
-    let smaller = built(&study, &rows).drawn.further.ranks.expect("ranked");
-
-    assert!(larger.chances[2][2] > 0.99 && smaller.chances[2][0] > 0.99);
-    assert_eq!((larger.intervals[2], smaller.intervals[2], larger.folds), ((3, 3), (1, 1), 6));
-    for row in &larger.chances {
-        near(row.iter().sum::<f64>(), 1.0);
-    }
-    // Of the other two either may be first.
-    assert!((0.01..0.99).contains(&larger.chances[0][0]), "{:?}", larger.chances);
-}

@@ -1,0 +1,56 @@
+//! Everything that rests on scores of single rows, opened once.
+//!
+//! Floor: core.
+
+use super::super::Material;
+use super::super::content::{ArmPart, CaseLottery, ComparisonPart, Target};
+use super::case_lottery;
+use super::cases::Cases;
+use super::other_rows::{self, Resampled};
+use super::places::Places;
+
+/// Scores of rows, or why there are none, and where rows lie.
+pub struct ByRow<'a> {
+    material: Material<'a>,
+    cases: Result<Cases<'a>, String>,
+    pub places: Places<'a>,
+}
+
+impl<'a> ByRow<'a> {
+    pub fn open(material: &Material<'a>) -> Self {
+        let (cases, places) = (Cases::open(material), Places::of(material));
+        Self { material: *material, cases, places }
+    }
+
+    /// The seed lottery of one arm, or why it cannot be played.
+    pub fn lottery(&self, arm: usize) -> Result<CaseLottery, String> {
+        let cases = self.cases.as_ref().map_err(String::clone)?;
+        case_lottery::of_arm(self.material.study, cases, arm)
+    }
+
+    /// T3.
+    pub fn resampled(&self) -> Resampled {
+        let cases = self.cases.as_ref().map_err(String::clone);
+        other_rows::of_all(self.material.study, cases, &self.places)
+    }
+}
+
+impl Resampled {
+    /// What these intervals reach, where anything was resampled.
+    pub fn reach(&self) -> Option<Target> {
+        self.part.missing.is_none().then_some(Target::T3)
+    }
+
+    /// Puts the intervals where arms and comparisons have room for them; both in the study's order.
+    pub fn fill(&self, arms: &mut [ArmPart], comparisons: &mut [ComparisonPart]) {
+        for (part, found) in arms.iter_mut().zip(&self.arms) {
+            part.other_rows.clone_from(found);
+        }
+        let names: Vec<String> = arms.iter().map(|arm| arm.arm.clone()).collect();
+        let place = |name: &str| names.iter().position(|own| own == name);
+        for part in comparisons {
+            let both = place(&part.a).zip(place(&part.b));
+            part.other_rows = both.and_then(|both| self.pairs.get(&both).cloned());
+        }
+    }
+}

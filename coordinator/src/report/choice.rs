@@ -1,0 +1,191 @@
+//! Verdicts for choosing: two arms that are equal for all that matters, and one arm's best seed.
+//!
+//! Deliberately absent: money, which the study does not know; costs are seconds of training.
+//!
+//! Floor: core.
+
+use common::stats::distribution::expected_max;
+use common::study::Study;
+
+use super::analysis::choice::seconds_of_arm;
+use super::analysis::estimate;
+use super::content::{
+    ArmDrawn, CheapestConfig, ComparisonPart, Gain, LotteryPart, Report, Rope, Verdict, VerdictKind,
+};
+use super::number::{beside, counted, duration, percent};
+use super::page::Block;
+use super::table::Table;
+use super::verdict::{drawn_anew, left_out};
+
+/// Calls pairs equivalent whose difference is smaller than what counts, with probability 0.95 at
+/// least: also those that clearly differ by less than that.
+pub fn judge_equal(study: &Study, table: &Table, pairs: &mut [ComparisonPart]) {
+    for pair in pairs {
+        let Some(rope) = pair.outlook.as_ref().map(|outlook| outlook.rope) else { continue };
+        let judged = matches!(pair.verdict.kind, VerdictKind::Clear | VerdictKind::NotShown);
+        if judged && rope.width > 0.0 && rope.p_equal >= EQUAL_AT_LEAST {
+            let text = equal(study, table, pair, rope);
+            pair.verdict = Verdict { kind: VerdictKind::Equivalent, text, ..pair.verdict.clone() };
+        }
+    }
+}
+
+fn equal(study: &Study, table: &Table, pair: &ComparisonPart, rope: Rope) -> String {
+    let (a, b) = (&pair.a, &pair.b);
+    let (metric, width) = (study.primary(), rope.width);
+    let probability = if rope.p_equal > 0.999 {
+        "above 0.999".to_string()
+    } else {
+        format!("{:.3}", rope.p_equal)
+    };
+    let mut text = format!(
+        "If less than {width} in {metric} does not matter, {a} and {b} are equivalent: on {} their \
+         difference is smaller than that (probability {probability}).",
+        drawn_anew(study)
+    );
+    if let (VerdictKind::Clear, Some(contrast)) = (pair.verdict.kind, &pair.contrast) {
+        let better = (contrast.difference > 0.0) == metric.larger_is_better();
+        text += &format!(
+            " That {} is ahead, by {}, is clear, and less than that.",
+            if better { a } else { b },
+            beside(contrast.difference.abs(), contrast.se)
+        );
+    }
+    text + &cheaper(study, table, (a, b))
+}
+
+/// Which of two costs less to train, by what this study's trainings took.
+fn cheaper(study: &Study, table: &Table, (a, b): (&str, &str)) -> String {
+    let seconds = |name: &str| {
+        let arm = study.judged().iter().position(|arm| arm.name == name)?;
+        seconds_of_arm(table, arm)
+    };
+    let Some((of_a, of_b)) = seconds(a).zip(seconds(b)) else { return String::new() };
+    let (name, low, high) = if of_a <= of_b { (a, of_a, of_b) } else { (b, of_b, of_a) };
+    let saved = 1.0 - low / high;
+    if saved < SAVED_AT_LEAST {
+        return " They cost about the same to train.".to_string();
+    }
+    format!(
+        " Choose the cheaper one: {name} takes {} less time to train ({} instead of {}, on the \
+         machines of this study).",
+        percent(saved),
+        seconds_in_words(low),
+        seconds_in_words(high)
+    )
+}
+
+fn seconds_in_words(seconds: f64) -> String {
+    if seconds < 0.1 { format!("{:.1} ms", seconds * 1e3) } else { duration(seconds) }
+}
+
+/// The verdict on a study of one arm, with what its best seed is worth.
+///
+/// On one test set seeds are all that varied, so theirs is the verdict; else a sentence is added.
+pub fn judge_best_seed(
+    study: &Study,
+    verdict: Verdict,
+    drawn: &[ArmDrawn],
+    lottery: &[LotteryPart],
+) -> Verdict {
+    let ([arm], [part]) = (drawn, lottery) else { return verdict };
+    if arm.seeds.len() < SEEDS_MIN {
+        return verdict;
+    }
+    let several = study.outer.partitions * study.outer.folds > 1;
+    match (verdict.kind, &part.gain) {
+        (VerdictKind::Described, Some(gain)) => {
+            let text = format!("{} {}", verdict.text, of_seeds(study, part, gain));
+            Verdict { text, ..verdict }
+        }
+        (VerdictKind::NotEstimable, _) if !several => match on_one_test_set(study, arm, part) {
+            Some(text) => Verdict { kind: VerdictKind::Lottery, text, ..verdict },
+            None => verdict,
+        },
+        _ => verdict,
+    }
+}
+
+fn of_seeds(study: &Study, part: &LotteryPart, gain: &Gain) -> String {
+    let scale = gain.expected_gain / 10.0;
+    format!(
+        "The best of {} looks {} better in {} than the average one; of as many seeds with this spread \
+         the best is expected to look {} better. A retrained model should be expected at the average.",
+        counted(part.seeds, "seed"),
+        beside(gain.observed_gain, scale),
+        study.primary(),
+        beside(gain.expected_gain, scale),
+    )
+}
+
+/// `None` where all seeds score the same.
+fn on_one_test_set(study: &Study, arm: &ArmDrawn, part: &LotteryPart) -> Option<String> {
+    let means: Vec<f64> = arm.seeds.iter().map(|(_, mean)| *mean).collect();
+    let (mean, sd) = (estimate::mean(&means), estimate::sd(&means).filter(|sd| *sd > 0.0)?);
+    let larger = study.primary().larger_is_better();
+    let far = |best: f64, value: f64| if larger { best.max(value) } else { best.min(value) };
+    let best = means.iter().copied().reduce(far)?;
+    let (looks, luck) = ((best - mean).abs(), expected_max(means.len() as u64) * sd);
+    let judged = if looks <= luck * BEYOND_LUCK {
+        "This is what luck alone gives"
+    } else {
+        "That is more than the luck of such a spread usually gives, and seeds are all that differ"
+    };
+    let scale = luck / 10.0;
+    Some(format!(
+        "The best of {} of {} (seed {}) looks {} better in {} than the average one. {judged} (expected \
+         {}). A retrained model should be expected at the average, {}. There was one test set, so \
+         nothing says how far that would move with other rows{}.",
+        counted(part.seeds, "training"),
+        part.arm,
+        part.best_seed,
+        beside(looks, scale),
+        study.primary(),
+        beside(luck, scale),
+        beside(mean, sd),
+        left_out(study).map_or(String::new(), |column| format!(" or another {column}")),
+    ))
+}
+
+/// The sentences on cheap configs; `None` where no arm has several.
+pub fn cheap_configs(report: &Report) -> Option<Block> {
+    let list = &report.cost.cheapest;
+    let mut sentences: Vec<String> = list.iter().map(in_words).collect();
+    if sentences.is_empty() {
+        return None;
+    }
+    sentences.push(
+        "Which config is best was seen on the test rows: this is a hint where to save, and no score."
+            .to_string(),
+    );
+    Some(Block::Text(sentences.join(" ")))
+}
+
+fn in_words(part: &CheapestConfig) -> String {
+    let CheapestConfig { arm, best, cheapest, behind, se, .. } = part;
+    if best == cheapest {
+        return format!(
+            "{arm}: no config costs less than {best} and is within one standard error of it, the best \
+             on these rows."
+        );
+    }
+    format!(
+        "{arm}: {cheapest} is the cheapest config within one standard error of the best, {best}: {} \
+         behind (standard error {}), for {} a training instead of {}.",
+        beside(*behind, *se),
+        beside(*se, *se),
+        seconds_in_words(part.seconds_cheapest),
+        seconds_in_words(part.seconds_best)
+    )
+}
+
+/// Probability from which on two arms are called equivalent.
+const EQUAL_AT_LEAST: f64 = 0.95;
+
+/// Below this share of the dearer one's time there is nothing to choose by cost.
+const SAVED_AT_LEAST: f64 = 0.05;
+
+const SEEDS_MIN: usize = 3;
+
+/// A lead of more than so many times the expected one is no usual luck.
+const BEYOND_LUCK: f64 = 1.5;

@@ -1,0 +1,114 @@
+//! Methods and references of what rests on rows, of spreads and of ranks.
+//!
+//! Floor: core.
+
+use super::content::{LotteryPart, OtherRowsPart, RanksPart, SpreadsPart};
+use super::methods::Reference;
+
+/// Which of these analyses gave a result for this study.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct More {
+    lottery: bool,
+    /// Rows, or groups of them, were drawn again.
+    other_rows: Option<bool>,
+    spreads: bool,
+    ranks: bool,
+}
+
+impl More {
+    pub fn of(
+        lottery: &[LotteryPart],
+        t3: &OtherRowsPart,
+        spreads: Option<&SpreadsPart>,
+        ranks: Option<&RanksPart>,
+    ) -> Self {
+        Self {
+            lottery: lottery.iter().any(|part| part.cases.is_some()),
+            other_rows: t3.missing.is_none().then_some(t3.unit != "row"),
+            spreads: spreads.is_some_and(|part| part.test.is_some()),
+            ranks: ranks.is_some_and(|part| part.missing.is_none()),
+        }
+    }
+
+    pub fn sentences(&self) -> String {
+        let mut text = String::new();
+        if let Some(grouped) = self.other_rows {
+            let drawn = if grouped { "whole groups of rows" } else { "rows" };
+            text += &format!(
+                "For the trained models on other test rows (T3), {drawn} were resampled, the same for \
+                 all runs (Efron and Tibshirani, 1993). "
+            );
+        }
+        if self.lottery {
+            text += "Single seeds of each arm were compared by paired t-tests and Wilcoxon's \
+                     signed-rank tests over test rows, to see how often these call seeds different \
+                     (Åkesson et al., 2024). ";
+        }
+        if self.spreads {
+            text += "Whether seeds move all configs alike was tested by Brown and Forsythe's test \
+                     (1974). ";
+        }
+        if self.ranks {
+            text += "Chances of ranks are of means drawn again from the fitted model. ";
+        }
+        text
+    }
+
+    /// What these cite.
+    pub fn references(&self) -> Vec<&'static str> {
+        let cited =
+            [(self.lottery, AKESSON), (self.spreads, BROWN), (self.other_rows.is_some(), EFRON)];
+        cited.into_iter().filter_map(|(used, text)| used.then_some(text)).collect()
+    }
+}
+
+/// References of both kinds in the alphabet's order, Å as A.
+pub fn in_order(one: Vec<&'static str>, other: Vec<&'static str>) -> Vec<&'static str> {
+    let mut all = [one, other].concat();
+    all.sort_by_key(|entry| entry.replace('Å', "A"));
+    all
+}
+
+const AKESSON: &str = "Åkesson J, Töger J, Heiberg E (2024). Random effects during training: implications for deep \
+     learning-based medical image segmentation. Computers in Biology and Medicine 180, 108944.";
+
+const BROWN: &str = "Brown MB, Forsythe AB (1974). Robust tests for the equality of variances. Journal of the \
+     American Statistical Association 69(346).";
+
+const EFRON: &str =
+    "Efron B, Tibshirani RJ (1993). An introduction to the bootstrap. Chapman and Hall.";
+
+pub const REFERENCES: [Reference; 3] = [
+    Reference {
+        key: "akesson2024",
+        in_text: "Åkesson et al., 2024",
+        entry: AKESSON,
+        bibtex: "@article{akesson2024,
+  author = {{\\AA}kesson, Julius and T{\\\"o}ger, Johannes and Heiberg, Einar},
+  title = {Random Effects during Training: Implications for Deep Learning-Based Medical Image Segmentation},
+  journal = {Computers in Biology and Medicine},
+  volume = {180}, pages = {108944}, year = {2024},
+}",
+    },
+    Reference {
+        key: "brown1974",
+        in_text: "Brown and Forsythe, 1974",
+        entry: BROWN,
+        bibtex: "@article{brown1974,
+  author = {Brown, Morton B. and Forsythe, Alan B.},
+  title = {Robust Tests for the Equality of Variances},
+  journal = {Journal of the American Statistical Association},
+  volume = {69}, number = {346}, year = {1974},
+}",
+    },
+    Reference {
+        key: "efron1993",
+        in_text: "Efron and Tibshirani, 1993",
+        entry: EFRON,
+        bibtex: "@book{efron1993,
+  author = {Efron, Bradley and Tibshirani, Robert J.},
+  title = {An Introduction to the Bootstrap},
+  publisher = {Chapman and Hall}, year = {1993},
+}",
+    },
+];

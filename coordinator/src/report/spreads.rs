@@ -1,0 +1,133 @@
+//! Spreads of seeds and the stability of ranks, in words.
+//!
+//! Floor: core.
+
+use super::content::{ArmRanks, EqualSpread, Report, SeedSpread, SpreadsPart};
+use super::number::{count, counted, decimals, listed, p, percent, significant};
+use super::page::{Block, Sheet, columns, legend};
+
+/// How far seeds move each config; nothing where no config has two seeds.
+pub fn blocks(report: &Report) -> Vec<Block> {
+    let Some(part) = &report.spreads else { return Vec::new() };
+    let mut list = vec![Block::Text(in_words(part))];
+    if part.groups.len() > SPELLED {
+        list.push(Block::Sheet(sheet(report, part)));
+    }
+    list
+}
+
+fn in_words(part: &SpreadsPart) -> String {
+    let each: Vec<String> = part
+        .groups
+        .iter()
+        .take(SPELLED)
+        .map(|group| format!("{} by {}", named(group), significant(group.sd)))
+        .collect();
+    let mut text = format!("A new seed alone moves the mean of {}, typically", listed(&each));
+    if part.groups.len() > SPELLED {
+        text += "; all of them are below";
+    }
+    text += ".";
+    match part.test {
+        Some(EqualSpread { unequal: true, p: chance, .. }) => {
+            text += &format!(
+                " These spreads differ by more than luck gives (Brown and Forsythe's test, p {}): the \
+                 model over all arms takes one spread for all, so trust each arm's own components.",
+                with_sign(chance)
+            );
+        }
+        Some(EqualSpread { p: chance, .. }) => {
+            text += &format!(
+                " Nothing shows that they differ (Brown and Forsythe's test, p {}).",
+                with_sign(chance)
+            );
+        }
+        None => {}
+    }
+    text
+}
+
+fn with_sign(chance: f64) -> String {
+    let text = p(chance);
+    if text.starts_with('<') { text } else { format!("= {text}") }
+}
+
+fn named(group: &SeedSpread) -> String {
+    match &group.config {
+        Some(config) => format!("{} ({config})", group.arm),
+        None => group.arm.clone(),
+    }
+}
+
+fn sheet(report: &Report, part: &SpreadsPart) -> Sheet {
+    let row = |group: &SeedSpread| {
+        let config = group.config.clone().unwrap_or_else(|| "–".to_string());
+        vec![group.arm.clone(), config, count(group.seeds), significant(group.sd)]
+    };
+    Sheet {
+        title: format!("How far a seed moves each config ({})", report.study.metric),
+        columns: columns(&["Arm", "Config", "Seeds", "SD of seeds"], 2),
+        rows: part.groups.iter().map(row).collect(),
+        legend: legend(&[(
+            "SD of seeds",
+            "Standard deviation of the seeds' means over folds; luck within folds is still in it.",
+        )]),
+    }
+}
+
+/// The ranking's stability; nothing for fewer than three arms, whose one comparison says it all.
+pub fn ranking(report: &Report) -> Vec<Block> {
+    let Some(part) = report.ranks.as_ref().filter(|_| report.arms.len() > 2) else {
+        return Vec::new();
+    };
+    if let Some(why) = &part.missing {
+        return vec![Block::Text(format!("How stable the ranking is is not shown: {why}."))];
+    }
+    let first = part.arms.iter().max_by(|x, y| x.chances[0].total_cmp(&y.chances[0]));
+    let mut text = String::new();
+    if let Some(first) = first {
+        text = format!(
+            "Ranking: on new samples {} would come first in {} of 100 studies like this one, and lie \
+             between rank {} and rank {} in 95.",
+            first.arm,
+            decimals(100.0 * first.chances[0], 0),
+            first.low,
+            first.high
+        );
+    }
+    vec![Block::Text(text), Block::Sheet(rank_sheet(&part.arms))]
+}
+
+fn rank_sheet(arms: &[ArmRanks]) -> Sheet {
+    let shown = arms.len().min(RANKS_SHOWN);
+    let mut titles = vec!["Arm".to_string(), "Mean rank".into(), "95 % of ranks".into()];
+    titles.extend((1..=shown).map(|rank| format!("Rank {rank}")));
+    let row = |arm: &ArmRanks| {
+        let mut cells = vec![
+            arm.arm.clone(),
+            decimals(arm.mean_rank, 1),
+            format!("{} to {}", arm.low, arm.high),
+        ];
+        cells.extend(arm.chances.iter().take(shown).map(|chance| percent(*chance)));
+        cells
+    };
+    let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
+    Sheet {
+        title: "How stable is the ranking?".into(),
+        columns: columns(&titles, 1),
+        rows: arms.iter().map(row).collect(),
+        legend: legend(&[(
+            "Rank 1",
+            &format!(
+                "The chance of being the best of {} when all are trained and tested on new samples (T2): their means drawn again from the fitted model.",
+                counted(arms.len() as u64, "arm")
+            ),
+        )]),
+    }
+}
+
+/// Groups told in words.
+const SPELLED: usize = 4;
+
+/// Ranks with a column of their own.
+const RANKS_SHOWN: usize = 8;
