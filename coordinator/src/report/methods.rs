@@ -181,7 +181,8 @@ pub struct Reference {
 impl Reference {
     /// The work whose entry in the list of references this is.
     pub fn of(entry: &str) -> Option<&'static Self> {
-        REFERENCES.iter().find(|reference| reference.entry == entry)
+        let mut all = REFERENCES.iter().chain(&super::several::REFERENCES);
+        all.find(|reference| reference.entry == entry)
     }
 }
 
@@ -190,7 +191,7 @@ pub const BATES: &str = "Bates D, Mächler M, Bolker B, Walker S (2015). Fitting
 
 const BETHARD: &str = "Bethard S (2022). We need to talk about random seeds. arXiv:2210.13393.";
 
-const BOUTHILLIER: &str = "Bouthillier X et al. (2021). Accounting for variance in machine learning benchmarks. \
+pub const BOUTHILLIER: &str = "Bouthillier X et al. (2021). Accounting for variance in machine learning benchmarks. \
      Proceedings of Machine Learning and Systems 3. arXiv:2103.03098.";
 
 const CORANI: &str = "Corani G, Benavoli A (2015). A Bayesian approach for comparing cross-validated algorithms on \
@@ -202,7 +203,7 @@ const HOLM: &str = "Holm S (1979). A simple sequentially rejective multiple test
 const NADEAU: &str =
     "Nadeau C, Bengio Y (2003). Inference for the generalization error. Machine Learning 52(3).";
 
-const RECHT: &str = "Recht B, Roelofs R, Schmidt L, Shankar V (2019). Do ImageNet classifiers generalize to ImageNet? \
+pub const RECHT: &str = "Recht B, Roelofs R, Schmidt L, Shankar V (2019). Do ImageNet classifiers generalize to ImageNet? \
      Proceedings of Machine Learning Research 97 (ICML).";
 
 const REFERENCES: [Reference; 7] = [

@@ -22,6 +22,7 @@ mod methods;
 mod number;
 mod outlook;
 mod page;
+pub mod several;
 mod subject;
 mod table;
 #[cfg(test)]

@@ -10,12 +10,18 @@
 mod canvas;
 mod caterpillar;
 mod distribution;
+mod estimates;
+mod profile;
+mod ranks;
 mod variance;
 
 use super::page::Sheet;
 
 pub use caterpillar::{caterpillar, no_seed_effect};
 pub use distribution::distribution;
+pub use estimates::estimates;
+pub use profile::profile;
+pub use ranks::ranks;
 pub use variance::variance;
 
 #[derive(Clone, Debug, PartialEq)]
