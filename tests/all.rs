@@ -16,6 +16,7 @@ mod demo;
 mod flood;
 mod golden;
 mod health;
+mod inference;
 mod ledger;
 mod metrics;
 mod planning;

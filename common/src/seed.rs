@@ -29,6 +29,8 @@ pub enum Stream {
     Search,
     /// Which label each training row of a permuted control gets.
     Labels,
+    /// What a report simulates: bootstraps, null distributions, integrals.
+    Report,
 }
 
 impl Stream {
@@ -42,6 +44,7 @@ impl Stream {
             Stream::Split => "split",
             Stream::Search => "search",
             Stream::Labels => "labels",
+            Stream::Report => "report",
         }
     }
 }

@@ -18,7 +18,7 @@ use super::output::{self, Output};
 /// Fit a mixed model to a table.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  coordinator analyze scores.csv --metric dice --formula \"y ~ 1 + (1|seed) + (1|fold)\"\n  coordinator analyze trials.parquet --metric auroc --formula \"y ~ arm + (1|seed) + (1|partition/fold)\" --json\n\n`y`, or the column's own name, stands for the metric. Factors: (1|a) crossed, (1|a/b) b nested in a, (1|a:b) their combinations."
+    after_help = "Examples:\n  coordinator analyze scores.csv --metric dice --formula \"y ~ 1 + (1|seed) + (1|fold)\"\n  coordinator analyze trials.parquet --metric auroc --formula \"y ~ arm + (1|seed) + (1|partition/fold)\" --json\n\n`y`, or the column's own name, stands for the metric. Factors: (1|a) crossed, (1|a/b) b nested in a, (1|a:b) their combinations, (1+x|a) slopes of x that differ between levels of a, (x||a) the same without correlation."
 )]
 pub struct AnalyzeArgs {
     /// A CSV, TSV or Parquet file with a header; one row an observation.
@@ -127,6 +127,7 @@ fn programs(fit: &Fit, left_out: usize) -> Value {
         let (lower, upper) = mixed::profile_interval(fit, part, 0.95);
         json!({
             "factor": component.factor,
+            "term": component.term,
             "levels": component.levels,
             "variance": component.variance,
             "sd": component.sd,
@@ -146,6 +147,24 @@ fn programs(fit: &Fit, left_out: usize) -> Value {
         .enumerate()
         .map(|(index, component)| one(component, Part::Component(index)))
         .collect();
+    let correlations: Vec<Value> = fit
+        .correlations
+        .iter()
+        .map(|pair| {
+            json!({
+                "factor": pair.factor,
+                "terms": pair.terms,
+                "covariance": pair.covariance,
+                "correlation": pair.correlation,
+                "share": pair.share,
+            })
+        })
+        .collect();
+    let between: Vec<Value> = fit
+        .between
+        .iter()
+        .map(|effect| json!({ "fixed": effect.fixed, "factors": effect.factors }))
+        .collect();
     json!({
         "formula": fit.formula,
         "method": method_name(fit.method),
@@ -154,6 +173,8 @@ fn programs(fit: &Fit, left_out: usize) -> Value {
         "criterion": fit.criterion,
         "fixed": fixed,
         "components": components,
+        "correlations": correlations,
+        "between": between,
         "residual": one(&fit.residual, Part::Residual),
         "fit": {
             "evaluations": fit.evaluations,
@@ -175,7 +196,7 @@ fn people(fit: &Fit, metric: &str) -> String {
             let (lower, upper) = mixed::profile_interval(fit, part, 0.95);
             let boundary = if component.at_boundary { "  (at the boundary)" } else { "" };
             vec![
-                component.factor.clone(),
+                source(component),
                 component.levels.to_string(),
                 format!("{:.5}", component.sd),
                 format!("{lower:.5} to {upper:.5}"),
@@ -189,7 +210,7 @@ fn people(fit: &Fit, metric: &str) -> String {
         .map(|f| vec![f.name.clone(), format!("{:.5}", f.estimate), format!("{:.5}", f.se)])
         .collect();
     format!(
-        "{}, {} rows of {metric}; {} = {:.4}\n\nsources of spread\n{}\n\nfixed effects\n{}",
+        "{}, {} rows of {metric}; {} = {:.4}\n\nsources of spread\n{}\n\nfixed effects\n{}{}",
         fit.formula,
         fit.n,
         method_name(fit.method),
@@ -199,7 +220,37 @@ fn people(fit: &Fit, metric: &str) -> String {
             rows
         ),
         output::table(&["name", "estimate", "standard error"], fixed),
+        notes(fit),
     )
+}
+
+/// A factor, and the covariate whose slopes differ between its levels.
+fn source(component: &Component) -> String {
+    match component.term.as_str() {
+        "" | "(Intercept)" => component.factor.clone(),
+        term => format!("{}, slope of {term}", component.factor),
+    }
+}
+
+/// Lines on pairs of effects that may be correlated, and on effects told between levels alone.
+fn notes(fit: &Fit) -> String {
+    let mut notes = String::new();
+    for pair in &fit.correlations {
+        let [first, second] = &pair.terms;
+        let how = match pair.correlation {
+            Some(correlation) => format!("{correlation:.3}"),
+            None => "not defined, a variance is zero".to_string(),
+        };
+        notes += &format!("\n\ncorrelation of {first} and {second} in {}: {how}", pair.factor);
+    }
+    for effect in &fit.between {
+        notes += &format!(
+            "\n\n{} is told by comparing different levels of {}, never within one",
+            effect.fixed,
+            effect.factors.join(" and ")
+        );
+    }
+    notes
 }
 
 fn method_name(method: Method) -> &'static str {

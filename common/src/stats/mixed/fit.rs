@@ -2,7 +2,7 @@
 //!
 //! A fit keeps the cross-products it came from, so intervals and tests need no rows again. A
 //! variance at the boundary is exactly zero and its term stays in the model. Deliberately absent:
-//! what the components mean for a study.
+//! what the components mean for a study, and the search itself.
 //!
 //! Floor: common.
 
@@ -10,10 +10,13 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+use super::connected::{Between, between};
+use super::estimates;
 use super::formula::Formula;
-use super::objective::Point;
-use super::optimise::{self, BOUND, Optimum, Surface};
-use super::rows::{Column, Rows};
+use super::optimise::{BOUND, Optimum};
+use super::rows::{Column, Slice};
+use super::search;
+use super::stream::{Accumulator, Products};
 use super::terms::Terms;
 
 /// Which likelihood is maximised.
@@ -37,12 +40,18 @@ pub struct Fit {
     pub fixed: Vec<Fixed>,
     /// Covariance of the fixed effects, in their order.
     pub fixed_vcov: Vec<Vec<f64>>,
-    /// One a grouping factor, in the order of the formula; `a / b` gives `a`, then `a:b`.
+    /// One a random effect, in the order of the formula; `a / b` gives `a`, then `a:b`, and
+    /// `(1 + x | a)` gives the intercepts of `a`, then its slopes.
     pub components: Vec<Component>,
+    /// One a pair of effects in one term.
+    pub correlations: Vec<Correlation>,
     /// What no factor explains. Its levels are the rows.
     pub residual: Component,
-    /// Standard deviations over the residual's, one a component.
+    /// lme4's: the lower triangle, by columns, of each term's relative covariance factor, in the
+    /// order of the formula; for a random intercept its standard deviation over the residual's.
     pub theta: Vec<f64>,
+    /// Fixed effects that are told only by comparing levels of random factors, never within one.
+    pub between: Vec<Between>,
     /// Times the criterion was evaluated, over all starts.
     pub evaluations: u32,
     pub converged: bool,
@@ -53,7 +62,7 @@ pub struct Fit {
     /// Predicted effects of the levels, one list a component, sorted by level.
     pub blups: Vec<Vec<Blup>>,
     pub(super) terms: Terms,
-    /// `theta` in the order of the terms' blocks.
+    /// The terms' parameters, in their order and units; for random intercepts they are `theta`.
     pub(super) block_theta: Vec<f64>,
 }
 
@@ -72,13 +81,31 @@ pub struct Fixed {
 pub struct Component {
     /// `a`, `a:b`, or `Residual`.
     pub factor: String,
+    /// `(Intercept)`, or the covariate whose slopes differ: `x`, `armmlp`. Empty for the residual.
+    pub term: String,
     pub levels: usize,
+    /// In squared units of the response over the covariate's.
     pub variance: f64,
     pub sd: f64,
-    /// Of the sum of all components and the residual.
+    /// Of the variance of an average row: all components, correlations and the residual sum to
+    /// one. A slope counts by the mean square of its covariate.
     pub share: f64,
     /// The likelihood is best at a variance of exactly zero.
     pub at_boundary: bool,
+}
+
+/// How two effects of the same levels vary together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Correlation {
+    pub factor: String,
+    /// Terms of the two components, and their indices in [`Fit::components`].
+    pub terms: [String; 2],
+    pub components: [usize; 2],
+    pub covariance: f64,
+    /// `None` where a variance is zero.
+    pub correlation: Option<f64>,
+    /// Of the variance of an average row; negative where the effects cancel.
+    pub share: f64,
 }
 
 /// The predicted effect of one level, in units of the response.
@@ -103,6 +130,10 @@ pub enum FitError {
     NotLevels { variable: String },
     #[error("`{variable}` is not a finite number in row {row}, counted from 0; leave the row out")]
     NotFinite { variable: String, row: usize },
+    #[error("`{variable}` is beyond 1e140 in size in row {row}, counted from 0; change its unit")]
+    TooLarge { variable: String, row: usize },
+    #[error("`{variable}` has a level `{level}` that the fit has not seen")]
+    NewLevel { variable: String, level: String },
     #[error("`{variable}` has code {code} in row {row}, counted from 0, which names no level")]
     NoSuchLevel { variable: String, row: usize, code: u32 },
     #[error("the formula has no fixed effect, not even an intercept; add `1`")]
@@ -116,6 +147,22 @@ pub enum FitError {
          leave the term out, or repeat some levels"
     )]
     LevelPerRow { factor: String, rows: usize },
+    #[error(
+        "`{factor}` would get {effects} random effects from {rows} rows, so their spread cannot be \
+         told from the residual; leave a slope out, or add rows"
+    )]
+    TooManyEffects { factor: String, effects: usize, rows: usize },
+    #[error(
+        "`{slope}` is the same in every row, so slopes that differ between levels of `{factor}` \
+         cannot be told from intercepts; leave it out"
+    )]
+    FlatSlope { slope: String, factor: String },
+    #[error(
+        "`{column}` is confounded with `{factors}`: though some levels of it share levels of \
+         `{factors}`, those that `{column}` compares are not connected by any; leave out the rows \
+         of one side, or fit the sides apart"
+    )]
+    Disconnected { column: String, factors: String },
     #[error("`{a}` and `{b}` group the rows alike, so their spread cannot be told apart; drop one")]
     SameFactor { a: String, b: String },
     #[error(
@@ -137,9 +184,10 @@ pub enum FitError {
 
 /// Fits `formula` to `columns` by restricted or full maximum likelihood.
 ///
-/// The response is `y = X beta + sum_k Z_k b_k + e`. Relative standard deviations
-/// `theta_k = sd_k / sigma` are searched from one, and from every corner where one or all of them
-/// are zero; the lowest criterion wins. Columns that the formula does not name are ignored.
+/// The response is `y = X beta + sum_k Z_k b_k + e`, the covariance of one level's effects
+/// `sigma^2 L L'` with L lower triangular. Theta, the entries of L, is searched from one, and from
+/// corners where variances are zero; the lowest criterion wins. Columns that the formula does not
+/// name are ignored. A table that comes in parts goes through [`Accumulator`].
 ///
 /// Errors: [`FitError`] when the columns do not suit the formula or the design cannot tell the
 /// components apart.
@@ -149,22 +197,30 @@ pub fn fit(
     columns: &BTreeMap<String, Column>,
     method: Method,
 ) -> Result<Fit, FitError> {
-    let terms = Terms::of(Rows::read(formula, columns)?)?;
-    let mut profile = Profile { terms: &terms, method, evaluations: 0 };
-    let best = search(&mut profile)?;
-    if best.x.iter().any(|&theta| theta >= BOUND) {
+    let mut rows = Accumulator::new(formula);
+    let columns: BTreeMap<&str, Slice<'_>> =
+        columns.iter().map(|(name, column)| (name.as_str(), column.as_slice())).collect();
+    rows.add(&columns)?;
+    rows.fit(method)
+}
+
+pub(super) fn fit_products(
+    formula: &Formula,
+    products: &Products,
+    method: Method,
+) -> Result<Fit, FitError> {
+    let terms = Terms::of(formula, products)?;
+    let between = between(&terms, products)?;
+    let (best, evaluations) = search::best(&terms, method)?;
+    if best.x.iter().any(|&theta| theta.abs() >= BOUND) {
         return Err(FitError::NoResidual);
     }
-    let evaluations = profile.evaluations;
     let Optimum { x: block_theta, point, value, gradient_norm, converged, .. } = best;
     let variance = point.variance(method);
-    let (fixed, fixed_vcov) = fixed_effects(&point, variance);
-    let (components, residual) = components(&point, variance);
-    let blups = blups(&point, variance);
-    let mut theta = vec![0.0; block_theta.len()];
-    for (block, &value) in terms.blocks.iter().zip(&block_theta) {
-        theta[block.place] = value;
-    }
+    let (fixed, fixed_vcov) = estimates::fixed_effects(&point, variance);
+    let (components, correlations, residual) = estimates::components(&point, variance);
+    let blups = estimates::blups(&point, variance);
+    let theta = estimates::theta(&point);
     let condition = point.condition();
     drop(point);
     Ok(Fit {
@@ -175,8 +231,10 @@ pub fn fit(
         fixed,
         fixed_vcov,
         components,
+        correlations,
         residual,
         theta,
+        between,
         evaluations,
         converged,
         gradient_norm,
@@ -188,140 +246,34 @@ pub fn fit(
 }
 
 impl Fit {
-    /// Whether some variance is zero.
+    /// Whether some covariance is singular: a variance of zero, or effects in perfect correlation.
     pub fn singular(&self) -> bool {
-        self.components.iter().any(|component| component.at_boundary)
+        let diagonal = self.terms.parameters.iter().zip(&self.block_theta);
+        diagonal.filter(|(at, _)| at.row == at.column).any(|(_, theta)| *theta == 0.0)
     }
 
     /// Residual standard deviation, in units of the response.
     pub fn sigma(&self) -> f64 {
         self.residual.sd
     }
-}
 
-/// The criterion over theta, with sigma at its best.
-struct Profile<'a> {
-    terms: &'a Terms,
-    method: Method,
-    evaluations: u32,
-}
-
-impl<'a> Surface for Profile<'a> {
-    type Point = Point<'a>;
-
-    fn at(&mut self, theta: &[f64]) -> Option<Point<'a>> {
-        self.evaluations += 1;
-        Point::at(self.terms, theta)
+    /// Logarithm of the maximised likelihood, restricted or full.
+    pub fn loglik(&self) -> f64 {
+        -0.5 * self.criterion
     }
 
-    fn value(&self, point: &Point<'a>) -> f64 {
-        point.criterion(self.method)
+    /// Fixed effects, entries of theta, and sigma.
+    pub fn parameters(&self) -> usize {
+        self.fixed.len() + self.theta.len() + 1
     }
 
-    fn slopes(&self, point: &Point<'a>) -> Vec<f64> {
-        point.slopes(self.method, point.variance(self.method))
+    /// Akaike's criterion; with the restricted likelihood, for models with the same fixed effects.
+    pub fn aic(&self) -> f64 {
+        self.criterion + 2.0 * self.parameters() as f64
     }
 
-    fn bounded(&self, _index: usize) -> bool {
-        true
+    /// Schwarz's criterion over all rows, as lme4's.
+    pub fn bic(&self) -> f64 {
+        self.criterion + self.parameters() as f64 * (self.n as f64).ln()
     }
 }
-
-/// The best end of the searches from one and from the corners.
-///
-/// A corner with a lower criterion than the best end, or one that holds its zeros (no slope falls
-/// there), is searched from; any other corner drains into a valley that was searched already.
-fn search<'a>(profile: &mut Profile<'a>) -> Result<Optimum<Point<'a>>, FitError> {
-    let count = profile.terms.blocks.len();
-    let tolerance = tolerance(profile.terms);
-    let mut best = optimise::minimise(profile, &vec![1.0; count], None, tolerance);
-    let mut corners: Vec<Vec<usize>> = (0..count).map(|zero| vec![zero]).collect();
-    if count > 1 {
-        corners.push((0..count).collect());
-    }
-    for zeros in corners {
-        let mut start = best.as_ref().map_or_else(|| vec![1.0; count], |best| best.x.clone());
-        if !start.is_empty() && zeros.iter().all(|&zero| start[zero] == 0.0) {
-            continue;
-        }
-        zeros.iter().for_each(|&zero| start[zero] = 0.0);
-        let Some(corner) = profile.at(&start) else { continue };
-        let slopes = profile.slopes(&corner);
-        let holds = zeros.iter().all(|&zero| slopes[zero] >= 0.0);
-        let lower = best.as_ref().is_none_or(|best| profile.value(&corner) < best.value);
-        if !holds && !lower {
-            continue;
-        }
-        let end = optimise::minimise(profile, &start, None, tolerance);
-        if let Some(end) = end.filter(|end| best.as_ref().is_none_or(|b| end.value < b.value)) {
-            best = Some(end);
-        }
-    }
-    best.ok_or(FitError::Singular)
-}
-
-/// Gradient at which a search ends. Rounding in it grows with the levels summed over.
-pub(super) fn tolerance(terms: &Terms) -> f64 {
-    TOLERANCE * (10 + terms.border.nrows()) as f64
-}
-
-fn fixed_effects(point: &Point, variance: f64) -> (Vec<Fixed>, Vec<Vec<f64>>) {
-    let terms = point.terms;
-    let back = &terms.back;
-    let covariance = back * point.fixed_covariance() * back.transpose();
-    let vcov: Vec<Vec<f64>> = (0..terms.p)
-        .map(|i| {
-            let symmetric = |j| 0.5 * (covariance[(i, j)] + covariance[(j, i)]);
-            (0..terms.p).map(|j| variance * symmetric(j)).collect()
-        })
-        .collect();
-    let fixed = (terms.fixed_names.iter().enumerate())
-        .map(|(i, name)| {
-            let moved: f64 = (0..terms.p).map(|j| back[(i, j)] * point.coefficients[j]).sum();
-            let estimate = terms.offset[i] + moved;
-            Fixed { name: name.clone(), estimate, se: vcov[i][i].sqrt() }
-        })
-        .collect();
-    (fixed, vcov)
-}
-
-fn components(point: &Point, variance: f64) -> (Vec<Component>, Component) {
-    let terms = point.terms;
-    let unit = terms.y_scale * terms.y_scale * variance;
-    let total: f64 = 1.0 + point.theta.iter().map(|theta| theta * theta).sum::<f64>();
-    let component = |factor: &str, levels, theta: f64| Component {
-        factor: factor.to_owned(),
-        levels,
-        variance: theta * theta * unit,
-        sd: theta * unit.sqrt(),
-        share: theta * theta / total,
-        at_boundary: theta == 0.0,
-    };
-    let mut in_formula: Vec<_> = terms.blocks.iter().zip(&point.theta).collect();
-    in_formula.sort_by_key(|(block, _)| block.place);
-    let components = in_formula
-        .into_iter()
-        .map(|(block, &theta)| component(&block.factor, block.levels.len(), theta))
-        .collect();
-    (components, component("Residual", terms.n, 1.0))
-}
-
-fn blups(point: &Point, variance: f64) -> Vec<Vec<Blup>> {
-    let terms = point.terms;
-    let (effects, spreads) = (point.effects(), point.conditional_variances());
-    let mut blups = vec![Vec::new(); terms.blocks.len()];
-    for (block, theta) in terms.blocks.iter().zip(&point.theta) {
-        let of_level = |&level: &u32| {
-            let at = block.begin + level as usize;
-            Blup {
-                level: block.levels[level as usize].clone(),
-                mean: terms.y_scale * theta * effects[at],
-                sd: terms.y_scale * theta * (variance * spreads[at]).sqrt(),
-            }
-        };
-        blups[block.place] = block.by_name.iter().map(of_level).collect();
-    }
-    blups
-}
-
-const TOLERANCE: f64 = 1e-9;

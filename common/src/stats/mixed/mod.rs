@@ -1,26 +1,60 @@
 //! Linear mixed models: how much of the spread each grouping factor causes.
 //!
-//! `y = X beta + sum_k Z_k b_k + e`, `b_k ~ N(0, sigma_k^2 I)`, `e ~ N(0, sigma^2 I)`, with one
-//! random intercept per grouping factor, crossed or nested in any way. The road of a fit: formula
-//! and columns → rows (canonical order) → terms (cross-products) → objective (the criterion and
-//! its slopes) → optimise → fit → interval. Only the first two steps cost time in the number of
-//! rows. The result depends neither on the order of the rows nor, up to ties, on the names of the
-//! random levels. Deliberately absent: random slopes (a term would get more than one column a
-//! level), weights, non-Gaussian responses.
+//! `y = X beta + sum_k Z_k b_k + e`, one level's effects `~ N(0, sigma^2 L L')`, `e ~ N(0, sigma^2
+//! I)`, with random intercepts and slopes of grouping factors, crossed or nested in any way. The
+//! road of a fit: formula and rows → stream (counts and exact sums) → blocks, design, gather,
+//! orthonormal → terms (cross-products) → objective (criterion and slopes) → search over optimise
+//! → estimates → interval. Only the stream costs time in the number of rows. The result
+//! depends neither on the order of the rows nor, up to ties, on the names of the random levels.
+//! Deliberately absent: weights, non-Gaussian responses, residuals that are correlated.
 //!
 //! Floor: common.
 
+mod arrow;
+mod blocks;
+mod bootstrap;
+mod connected;
+mod contrast;
+mod design;
+mod df;
+mod estimates;
+mod exact;
 mod fit;
+mod fixed;
 mod formula;
+mod gather;
+mod held;
+mod information;
 mod interval;
+mod largest;
+mod largest_t;
 mod objective;
 mod optimise;
+mod orthonormal;
+mod predict;
+mod redraw;
+mod refit;
+mod relative;
 mod rows;
+mod search;
+mod simulate;
+#[cfg(test)]
+mod slope_tests;
+mod stream;
+mod sums;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
-pub use fit::{Blup, Component, Fit, FitError, Fixed, Method, fit};
+pub use bootstrap::{Bootstrap, Replicate, bootstrap};
+pub use connected::Between;
+pub use contrast::{Contrast, Multiplicity, contrasts, holm};
+pub use df::{DfMethod, Freedom, InferenceError, Precision};
+pub use exact::{ExactTest, exact_zero_test};
+pub use fit::{Blup, Component, Correlation, Fit, FitError, Fixed, Method, fit};
+pub use fixed::fixed_profile_interval;
 pub use formula::{Formula, FormulaError};
 pub use interval::{Part, ZeroTest, profile_interval, zero_test};
-pub use rows::Column;
+pub use rows::{Column, Slice};
+pub use stream::Accumulator;

@@ -1,10 +1,10 @@
-//! The criterion of a mixed model at given relative standard deviations, and its slopes.
+//! The criterion of a mixed model at given relative covariances, and its slopes.
 //!
-//! `V = sigma^2 (I + sum_k theta_k^2 Z_k Z_k')` is never formed. With `A = Z Theta` (the stacked
-//! indicators times their theta) and `Omega = A'A + I`, the largest factor's part of Omega is
-//! diagonal; its Schur complement is dense and gets one Cholesky factor. Slopes are exact, taken
-//! by `gamma = theta^2`, since by theta every one vanishes at the boundary. Deliberately absent:
-//! the search for the best theta.
+//! `V = sigma^2 (I + Z G Z')` is never formed. With `G = Lambda Lambda'`, `A = Z Lambda` and
+//! `Omega = A'A + I`, the largest block's part of Omega is block-diagonal (diagonal for random
+//! intercepts); the Schur complement of it is dense and gets one Cholesky factor. Slopes are exact
+//! and taken by G, since by Lambda they vanish at the boundary. Deliberately absent: the search
+//! for the best theta.
 //!
 //! Source: Bates, Mächler, Bolker, Walker (2015), J. Stat. Softw. 67(1), sections 3.2 to 3.4.
 //! Checked against lme4 by `tests/reference.rs`.
@@ -17,23 +17,22 @@ use faer::linalg::solvers::{DenseSolveCore, Llt, Solve};
 use faer::{Mat, Par, Side};
 
 use super::fit::Method;
+use super::largest::Largest;
+use super::relative;
 use super::terms::Terms;
 
 /// Everything about one theta that the criterion, its slopes and the estimates share.
 pub(super) struct Point<'a> {
     pub terms: &'a Terms,
-    /// One a block, in the order of the blocks.
-    pub theta: Vec<f64>,
-    /// Diagonal of Omega at the largest factor, [q1].
-    diagonal: Vec<f64>,
-    /// `Zr' (I + theta_1^2 Z_1 Z_1')^-1 Zr` of the other factors, [qr, qr], lower half.
+    /// The relative covariance factor of each block's levels, [width, width] by rows.
+    pub factors: Vec<Vec<f64>>,
+    pub largest: Largest,
+    /// `Zr' (I + Z_1 G_1 Z_1')^-1 Zr` of the other blocks, [qr, qr], lower half.
     reduced: Mat<f64>,
-    /// theta of each level of the other factors, [qr].
-    scale: Vec<f64>,
-    /// Of the Schur complement `S = B reduced B + I`, `B = diag(scale)`.
-    schur: Llt<f64>,
-    /// `Omega^-1 A' [Q y]`, [q, p + 1].
-    solved: Mat<f64>,
+    /// Of the Schur complement `S = Lr' reduced Lr + I`, Lr the factors of the other blocks.
+    pub schur: Llt<f64>,
+    /// `Omega^-1 A' [Q y]`, [q, p + 1], which is `A' V0^-1 [Q y]`.
+    pub solved: Mat<f64>,
     /// Lower factor of `[Q y]' V0^-1 [Q y]`, [p + 1, p + 1].
     corner: Mat<f64>,
     log_det_omega: f64,
@@ -43,78 +42,42 @@ pub(super) struct Point<'a> {
     pub squares: f64,
 }
 
-/// What only the slopes and the conditional spreads need.
-pub(super) struct Inverse {
-    /// `S^-1`, [qr, qr].
-    schur: Mat<f64>,
-    /// `(N B S^-1 B N')_jj` for the levels j of the largest factor, N its cells, [q1].
-    quadratic: Vec<f64>,
-}
-
 impl<'a> Point<'a> {
     /// `None` where rounding leaves a matrix not positive definite: theta is too large.
     pub fn at(terms: &'a Terms, theta: &[f64]) -> Option<Self> {
-        let q1 = terms.counts.len();
-        let first = theta.first().copied().unwrap_or(0.0);
-        let diagonal: Vec<f64> =
-            terms.counts.iter().map(|count| first * first * count + 1.0).collect();
-        let scale: Vec<f64> = (terms.blocks.iter().zip(theta).skip(1))
-            .flat_map(|(block, &theta)| block.range().map(move |_| theta))
-            .collect();
-        let reduced = reduced(terms, first, &diagonal);
-        let width = scale.len();
-        let schur = Mat::from_fn(width, width, |i, j| {
-            let unit = if i == j { 1.0 } else { 0.0 };
-            if i < j { 0.0 } else { scale[i] * reduced[(i, j)] * scale[j] + unit }
-        });
-        let schur = schur.llt(Side::Lower).ok()?;
-        let mut right = right_hand_side(terms, first, &diagonal, &scale);
-        let mut corner = terms.corner.clone();
-        let rest = schur.solve(&right);
-        corner -= right.transpose() * &rest;
-        right = rest;
-        for (level, d) in diagonal.iter().enumerate() {
-            let weight = first * first / d;
-            for i in 0..=terms.p {
-                for j in 0..=terms.p {
-                    corner[(i, j)] -= weight * terms.border[(level, i)] * terms.border[(level, j)];
-                }
-            }
-        }
-        let corner = corner.llt(Side::Lower).ok()?.L().to_owned();
-        let log_det_omega = diagonal.iter().map(|value| value.ln()).sum::<f64>()
-            + 2.0 * (0..width).map(|i| schur.L()[(i, i)].ln()).sum::<f64>();
-        let mut point = Self {
-            terms,
-            theta: theta.to_vec(),
-            solved: Mat::zeros(q1 + width, terms.p + 1),
-            coefficients: back_substituted(&corner),
-            squares: corner[(terms.p, terms.p)].powi(2),
-            diagonal,
-            reduced,
-            scale,
-            schur,
-            corner,
-            log_det_omega,
-        };
-        point.fill_solved(&right);
-        Some(point)
+        Self::of_factors(terms, terms.factors(theta))
     }
 
-    fn fill_solved(&mut self, rest: &Mat<f64>) {
-        let q1 = self.diagonal.len();
-        let first = self.theta.first().copied().unwrap_or(0.0);
-        for column in 0..=self.terms.p {
-            for level in 0..q1 {
-                let cells = self.terms.cells.row(level);
-                let shared: f64 = cells.map(|(j, n)| n * self.scale[j] * rest[(j, column)]).sum();
-                self.solved[(level, column)] =
-                    first / self.diagonal[level] * (self.terms.border[(level, column)] - shared);
-            }
-            for j in 0..self.scale.len() {
-                self.solved[(q1 + j, column)] = rest[(j, column)];
-            }
+    /// At any roots of the relative covariances, one a block.
+    pub fn of_factors(terms: &'a Terms, factors: Vec<Vec<f64>>) -> Option<Self> {
+        let largest = Largest::of(terms, factors.first().map_or(&[][..], Vec::as_slice))?;
+        let reduced = largest.reduced(terms);
+        let schur = schur_complement(terms, &factors, &reduced).llt(Side::Lower).ok()?;
+        let mut right = largest.below(terms);
+        for column in 0..=terms.p {
+            apply(terms, &factors, right.col_as_slice_mut(column), true);
         }
+        let rest = schur.solve(&right);
+        let mut corner = terms.corner.clone();
+        corner -= right.transpose() * &rest;
+        largest.subtract_explained(terms, &mut corner);
+        let corner = corner.llt(Side::Lower).ok()?.L().to_owned();
+        let width = right.nrows();
+        let log_det_omega =
+            largest.log_det + 2.0 * (0..width).map(|i| schur.L()[(i, i)].ln()).sum::<f64>();
+        let solved = largest.solved(terms, &factors, &rest);
+        Some(Self {
+            terms,
+            factors,
+            largest,
+            reduced,
+            schur,
+            solved,
+            coefficients: back_substituted(&corner),
+            squares: corner[(terms.p, terms.p)].powi(2),
+            corner,
+            log_det_omega,
+        })
     }
 
     /// Degrees of freedom of sigma.
@@ -151,54 +114,99 @@ impl<'a> Point<'a> {
             + self.squares / variance
     }
 
-    /// Slopes of [`Self::criterion_at`] by `theta_k^2`, one a block. With sigma at its best they
-    /// are those of [`Self::criterion`] too.
+    /// Slopes of [`Self::criterion_at`], one a parameter: by its square where only that enters, by
+    /// itself elsewhere. With sigma at its best they are those of [`Self::criterion`] too.
     pub fn slopes(&self, method: Method, variance: f64) -> Vec<f64> {
+        self.parameter_slopes(&self.covariance_slopes(method, variance))
+    }
+
+    /// The same, from the slopes by the covariances.
+    pub fn parameter_slopes(&self, by_covariance: &[Vec<f64>]) -> Vec<f64> {
+        let of = |parameter: &super::terms::Parameter| {
+            let k = self.terms.blocks[parameter.block].width;
+            let (slopes, factor) =
+                (&by_covariance[parameter.block], &self.factors[parameter.block]);
+            if parameter.square {
+                return slopes[parameter.row * k + parameter.row];
+            }
+            let products =
+                (0..k).map(|i| slopes[parameter.row * k + i] * factor[i * k + parameter.column]);
+            2.0 * products.sum::<f64>()
+        };
+        self.terms.parameters.iter().map(of).collect()
+    }
+
+    /// Slopes of [`Self::criterion_at`] by the relative covariances G, [width, width] a block and
+    /// symmetric: the criterion changes by `tr(slopes dG)`.
+    pub fn covariance_slopes(&self, method: Method, variance: f64) -> Vec<Vec<f64>> {
         if self.terms.blocks.is_empty() {
             return Vec::new();
         }
-        let inverse = self.inverse();
+        let inverse = self.schur.inverse();
         let scores = self.scores();
         let p = self.terms.p;
         // Columns of Z' V0^-1 Q, brought to unit covariance by the factor of Q' V0^-1 Q.
-        let mut whitened = Mat::from_fn(p, scores.nrows(), |i, level| scores[(level, i)]);
+        let mut whitened = Mat::from_fn(p, scores.nrows(), |i, row| scores[(row, i)]);
         faer::linalg::triangular_solve::solve_lower_triangular_in_place(
             self.corner.submatrix(0, 0, p, p),
             whitened.as_mut(),
             Par::Seq,
         );
-        (0..self.terms.blocks.len())
-            .map(|block| {
-                let mut slope = self.trace(block, &inverse);
-                for level in self.terms.blocks[block].range() {
-                    let fitted: f64 =
-                        (0..p).map(|j| scores[(level, j)] * self.coefficients[j]).sum();
-                    slope -= (scores[(level, p)] - fitted).powi(2) / variance;
-                    if method == Method::Reml {
-                        slope -= (0..p).map(|j| whitened[(j, level)].powi(2)).sum::<f64>();
+        let residual: Vec<f64> = (0..scores.nrows())
+            .map(|row| {
+                let fitted = (0..p).map(|j| scores[(row, j)] * self.coefficients[j]);
+                scores[(row, p)] - fitted.sum::<f64>()
+            })
+            .collect();
+        let first = self.largest.traces(self.terms, &self.factors, &inverse);
+        (self.terms.blocks.iter().enumerate())
+            .map(|(place, block)| {
+                let k = block.width;
+                let mut slopes =
+                    if place == 0 { first.clone() } else { self.traces(place, &inverse) };
+                for level in 0..block.levels.len() {
+                    let at = block.at(level);
+                    for (entry, slope) in slopes.iter_mut().enumerate() {
+                        let (a, b) = (at + entry / k, at + entry % k);
+                        *slope -= residual[a] * residual[b] / variance;
+                        if method == Method::Reml {
+                            let products = (0..p).map(|j| whitened[(j, a)] * whitened[(j, b)]);
+                            *slope -= products.sum::<f64>();
+                        }
                     }
                 }
-                slope
+                slopes
             })
             .collect()
     }
 
-    /// Spherical random effects u of every level, [q]; `b = theta u`.
+    /// Spherical random effects u of every column, [q]; `b = Lambda u`.
     pub fn effects(&self) -> Vec<f64> {
         let p = self.terms.p;
-        let fitted = |level: usize| -> f64 {
-            (0..p).map(|j| self.solved[(level, j)] * self.coefficients[j]).sum()
+        let fitted = |row: usize| -> f64 {
+            (0..p).map(|j| self.solved[(row, j)] * self.coefficients[j]).sum()
         };
-        (0..self.solved.nrows()).map(|level| self.solved[(level, p)] - fitted(level)).collect()
+        (0..self.solved.nrows()).map(|row| self.solved[(row, p)] - fitted(row)).collect()
     }
 
-    /// Diagonal of `Omega^-1`, [q]: conditional variances of u over sigma^2.
-    pub fn conditional_variances(&self) -> Vec<f64> {
-        let inverse = self.inverse();
-        let first = self.theta.first().copied().unwrap_or(0.0);
-        let largest = self.diagonal.iter().zip(&inverse.quadratic);
-        let largest = largest.map(|(d, quadratic)| 1.0 / d + first * first * quadratic / (d * d));
-        largest.chain((0..self.scale.len()).map(|j| inverse.schur[(j, j)])).collect()
+    /// Each level's part of `Omega^-1`, one list a block: conditional covariances of u over
+    /// sigma^2, [levels, width, width].
+    pub fn conditional_covariances(&self) -> Vec<Vec<f64>> {
+        let inverse = self.schur.inverse();
+        let q1 = self.largest.columns();
+        (self.terms.blocks.iter().enumerate())
+            .map(|(place, block)| {
+                if place == 0 {
+                    return self.largest.conditional(self.terms, &self.factors, &inverse);
+                }
+                let k = block.width;
+                let levels = (0..block.levels.len()).map(|level| block.at(level) - q1);
+                levels
+                    .flat_map(|at| (0..k * k).map(move |entry| (at + entry / k, at + entry % k)))
+                    .map(|at| inverse[at])
+                    .collect()
+            })
+            .collect()
     }
 
     /// `(Q' V0^-1 Q)^-1`, [p, p].
@@ -215,83 +223,80 @@ impl<'a> Point<'a> {
 
     /// How far Omega is from singular: squared ratio of its factor's extreme diagonal entries.
     pub fn condition(&self) -> f64 {
-        let rest = (0..self.scale.len()).map(|i| self.schur.L()[(i, i)].powi(2));
-        let all = self.diagonal.iter().copied().chain(rest);
-        let (low, high) =
-            all.fold((1.0f64, 1.0f64), |(low, high), value| (low.min(value), high.max(value)));
+        let rest = (0..self.reduced.nrows()).map(|i| self.schur.L()[(i, i)].powi(2));
+        let (low, high) = rest
+            .fold(self.largest.extremes, |(low, high), value| (low.min(value), high.max(value)));
         high / low
     }
 
-    fn inverse(&self) -> Inverse {
-        let schur = self.schur.inverse();
-        let quadratic = (0..self.diagonal.len())
-            .map(|level| {
-                let cells = self.terms.cells.row(level).map(|(j, n)| (j, n * self.scale[j]));
-                let mut sum = 0.0;
-                for (j, a) in cells.clone() {
-                    sum += a * cells.clone().map(|(i, b)| b * schur[(i, j)]).sum::<f64>();
+    /// Sum over a block's levels of `Z_l' V0^-1 Z_l`, [width, width], in whichever form does not
+    /// cancel. Not for the largest block.
+    fn traces(&self, place: usize, inverse: &Mat<f64>) -> Vec<f64> {
+        let block = &self.terms.blocks[place];
+        let (k, q1) = (block.width, self.largest.columns());
+        let begin = block.begin - q1;
+        let mut sums = vec![0.0; k * k];
+        if let Some(inverted) = well_inverted(&self.factors[place], k) {
+            for level in 0..block.levels.len() {
+                let at = begin + level * k;
+                for (entry, sum) in sums.iter_mut().enumerate() {
+                    let (i, j) = (entry / k, entry % k);
+                    *sum += f64::from(u8::from(i == j)) - inverse[(at + i, at + j)];
                 }
-                sum
-            })
-            .collect();
-        Inverse { schur, quadratic }
-    }
-
-    /// `tr(Z_k' V0^-1 Z_k)`, in whichever form does not cancel.
-    fn trace(&self, block: usize, inverse: &Inverse) -> f64 {
-        if block == 0 {
-            let levels = self.terms.counts.iter().zip(&self.diagonal).zip(&inverse.quadratic);
-            return levels.map(|((n, d), quadratic)| n / d - quadratic / (d * d)).sum();
+            }
+            return relative::sandwiched(&inverted, &sums, k);
         }
-        let q1 = self.diagonal.len();
-        let theta = self.theta[block];
-        let range = self.terms.blocks[block].range();
-        if theta > SMALL {
-            let kept: f64 = range.map(|level| 1.0 - inverse.schur[(level - q1, level - q1)]).sum();
-            return kept / (theta * theta);
-        }
-        let width = self.scale.len();
+        let width = self.reduced.nrows();
         let entry = |i: usize, j: usize| self.reduced[(i.max(j), i.min(j))];
-        let columns =
-            Mat::from_fn(width, range.len(), |i, j| self.scale[i] * entry(i, range.start - q1 + j));
-        let products = &inverse.schur * &columns;
-        let lost: f64 = (0..range.len())
-            .map(|j| (0..width).map(|i| columns[(i, j)] * products[(i, j)]).sum::<f64>())
-            .sum();
-        range.map(|level| entry(level - q1, level - q1)).sum::<f64>() - lost
+        let mut columns = Mat::from_fn(width, block.range().len(), |i, j| entry(i, begin + j));
+        for j in 0..columns.ncols() {
+            apply(self.terms, &self.factors, columns.col_as_slice_mut(j), true);
+        }
+        let products = inverse * &columns;
+        for level in 0..block.levels.len() {
+            for (at, sum) in sums.iter_mut().enumerate() {
+                let (a, b) = (level * k + at / k, level * k + at % k);
+                let lost: f64 = (0..width).map(|i| columns[(i, a)] * products[(i, b)]).sum();
+                *sum += entry(begin + a, begin + b) - lost;
+            }
+        }
+        sums
     }
 
     /// `Z' V0^-1 [Q y]`, [q, p + 1], in whichever form does not cancel.
-    fn scores(&self) -> Mat<f64> {
+    pub fn scores(&self) -> Mat<f64> {
         let terms = self.terms;
-        let q1 = self.diagonal.len();
-        let first = self.theta[0];
+        let q1 = self.largest.columns();
         let mut scores = Mat::zeros(terms.border.nrows(), terms.p + 1);
+        let inverted: Vec<Option<Vec<f64>>> = (terms.blocks.iter().zip(&self.factors))
+            .map(|(block, factor)| well_inverted(factor, block.width))
+            .collect();
         for column in 0..=terms.p {
-            let rest = |j: usize| self.scale[j] * self.solved[(q1 + j, column)];
+            let solved = self.solved.col_as_slice(column);
+            let (mut own, mut rest) = (solved[..q1].to_vec(), solved[q1..].to_vec());
+            self.largest.apply(&self.factors[0], &mut own);
+            apply(terms, &self.factors, &mut rest, false);
+            self.largest.scores(terms, &rest, column, &mut scores);
             let mut below: Vec<f64> =
-                (0..self.scale.len()).map(|j| terms.border[(q1 + j, column)]).collect();
-            for level in 0..q1 {
-                let own = first * self.solved[(level, column)];
-                let shared: f64 = terms.cells.row(level).map(|(j, n)| n * rest(j)).sum();
-                scores[(level, column)] =
-                    terms.border[(level, column)] - terms.counts[level] * own - shared;
-                terms.cells.row(level).for_each(|(j, n)| below[j] -= n * own);
+                (0..rest.len()).map(|j| terms.border[(q1 + j, column)]).collect();
+            for (row, own) in own.iter().enumerate() {
+                terms.cells.row(row).for_each(|(j, n)| below[j] -= n * own);
             }
-            for (block, &theta) in terms.blocks.iter().zip(&self.theta).skip(1) {
-                for level in block.range() {
-                    let j = level - q1;
-                    scores[(level, column)] = if theta > SMALL {
-                        self.solved[(level, column)] / theta
-                    } else {
-                        let others = (0..self.scale.len()).map(|i| terms.gram[(i, j)] * rest(i));
-                        below[j] - others.sum::<f64>()
+            for (block, inverted) in terms.blocks.iter().zip(&inverted).skip(1) {
+                let k = block.width;
+                for row in block.range() {
+                    let within = (row - block.begin) % k;
+                    scores[(row, column)] = match inverted {
+                        // Lambda' times the score is what was solved.
+                        Some(inverted) => (0..k)
+                            .map(|i| inverted[i * k + within] * solved[row - within + i])
+                            .sum(),
+                        None => {
+                            let j = row - q1;
+                            let others = (0..rest.len()).map(|i| terms.gram[(i, j)] * rest[i]);
+                            below[j] - others.sum::<f64>()
+                        }
                     };
-                }
-            }
-            if first > SMALL {
-                for level in 0..q1 {
-                    scores[(level, column)] = self.solved[(level, column)] / first;
                 }
             }
         }
@@ -307,40 +312,55 @@ pub(super) fn freedom(terms: &Terms, method: Method) -> f64 {
     }
 }
 
-/// `Zr'Zr` less what the largest factor explains of it, lower half.
-fn reduced(terms: &Terms, first: f64, diagonal: &[f64]) -> Mat<f64> {
-    let mut reduced = terms.gram.clone();
-    if first == 0.0 {
-        return reduced;
-    }
-    for (level, d) in diagonal.iter().enumerate() {
-        let weight = first * first / d;
-        let range = terms.cells.starts[level]..terms.cells.starts[level + 1];
-        let (columns, values) = (&terms.cells.columns[range.clone()], &terms.cells.values[range]);
-        for (at, &j) in columns.iter().enumerate() {
-            let weighted = weight * values[at];
-            let below = reduced.col_as_slice_mut(j as usize);
-            for (&i, value) in columns[at..].iter().zip(&values[at..]) {
-                below[i as usize] -= weighted * value;
+/// Multiplies what stands below the largest block, [qr], by the blocks' factors or by their
+/// transposes.
+pub(super) fn apply(terms: &Terms, factors: &[Vec<f64>], column: &mut [f64], transpose: bool) {
+    let q1 = terms.blocks.first().map_or(0, |block| block.range().len());
+    for (block, factor) in terms.blocks.iter().zip(factors).skip(1) {
+        let k = block.width;
+        let entries = &mut column[block.begin - q1..][..block.range().len()];
+        if k == 1 {
+            entries.iter_mut().for_each(|entry| *entry *= factor[0]);
+            continue;
+        }
+        let mut old = vec![0.0; k];
+        for level in entries.chunks_mut(k) {
+            old.copy_from_slice(level);
+            for (i, entry) in level.iter_mut().enumerate() {
+                let of = |j: usize| if transpose { factor[j * k + i] } else { factor[i * k + j] };
+                *entry = (0..k).map(|j| of(j) * old[j]).sum();
             }
         }
     }
-    reduced
 }
 
-/// `B Zr' (I + theta_1^2 Z_1 Z_1')^-1 [Q y]`, [qr, p + 1].
-fn right_hand_side(terms: &Terms, first: f64, diagonal: &[f64], scale: &[f64]) -> Mat<f64> {
-    let q1 = diagonal.len();
-    let mut right = Mat::from_fn(scale.len(), terms.p + 1, |i, j| terms.border[(q1 + i, j)]);
-    for column in 0..=terms.p {
-        let below = right.col_as_slice_mut(column);
-        for (level, d) in diagonal.iter().enumerate() {
-            let own = first * first / d * terms.border[(level, column)];
-            terms.cells.row(level).for_each(|(j, n)| below[j] -= n * own);
-        }
-        below.iter_mut().zip(scale).for_each(|(value, scale)| *value *= scale);
+/// `Lr' reduced Lr + I`, lower half.
+fn schur_complement(terms: &Terms, factors: &[Vec<f64>], reduced: &Mat<f64>) -> Mat<f64> {
+    let width = reduced.nrows();
+    if terms.blocks.iter().skip(1).all(|block| block.width == 1) {
+        let scale: Vec<f64> = (terms.blocks.iter().zip(factors).skip(1))
+            .flat_map(|(block, factor)| block.range().map(move |_| factor[0]))
+            .collect();
+        return Mat::from_fn(width, width, |i, j| {
+            let unit = if i == j { 1.0 } else { 0.0 };
+            if i < j { 0.0 } else { scale[i] * reduced[(i, j)] * scale[j] + unit }
+        });
     }
-    right
+    let mut schur = Mat::from_fn(width, width, |i, j| reduced[(i.max(j), i.min(j))]);
+    for _ in 0..2 {
+        for j in 0..width {
+            apply(terms, factors, schur.col_as_slice_mut(j), true);
+        }
+        schur = schur.transpose().to_owned();
+    }
+    (0..width).for_each(|i| schur[(i, i)] += 1.0);
+    schur
+}
+
+/// The inverse of a factor none of whose directions is close to zero.
+fn well_inverted(factor: &[f64], k: usize) -> Option<Vec<f64>> {
+    let (inverse, _) = relative::inverse(factor, k)?;
+    inverse.iter().all(|entry| entry.abs() < 1.0 / SMALL).then_some(inverse)
 }
 
 /// Coefficients from the factor of the bordered matrix: `L_x' beta = l_y`.

@@ -185,7 +185,7 @@ impl<'s, S: Surface> Search<'s, S> {
             let x: Vec<f64> = (self.x.iter().zip(&direction).enumerate())
                 .map(|(i, (x, d))| {
                     let moved = x + length * d;
-                    if self.surface.bounded(i) { moved.clamp(0.0, BOUND) } else { moved }
+                    moved.clamp(if self.surface.bounded(i) { 0.0 } else { -BOUND }, BOUND)
                 })
                 .collect();
             let moves: Vec<f64> = x.iter().zip(&self.x).map(|(new, old)| new - old).collect();

@@ -218,6 +218,11 @@ fn broken_columns_are_refused() {
         refusal(table([("y", y()), ("a", levels([0, 0, 1].into_iter()))])),
         FitError::UnequalLengths { variable: "a".into(), length: 3, rows: 4 }
     );
+    let large = Column::Numbers(vec![1.0, 2.0, 1e141, 5.0]);
+    assert_eq!(
+        refusal(table([("y", large), ("a", levels([0, 0, 1, 1].into_iter()))])),
+        FitError::TooLarge { variable: "y".into(), row: 2 }
+    );
     assert_eq!(
         refusal(table([("y", y()), ("a", beyond)])),
         FitError::NoSuchLevel { variable: "a".into(), row: 3, code: 2 }
@@ -252,8 +257,10 @@ pub(super) fn crossed() -> Table {
 }
 
 pub(super) fn terms(formula: &str, columns: &Table) -> terms::Terms {
-    let rows = rows::Rows::read(&Formula::parse(formula).unwrap(), columns).unwrap();
-    terms::Terms::of(rows).unwrap()
+    let formula = Formula::parse(formula).unwrap();
+    let columns: BTreeMap<&str, Slice> =
+        columns.iter().map(|(name, column)| (name.as_str(), column.as_slice())).collect();
+    terms::Terms::of(&formula, &stream::Products::of(&formula, &columns).unwrap()).unwrap()
 }
 
 /// y, and the codes of a and b.
@@ -266,7 +273,7 @@ pub(super) fn three(columns: &Table) -> (Vec<f64>, Vec<u32>, Vec<u32>) {
     }
 }
 
-fn fitted(formula: &str, columns: &Table) -> Fit {
+pub(super) fn fitted(formula: &str, columns: &Table) -> Fit {
     let fit = fit(&Formula::parse(formula).unwrap(), columns, Method::Reml).unwrap();
     assert!(fit.converged);
     fit
@@ -285,7 +292,7 @@ fn bits(fit: &Fit) -> Vec<u64> {
     numbers.iter().map(|number| number.to_bits()).collect()
 }
 
-fn reordered(columns: &Table, order: &[usize]) -> Table {
+pub(super) fn reordered(columns: &Table, order: &[usize]) -> Table {
     let column = |column: &Column| match column {
         Column::Numbers(values) => Column::Numbers(order.iter().map(|&row| values[row]).collect()),
         Column::Levels { codes, names } => {
@@ -298,11 +305,11 @@ fn reordered(columns: &Table, order: &[usize]) -> Table {
     columns.iter().map(|(name, values)| (name.clone(), column(values))).collect()
 }
 
-fn table<const N: usize>(columns: [(&str, Column); N]) -> Table {
+pub(super) fn table<const N: usize>(columns: [(&str, Column); N]) -> Table {
     columns.into_iter().map(|(name, column)| (name.to_owned(), column)).collect()
 }
 
-fn levels(codes: impl Iterator<Item = usize>) -> Column {
+pub(super) fn levels(codes: impl Iterator<Item = usize>) -> Column {
     let codes: Vec<u32> = codes.map(|code| code as u32).collect();
     let count = codes.iter().max().unwrap() + 1;
     Column::Levels { codes, names: (0..count).map(|level| format!("l{level}")).collect() }
@@ -317,15 +324,15 @@ fn squares(values: &[f64], centre: f64) -> f64 {
 }
 
 #[track_caller]
-fn close(actual: f64, expected: f64) {
+pub(super) fn close(actual: f64, expected: f64) {
     assert!((actual - expected).abs() <= 1e-7 * expected.abs(), "{actual} is not {expected}");
 }
 
 /// Roughly normal numbers, the same on every machine.
-struct Noise(u64);
+pub(super) struct Noise(pub u64);
 
 impl Noise {
-    fn next(&mut self) -> f64 {
+    pub fn next(&mut self) -> f64 {
         let uniform = (0..12).map(|_| {
             self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_041);
             (self.0 >> 11) as f64 / (1u64 << 53) as f64
