@@ -27,4 +27,5 @@ mod scenarios;
 mod security;
 mod simulated;
 mod small_disk;
+mod studies;
 mod tidy;

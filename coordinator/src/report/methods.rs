@@ -197,10 +197,10 @@ pub const BOUTHILLIER: &str = "Bouthillier X et al. (2021). Accounting for varia
 const CORANI: &str = "Corani G, Benavoli A (2015). A Bayesian approach for comparing cross-validated algorithms on \
      multiple data sets. Machine Learning 100(2).";
 
-const HOLM: &str = "Holm S (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal \
+pub const HOLM: &str = "Holm S (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal \
      of Statistics 6(2).";
 
-const NADEAU: &str =
+pub const NADEAU: &str =
     "Nadeau C, Bengio Y (2003). Inference for the generalization error. Machine Learning 52(3).";
 
 pub const RECHT: &str = "Recht B, Roelofs R, Schmidt L, Shankar V (2019). Do ImageNet classifiers generalize to ImageNet? \

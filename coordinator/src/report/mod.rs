@@ -25,6 +25,7 @@ mod page;
 pub mod several;
 mod subject;
 mod table;
+pub mod tabled;
 #[cfg(test)]
 mod tests;
 mod trust;

@@ -96,7 +96,7 @@ pub(super) fn material<'a>(study: &'a Study, rows: &'a [OutcomeRow]) -> Material
     Material { study, rows, cancelled: 0, differing: 0, violations: &[], looks: None }
 }
 
-fn built(study: &Study, rows: &[OutcomeRow]) -> Report {
+pub(super) fn built(study: &Study, rows: &[OutcomeRow]) -> Report {
     build(&material(study, rows))
 }
 
@@ -115,7 +115,7 @@ fn near(value: f64, expected: f64) {
 }
 
 /// Scores that differ in every cell, without a pattern.
-fn jagged(key: &TrialKey) -> Option<f64> {
+pub(super) fn jagged(key: &TrialKey) -> Option<f64> {
     let cell = key.arm * 7 + key.config * 5 + key.seeds[0] * 11 + key.partition * 13 + key.fold * 3;
     Some(0.5 + f64::from(cell * cell % 31) / 100.0)
 }

@@ -12,29 +12,42 @@ use super::{Figure, NARROW, WIDE};
 
 /// `None` while no arm has a score.
 pub fn distribution(report: &Report) -> Option<Figure> {
-    if report.drawn.arms.iter().all(|arm| arm.runs.is_empty()) {
+    let scores: Vec<Option<&Scores>> = report.arms.iter().map(|arm| arm.scores.as_ref()).collect();
+    distribution_of((&report.study.metric, report.study.goal), &report.drawn.arms, &scores)
+}
+
+/// The same of any arms, `scores` in their order, by a metric and its goal.
+pub fn distribution_of(
+    (metric, goal): (&str, &str),
+    drawn: &[ArmDrawn],
+    scores: &[Option<&Scores>],
+) -> Option<Figure> {
+    if drawn.iter().all(|arm| arm.runs.is_empty()) {
         return None;
     }
     let caption = format!(
         "Scores ({}, {}). The hill shows all runs of an arm; each point is one seed, averaged over \
          folds and configs; the mark is the mean with its 95 % interval for new samples (T2).",
-        report.study.metric, report.study.goal
+        metric, goal
     );
     Some(Figure {
-        wide: draw(report, WIDE, &caption),
-        narrow: draw(report, NARROW, &caption),
-        sheet: sheet(report),
+        wide: draw(metric, drawn, scores, (WIDE, &caption)),
+        narrow: draw(metric, drawn, scores, (NARROW, &caption)),
+        sheet: sheet(drawn, scores),
         caption,
     })
 }
 
-fn draw(report: &Report, width: f64, caption: &str) -> String {
-    let arms: Vec<(&ArmDrawn, &Scores)> = report
-        .drawn
-        .arms
+fn draw(
+    metric: &str,
+    drawn: &[ArmDrawn],
+    scores: &[Option<&Scores>],
+    (width, caption): (f64, &str),
+) -> String {
+    let arms: Vec<(&ArmDrawn, &Scores)> = drawn
         .iter()
-        .zip(&report.arms)
-        .filter_map(|(drawn, part)| part.scores.as_ref().map(|scores| (drawn, scores)))
+        .zip(scores)
+        .filter_map(|(drawn, scores)| scores.map(|scores| (drawn, scores)))
         .collect();
     let height = arms.len() as f64 * ROW + 54.0;
     let mut canvas = Canvas::new(width, height);
@@ -44,7 +57,7 @@ fn draw(report: &Report, width: f64, caption: &str) -> String {
         ends.chain(ci)
     });
     let scale = Scale::around(shown, 12.0, width - 12.0);
-    canvas.axis_below(&scale, 4.0, arms.len() as f64 * ROW + 4.0, &report.study.metric);
+    canvas.axis_below(&scale, 4.0, arms.len() as f64 * ROW + 4.0, metric);
     for (place, (drawn, scores)) in arms.iter().enumerate() {
         arm(&mut canvas, &scale, place, drawn, scores, width);
     }
@@ -140,12 +153,12 @@ fn swarm<'a>(seeds: &'a [(String, f64)], scale: &Scale) -> Vec<(&'a str, f64, f6
         .collect()
 }
 
-fn sheet(report: &Report) -> Sheet {
-    let arms: Vec<&ArmDrawn> =
-        report.drawn.arms.iter().filter(|arm| !arm.seeds.is_empty()).collect();
+fn sheet(drawn: &[ArmDrawn], scores: &[Option<&Scores>]) -> Sheet {
+    let arms: Vec<&ArmDrawn> = drawn.iter().filter(|arm| !arm.seeds.is_empty()).collect();
     let scale_of = |name: &str| {
-        let part = report.arms.iter().find(|part| part.arm == name);
-        part.and_then(|part| part.scores.as_ref()).and_then(|s| s.sd).unwrap_or(0.0) / 10.0
+        let place = drawn.iter().position(|arm| arm.arm == name);
+        let scores = place.and_then(|place| scores.get(place).copied().flatten());
+        scores.and_then(|scores| scores.sd).unwrap_or(0.0) / 10.0
     };
     let mut labels: Vec<&String> = Vec::new();
     let mut means: BTreeMap<(&str, usize), f64> = BTreeMap::new();

@@ -100,7 +100,8 @@ fn draw_panel(
     }
 }
 
-fn spelled(value: f64, ci: Option<&Interval>) -> String {
+/// A number and its interval, as a cell or tooltip has room for.
+pub fn spelled(value: f64, ci: Option<&Interval>) -> String {
     match ci {
         Some(ci) => {
             let scale = (ci.high - ci.low) / 4.0;

@@ -18,11 +18,11 @@ mod variance;
 use super::page::Sheet;
 
 pub use caterpillar::{caterpillar, no_seed_effect};
-pub use distribution::distribution;
-pub use estimates::estimates;
+pub use distribution::{distribution, distribution_of};
+pub use estimates::{estimates, spelled};
 pub use profile::profile;
 pub use ranks::ranks;
-pub use variance::variance;
+pub use variance::{variance, variance_of};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {

@@ -4,13 +4,12 @@
 
 use common::time::Timestamp;
 
-use super::super::figures;
+use super::super::figures::{self, spelled};
 use super::super::looks::date;
 use super::super::number::{beside, count, counted, decimals, p, percent, places};
 use super::super::page::{Block, Sheet, columns, legend};
 use super::TARGET;
 use super::content::{ArmPart, FriedmanPart, PairPart, Several, StudyPart};
-use super::words::with_interval;
 
 /// Every block after the title, in reading order.
 pub fn blocks(report: &Several) -> Vec<Block> {
@@ -74,8 +73,8 @@ fn arms(report: &Several) -> Sheet {
         vec![
             arm.arm.clone(),
             count(arm.runs),
-            with_interval(arm.iqm, arm.iqm_ci.as_ref()),
-            with_interval(arm.optimality_gap, arm.optimality_gap_ci.as_ref()),
+            spelled(arm.iqm, arm.iqm_ci.as_ref()),
+            spelled(arm.optimality_gap, arm.optimality_gap_ci.as_ref()),
             decimals(arm.mean_rank, 2),
             format!("{} of {}", arm.first_in, report.studies.len()),
         ]
@@ -86,7 +85,10 @@ fn arms(report: &Several) -> Sheet {
         rows: report.arms.iter().map(row).collect(),
         legend: legend(&[
             ("Runs", "One a seed and study, averaged over folds."),
-            ("IQM", "The mean of the middle half of all runs of all studies; larger is better."),
+            (
+                "IQM",
+                "The mean of the middle half of all runs of all studies, with its 95 % interval for new seeds; larger is better.",
+            ),
             (
                 "Optimality gap",
                 &format!(
@@ -216,7 +218,7 @@ fn looks(report: &Several) -> Sheet {
             study.study.clone(),
             count(ledger.this.saturating_sub(1)),
             date(Timestamp(ledger.first.at_unix_ms)),
-            ledger.head.clone(),
+            ledger.head.get(..HEAD_SHOWN).unwrap_or_default().to_string(),
         ])
     };
     Sheet {
@@ -233,7 +235,13 @@ fn looks(report: &Several) -> Sheet {
                 "Looks before",
                 "Reports, exports and runs that showed outcomes before this one, which counts as one more of each study.",
             ),
-            ("Head", "The hash to which all looks at the study are chained."),
+            (
+                "Head",
+                "The start of the hash to which all looks at the study are chained; report.json has the whole.",
+            ),
         ]),
     }
 }
+
+/// Digits of a hash that tell it from others.
+const HEAD_SHOWN: usize = 16;

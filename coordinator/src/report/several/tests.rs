@@ -123,7 +123,10 @@ fn ten_studies_that_rank_alike_make_one_arm_better_than_every_other() {
 
     assert_eq!(report.verdict.kind, VerdictKind::Clear);
     let said = &report.verdict.text;
-    assert!(said.starts_with("better did better than every other arm over these 12 data"), "{said}");
+    assert!(
+        said.starts_with("better did better than every other arm over these 12 data"),
+        "{said}"
+    );
     assert!(said.contains("lucky seeds do not explain it"), "{said}");
 }
 
@@ -203,7 +206,9 @@ fn one_seed_gives_no_interval_and_says_so() {
     let report = of(&[one, two]).expect("a report");
 
     assert_eq!((&report.arms[0].iqm_ci, &report.improvement[0].p_a_beats_b_ci), (&None, &None));
-    assert!(report.remarks.iter().any(|text| text == "a has one run in one: no interval is given."));
+    assert!(
+        report.remarks.iter().any(|text| text == "a has one run in one: no interval is given.")
+    );
     assert!(report.methods.contains("no interval was drawn"), "{}", report.methods);
     assert!(report.verdict.text.contains("nothing says how sure that is"));
 }
@@ -247,7 +252,10 @@ fn what_cannot_be_put_side_by_side_is_refused_with_its_reason() {
     let mut loss = scored("two", &["a", "b"], &[&[0.6, 0.8], &[0.5, 0.7]]);
     loss.0.metrics = vec![Metric::Mae];
     let text = said(&[one(), loss]);
-    assert!(text.contains("one is judged by r2 (larger is better) and two by mae (smaller"), "{text}");
+    assert!(
+        text.contains("one is judged by r2 (larger is better) and two by mae (smaller"),
+        "{text}"
+    );
     let strangers = scored("two", &["b", "x"], &[&[0.6, 0.8], &[0.5, 0.7]]);
     let text = said(&[one(), strangers]);
     assert!(text.contains("and 1 has: one has a, b; two has b, x"), "{text}");

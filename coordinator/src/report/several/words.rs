@@ -193,7 +193,7 @@ fn equals(value: f64) -> String {
 }
 
 /// A number on the common scale with its interval.
-pub fn with_interval(value: f64, interval: Option<&Interval>) -> String {
+fn with_interval(value: f64, interval: Option<&Interval>) -> String {
     match interval {
         Some(ci) => {
             let scale = (ci.high - ci.low) / 4.0;
