@@ -172,11 +172,7 @@ fn observed(
     });
     let named = args.roles.named();
     Ok(Observations {
-        table: if args.table.as_os_str() == input::STDIN {
-            "stdin".into()
-        } else {
-            args.table.display().to_string()
-        },
+        table: called(args),
         metric,
         larger_is_better,
         roles: named.iter().map(|(role, column)| (role.to_string(), column.to_string())).collect(),
@@ -187,6 +183,12 @@ fn observed(
         understood,
         reproduce,
     })
+}
+
+/// What the report calls the table: its file's name, wherever that lies.
+fn called(args: &AnalyzeArgs) -> String {
+    let name = args.table.file_name().filter(|_| args.table.as_os_str() != input::STDIN);
+    name.map_or_else(|| "stdin".to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 /// Test rows over training rows of a fold: as told, or those of cross-validation.

@@ -159,38 +159,34 @@ impl Rows {
         if named.iter().all(|(role, _)| *role == ARM || *role == CASE) {
             return Ok(());
         }
-        let places: Vec<&Levels> = named.iter().map(|(role, _)| &self.levels[*role]).collect();
-        let mut seen: BTreeMap<Vec<u32>, usize> = BTreeMap::new();
-        for (at, row) in self.whole.iter().enumerate() {
-            let cell: Vec<u32> = places.iter().map(|levels| levels.codes[at]).collect();
-            if let Some(first) = seen.get(&cell) {
-                let words: Vec<String> = named
-                    .iter()
-                    .zip(&places)
-                    .map(|((role, _), levels)| {
-                        format!("{role} {}", levels.names[levels.codes[at] as usize])
-                    })
-                    .collect();
-                let missing: Vec<String> = [ARM, SEED, FOLD, REPEAT, CASE]
-                    .into_iter()
-                    .filter(|role| named.iter().all(|(other, _)| other != role))
-                    .map(|role| format!("--{role}"))
-                    .collect();
-                let advice = match missing.as_slice() {
-                    [] => "keep one of them".to_string(),
-                    roles => format!(
-                        "name the column that tells them apart ({}), or keep one of them",
-                        roles.join(", ")
-                    ),
-                };
-                bail!(
-                    "rows {} and {} are both of {}; {advice}",
-                    first + 1,
-                    row + 1,
-                    words.join(", ")
-                );
+        let variables: Vec<&str> = named.iter().map(|(role, _)| *role).collect();
+        let cells = self.partition(&variables);
+        let mut first: Vec<usize> = Vec::new();
+        for (at, cell) in cells.iter().enumerate() {
+            // Cells are numbered as they first come.
+            if *cell as usize == first.len() {
+                first.push(at);
+                continue;
             }
-            seen.insert(cell, *row);
+            let rows = (self.whole[first[*cell as usize]] + 1, self.whole[at] + 1);
+            let word = |role: &&str| {
+                let levels = &self.levels[*role];
+                format!("{role} {}", levels.names[levels.codes[at] as usize])
+            };
+            let words: Vec<String> = variables.iter().map(word).collect();
+            let missing: Vec<String> = [ARM, SEED, FOLD, REPEAT, CASE]
+                .into_iter()
+                .filter(|role| !variables.contains(role))
+                .map(|role| format!("--{role}"))
+                .collect();
+            let advice = match missing.as_slice() {
+                [] => "keep one of them".to_string(),
+                roles => format!(
+                    "name the column that tells them apart ({}), or keep one of them",
+                    roles.join(", ")
+                ),
+            };
+            bail!("rows {} and {} are both of {}; {advice}", rows.0, rows.1, words.join(", "));
         }
         Ok(())
     }
@@ -241,15 +237,15 @@ impl Rows {
 
     /// The rows' combinations of these variables, numbered as they first come.
     pub fn partition(&self, group: &[&str]) -> Vec<u32> {
-        let mut numbers: BTreeMap<Vec<u32>, u32> = BTreeMap::new();
-        (0..self.whole.len())
-            .map(|at| {
-                let key: Vec<u32> =
-                    group.iter().map(|variable| self.levels[*variable].codes[at]).collect();
+        let mut cells = vec![0; self.whole.len()];
+        for variable in group {
+            let mut numbers: BTreeMap<(u32, u32), u32> = BTreeMap::new();
+            for (cell, code) in cells.iter_mut().zip(&self.levels[*variable].codes) {
                 let next = numbers.len() as u32;
-                *numbers.entry(key).or_insert(next)
-            })
-            .collect()
+                *cell = *numbers.entry((*cell, *code)).or_insert(next);
+            }
+        }
+        cells
     }
 }
 

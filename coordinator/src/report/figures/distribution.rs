@@ -13,12 +13,13 @@ use super::{Figure, NARROW, WIDE};
 /// `None` while no arm has a score.
 pub fn distribution(report: &Report) -> Option<Figure> {
     let scores: Vec<Option<&Scores>> = report.arms.iter().map(|arm| arm.scores.as_ref()).collect();
-    distribution_of((&report.study.metric, report.study.goal), &report.drawn.arms, &scores)
+    let what = (report.study.metric.as_str(), report.study.goal, "folds and configs");
+    distribution_of(what, &report.drawn.arms, &scores)
 }
 
-/// The same of any arms, `scores` in their order, by a metric and its goal.
+/// The same of any arms, `scores` in their order: by what metric and goal, and what a seed averages.
 pub fn distribution_of(
-    (metric, goal): (&str, &str),
+    (metric, goal, over): (&str, &str, &str),
     drawn: &[ArmDrawn],
     scores: &[Option<&Scores>],
 ) -> Option<Figure> {
@@ -26,9 +27,8 @@ pub fn distribution_of(
         return None;
     }
     let caption = format!(
-        "Scores ({}, {}). The hill shows all runs of an arm; each point is one seed, averaged over \
-         folds and configs; the mark is the mean with its 95 % interval for new samples (T2).",
-        metric, goal
+        "Scores ({metric}, {goal}). The hill shows all runs of an arm; each point is one seed, averaged \
+         over {over}; the mark is the mean with its 95 % interval for new samples (T2)."
     );
     Some(Figure {
         wide: draw(metric, drawn, scores, (WIDE, &caption)),

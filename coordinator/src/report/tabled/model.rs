@@ -61,6 +61,10 @@ pub fn of(fit: &Fit, left_out: usize) -> FitPart {
 
 /// The difference of two levels of the fixed factor `variable`; `None` where the model has none.
 pub fn difference(fit: &Fit, variable: &str, a: &str, b: &str) -> Option<FixedPart> {
+    // Where effects of arms depend on something else, no one number is their difference.
+    if fit.fixed.iter().any(|fixed| fixed.name.contains(':')) {
+        return None;
+    }
     let place = |level: &str| {
         let name = format!("{variable}{level}");
         fit.fixed.iter().position(|fixed| fixed.name == name)

@@ -24,7 +24,11 @@ pub fn blocks(report: &Tabled) -> Vec<Block> {
     }
     list.push(Block::Heading("How good is each arm?".into()));
     let scores: Vec<Option<&Scores>> = report.arms.iter().map(|arm| Some(&arm.scores)).collect();
-    let figure = figures::distribution_of((&report.metric, report.goal), &report.drawn, &scores);
+    let figure = figures::distribution_of(
+        (report.metric.as_str(), report.goal, "folds"),
+        &report.drawn,
+        &scores,
+    );
     list.extend(figure.map(Block::Figure));
     list.push(Block::Sheet(arms(report)));
     if !report.comparisons.is_empty() {
