@@ -104,8 +104,8 @@ fn a_variance_at_zero_is_held_there_and_said_to_be() {
 fn one_more_outcome_of_a_balanced_design_has_its_closed_form() {
     let (_, _, fit) = restricted_fits().remove(0);
     let freedom = Freedom::of(&fit, DfMethod::Satterthwaite).unwrap();
-    let parts = [Part::Component(0), Part::Residual];
-    let precision = freedom.prediction(&[1.0], &parts).unwrap();
+    let parts = [(Part::Component(0), 1.0), (Part::Residual, 1.0)];
+    let precision = freedom.widened(&[1.0], &parts).unwrap();
 
     // 6 batches of 5: the variance is a sum of the two mean squares, whose df are 5 and 24.
     let (within, between): (f64, f64) = (2_451.25, 2_451.25 + 5.0 * 1_764.05);
@@ -115,7 +115,7 @@ fn one_more_outcome_of_a_balanced_design_has_its_closed_form() {
     near(precision.se, variance.sqrt(), 1e-7 * variance.sqrt(), "se");
     near(precision.df, df, 1e-5 * df, "df");
     // The same batch again: its spread is no part of it.
-    let same = freedom.prediction(&[1.0], &[Part::Residual]).unwrap();
+    let same = freedom.widened(&[1.0], &[(Part::Residual, 1.0)]).unwrap();
     near(same.se, (fit.fixed[0].se.powi(2) + within).sqrt(), 1e-5, "se");
 }
 

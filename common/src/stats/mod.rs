@@ -9,6 +9,7 @@
 pub mod bayes;
 pub mod cases;
 pub mod compare;
+pub mod crossed;
 pub mod distribution;
 pub mod friedman;
 pub mod improvement;

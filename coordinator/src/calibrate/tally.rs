@@ -46,10 +46,13 @@ impl Tally {
         if let Some(contrast) = report.comparisons.first().and_then(|pair| pair.contrast.as_ref()) {
             tally.covers(T2_DIFFERENCE, Some(&contrast.ci), truth.difference);
             tally.covers(NAIVE_DIFFERENCE, Some(&contrast.ci_naive), truth.difference);
+            tally.covers(MODEL_DIFFERENCE, contrast.ci_model.as_ref(), truth.difference);
+            tally.covers(CORRECTED_DIFFERENCE, Some(&contrast.ci_corrected), truth.difference);
             if let Some(on_folds) = truth.difference_on_folds {
                 tally.covers(T1_DIFFERENCE, contrast.ci_t1.as_ref(), on_folds);
             }
             tally.speaks(HEADLINE, contrast.p_holm < ALPHA);
+            tally.speaks(CORRECTED, contrast.p_corrected < ALPHA);
             tally.speaks(NAIVE, contrast.p_naive < ALPHA);
         }
         if let Some(scores) = report.arms.first().and_then(|arm| arm.scores.as_ref()) {
@@ -108,10 +111,14 @@ impl Tally {
 
 /// The interval of the verdict.
 pub const T2_DIFFERENCE: &str = "difference, T2";
+/// The mixed model's own, with folds as independent as they were drawn.
+pub const MODEL_DIFFERENCE: &str = "difference, mixed model";
+pub const CORRECTED_DIFFERENCE: &str = "difference, corrected t";
 pub const T1_DIFFERENCE: &str = "difference, T1";
 pub const NAIVE_DIFFERENCE: &str = "difference, naive t";
 /// The test of the verdict.
 pub const HEADLINE: &str = "verdict: a difference";
+pub const CORRECTED: &str = "corrected t-test: a difference";
 pub const NAIVE: &str = "naive t-test: a difference";
 
 const ALPHA: f64 = 0.05;

@@ -389,9 +389,22 @@ pub struct Contrast {
     pub se: f64,
     pub df: f64,
     pub ci: Interval,
-    pub p_corrected: f64,
-    /// `p_corrected` after Holm's step for all comparisons of this report.
+    pub p: f64,
+    /// `p` after Holm's step for all comparisons of this report.
     pub p_holm: f64,
+    /// Of the mixed model, for T2; `None` where seeds or folds are too few for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p_mixed: Option<f64>,
+    /// Of the mixed model as it stands, with folds taken for independent samples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p_model: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci_model: Option<Interval>,
+    /// The corrected resampled t test over fold means, which leaves the seeds' own variance out.
+    pub se_corrected: f64,
+    pub df_corrected: f64,
+    pub p_corrected: f64,
+    pub ci_corrected: Interval,
     pub se_naive: f64,
     pub ci_naive: Interval,
     pub p_naive: f64,

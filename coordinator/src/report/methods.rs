@@ -21,6 +21,8 @@ pub struct Done {
     t1: bool,
     /// Means over test sets, by the corrected variance.
     t2: bool,
+    /// Seeds could be told from folds, so that means and differences come from mixed models.
+    mixed: bool,
     /// Differences that were tested.
     tested: usize,
     /// What further runs would bring was worked out.
@@ -43,6 +45,11 @@ impl Done {
             components: !components.is_empty(),
             t1: scores().any(|scores| scores.ci_t1.is_some()),
             t2: scores().any(|scores| scores.ci_t2.is_some()),
+            mixed: (compared.iter().flat_map(|pair| &pair.contrast))
+                .any(|contrast| contrast.p_mixed.is_some())
+                || scores()
+                    .filter_map(|scores| scores.ci_t2.as_ref())
+                    .any(|interval| interval.method.starts_with("mixed model")),
             tested: compared.iter().filter(|pair| pair.contrast.is_ok()).count(),
             planned: compared.iter().any(|pair| pair.outlook.is_some()),
             looked: looks_before.is_some(),
@@ -132,17 +139,28 @@ fn inference(study: &Study, done: &Done) -> String {
             Some(column) => format!("a new {column}"),
             None => "new training samples of the same size".to_string(),
         };
-        let what = if done.tested > 0 { "means and differences" } else { "means" };
+        let what = if done.tested > 0 { "means and paired differences" } else { "means" };
+        let judged = if done.mixed {
+            "were judged by linear mixed models with random test sets and seeds, with \
+             Satterthwaite's degrees of freedom; the variance of the test sets was raised as in the \
+             corrected resampled t-test"
+        } else {
+            "per test set were judged with the variance of the corrected resampled t-test"
+        };
         text += &format!(
-            "For {drawn} (T2), {what} per test set were judged with the variance of the corrected \
-             resampled t-test, which allows for training rows that test sets' trainings share \
-             (Nadeau and Bengio, 2003). "
+            "For {drawn} (T2), {what} {judged}, which allows for training rows that test sets' \
+             trainings share (Nadeau and Bengio, 2003). "
         );
     } else {
         text += "Nothing was inferred about other test rows. ";
     }
     if done.tested > 0 {
-        text += "The uncorrected paired t-test is reported beside it. ";
+        text += if done.mixed {
+            "The corrected resampled t-test over means per test set and the uncorrected paired t-test \
+             are reported beside it. "
+        } else {
+            "The uncorrected paired t-test is reported beside it. "
+        };
     }
     if done.planned {
         text += "Chances that a difference matters are those of the Bayesian correlated t-test (Corani \

@@ -359,7 +359,7 @@ fn comparisons(report: &Report) -> Sheet {
             Some(c) => cells.extend([
                 score(c.difference, scale),
                 span(Some(&c.ci), scale),
-                p(c.p_corrected),
+                p(c.p),
                 p(c.p_holm),
                 percent(c.p_a_beats_b),
             ]),
@@ -384,7 +384,7 @@ fn comparisons(report: &Report) -> Sheet {
             (
                 "95 % interval",
                 &format!(
-                    "Where the difference lies for {drawn} (T2), by the corrected resampled t-test: folds share training rows, and it allows for that."
+                    "Where the difference lies for {drawn} (T2). It allows for what seeds and folds add by chance, and for folds that share training rows."
                 ),
             ),
             ("p", "How often luck alone would give a difference this large, if there were none."),
@@ -408,18 +408,29 @@ fn other_intervals(report: &Report) -> Sheet {
             Some(c) => cells.extend([
                 span(Some(&c.ci_naive), scale),
                 p(c.p_naive),
+                span(Some(&c.ci_corrected), scale),
+                span(c.ci_model.as_ref(), scale),
                 span(c.ci_t1.as_ref(), scale),
                 format!("{} of {}", c.seeds_a_better, c.seeds),
                 format!("{} of {}", c.folds_a_better, pair.folds),
             ]),
-            None => cells.extend(vec!["–".to_string(); 5]),
+            None => cells.extend(vec!["–".to_string(); 7]),
         }
         cells
     };
     Sheet {
         title: "What the same differences look like with less asked of them".into(),
         columns: columns(
-            &["Arms", "Naive interval", "Naive p", "T1: new seeds", "Seeds won", "Folds won"],
+            &[
+                "Arms",
+                "Naive interval",
+                "Naive p",
+                "Corrected t",
+                "Model alone",
+                "T1: new seeds",
+                "Seeds won",
+                "Folds won",
+            ],
             1,
         ),
         rows: report.comparisons.iter().map(row).collect(),
@@ -427,6 +438,14 @@ fn other_intervals(report: &Report) -> Sheet {
             (
                 "Naive interval",
                 "What a plain paired t-test over folds claims: too narrow, and shown so that it can be recognised elsewhere.",
+            ),
+            (
+                "Corrected t",
+                "The corrected resampled t-test over fold means: it allows for shared training rows, and not for what the seeds add to every fold alike.",
+            ),
+            (
+                "Model alone",
+                "A mixed model with seeds and folds as sources of chance, folds taken for independent samples, which they are not quite.",
             ),
             (
                 "T1: new seeds",

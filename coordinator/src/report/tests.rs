@@ -474,7 +474,7 @@ fn drawn_test_sets_are_partitions_without_folds() {
         .collect();
     assert_eq!(factors, ["seed", "partition", "residual"]);
     let contrast = report.comparisons[0].contrast.as_ref().expect("contrast");
-    near((contrast.se / contrast.se_naive).powi(2), (1.0 / 6.0 + 0.25) * 6.0);
+    near((contrast.se_corrected / contrast.se_naive).powi(2), (1.0 / 6.0 + 0.25) * 6.0);
 }
 
 #[test]

@@ -342,7 +342,7 @@ fn not_shown(study: &Study, compared: &Compared, contrast: &Contrast) -> String 
     );
     let metric = study.primary();
     let steady = contrast.ci_t1.as_ref().is_some_and(leaves_out_zero);
-    let text = if contrast.p_corrected < ALPHA {
+    let text = if contrast.p < ALPHA {
         format!(
             "{} looked better than {} by {advantage} in {metric} (95 % interval {low} to {high}), \
              and alone that interval would leave out zero; but this report makes several \

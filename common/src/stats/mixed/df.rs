@@ -143,27 +143,31 @@ impl<'a> Freedom<'a> {
         Ok(Precision { se, df, at_boundary: self.fit.singular() })
     }
 
-    /// How far one more outcome may be from `sum_j weights_j beta_j`: the standard error of that
-    /// mean and the spread of `parts` together, with its degrees of freedom.
+    /// Standard error of `sum_j weights_j beta_j` with more of some sources of spread in it: each
+    /// of `parts` adds so many times its variance. Degrees of freedom as for a contrast.
     ///
-    /// `parts` are the sources of spread that the outcome would draw anew: of one more training
-    /// the seed and the residual, of one on new data the folds too. The interval is the mean plus
-    /// and minus a t quantile times se.
-    pub fn prediction(&self, weights: &[f64], parts: &[Part]) -> Result<Precision, InferenceError> {
+    /// One more outcome is as far from its mean as its own sources allow, each once: of one more
+    /// training the seed and the residual, of one on new data the folds too. A mean over
+    /// overlapping training sets has more of the folds than independent ones would give it.
+    pub fn widened(
+        &self,
+        weights: &[f64],
+        parts: &[(Part, f64)],
+    ) -> Result<Precision, InferenceError> {
         let moved = self.weights_of_q(weights)?;
         let information = &self.information;
         let mut gradient = information.gradient(&moved);
         let sigma = information.pairs.len();
         let unit = self.fit.terms.y_scale.powi(2);
         let mut variance = self.contrast(weights)?.se.powi(2);
-        for part in parts {
-            let Part::Component(index) = *part else {
-                variance += unit * information.variance;
-                gradient[sigma] += unit;
+        for &(part, times) in parts {
+            let Part::Component(index) = part else {
+                variance += times * unit * information.variance;
+                gradient[sigma] += times * unit;
                 continue;
             };
             let (place, effect) = self.fit.terms.effects()[index];
-            let relative = (self.fit.components[index].sd / self.fit.residual.sd).powi(2);
+            let relative = times * (self.fit.components[index].sd / self.fit.residual.sd).powi(2);
             variance += unit * information.variance * relative;
             gradient[sigma] += unit * relative;
             let k = self.fit.terms.blocks[place].width;
@@ -173,7 +177,7 @@ impl<'a> Freedom<'a> {
                 if of == place {
                     let product = factor[effect * k + a] * factor[effect * k + b];
                     let both = if a == b { product } else { 2.0 * product };
-                    *slope += unit * information.variance * both;
+                    *slope += times * unit * information.variance * both;
                 }
             }
         }

@@ -104,13 +104,8 @@ fn scores(study: &Study, runs: &[Run], parts: &Decomposition) -> Option<Scores> 
     let seeds: Vec<f64> = seed_means(study, runs).into_iter().map(|(_, mean)| mean).collect();
     let several = seeds.len() > 1;
     let ci_t1 = over_seeds(study, runs, mean);
-    let ci_t2 = over_samples(study, runs).and_then(|t| {
-        interval(
-            within_metric(study, t.ci),
-            "t over fold means, variance corrected after Nadeau and Bengio",
-            Some(Target::T2),
-        )
-    });
+    let ci_t2 = over_samples(study, runs)
+        .and_then(|(t, method)| interval(within_metric(study, t.ci), method, Some(Target::T2)));
     let next_run = next_run(study, runs, parts);
     let (least, most) = bounds(study.primary());
     let cut = [&ci_t1, &ci_t2, &next_run]
@@ -143,10 +138,30 @@ fn over_seeds(study: &Study, runs: &[Run], mean: f64) -> Option<Interval> {
     interval(ends, "t over seed means", Some(Target::T1))
 }
 
-/// The mean over folds with the corrected resampled standard error.
-fn over_samples(study: &Study, runs: &[Run]) -> Option<estimate::Paired> {
-    let means = fold_means(study, runs);
-    estimate::corrected_t(&means, test_over_train(study)?)
+/// The mean with its error over new samples, and the method: the mixed model of folds and seeds,
+/// or with one seed the corrected resampled standard error over folds.
+fn over_samples(study: &Study, runs: &[Run]) -> Option<(estimate::Paired, &'static str)> {
+    let ratio = test_over_train(study)?;
+    let cells = grouped(runs, |run| (run.block(study), run.seeds.as_slice()));
+    let means: Vec<(u32, &[u32], f64)> = (cells.iter())
+        .map(|(&(fold, seeds), group)| {
+            (fold, seeds, estimate::mean(&group.iter().map(|run| run.score).collect::<Vec<f64>>()))
+        })
+        .collect();
+    over_new_samples(&means, &fold_means(study, runs), ratio)
+}
+
+/// The mean of `cells` (fold, seeds, score) over new samples; `folds` are their means by fold.
+pub fn over_new_samples(
+    cells: &[(u32, &[u32], f64)],
+    folds: &[f64],
+    ratio: f64,
+) -> Option<(estimate::Paired, &'static str)> {
+    if let Some(mixed) = estimate::crossed(cells, ratio) {
+        return Some((mixed.samples, MIXED));
+    }
+    let corrected = estimate::corrected_t(folds, ratio)?;
+    Some((corrected, "t over fold means, variance corrected after Nadeau and Bengio"))
 }
 
 /// Mean score of each outer fold of each partition.
@@ -167,7 +182,7 @@ fn next_run(study: &Study, runs: &[Run], parts: &Decomposition) -> Option<Interv
     let (mean, plain) = (estimate::mean(&values), estimate::sd(&values)?.powi(2));
     let total = parts.total_variance().unwrap_or(plain);
     let (target, variance_of_mean, df) = match over_samples(study, runs) {
-        Some(t) => (Target::T2, t.se.powi(2), t.df),
+        Some((t, _)) => (Target::T2, t.se.powi(2), t.df),
         None if deviations(study, runs).is_empty() => return None,
         None => (Target::T1, plain / values.len() as f64, (values.len() - 1) as f64),
     };
@@ -272,6 +287,9 @@ fn bounds(metric: Metric) -> (f64, f64) {
         Metric::R2 => (f64::NEG_INFINITY, 1.0),
     }
 }
+
+const MIXED: &str =
+    "mixed model over folds and seeds, folds as overlapping samples (Nadeau and Bengio)";
 
 /// Reasons in `Table::missing` that are not failures.
 const UNENDED: [&str; 2] = ["cancelled", "not ended yet"];

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use common::stats::compare::{self, CompareError, PairedT};
+use common::stats::crossed;
 use common::stats::mixed::{self, Column, Component, Fit, Formula, Method};
 use common::stats::multiple;
 use common::stats::summary;
@@ -52,6 +53,39 @@ pub struct Paired {
     pub df: f64,
     pub p: f64,
     pub ci: (f64, f64),
+}
+
+/// A difference of arms judged for two targets by a mixed model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Crossed {
+    /// Folds as independent samples.
+    pub independent: Paired,
+    /// T2.
+    pub samples: Paired,
+}
+
+/// The mixed model of paired differences: fold, seeds, difference. `None` with one seed, and where
+/// the runs do not allow one.
+pub fn crossed(paired: &[(u32, &[u32], f64)], test_over_train: f64) -> Option<Crossed> {
+    let first = paired.first()?.1;
+    if paired.iter().all(|(_, seeds, _)| *seeds == first) {
+        return None;
+    }
+    let differences: Vec<f64> = paired.iter().map(|(_, _, d)| *d).collect();
+    let folds: Vec<u32> = paired.iter().map(|(fold, _, _)| *fold).collect();
+    let seeds: Vec<Vec<u32>> = (0..first.len())
+        .map(|stream| paired.iter().map(|(_, seeds, _)| seeds[stream]).collect())
+        .collect();
+    let paired = crossed::Paired { differences: &differences, folds: &folds, seeds: &seeds };
+    let found = crossed::difference(&paired, test_over_train, LEVEL).ok()?;
+    let of = |judged: crossed::Judged| Paired {
+        mean: found.difference,
+        se: judged.se,
+        df: judged.df,
+        p: judged.p,
+        ci: judged.ci,
+    };
+    Some(Crossed { independent: of(found.independent), samples: of(found.samples) })
 }
 
 /// Divides the spread of `scores` by REML over crossed and nested `factors`.

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::stats::mixed::Fit;
 
-use super::analysis::arms::seed_error;
+use super::analysis::arms::{over_new_samples, seed_error};
 use super::analysis::comparisons::{Frame, contrast_of};
 use super::analysis::{estimate, grouped, interval};
 use super::content::{ArmDrawn, ComponentPart, Contrast, Interval, LEVEL, Scores, Target};
@@ -197,8 +197,9 @@ fn over_folds(observed: &Observations, cells: &Cells) -> Option<Interval> {
         .values()
         .map(|group| estimate::mean(&group.iter().map(|(_, score)| **score).collect::<Vec<f64>>()))
         .collect();
-    let test = estimate::corrected_t(&means, observed.ratio?.test_over_train)?;
-    let method = "t over fold means, variance corrected after Nadeau and Bengio";
+    let cells: Vec<(u32, &[u32], f64)> =
+        cells.iter().map(|(cell, score)| (cell.0, cell.1.as_slice(), *score)).collect();
+    let (test, method) = over_new_samples(&cells, &means, observed.ratio?.test_over_train)?;
     interval(test.ci, method, Some(Target::T2))
 }
 
@@ -236,7 +237,7 @@ fn pairs(observed: &Observations, cells: &[Cells], fit: &Fit) -> Vec<PairPart> {
     let mut all: Vec<PairPart> = places.map(|(a, b)| of_pair(a, b)).collect();
     let tested: Vec<&mut Contrast> =
         all.iter_mut().filter_map(|pair| pair.contrast.as_mut()).collect();
-    let p: Vec<f64> = tested.iter().map(|contrast| contrast.p_corrected).collect();
+    let p: Vec<f64> = tested.iter().map(|contrast| contrast.p).collect();
     for (contrast, adjusted) in tested.into_iter().zip(estimate::holm(&p)) {
         contrast.p_holm = adjusted;
     }

@@ -132,7 +132,7 @@ fn pairs(report: &Tabled) -> Sheet {
             Some(c) => cells.extend([
                 beside(c.difference, c.se),
                 span(Some(&c.ci), c.se),
-                p(c.p_corrected),
+                p(c.p),
                 p(c.p_holm),
                 percent(c.p_a_beats_b),
             ]),
@@ -152,7 +152,7 @@ fn pairs(report: &Tabled) -> Sheet {
                 "p",
                 "p, Holm",
                 "First wins",
-                "Mixed model",
+                "Model below",
                 "Verdict",
             ],
             1,
@@ -162,13 +162,13 @@ fn pairs(report: &Tabled) -> Sheet {
             ("Difference", "Mean over folds of the difference on the same folds and seeds."),
             (
                 "95 % interval",
-                "Where the difference lies for new samples of this size (T2), by the corrected resampled t-test.",
+                "Where the difference lies for new samples of this size (T2). It allows for what seeds and folds add by chance, and for folds that share training rows.",
             ),
             ("p, Holm", "Allowing for the number of comparisons made; the verdict rests on it."),
             ("First wins", "Share of pairs with the same seed and fold; ties count half."),
             (
-                "Mixed model",
-                "The same difference by the model below, with its 95 % interval; it takes folds as independent, which overlapping training rows are not.",
+                "Model below",
+                "The same difference by the model of all rows, with its 95 % interval; it takes folds as independent, which overlapping training rows are not.",
             ),
         ]),
     }

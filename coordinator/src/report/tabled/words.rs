@@ -229,9 +229,15 @@ pub fn methods(report: &Tabled, observed: &Observations) -> String {
     }
     let tested = report.comparisons.iter().filter(|pair| pair.contrast.is_some()).count();
     if tested > 0 || scores().any(|scores| scores.ci_t2.is_some()) {
+        let judged = if mixed(report) {
+            "means and paired differences were judged by linear mixed models with random folds and \
+             seeds, with Satterthwaite's degrees of freedom; the variance of the folds was raised as in \
+             the corrected resampled t-test"
+        } else {
+            "fold means were judged with the variance of the corrected resampled t-test"
+        };
         text += &format!(
-            "For new training samples of the same size (T2), fold means were judged with the variance of \
-             the corrected resampled t-test (Nadeau and Bengio, 2003). {} ",
+            "For new training samples of the same size (T2), {judged} (Nadeau and Bengio, 2003). {} ",
             ratio_in_words(observed)
         );
     }
@@ -241,6 +247,13 @@ pub fn methods(report: &Tabled, observed: &Observations) -> String {
         );
     }
     text.trim_end().to_string()
+}
+
+/// Whether seeds could be told from folds, so that a mixed model judged a mean or difference.
+fn mixed(report: &Tabled) -> bool {
+    let means = report.arms.iter().filter_map(|arm| arm.scores.ci_t2.as_ref());
+    means.map(|interval| interval.method).any(|method| method.starts_with("mixed model"))
+        || report.comparisons.iter().flat_map(|pair| &pair.contrast).any(|c| c.p_mixed.is_some())
 }
 
 pub fn references(report: &Tabled) -> Vec<&'static str> {
