@@ -8,6 +8,7 @@
 use tests::{cluster, group, process};
 
 mod analyze;
+mod browser;
 mod chaos;
 mod comparisons;
 mod controls;

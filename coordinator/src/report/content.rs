@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::drawn::Further;
+use super::monitor::MonitorPart;
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     pub schema: &'static str,
@@ -25,6 +28,9 @@ pub struct Report {
     /// Of each arm whose seeds differ: what its best seed is worth.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lottery: Vec<LotteryPart>,
+    /// Absent where no two arms have two complete seeds, or several seed factors are crossed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<MonitorPart>,
     /// Absent where a study has no control.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub controls: Option<ControlsPart>,
@@ -559,6 +565,7 @@ pub struct Cost {
 pub struct Drawn {
     pub arms: Vec<ArmDrawn>,
     pub effects: Vec<SeedEffects>,
+    pub further: Further,
 }
 
 /// One arm's scores: every run, and one mean a seed.

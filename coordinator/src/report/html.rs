@@ -67,6 +67,11 @@ fn rendered(block: &Block) -> String {
             terms(&sheet.legend)
         ),
         Block::Figure(figure) => drawn(figure),
+        Block::Further { title, blocks } => format!(
+            "<details class=\"further\">\n<summary>{}</summary>\n{}</details>\n",
+            escaped(title),
+            blocks.iter().map(rendered).collect::<String>()
+        ),
         Block::Command(text) => format!("<pre><code>{}</code></pre>\n", escaped(text)),
         Block::List(items) => {
             let items: String =
@@ -78,9 +83,10 @@ fn rendered(block: &Block) -> String {
 
 fn drawn(figure: &Figure) -> String {
     format!(
-        "<figure>\n<div class=\"wide\">{}</div>\n<div class=\"narrow\">{}</div>\n\
+        "<figure id=\"{}\">\n<div class=\"wide\">{}</div>\n<div class=\"narrow\">{}</div>\n\
          <figcaption>{}</figcaption>\n<details><summary>The numbers of this figure</summary>\n{}\
          </details>\n</figure>\n",
+        figure.name,
         figure.wide,
         figure.narrow,
         escaped(&figure.caption),
@@ -132,7 +138,8 @@ fn class(kind: VerdictKind) -> &'static str {
     }
 }
 
-/// Text that is only text, in an element or in a quoted attribute. Control characters are dropped.
+/// Text that is only text, in an element or in a quoted attribute. Characters that steer what stands
+/// beside them are dropped.
 pub fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for symbol in text.chars() {
@@ -142,11 +149,18 @@ pub fn escaped(text: &str) -> String {
             '&' => safe.push_str("&amp;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
-            symbol if symbol.is_control() && symbol != '\n' => {}
+            symbol if steers(symbol) && symbol != '\n' => {}
             symbol => safe.push(symbol),
         }
     }
     safe
+}
+
+/// Whether a character is no letter: control characters, and those that turn the direction of
+/// writing or have no width.
+pub fn steers(symbol: char) -> bool {
+    let unseen = ['\u{200b}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2060}'..='\u{206f}'];
+    symbol.is_control() || symbol == '\u{feff}' || unseen.iter().any(|part| part.contains(&symbol))
 }
 
 /// Nothing is fetched, nothing runs.

@@ -55,6 +55,11 @@ fn rendered(block: &Block, methods: &str, references: &[&Reference]) -> String {
         Block::Figure(figure) => {
             format!("{}\n{}\n", table(&figure.sheet), escaped(&figure.caption))
         }
+        Block::Further { title, blocks } => {
+            let blocks: Vec<String> =
+                blocks.iter().map(|block| rendered(block, methods, references)).collect();
+            format!("\\section*{{{}}}\n\n{}", escaped(title), blocks.join("\n"))
+        }
         Block::Command(text) => {
             format!("\\begin{{quote}}\\texttt{{{}}}\\end{{quote}}\n", escaped(text))
         }

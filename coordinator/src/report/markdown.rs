@@ -43,6 +43,10 @@ fn rendered(block: &Block) -> String {
             escaped(&figure.caption),
             table(&figure.sheet)
         ),
+        Block::Further { title, blocks } => {
+            let blocks: Vec<String> = blocks.iter().map(rendered).collect();
+            format!("## {}\n\n{}", escaped(title), blocks.join("\n"))
+        }
         Block::Command(text) => format!("```sh\n{}\n```\n", text.replace("```", "")),
         Block::List(items) => items.iter().map(|text| format!("- {}\n", escaped(text))).collect(),
     }

@@ -29,6 +29,10 @@ pub struct Done {
     planned: bool,
     /// Looks at the test folds were counted.
     looked: bool,
+    /// Two arms were followed seed by seed.
+    monitored: bool,
+    /// Ranks of three arms or more were drawn again.
+    ranked: bool,
 }
 
 impl Done {
@@ -53,7 +57,14 @@ impl Done {
             tested: compared.iter().filter(|pair| pair.contrast.is_ok()).count(),
             planned: compared.iter().any(|pair| pair.outlook.is_some()),
             looked: looks_before.is_some(),
+            monitored: false,
+            ranked: false,
         }
+    }
+
+    /// The same with what only the figures rest on.
+    pub fn with_figures(self, monitored: bool, ranked: bool) -> Self {
+        Self { monitored, ranked, ..self }
     }
 
     /// What the paragraph cites, in the alphabet's order.
@@ -66,6 +77,7 @@ impl Done {
             (self.tested > 1, HOLM),
             (self.t2 || self.tested > 0, NADEAU),
             (self.looked, RECHT),
+            (self.monitored, WANG),
         ];
         cited.into_iter().filter_map(|(used, text)| used.then_some(text)).collect()
     }
@@ -142,7 +154,7 @@ fn inference(study: &Study, done: &Done) -> String {
         let what = if done.tested > 0 { "means and paired differences" } else { "means" };
         let judged = if done.mixed {
             "were judged by linear mixed models with random test sets and seeds, with \
-             Satterthwaite's degrees of freedom; the variance of the test sets was raised as in the \
+             Kenward and Roger's degrees of freedom; the variance of the test sets was raised as in the \
              corrected resampled t-test"
         } else {
             "per test set were judged with the variance of the corrected resampled t-test"
@@ -172,6 +184,14 @@ fn inference(study: &Study, done: &Done) -> String {
             "The p-values of the {} comparisons were adjusted by Holm's method (Holm, 1979). ",
             done.tested
         );
+    }
+    if done.ranked {
+        text += "Chances of ranks come from normal draws of all means, with the covariance of the \
+                 corrected test over folds. ";
+    }
+    if done.monitored {
+        text += "The first two arms were followed seed by seed with a confidence sequence that holds at \
+                 every number of seeds (Wang and Ramdas, 2025). ";
     }
     text
 }
@@ -224,7 +244,10 @@ pub const NADEAU: &str =
 pub const RECHT: &str = "Recht B, Roelofs R, Schmidt L, Shankar V (2019). Do ImageNet classifiers generalize to ImageNet? \
      Proceedings of Machine Learning Research 97 (ICML).";
 
-const REFERENCES: [Reference; 7] = [
+const WANG: &str = "Wang H, Ramdas A (2025). Anytime-valid t-tests and confidence sequences for Gaussian means with \
+     unknown variance. Sequential Analysis 44(1). arXiv:2310.03722.";
+
+const REFERENCES: [Reference; 8] = [
     Reference {
         key: "bates2015",
         in_text: "Bates et al., 2015",
@@ -299,6 +322,17 @@ const REFERENCES: [Reference; 7] = [
   title = {Do {ImageNet} Classifiers Generalize to {ImageNet}?},
   booktitle = {Proceedings of the 36th International Conference on Machine Learning},
   series = {PMLR}, volume = {97}, year = {2019},
+}",
+    },
+    Reference {
+        key: "wang2025",
+        in_text: "Wang and Ramdas, 2025",
+        entry: WANG,
+        bibtex: "@article{wang2025,
+  author = {Wang, Hongjian and Ramdas, Aaditya},
+  title = {Anytime-Valid $t$-Tests and Confidence Sequences for {Gaussian} Means with Unknown Variance},
+  journal = {Sequential Analysis},
+  volume = {44}, number = {1}, year = {2025}, note = {arXiv:2310.03722},
 }",
     },
 ];

@@ -12,6 +12,7 @@
 mod analysis;
 pub mod content;
 mod controls;
+mod drawn;
 mod export;
 mod figures;
 mod html;
@@ -19,6 +20,7 @@ mod latex;
 mod looks;
 mod markdown;
 mod methods;
+mod monitor;
 mod number;
 mod outlook;
 mod page;
@@ -43,6 +45,8 @@ pub use latex::latex;
 pub use looks::{Looks, date};
 pub use markdown::markdown;
 
+use analysis::comparisons::Cells;
+use analysis::components::Decomposition;
 use content::{Cost, DesignPart, Drawn, Missing, SCHEMA, StudyPart};
 use table::Table;
 
@@ -74,15 +78,8 @@ pub fn build(material: &Material<'_>) -> Report {
         .enumerate()
         .map(|(arm, parts)| analysis::arms::describe(study, &table, arm, parts))
         .collect();
-    let drawn = Drawn {
-        arms: table
-            .judged(study)
-            .iter()
-            .enumerate()
-            .map(|(arm, runs)| analysis::arms::drawn(study, arm, runs))
-            .collect(),
-        effects: parts.iter().flat_map(|parts| parts.effects.clone()).collect(),
-    };
+    let complete = analysis::comparisons::cells(study, &table);
+    let drawn = drawn(material, &table, &parts, &complete);
     let lottery = (parts.iter().enumerate())
         .filter_map(|(arm, parts)| analysis::lottery::of_arm(study, arm, &table.arms[arm], parts))
         .collect();
@@ -104,7 +101,9 @@ pub fn build(material: &Material<'_>) -> Report {
         controls::find(study, part);
     }
     let verdict = verdict::on_study(study, &table, &arms, &components, &comparisons, &basis);
-    let done = methods::Done::of(study, &arms, &components, &compared, before);
+    let monitor = analysis::monitor::of_study(study, &complete);
+    let done = methods::Done::of(study, &arms, &components, &compared, before)
+        .with_figures(monitor.is_some(), drawn.further.ranks.is_some());
     let methods = methods::paragraph(study, &done, &controls::sentences(controls.as_ref()));
     Report {
         schema: SCHEMA,
@@ -116,6 +115,7 @@ pub fn build(material: &Material<'_>) -> Report {
         not_estimable,
         comparisons,
         lottery,
+        monitor,
         controls,
         seed_use,
         determinism: trust::determinism(material),
@@ -125,6 +125,22 @@ pub fn build(material: &Material<'_>) -> Report {
         references: done.references(),
         reproduce: REPRODUCE.to_string(),
         drawn,
+    }
+}
+
+/// What only the figures show. `parts` are the decompositions of the judged arms, `complete` their
+/// complete cells.
+fn drawn(
+    material: &Material<'_>,
+    table: &Table,
+    parts: &[Decomposition],
+    complete: &[Cells],
+) -> Drawn {
+    let judged = table.judged(material.study).iter().enumerate();
+    Drawn {
+        arms: judged.map(|(arm, runs)| analysis::arms::drawn(material.study, arm, runs)).collect(),
+        effects: parts.iter().flat_map(|parts| parts.effects.clone()).collect(),
+        further: analysis::drawn::of_study(material, table, parts, complete),
     }
 }
 

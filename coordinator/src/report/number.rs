@@ -32,6 +32,18 @@ pub fn significant(value: f64) -> String {
     decimals(value, (2.0 - power).clamp(0.0, PLACES_MAX) as usize)
 }
 
+/// A round number, as few digits as it has: `0.05`, `5`, `2000`.
+pub fn significant_short(value: f64) -> String {
+    let text = significant(value);
+    match text.split_once('.') {
+        Some((whole, rest)) if !text.contains('×') => {
+            let rest = rest.trim_end_matches('0');
+            if rest.is_empty() { whole.to_string() } else { format!("{whole}.{rest}") }
+        }
+        _ => text,
+    }
+}
+
 /// Fixed decimals with a real minus sign; a value that rounds to zero has none.
 pub fn decimals(value: f64, places: usize) -> String {
     if !value.is_finite() {
@@ -63,6 +75,15 @@ pub fn percent(share: f64) -> String {
         value if value < 0.1 => "< 0.1 %".to_string(),
         value if value < 10.0 => format!("{value:.1} %"),
         value => format!("{value:.0} %"),
+    }
+}
+
+/// A chance as a percentage; never certain.
+pub fn chance(share: f64) -> String {
+    match share {
+        share if share > 0.999 => "> 99.9 %".to_string(),
+        share if share >= 0.995 => format!("{:.1} %", share * 100.0),
+        share => percent(share),
     }
 }
 
@@ -138,6 +159,12 @@ mod tests {
     }
 
     #[test]
+    fn round_numbers_have_no_digits_that_say_nothing() {
+        assert_eq!([0.05, 5.0, 2000.0].map(significant_short), ["0.05", "5", "2000"]);
+        assert_eq!(significant_short(0.000_02), "2.00 × 10⁻⁵");
+    }
+
+    #[test]
     fn nothing_rounds_to_minus_zero() {
         assert_eq!(decimals(-0.0001, 2), "0.00");
     }
@@ -147,6 +174,11 @@ mod tests {
         assert_eq!(p(1e-12), "< 0.001");
         assert_eq!(p(0.0123), "0.012");
         assert_eq!(p(0.5), "0.50");
+    }
+
+    #[test]
+    fn a_chance_is_never_certain() {
+        assert_eq!([0.9975, 0.9999, 0.985].map(chance), ["99.8 %", "> 99.9 %", "98 %"]);
     }
 
     #[test]

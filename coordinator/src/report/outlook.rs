@@ -4,7 +4,9 @@
 //! Floor: core.
 
 use super::content::{ComparisonPart, LotteryPart, NextBlock, Outlook, PlannedDesign, Report};
-use super::number::{beside, counted, duration, percent, significant};
+use super::figures;
+use super::monitor;
+use super::number::{beside, chance, counted, duration, percent, significant};
 use super::page::{Block, Sheet, columns, legend};
 
 /// The section of the page; nothing where there is no comparison and no seed to be lucky.
@@ -16,6 +18,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     if !report.lottery.is_empty() {
         list.push(Block::Heading("How lucky is the best seed?".into()));
         list.extend(report.lottery.iter().map(|part| Block::Text(luck(report, part))));
+        list.extend(figures::winner(report).map(Block::Figure));
         list.push(Block::Sheet(lottery(report)));
     }
     if !pairs.is_empty() {
@@ -23,9 +26,17 @@ pub fn blocks(report: &Report) -> Vec<Block> {
         let few = pairs.iter().take(PAIRS_SPELLED);
         list.extend(few.map(|(pair, outlook)| Block::Text(in_words(report, pair, outlook))));
         list.push(Block::Sheet(chances(&pairs)));
+        list.extend(figures::replication(report).map(Block::Figure));
+        list.extend(figures::tradeoff(report).map(Block::Figure));
         if let [(pair, outlook)] = pairs.as_slice() {
             list.push(Block::Sheet(designs(pair, outlook)));
         }
+    }
+    if let Some(part) = &report.monitor {
+        list.push(Block::Heading("Might one have stopped earlier?".into()));
+        let larger = report.study.goal == "larger is better";
+        list.push(Block::Text(monitor::sentence(part, larger)));
+        list.extend(figures::sequential(report).map(Block::Figure));
     }
     list
 }
@@ -246,11 +257,6 @@ fn designs(pair: &ComparisonPart, outlook: &Outlook) -> Sheet {
             ("Training", "For both arms, at what this study's runs took."),
         ]),
     }
-}
-
-/// A chance in per cent; never certain.
-fn chance(share: f64) -> String {
-    if share > 0.999 { "> 99.9 %".to_string() } else { percent(share) }
 }
 
 /// Less than this of a loss is hardly worth a word.

@@ -26,6 +26,11 @@ pub enum Block {
     Facts(Vec<(String, String)>),
     Sheet(Sheet),
     Figure(Figure),
+    /// What only some readers want: folded up on a screen, open in print.
+    Further {
+        title: String,
+        blocks: Vec<Block>,
+    },
     /// Text to be typed as it stands.
     Command(String),
     List(Vec<String>),
@@ -67,8 +72,11 @@ pub fn blocks(report: &Report) -> Vec<Block> {
         list.extend(unsaid.map(|pair| {
             Block::Text(format!("{}. {}", pair.verdict.kind.title(), pair.verdict.text))
         }));
+        list.extend(figures::contrast_forest(report).map(Block::Figure));
         list.push(Block::Sheet(comparisons(report)));
         list.push(Block::Sheet(other_intervals(report)));
+        list.extend(figures::posterior(report).map(Block::Figure));
+        list.extend(figures::ranks(report).map(Block::Figure));
     }
     list.extend(controls::blocks(report));
     list.push(Block::Heading("Where does the spread come from?".into()));
@@ -82,12 +90,27 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     list.extend(outlook::blocks(report));
     list.extend(trust::blocks(report));
     list.extend(looks::blocks(report));
+    list.extend(further(report));
     list.push(Block::Heading("Methods".into()));
     list.push(Block::Text(report.methods.clone()));
     list.push(Block::List(report.references.iter().map(ToString::to_string).collect()));
     list.push(Block::Heading("Do it again".into()));
     list.push(Block::Command(report.reproduce.clone()));
     list
+}
+
+/// Figures for whom the tables and the figures above are not enough.
+fn further(report: &Report) -> Option<Block> {
+    let map = figures::missingness(report).filter(|_| !trust::shows_map(report));
+    let list = [
+        figures::arms_forest(report),
+        figures::interaction(report),
+        figures::residual_quantiles(report),
+        figures::effect_quantiles(report),
+        map,
+    ];
+    let blocks: Vec<Block> = list.into_iter().flatten().map(Block::Figure).collect();
+    (!blocks.is_empty()).then(|| Block::Further { title: "Further figures".into(), blocks })
 }
 
 /// A number beside the spread that decides its digits.

@@ -3,6 +3,7 @@
 //! Floor: core.
 
 mod controls;
+mod figures;
 mod looks;
 mod words;
 
@@ -247,7 +248,6 @@ fn many_comparisons_are_adjusted_by_holms_steps() {
     let rows = rows(&study, jagged);
 
     let report = built(&study, &rows);
-
     let mut pairs: Vec<(f64, f64)> = report
         .comparisons
         .iter()

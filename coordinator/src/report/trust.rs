@@ -10,6 +10,7 @@ use common::wire::message::Violation;
 
 use super::Material;
 use super::content::{Determinism, Missing, Report, ViolationPart};
+use super::figures;
 use super::number::{count, counted, duration, listed, percent};
 use super::page::{Block, Sheet, columns, legend};
 
@@ -40,12 +41,20 @@ pub fn blocks(report: &Report) -> Vec<Block> {
         Block::Text(seed_use(report)),
         Block::Text(completeness(report)),
     ];
+    if shows_map(report) {
+        list.extend(figures::missingness(report).map(Block::Figure));
+    }
     list.extend(missing(report).map(Block::Sheet));
     if report.determinism.violations > 0 {
         list.push(Block::Text(differing(&report.determinism)));
         list.push(Block::Sheet(violations(&report.determinism)));
     }
     list
+}
+
+/// Whether the map of the cells has anything to show that belongs before all other figures.
+pub fn shows_map(report: &Report) -> bool {
+    !report.design.missing.is_empty() || report.design.diverged > 0
 }
 
 fn seed_use(report: &Report) -> String {

@@ -29,8 +29,7 @@ pub struct Compared {
 
 /// Every pair of arms, in the study's order.
 pub fn of_all(study: &Study, table: &Table) -> Vec<Compared> {
-    let cells: Vec<Cells> =
-        table.judged(study).iter().map(|runs| complete_cells(study, runs)).collect();
+    let cells = cells(study, table);
     // Of one run, as this study's took.
     let run_seconds = table.judged_seconds / table.judged_complete.max(1) as f64;
     let mut all = Vec::new();
@@ -43,8 +42,13 @@ pub fn of_all(study: &Study, table: &Table) -> Vec<Compared> {
     all
 }
 
-/// Mean over configs of each cell.
-type Cells = BTreeMap<(u32, Vec<u32>), f64>;
+/// Mean over configs of each cell: outer fold over all partitions, and seeds.
+pub type Cells = BTreeMap<(u32, Vec<u32>), f64>;
+
+/// The complete cells of each judged arm.
+pub fn cells(study: &Study, table: &Table) -> Vec<Cells> {
+    table.judged(study).iter().map(|runs| complete_cells(study, runs)).collect()
+}
 
 fn complete_cells(study: &Study, runs: &[Run]) -> Cells {
     let configs: BTreeSet<u32> = runs.iter().map(|run| run.config).collect();

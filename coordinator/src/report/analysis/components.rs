@@ -21,6 +21,8 @@ pub struct Decomposition {
     pub components: Vec<ComponentPart>,
     pub dropped: Vec<NotEstimable>,
     pub effects: Vec<SeedEffects>,
+    /// One a run; empty for the model over all arms and where nothing was estimable.
+    pub residuals: Vec<f64>,
 }
 
 impl Decomposition {
@@ -189,6 +191,7 @@ fn fill(
         }
     }
     parts.components.push(component(study, arm, "residual", &spread.residual));
+    parts.residuals = spread.residuals;
     if !spread.converged {
         parts.dropped.push(NotEstimable {
             arm: arm.clone(),

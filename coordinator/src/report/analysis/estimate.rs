@@ -29,6 +29,9 @@ pub struct Spread {
     pub parts: Vec<Part>,
     pub residual: Part,
     pub converged: bool,
+    /// What the model leaves of each score, predicted effects of all factors taken away; empty
+    /// where a fixed factor has means of its own.
+    pub residuals: Vec<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -128,7 +131,22 @@ pub fn spread(
         parts,
         residual: part(&fit, &fit.residual, None, intervals),
         converged: fit.converged,
+        residuals: if fixed.is_none() { residuals(&fit, scores, factors) } else { Vec::new() },
     })
+}
+
+fn residuals(fit: &Fit, scores: &[f64], factors: &[Factor]) -> Vec<f64> {
+    let intercept = fit.fixed.first().map_or(0.0, |fixed| fixed.estimate);
+    let mut left: Vec<f64> = scores.iter().map(|score| score - intercept).collect();
+    for (factor, blups) in factors.iter().zip(&fit.blups) {
+        let means: BTreeMap<&str, f64> =
+            blups.iter().map(|blup| (blup.level.as_str(), blup.mean)).collect();
+        for (residual, code) in left.iter_mut().zip(&factor.codes) {
+            let level = factor.levels[*code as usize].as_str();
+            *residual -= means.get(level).copied().unwrap_or(0.0);
+        }
+    }
+    left
 }
 
 fn levels(factor: &Factor) -> Column {

@@ -9,8 +9,10 @@ pub mod arms;
 pub mod comparisons;
 pub mod components;
 pub mod controls;
+pub mod drawn;
 pub mod estimate;
 pub mod lottery;
+pub mod monitor;
 pub mod outlook;
 
 use common::study::{OuterKind, Study};

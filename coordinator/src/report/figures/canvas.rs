@@ -10,7 +10,7 @@ use kuva::backend::svg::SvgBackend;
 use kuva::render::color::Color;
 use kuva::render::render::{PathData, Primitive, Scene, TextAnchor};
 
-use super::super::html::escaped;
+use super::super::html::{escaped, steers};
 
 /// What a mark stands for; the page's style gives each a colour in light and in dark.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,6 +19,8 @@ pub enum Ink {
     Faint,
     Rule,
     Paper,
+    /// The ground of what is set apart from the page.
+    Wash,
     /// Hue number of the palette; taken round.
     Hue(usize),
 }
@@ -105,14 +107,8 @@ impl Canvas {
 
     /// A filled area through `points`, closed.
     pub fn area(&mut self, points: &[(f64, f64)], ink: Ink, opacity: f64) {
-        let mut path = String::new();
-        for (place, (x, y)) in points.iter().enumerate() {
-            let pen = if place == 0 { 'M' } else { 'L' };
-            path += &format!("{pen}{} {}", quarter(*x), quarter(*y));
-        }
-        path.push('Z');
         self.scene.elements.push(Primitive::Path(Box::new(PathData {
-            d: path,
+            d: path(points) + "Z",
             fill: Some(colour(ink)),
             stroke: Color::None,
             stroke_width: 0.0,
@@ -121,12 +117,90 @@ impl Canvas {
         })));
     }
 
+    /// An open line through `points`; lines that lie in one figure get a dash each.
+    pub fn curve(&mut self, points: &[(f64, f64)], ink: Ink, width: f64, dash: usize) {
+        if points.len() < 2 {
+            return;
+        }
+        self.scene.elements.push(Primitive::Path(Box::new(PathData {
+            d: path(points),
+            fill: None,
+            stroke: colour(ink),
+            stroke_width: width,
+            opacity: None,
+            stroke_dasharray: DASHES[dash % DASHES.len()].map(str::to_string),
+        })));
+    }
+
+    /// Many pieces of one line, each from its first point to its second.
+    pub fn segments(&mut self, pieces: &[[(f64, f64); 2]], ink: Ink, width: f64) {
+        self.scene.elements.push(Primitive::Path(Box::new(PathData {
+            d: pieces.iter().map(|piece| path(piece)).collect(),
+            fill: None,
+            stroke: colour(ink),
+            stroke_width: width,
+            opacity: None,
+            stroke_dasharray: None,
+        })));
+    }
+
+    /// Text on a piece of the page's ground, so that no line crosses it; it is kept on the canvas.
+    pub fn tag(&mut self, (x, y): (f64, f64), text: &str, ink: Ink) {
+        let half = text_width(text) / 2.0 + 3.0;
+        let x = x.clamp(half, (self.width - half).max(half));
+        self.wash((x - half, y - 8.0), (2.0 * half, 16.0), Ink::Paper, 0.9);
+        self.text((x, y + 4.5), text, Align::Middle, ink);
+    }
+
+    /// A mark whose outline tells it apart without its colour, ringed by the page's ground unless it
+    /// is so small that the ring would hide what lies beside it.
+    pub fn symbol(&mut self, at: (f64, f64), radius: f64, shape: usize, ink: Ink) {
+        let ringed = radius >= RINGED_FROM;
+        if shape.is_multiple_of(SHAPES) {
+            return match ringed {
+                true => self.mark(at, radius, ink),
+                false => self.dot(at, radius, ink, 1.0),
+            };
+        }
+        let corners: &[(f64, f64)] = match shape % SHAPES {
+            1 => &[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+            2 => &[(0.0, -1.25), (1.25, 0.0), (0.0, 1.25), (-1.25, 0.0)],
+            3 => &[(0.0, -1.2), (1.15, 0.85), (-1.15, 0.85)],
+            _ => &[(0.0, 1.2), (1.15, -0.85), (-1.15, -0.85)],
+        };
+        let points: Vec<(f64, f64)> =
+            corners.iter().map(|(x, y)| (at.0 + x * radius, at.1 + y * radius)).collect();
+        self.scene.elements.push(Primitive::Path(Box::new(PathData {
+            d: path(&points) + "Z",
+            fill: Some(colour(ink)),
+            stroke: if ringed { colour(Ink::Paper) } else { Color::None },
+            stroke_width: if ringed { 1.5 } else { 0.0 },
+            opacity: None,
+            stroke_dasharray: None,
+        })));
+    }
+
+    /// A rectangle of which the ground shows through.
+    pub fn wash(
+        &mut self,
+        (x, y): (f64, f64),
+        (width, height): (f64, f64),
+        ink: Ink,
+        opacity: f64,
+    ) {
+        let corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)];
+        self.area(&corners, ink, opacity);
+    }
+
     pub fn text(&mut self, (x, y): (f64, f64), text: &str, align: Align, ink: Ink) {
         self.written((x, y), text, align, ink, false);
     }
 
-    pub fn bold(&mut self, at: (f64, f64), text: &str, align: Align) {
-        self.written(at, text, align, Ink::Text, true);
+    /// A name that begins at `at`, cut to `width` together with the words `after` it, which stay.
+    pub fn bold(&mut self, at: (f64, f64), name: &str, after: &str, width: f64) {
+        let width = width / BOLDER - text_width(after);
+        let text = fitted(name, width) + after;
+        self.written(at, &text, Align::Start, Ink::Text, true);
     }
 
     fn written(&mut self, (x, y): (f64, f64), text: &str, align: Align, ink: Ink, bold: bool) {
@@ -164,15 +238,37 @@ impl Canvas {
     /// Ticks and numbers of a horizontal axis, with a faint rule up to `top` at each.
     pub fn axis_below(&mut self, scale: &Scale, top: f64, bottom: f64, title: &str) {
         let room = ((scale.to - scale.from) / 84.0).clamp(2.0, 8.0) as usize;
-        let (ticks, places) = scale.ticks(room);
-        for value in ticks {
-            let x = scale.at(value);
-            self.line((x, top), (x, bottom), Ink::Rule, 1.0);
-            let label = super::super::number::decimals(value, places);
-            self.text((x, bottom + 17.0), &label, Align::Middle, Ink::Faint);
+        self.axis_below_at(scale, &scale.labelled(room), top, bottom, title);
+    }
+
+    /// The same with ticks of one's own; a number that would touch the one before it is not written,
+    /// and of very many ticks those without a number are not drawn.
+    pub fn axis_below_at(
+        &mut self,
+        scale: &Scale,
+        ticks: &[(f64, String)],
+        top: f64,
+        bottom: f64,
+        title: &str,
+    ) {
+        let mut free = f64::NEG_INFINITY;
+        for (value, label) in ticks {
+            let x = scale.at(*value);
+            let half = text_width(label) / 2.0;
+            let middle = x.clamp(half, (self.width - half).max(half));
+            let written = middle - half >= free;
+            if written || ticks.len() <= TICKS_ALL_DRAWN {
+                self.line((x, top), (x, bottom), Ink::Rule, 1.0);
+            }
+            if written {
+                self.text((middle, bottom + 17.0), label, Align::Middle, Ink::Faint);
+                free = middle + half + 6.0;
+            }
         }
-        let middle = (scale.from + scale.to) / 2.0;
-        self.text((middle, bottom + 36.0), title, Align::Middle, Ink::Faint);
+        let title = fitted(title, self.width);
+        let half = text_width(&title) / 2.0;
+        let middle = ((scale.from + scale.to) / 2.0).clamp(half, (self.width - half).max(half));
+        self.text((middle, bottom + 36.0), &title, Align::Middle, Ink::Faint);
     }
 
     /// The SVG element, which scales with its box and names itself to readers without sight.
@@ -213,6 +309,13 @@ impl Scale {
         self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
+    /// [`Scale::ticks`] with their numbers written out.
+    pub fn labelled(&self, room: usize) -> Vec<(f64, String)> {
+        let (ticks, places) = self.ticks(room);
+        let written = |value: f64| (value, super::super::number::decimals(value, places));
+        ticks.into_iter().map(written).collect()
+    }
+
     /// Round values inside, at most about `room`, and the decimals that tell them apart.
     pub fn ticks(&self, room: usize) -> (Vec<f64>, usize) {
         let raw = (self.high - self.low) / room as f64;
@@ -232,20 +335,58 @@ impl Scale {
     }
 }
 
-/// `text` cut to about `width` pixels, by letters of average width.
+/// `text` cut to what is sure to lie within `width` pixels.
 pub fn fitted(text: &str, width: f64) -> String {
-    let room = (width / (f64::from(TEXT_SIZE) * 0.56)).max(1.0) as usize;
-    if text.chars().count() <= room {
-        return text.to_string();
+    let clean: String = text.chars().filter(|symbol| !steers(*symbol)).collect();
+    if text_width(&clean) <= width {
+        return clean;
     }
-    let mut short: String = text.chars().take(room.saturating_sub(1)).collect();
+    let mut room = width - letter_width('…');
+    let fits = |symbol: &char| {
+        room -= letter_width(*symbol);
+        room >= 0.0
+    };
+    let mut short: String = clean.chars().take_while(fits).collect();
     short.push('…');
     short
 }
 
-/// Width that `text` is expected to take.
+/// Two names with a minus between them, each cut to what leaves room for the other.
+pub fn difference(a: &str, b: &str, width: f64) -> String {
+    let room = width / BOLDER - text_width(MINUS);
+    let (of_a, of_b) = (text_width(a), text_width(b));
+    let least = room / 2.0;
+    let a = fitted(a, (room - of_b).max(least).min(of_a.max(least)));
+    format!("{a}{MINUS}{}", fitted(b, room - text_width(&a)))
+}
+
+/// Width that `text` takes at most, whichever of the page's typefaces is there.
 pub fn text_width(text: &str) -> f64 {
-    text.chars().count() as f64 * f64::from(TEXT_SIZE) * 0.56
+    text.chars().map(letter_width).sum()
+}
+
+/// By kinds of letters: nothing here knows a typeface.
+fn letter_width(symbol: char) -> f64 {
+    let ems = match symbol {
+        'i' | 'j' | 'l' | '.' | ',' | ':' | ';' | '|' | '!' | '\'' => 0.36,
+        ' ' | 'f' | 't' | 'r' | '(' | ')' | '[' | ']' | '/' => 0.44,
+        'm' | 'w' | 'M' | 'W' | '%' | '@' | '…' | '—' => 1.08,
+        'A'..='Z' | '+' | '=' | '<' | '>' | '−' | '×' | '±' => 0.84,
+        symbol if symbol.is_ascii() => 0.7,
+        // Scripts whose letters fill a square, and pictures.
+        symbol if symbol >= '\u{1100}' => 1.4,
+        _ => 0.8,
+    };
+    ems * f64::from(TEXT_SIZE)
+}
+
+fn path(points: &[(f64, f64)]) -> String {
+    let mut path = String::new();
+    for (place, (x, y)) in points.iter().enumerate() {
+        let pen = if place == 0 { 'M' } else { 'L' };
+        path += &format!("{pen}{} {}", quarter(*x), quarter(*y));
+    }
+    path
 }
 
 fn quarter(value: f64) -> f64 {
@@ -258,6 +399,7 @@ fn colour(ink: Ink) -> Color {
         Ink::Faint => "var(--faint,#6b6b70)".to_string(),
         Ink::Rule => "var(--rule,#e3e1dc)".to_string(),
         Ink::Paper => "var(--paper,#ffffff)".to_string(),
+        Ink::Wash => "var(--wash,#f6f4ee)".to_string(),
         Ink::Hue(number) => {
             let number = number % HUES.len();
             format!("var(--hue{number},{})", HUES[number])
@@ -272,6 +414,20 @@ pub const TEXT_SIZE: u32 = 13;
 /// Hues after Okabe and Ito (2008), darkened where white text lies on them; the last is grey.
 pub const HUES: [&str; 7] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#9a9a9f"];
+
+const RINGED_FROM: f64 = 3.0;
+
+const TICKS_ALL_DRAWN: usize = 30;
+
+/// How much wider bold letters are at most.
+pub const BOLDER: f64 = 1.1;
+
+const MINUS: &str = " − ";
+
+/// Outlines that [`Canvas::symbol`] has.
+pub const SHAPES: usize = 5;
+
+const DASHES: [Option<&str>; 4] = [None, Some("6 4"), Some("2 3"), Some("9 3 2 3")];
 
 const FONT: &str = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif";
 

@@ -5,8 +5,8 @@
 use super::super::content::{Report, SeedEffects};
 use super::super::number::{decimals, listed, places, significant};
 use super::super::page::Sheet;
-use super::canvas::{Align, Canvas, Ink, Scale, fitted, text_width};
-use super::{Figure, NARROW, WIDE};
+use super::canvas::{Align, Canvas, Ink, Scale, text_width};
+use super::{Figure, NARROW, WIDE, sign_of};
 
 /// `None` when no seed effect was estimable, or all were estimated as exactly zero.
 pub fn caterpillar(report: &Report) -> Option<Figure> {
@@ -19,6 +19,7 @@ pub fn caterpillar(report: &Report) -> Option<Figure> {
                    belongs to a seed that cannot be told from the average one."
             .to_string();
     Some(Figure {
+        name: "caterpillar",
         wide: draw(report, WIDE, &caption),
         narrow: draw(report, NARROW, &caption),
         sheet: sheet(report),
@@ -65,8 +66,8 @@ fn draw(report: &Report, width: f64, caption: &str) -> String {
     let all = Scale::around(ends.chain([0.0]), 0.0, 1.0);
     let mut canvas = Canvas::new(width, panels.len() as f64 * PANEL);
     for (place, panel) in panels.iter().enumerate() {
-        let hue = report.arms.iter().position(|arm| arm.arm == panel.arm).unwrap_or(0) % 6;
-        draw_panel(&mut canvas, place as f64 * PANEL, width, &all, panel, Ink::Hue(hue));
+        let sign = sign_of(report, &panel.arm);
+        draw_panel(&mut canvas, place as f64 * PANEL, width, &all, panel, sign);
     }
     canvas.finish(caption)
 }
@@ -77,11 +78,11 @@ fn draw_panel(
     width: f64,
     all: &Scale,
     panel: &SeedEffects,
-    ink: Ink,
+    (shape, ink): (usize, Ink),
 ) {
     let scale = Scale { from: top + PANEL - 34.0, to: top + 30.0, ..*all };
-    let name = format!("{}: effect of {}", panel.arm, panel.factor);
-    canvas.bold((0.0, top + 16.0), &fitted(&name, width), Align::Start);
+    let after = format!(": effect of {}", panel.factor);
+    canvas.bold((0.0, top + 16.0), &panel.arm, &after, width);
     let (ticks, digits) = scale.ticks(4);
     let gutter =
         ticks.iter().map(|tick| text_width(&decimals(*tick, digits))).fold(20.0, f64::max) + 10.0;
@@ -92,7 +93,7 @@ fn draw_panel(
     }
     canvas.line((gutter, scale.at(0.0)), (width, scale.at(0.0)), Ink::Faint, 1.0);
     let step = (width - gutter) / panel.levels.len().max(1) as f64;
-    let radius = (step * 0.3).clamp(1.0, 4.0);
+    let radius = (step * 0.3).clamp(1.0, 5.0);
     let every = panel
         .levels
         .iter()
@@ -105,7 +106,7 @@ fn draw_panel(
         let (low, high) = (effect - NORMAL_95 * sd, effect + NORMAL_95 * sd);
         canvas.begin(&format!("{} {label}: {}", panel.factor, significant(*effect)));
         canvas.line((x, scale.at(low)), (x, scale.at(high)), ink, (step * 0.2).clamp(0.5, 1.75));
-        canvas.dot((x, scale.at(*effect)), radius, ink, 1.0);
+        canvas.symbol((x, scale.at(*effect)), radius, shape, ink);
         canvas.end();
         if place % every == 0 {
             canvas.text((x, top + PANEL - 12.0), label, Align::Middle, Ink::Faint);

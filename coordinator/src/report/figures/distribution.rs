@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use super::super::content::{ArmDrawn, Report, Scores};
+use super::super::content::{ArmDrawn, Interval, Report, Scores};
 use super::super::number::{beside, counted};
 use super::super::page::Sheet;
-use super::canvas::{Align, Canvas, Ink, Scale, fitted};
-use super::{Figure, NARROW, WIDE};
+use super::canvas::{Canvas, Ink, Scale};
+use super::{Figure, NARROW, WIDE, sign_at};
 
 /// `None` while no arm has a score.
 pub fn distribution(report: &Report) -> Option<Figure> {
@@ -28,9 +28,11 @@ pub fn distribution_of(
     }
     let caption = format!(
         "Scores ({metric}, {goal}). The hill shows all runs of an arm; each point is one seed, averaged \
-         over {over}; the mark is the mean with its 95 % interval for new samples (T2)."
+         over {over}; the mark is the mean, the thick bar its 95 % interval for new seeds (T1), \
+         the thin one for new samples (T2)."
     );
     Some(Figure {
+        name: "distribution",
         wide: draw(metric, drawn, scores, (WIDE, &caption)),
         narrow: draw(metric, drawn, scores, (NARROW, &caption)),
         sheet: sheet(drawn, scores),
@@ -44,22 +46,20 @@ fn draw(
     scores: &[Option<&Scores>],
     (width, caption): (f64, &str),
 ) -> String {
-    let arms: Vec<(&ArmDrawn, &Scores)> = drawn
-        .iter()
-        .zip(scores)
-        .filter_map(|(drawn, scores)| scores.map(|scores| (drawn, scores)))
+    let arms: Vec<(usize, &ArmDrawn, &Scores)> = (drawn.iter().zip(scores).enumerate())
+        .filter_map(|(place, (drawn, scores))| scores.map(|scores| (place, drawn, scores)))
         .collect();
     let height = arms.len() as f64 * ROW + 54.0;
     let mut canvas = Canvas::new(width, height);
-    let shown = arms.iter().flat_map(|(drawn, scores)| {
+    let shown = arms.iter().flat_map(|(_, drawn, scores)| {
         let ends = [drawn.runs.first(), drawn.runs.last()].into_iter().flatten().copied();
-        let ci = scores.ci_t2.iter().flat_map(|ci| [ci.low, ci.high]);
+        let ci = scores.ci_t1.iter().chain(&scores.ci_t2).flat_map(|ci| [ci.low, ci.high]);
         ends.chain(ci)
     });
     let scale = Scale::around(shown, 12.0, width - 12.0);
     canvas.axis_below(&scale, 4.0, arms.len() as f64 * ROW + 4.0, metric);
-    for (place, (drawn, scores)) in arms.iter().enumerate() {
-        arm(&mut canvas, &scale, place, drawn, scores, width);
+    for (row, (place, drawn, scores)) in arms.iter().enumerate() {
+        arm(&mut canvas, &scale, (row as f64 * ROW, sign_at(*place)), (drawn, scores), width);
     }
     canvas.finish(caption)
 }
@@ -67,15 +67,12 @@ fn draw(
 fn arm(
     canvas: &mut Canvas,
     scale: &Scale,
-    place: usize,
-    drawn: &ArmDrawn,
-    scores: &Scores,
+    (top, (shape, ink)): (f64, (usize, Ink)),
+    (drawn, scores): (&ArmDrawn, &Scores),
     width: f64,
 ) {
-    let top = place as f64 * ROW;
     let ground = top + 84.0;
-    let ink = Ink::Hue(place % HUES_OF_ARMS);
-    canvas.bold((12.0, top + 18.0), &fitted(&drawn.arm, width - 24.0), Align::Start);
+    canvas.bold((12.0, top + 18.0), &drawn.arm, "", width - 24.0);
     let hill = hill(&drawn.runs, scale);
     if !hill.is_empty() {
         let mut points: Vec<(f64, f64)> =
@@ -90,10 +87,15 @@ fn arm(
         canvas.dot((x, ground + 11.0 + row as f64 * 5.5), 3.0, ink, 0.8);
         canvas.end();
     }
-    if let Some(ci) = &scores.ci_t2 {
-        canvas.line((scale.at(ci.low), ground), (scale.at(ci.high), ground), Ink::Text, 2.5);
+    let digits = |ci: &Interval| (ci.high - ci.low) / 4.0;
+    for (ci, thick, what) in [(&scores.ci_t2, 2.0, "samples"), (&scores.ci_t1, 5.0, "seeds")] {
+        let Some(ci) = ci else { continue };
+        let [mean, low, high] = [scores.mean, ci.low, ci.high].map(|x| beside(x, digits(ci)));
+        canvas.begin(&format!("mean {mean}, for new {what} {low} to {high}"));
+        canvas.line((scale.at(ci.low), ground), (scale.at(ci.high), ground), Ink::Text, thick);
+        canvas.end();
     }
-    canvas.mark((scale.at(scores.mean), ground), 5.5, Ink::Text);
+    canvas.symbol((scale.at(scores.mean), ground), 6.0, shape, Ink::Text);
 }
 
 /// Density of `runs` along the axis, highest point 1: a Gaussian kernel over narrow bins, with
@@ -196,6 +198,3 @@ const HILL: f64 = 54.0;
 const BINS: usize = 160;
 const ROWS_OF_POINTS: usize = 6;
 const SEEDS_DRAWN: usize = 1000;
-
-/// Hues before grey.
-const HUES_OF_ARMS: usize = 6;

@@ -7,7 +7,7 @@ use super::super::number::{beside, decimals};
 use super::super::page::Sheet;
 use super::super::several::content::{ArmPart, Several};
 use super::canvas::{Align, Canvas, Ink, Scale, fitted, text_width};
-use super::{Figure, NARROW, WIDE};
+use super::{Figure, NARROW, sign_at};
 
 pub fn estimates(report: &Several) -> Figure {
     let drawn = match report.arms.iter().any(|arm| arm.iqm_ci.is_some()) {
@@ -20,12 +20,9 @@ pub fn estimates(report: &Several) -> Figure {
         "Each arm over all studies on the common scale, {drawn}. Interquartile mean: larger is better. \
          Optimality gap: smaller is better."
     );
-    Figure {
-        wide: draw(report, WIDE, &caption),
-        narrow: draw(report, NARROW, &caption),
-        sheet: sheet(report),
-        caption,
-    }
+    Figure::drawn("estimates", caption, sheet(report), |width, caption| {
+        draw(report, width, caption)
+    })
 }
 
 /// One summary: its name, and the value and interval of an arm.
@@ -80,22 +77,18 @@ fn draw_panel(
         ci.map_or([value, value], |ci| [ci.low, ci.high])
     });
     let scale = Scale::around(all, left + 6.0, right - 6.0);
-    canvas.bold((left, top + 18.0), &fitted(name, right - left), Align::Start);
+    canvas.bold((left, top + 18.0), name, "", right - left);
     let bottom = top + 36.0 + report.arms.len() as f64 * ROW;
     canvas.axis_below(&scale, top + 30.0, bottom, "");
     for (row, arm) in report.arms.iter().enumerate() {
         let y = top + 36.0 + (row as f64 + 0.5) * ROW;
-        let (value, ci) = of(arm);
+        let ((value, ci), (shape, ink)) = (of(arm), sign_at(row));
         canvas.begin(&format!("{}, {name}: {}", arm.arm, spelled(value, ci)));
         if let Some(ci) = ci {
             let (from, to) = (scale.at(ci.low), scale.at(ci.high));
-            canvas.rect(
-                (from, y - 5.0),
-                ((to - from).max(1.0), 10.0),
-                Ink::Hue(row % HUES_OF_ARMS),
-            );
+            canvas.rect((from, y - 5.0), ((to - from).max(1.0), 10.0), ink);
         }
-        canvas.mark((scale.at(value), y), 5.5, Ink::Text);
+        canvas.symbol((scale.at(value), y), 6.0, shape, Ink::Text);
         canvas.end();
     }
 }
@@ -138,6 +131,3 @@ const BETWEEN: f64 = 28.0;
 
 /// Names take this share of the width at most.
 const GUTTER_SHARE: f64 = 0.3;
-
-/// Hues before grey.
-const HUES_OF_ARMS: usize = 6;

@@ -5,8 +5,8 @@
 use super::super::number::{decimals, percent};
 use super::super::page::Sheet;
 use super::super::several::content::{ArmPart, PointPart, Several};
+use super::Figure;
 use super::canvas::{Align, Canvas, Ink, Scale, fitted, text_width};
-use super::{Figure, NARROW, WIDE};
 
 pub fn profile(report: &Several) -> Figure {
     let band = match report.arms.iter().any(|arm| arm.iqm_ci.is_some()) {
@@ -22,12 +22,9 @@ pub fn profile(report: &Several) -> Figure {
          lies higher everywhere belongs to the better arm; where curves cross, it depends on what \
          score is asked for.{band}{more}"
     );
-    Figure {
-        wide: draw(report, WIDE, &caption),
-        narrow: draw(report, NARROW, &caption),
-        sheet: sheet(report),
-        caption,
-    }
+    Figure::drawn("performance-profile", caption, sheet(report), |width, caption| {
+        draw(report, width, caption)
+    })
 }
 
 /// Arms with their hue, those with the best interquartile mean where there are too many.
@@ -56,17 +53,17 @@ fn draw(report: &Several, width: f64, caption: &str) -> String {
         canvas.text((GUTTER - 8.0, y + 4.5), &percent(tick), Align::End, Ink::Faint);
     }
     canvas.axis_below(&across, top, bottom, "score on the common scale");
-    for (((ink, _), name), (x, row)) in arms.iter().zip(&names).zip(&key) {
+    for (dash, (((ink, _), name), (x, row))) in arms.iter().zip(&names).zip(&key).enumerate() {
         let y = row * KEY_ROW + 12.0;
-        canvas.line((*x, y), (x + 18.0, y), *ink, 3.0);
+        canvas.curve(&[(*x, y), (x + 18.0, y)], *ink, 2.5, dash);
         canvas.text((x + 24.0, y + 4.5), name, Align::Start, Ink::Text);
     }
     for (ink, arm) in &arms {
         band(&mut canvas, &across, &up, &arm.profile, *ink);
     }
-    for (ink, arm) in &arms {
+    for (dash, (ink, arm)) in arms.iter().enumerate() {
         canvas.begin(&format!("{}: {}", arm.arm, half(&arm.profile)));
-        steps(&mut canvas, &across, &up, &arm.profile, *ink);
+        canvas.curve(&steps(&across, &up, &arm.profile), *ink, 2.0, dash);
         canvas.end();
     }
     canvas.finish(caption)
@@ -109,20 +106,20 @@ fn band(canvas: &mut Canvas, across: &Scale, up: &Scale, points: &[PointPart], i
 }
 
 /// The curve, which falls only at a threshold; stretches without a fall are one line.
-fn steps(canvas: &mut Canvas, across: &Scale, up: &Scale, points: &[PointPart], ink: Ink) {
-    let Some(first) = points.first() else { return };
-    let (mut x, mut y) = (across.at(first.threshold), up.at(first.above));
-    for point in &points[1..] {
+fn steps(across: &Scale, up: &Scale, points: &[PointPart]) -> Vec<(f64, f64)> {
+    let mut corners: Vec<(f64, f64)> = Vec::new();
+    for point in points {
         let next = (across.at(point.threshold), up.at(point.above));
-        if next.1 != y {
-            canvas.line((x, y), (next.0, y), ink, 2.0);
-            canvas.line((next.0, y), next, ink, 2.0);
-            (x, y) = next;
+        match corners.last() {
+            Some(last) if last.1 != next.1 => corners.extend([(next.0, last.1), next]),
+            Some(_) => {}
+            None => corners.push(next),
         }
     }
-    if let Some(last) = points.last() {
-        canvas.line((x, y), (across.at(last.threshold), y), ink, 2.0);
+    if let (Some(point), Some(last)) = (points.last(), corners.last().copied()) {
+        corners.push((across.at(point.threshold), last.1));
     }
+    corners
 }
 
 fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {

@@ -1,135 +1,106 @@
-//! Critical-difference diagram: arms by mean rank, and bars over those that are not told apart.
-//!
-//! Source: Demšar (2006), J. Mach. Learn. Res. 7.
+//! How sure the order of several arms is: the chance of each rank, as a map.
 //!
 //! Floor: core.
 
-use super::super::number::decimals;
-use super::super::page::Sheet;
-use super::super::several::content::{ArmPart, FriedmanPart, Several};
-use super::canvas::{Align, Canvas, Ink, fitted};
-use super::{Figure, NARROW, WIDE};
+use super::super::content::Report;
+use super::super::drawn::Ranks;
+use super::super::number::{counted, percent};
+use super::super::page::{Sheet, columns};
+use super::Figure;
+use super::canvas::{Align, BOLDER, Canvas, Ink, text_width};
 
-/// `None` where there are too few studies for ranks.
-pub fn ranks(report: &Several) -> Option<Figure> {
-    let test = report.friedman.as_ref()?;
+/// `None` for fewer than three arms, or without folds that all of them have.
+pub fn ranks(report: &Report) -> Option<Figure> {
+    let ranks = report.drawn.further.ranks.as_ref()?;
+    if ranks.arms.len() > ARMS_MAX {
+        return None;
+    }
     let caption = format!(
-        "Mean rank of each arm over {} data sets, 1 being the best. A bar joins arms whose mean ranks \
-         lie closer than the critical difference of {}: these data sets do not tell them apart.",
-        test.studies,
-        decimals(test.critical_difference, 2)
+        "Chance of each rank on new samples (1 is best), the fuller the colour the more likely; a frame \
+         marks the ranks between which an arm lies with 95 %. From means over {} that all arms share, \
+         drawn again with the spread of their corrected intervals. A row without a full field is an \
+         arm whose place is not known.",
+        counted(ranks.folds, "fold")
     );
-    Some(Figure {
-        wide: draw(report, test, WIDE, &caption),
-        narrow: draw(report, test, NARROW, &caption),
-        sheet: sheet(report, test),
-        caption,
-    })
+    Some(Figure::drawn("ranks", caption, sheet(ranks), |width, caption| {
+        draw(ranks, width, caption)
+    }))
 }
 
-fn draw(report: &Several, test: &FriedmanPart, width: f64, caption: &str) -> String {
-    let order = in_order(report);
-    let side = width * SIDE_SHARE;
-    let (from, to) = (side + 8.0, width - side - 8.0);
-    let arms = order.len();
-    let at = |rank: f64| from + (rank - 1.0) / (arms as f64 - 1.0).max(1.0) * (to - from);
-    // Arms hang left and right of the axis, the outer ones highest.
-    let rows = arms.div_ceil(2) as f64;
-    let bars = test.alike.len() as f64 * BAR_ROW;
-    let hung = AXIS + 16.0 + bars;
-    let mut canvas = Canvas::new(width, hung + rows * ROW + 8.0);
-    critical(&mut canvas, test, (from, to), &at);
-    canvas.line((from, AXIS), (to, AXIS), Ink::Text, 1.5);
-    let every = ((arms as f64 - 1.0) * 26.0 / (to - from)).ceil().max(1.0) as usize;
-    for rank in (1..=arms).step_by(every) {
-        let x = at(rank as f64);
-        canvas.line((x, AXIS - 6.0), (x, AXIS), Ink::Text, 1.0);
-        canvas.text((x, AXIS - 11.0), &rank.to_string(), Align::Middle, Ink::Faint);
+fn draw(ranks: &Ranks, width: f64, caption: &str) -> String {
+    let count = ranks.arms.len();
+    // Names stand above their row where the fields would get too narrow beside them.
+    let longest = ranks.arms.iter().map(|arm| text_width(arm) * BOLDER).fold(0.0, f64::max);
+    let beside = longest + 14.0 + count as f64 * 46.0 <= width;
+    let (gutter, name) = if beside { (longest + 14.0, 0.0) } else { (0.0, 20.0) };
+    let field = (width - gutter) / count as f64;
+    let mut canvas = Canvas::new(width, HEAD + count as f64 * (ROW + name) + 4.0);
+    for rank in 0..count {
+        let middle = gutter + (rank as f64 + 0.5) * field;
+        let words = format!("rank {}", rank + 1);
+        let fits = text_width(&words) + 4.0 < field;
+        let words = if fits { words } else { (rank + 1).to_string() };
+        canvas.text((middle, 15.0), &words, Align::Middle, Ink::Faint);
     }
-    for (place, group) in test.alike.iter().enumerate() {
-        let inside = order.iter().filter(|arm| group.contains(&arm.arm)).map(|arm| arm.mean_rank);
-        let (low, high) =
-            inside.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), r| (l.min(r), h.max(r)));
-        let y = AXIS + 12.0 + place as f64 * BAR_ROW;
-        canvas.begin(&format!("not told apart: {}", group.join(", ")));
-        canvas.line((at(low) - 3.0, y), (at(high) + 3.0, y), Ink::Hue(0), 5.0);
-        canvas.end();
-    }
-    for (place, arm) in order.iter().enumerate() {
-        let left = place < arms.div_ceil(2);
-        let row = if left { place } else { arms - 1 - place } as f64;
-        let y = hung + row * ROW + 8.0;
-        let (x, end, align) = match left {
-            true => (at(arm.mean_rank), side, Align::End),
-            false => (at(arm.mean_rank), width - side, Align::Start),
-        };
-        let text = match left {
-            true => (end - 4.0, y + 4.5),
-            false => (end + 4.0, y + 4.5),
-        };
-        canvas.begin(&format!("{}: mean rank {}", arm.arm, decimals(arm.mean_rank, 2)));
-        canvas.line((x, AXIS), (x, y), Ink::Faint, 1.0);
-        canvas.line((x, y), (end, y), Ink::Faint, 1.0);
-        canvas.mark((x, AXIS), 4.5, Ink::Text);
-        canvas.text(text, &fitted(&arm.arm, side - 6.0), align, Ink::Text);
-        canvas.end();
+    for (place, arm) in ranks.arms.iter().enumerate() {
+        let top = HEAD + place as f64 * (ROW + name);
+        let y = top + if beside { ROW / 2.0 + 4.5 } else { 14.0 };
+        canvas.bold((0.0, y), arm, "", if beside { gutter } else { width });
+        let top = top + name;
+        for (rank, chance) in ranks.chances[place].iter().enumerate() {
+            let left = gutter + rank as f64 * field;
+            let (low, high) = ranks.intervals[place];
+            canvas.begin(&format!("{arm}, rank {}: {}", rank + 1, percent(*chance)));
+            canvas.rect((left + 1.0, top + 1.0), (field - 2.0, ROW - 4.0), Ink::Wash);
+            canvas.wash((left + 1.0, top + 1.0), (field - 2.0, ROW - 4.0), Ink::Hue(0), *chance);
+            if (low..=high).contains(&(rank + 1)) {
+                let (right, bottom) = (left + field - 2.0, top + ROW - 4.0);
+                let frame = [
+                    (left + 2.0, top + 2.0),
+                    (right, top + 2.0),
+                    (right, bottom),
+                    (left + 2.0, bottom),
+                    (left + 2.0, top + 2.0),
+                ];
+                canvas.curve(&frame, Ink::Text, 1.5, 0);
+            }
+            let label = percent(*chance);
+            if text_width(&label) <= field - 4.0 {
+                let ink = if *chance > 0.55 { Ink::Paper } else { Ink::Text };
+                canvas.text(
+                    (left + field / 2.0, top + ROW / 2.0 + 3.0),
+                    &label,
+                    Align::Middle,
+                    ink,
+                );
+            }
+            canvas.end();
+        }
     }
     canvas.finish(caption)
 }
 
-/// The critical difference as a length of the axis, cut where the axis ends.
-fn critical(
-    canvas: &mut Canvas,
-    test: &FriedmanPart,
-    (from, to): (f64, f64),
-    at: &impl Fn(f64) -> f64,
-) {
-    let whole = at(1.0 + test.critical_difference);
-    let end = whole.min(to);
-    let text = format!("critical difference {}", decimals(test.critical_difference, 2));
-    canvas.line((from, 26.0), (end, 26.0), Ink::Hue(1), 2.5);
-    canvas.line((from, 21.0), (from, 31.0), Ink::Hue(1), 1.5);
-    // Longer than the axis, it has no end here.
-    if whole <= to {
-        canvas.line((end, 21.0), (end, 31.0), Ink::Hue(1), 1.5);
-    }
-    canvas.text((from, 14.0), &text, Align::Start, Ink::Faint);
-}
-
-fn in_order(report: &Several) -> Vec<&ArmPart> {
-    let mut order: Vec<&ArmPart> = report.arms.iter().collect();
-    order.sort_by(|x, y| x.mean_rank.total_cmp(&y.mean_rank));
-    order
-}
-
-fn sheet(report: &Several, test: &FriedmanPart) -> Sheet {
-    let row = |arm: &&ArmPart| {
-        let peers: Vec<&str> = report
-            .arms
-            .iter()
-            .filter(|other| other.arm != arm.arm)
-            .filter(|other| (other.mean_rank - arm.mean_rank).abs() < test.critical_difference)
-            .map(|other| other.arm.as_str())
-            .collect();
-        let peers = if peers.is_empty() { "–".to_string() } else { peers.join(", ") };
-        vec![arm.arm.clone(), decimals(arm.mean_rank, 2), peers]
+fn sheet(ranks: &Ranks) -> Sheet {
+    let row = |(place, arm): (usize, &String)| {
+        let mut cells = vec![arm.clone()];
+        cells.extend(ranks.chances[place].iter().map(|chance| percent(*chance)));
+        let (low, high) = ranks.intervals[place];
+        cells.push(format!("{low} to {high}"));
+        cells
     };
+    let mut titles = vec!["Arm".to_string()];
+    titles.extend((1..=ranks.arms.len()).map(|rank| format!("Rank {rank}")));
+    titles.push("95 % of ranks".to_string());
+    let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
     Sheet {
-        title: format!("Mean ranks; critical difference {}", decimals(test.critical_difference, 2)),
-        columns: vec![
-            ("Arm".into(), false),
-            ("Mean rank".into(), true),
-            ("Not told apart from".into(), false),
-        ],
-        rows: in_order(report).iter().map(row).collect(),
+        title: "Chance of each rank".into(),
+        columns: columns(&titles, 1),
+        rows: ranks.arms.iter().enumerate().map(row).collect(),
         legend: Vec::new(),
     }
 }
 
-/// Height of the axis in the drawing.
-const AXIS: f64 = 68.0;
-const ROW: f64 = 24.0;
-const BAR_ROW: f64 = 11.0;
-
-/// Names on each side take this share of the width.
-const SIDE_SHARE: f64 = 0.27;
+const HEAD: f64 = 24.0;
+const ROW: f64 = 36.0;
+/// More arms than this are a table's matter.
+const ARMS_MAX: usize = 16;

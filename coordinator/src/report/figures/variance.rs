@@ -5,7 +5,7 @@
 use super::super::content::{ComponentPart, Report};
 use super::super::number::{percent, significant};
 use super::super::page::Sheet;
-use super::canvas::{Align, Canvas, Ink, fitted, text_width};
+use super::canvas::{Align, Canvas, Ink, text_width};
 use super::{Figure, NARROW, WIDE};
 
 /// `None` when no model could be fitted.
@@ -23,6 +23,7 @@ pub fn variance_of(components: &[ComponentPart]) -> Option<Figure> {
                    to 100 %; a source without a piece was estimated at or near zero."
             .to_string();
     Some(Figure {
+        name: "variance",
         wide: draw(components, WIDE, &caption),
         narrow: draw(components, NARROW, &caption),
         sheet: sheet(components),
@@ -58,8 +59,18 @@ fn factors(components: &[ComponentPart]) -> Vec<&str> {
 fn ink(factors: &[&str], factor: &str) -> Ink {
     match factor {
         "residual" => Ink::Hue(RESIDUAL_HUE),
-        _ => Ink::Hue(factors.iter().position(|name| *name == factor).unwrap_or(0) % RESIDUAL_HUE),
+        _ => Ink::Hue(place(factors, factor) % RESIDUAL_HUE),
     }
+}
+
+/// Hues that come again are paler.
+fn opacity(factors: &[&str], factor: &str) -> f64 {
+    let again = factor != "residual" && place(factors, factor) >= RESIDUAL_HUE;
+    if again { 0.45 } else { 1.0 }
+}
+
+fn place(factors: &[&str], factor: &str) -> usize {
+    factors.iter().position(|name| *name == factor).unwrap_or(0)
 }
 
 fn draw(components: &[ComponentPart], width: f64, caption: &str) -> String {
@@ -70,12 +81,12 @@ fn draw(components: &[ComponentPart], width: f64, caption: &str) -> String {
     let mut canvas = Canvas::new(width, top + models.len() as f64 * ROW + 4.0);
     for (factor, x, row) in legend {
         let y = row as f64 * 24.0 + 6.0;
-        canvas.rect((x, y), (12.0, 12.0), ink(&factors, factor));
+        canvas.wash((x, y), (12.0, 12.0), ink(&factors, factor), opacity(&factors, factor));
         canvas.text((x + 18.0, y + 11.0), factor, Align::Start, Ink::Text);
     }
     for (place, (name, parts)) in models.iter().enumerate() {
         let y = top + place as f64 * ROW;
-        canvas.bold((0.0, y + 16.0), &fitted(name, width), Align::Start);
+        canvas.bold((0.0, y + 16.0), name, "", width);
         bar(&mut canvas, y + 24.0, width, parts, &factors);
     }
     canvas.finish(caption)
@@ -89,10 +100,13 @@ fn bar(canvas: &mut Canvas, y: f64, width: f64, parts: &[&ComponentPart], factor
             continue;
         }
         canvas.begin(&format!("{}: {} of the variance", part.factor, percent(part.share)));
-        canvas.rect((x, y), ((length - 1.5).max(0.5), BAR), ink(factors, &part.factor));
+        let size = ((length - 1.5).max(0.5), BAR);
+        canvas.wash((x, y), size, ink(factors, &part.factor), opacity(factors, &part.factor));
         let label = percent(part.share);
         if text_width(&label) + 8.0 < length {
-            canvas.text((x + length / 2.0, y + BAR / 2.0 + 4.5), &label, Align::Middle, Ink::Paper);
+            let pale = opacity(factors, &part.factor) < 1.0;
+            let ink = if pale { Ink::Text } else { Ink::Paper };
+            canvas.text((x + length / 2.0, y + BAR / 2.0 + 4.5), &label, Align::Middle, ink);
         }
         canvas.end();
         x += length;

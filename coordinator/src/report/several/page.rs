@@ -34,7 +34,7 @@ pub fn blocks(report: &Several) -> Vec<Block> {
     match &report.friedman {
         Some(test) => {
             list.push(Block::Text(friedman(report, test)));
-            list.extend(figures::ranks(report).map(Block::Figure));
+            list.extend(figures::critical(report).map(Block::Figure));
         }
         None => list.extend(report.friedman_absent.clone().map(Block::Text)),
     }

@@ -1,0 +1,182 @@
+//! What the further figures show, from the runs.
+//!
+//! Floor: core.
+
+use common::design::Design;
+use common::stats::rank;
+use common::stats::resample::Resampling;
+use common::stats::summary::normal_quantile;
+use common::study::{Arm, Study};
+use common::trial::FailReason;
+use common::wire::message::RowEnd;
+
+use super::super::Material;
+use super::super::content::LEVEL;
+use super::super::drawn::{ArmCells, FoldMeans, Further, Ranks, Tile};
+use super::super::table::{Run, Table, in_trial_order};
+use super::comparisons::Cells;
+use super::components::Decomposition;
+use super::{estimate, grouped, test_over_train};
+
+/// `parts` are the decompositions of the judged arms, in their order, `complete` their complete cells.
+pub fn of_study(
+    material: &Material<'_>,
+    table: &Table,
+    parts: &[Decomposition],
+    complete: &[Cells],
+) -> Further {
+    let study = material.study;
+    let residuals = study.judged().iter().zip(parts).filter_map(|(arm, part)| {
+        let mut values = part.residuals.clone();
+        values.sort_by(f64::total_cmp);
+        (!values.is_empty()).then(|| (arm.name.clone(), values))
+    });
+    Further {
+        test_over_train: test_over_train(study),
+        folds: fold_means(study, table),
+        ranks: ranks(study, complete),
+        residuals: residuals.collect(),
+        cells: cells(material),
+    }
+}
+
+fn fold_means(study: &Study, table: &Table) -> FoldMeans {
+    let blocks = study.outer.partitions * study.outer.folds;
+    let label = |block: u32| match (study.outer.partitions, study.outer.folds) {
+        (1, _) | (_, 1) => block.to_string(),
+        (_, folds) => format!("{}.{}", block / folds, block % folds),
+    };
+    let arm = |(arm, runs): (usize, &Vec<Run>)| {
+        let by_block = grouped(runs, |run| run.block(study));
+        let mean = |block: u32| {
+            let group = by_block.get(&block)?;
+            Some(estimate::mean(&group.iter().map(|run| run.score).collect::<Vec<f64>>()))
+        };
+        (study.arms[arm].name.clone(), (0..blocks).map(mean).collect())
+    };
+    FoldMeans {
+        folds: (0..blocks).map(label).collect(),
+        arms: table.judged(study).iter().enumerate().map(arm).collect(),
+    }
+}
+
+/// Chances of ranks on new samples, from the arms' means over the folds that all of them have.
+///
+/// The means are drawn with the covariance of one fold times `1/J + n_test/n_train` (Nadeau and
+/// Bengio's, over all arms at once) times the square of t over z, so that each difference spreads
+/// as its own corrected interval says. Needs three arms and two folds.
+fn ranks(study: &Study, arms: &[Cells]) -> Option<Ranks> {
+    if arms.len() < 3 {
+        return None;
+    }
+    let (first, others) = arms.split_first()?;
+    let common = first.keys().filter(|cell| others.iter().all(|arm| arm.contains_key(*cell)));
+    let folds: Vec<Vec<f64>> = grouped(common, |(block, _)| *block)
+        .values()
+        .map(|cells| {
+            let of_arm = |arm: &Cells| {
+                estimate::mean(&cells.iter().map(|cell| arm[*cell]).collect::<Vec<f64>>())
+            };
+            arms.iter().map(of_arm).collect()
+        })
+        .collect();
+    let count = folds.len() as f64;
+    let of_arm = |arm: usize| folds.iter().map(|fold| fold[arm]).collect::<Vec<f64>>();
+    let means: Vec<f64> = match folds.len() {
+        0 | 1 => return None,
+        _ => (0..arms.len()).map(|arm| estimate::mean(&of_arm(arm))).collect(),
+    };
+    let stretch = (estimate::t_quantile(count - 1.0) / normal_quantile(0.5 + LEVEL / 2.0)).powi(2);
+    let factor = (1.0 / count + test_over_train(study)?) * stretch / (count - 1.0);
+    let covariance: Vec<Vec<f64>> = (0..arms.len())
+        .map(|a| {
+            let product = |b: usize| {
+                let of_fold = |fold: &Vec<f64>| (fold[a] - means[a]) * (fold[b] - means[b]);
+                factor * folds.iter().map(of_fold).sum::<f64>()
+            };
+            (0..arms.len()).map(product).collect()
+        })
+        .collect();
+    let resampling = Resampling::new(RANK_DRAWS, LEVEL, 0).ok()?;
+    let larger = study.primary().larger_is_better();
+    let found = rank::rank_stability(&means, &covariance, larger, &resampling).ok()?;
+    Some(Ranks {
+        arms: study.judged().iter().map(|arm| arm.name.clone()).collect(),
+        chances: found.chances,
+        intervals: found.intervals,
+        folds: folds.len() as u64,
+    })
+}
+
+/// The map of the judged arms' trials.
+fn cells(material: &Material<'_>) -> Vec<ArmCells> {
+    let study = material.study;
+    let design = Design::of(study);
+    let blocks = study.outer.partitions as usize * study.outer.folds as usize;
+    let seeds: usize = study.seeds.factors.iter().map(|factor| factor.count as usize).product();
+    let columns = (seeds * blocks).min(COLUMNS_MAX);
+    let rows_max = (ROWS_MAX / study.judged().len().max(1)).max(1);
+    let empty = |arm: &Arm| ArmCells {
+        arm: arm.name.clone(),
+        folds: if columns == seeds * blocks { blocks } else { 0 },
+        rows: vec![vec![Tile::default(); columns]; arm.configs.len().min(rows_max)],
+        configs: config_names(arm, arm.configs.len().min(rows_max)),
+    };
+    let mut map: Vec<ArmCells> = study.judged().iter().map(empty).collect();
+    for row in in_trial_order(material.rows, &design) {
+        let Some(key) = design.key(row.trial) else { continue };
+        let Some(arm) = map.get_mut(key.arm as usize) else { continue };
+        let configs = study.arms[key.arm as usize].configs.len();
+        let factors = study.seeds.factors.iter().zip(&key.seeds);
+        let seed =
+            factors.fold(0, |seed, (factor, level)| seed * factor.count as usize + *level as usize);
+        let block = (key.partition * study.outer.folds + key.fold) as usize;
+        let column = (seed * blocks + block) * columns / (seeds * blocks);
+        let line = key.config as usize * arm.rows.len() / configs;
+        let tile = &mut arm.rows[line][column];
+        *match &row.end {
+            RowEnd::Complete(outcome) if outcome.metrics.first().is_some_and(|s| s.is_finite()) => {
+                &mut tile.complete
+            }
+            RowEnd::Complete(_) => &mut tile.undefined,
+            RowEnd::Failed { reason, .. } if reason == FailReason::Diverged.name() => {
+                &mut tile.diverged
+            }
+            RowEnd::Failed { .. } => &mut tile.failed,
+        } += 1;
+    }
+    for (arm, written) in map.iter_mut().zip(study.judged()) {
+        let lines = arm.rows.len();
+        for (line, tiles) in arm.rows.iter_mut().enumerate() {
+            let configs = share(line, lines, written.configs.len());
+            for (column, tile) in tiles.iter_mut().enumerate() {
+                let planned = configs * share(column, columns, seeds * blocks);
+                tile.open = (planned as u64).saturating_sub(tile.ended()) as u32;
+            }
+        }
+    }
+    map
+}
+
+/// Names of the configs of each of so many `rows`.
+fn config_names(arm: &Arm, rows: usize) -> Vec<String> {
+    let name = |config: usize| arm.configs[config].point.to_string();
+    let begin = |row: usize| (row * arm.configs.len()).div_ceil(rows);
+    let of_row = |row: usize| match (begin(row), begin(row + 1) - 1) {
+        (first, last) if first == last => name(first),
+        (first, last) => format!("{} to {}", name(first), name(last)),
+    };
+    (0..rows).map(of_row).collect()
+}
+
+/// How many of `items` fall into `part` of `parts`, item i into part `i * parts / items`.
+fn share(part: usize, parts: usize, items: usize) -> usize {
+    let begin = |part: usize| (part * items).div_ceil(parts);
+    begin(part + 1) - begin(part)
+}
+
+const RANK_DRAWS: u32 = 10_000;
+
+/// Tiles of the map beside each other, and rows over all arms.
+const COLUMNS_MAX: usize = 60;
+const ROWS_MAX: usize = 48;
