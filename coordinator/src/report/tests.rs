@@ -116,7 +116,7 @@ fn near(value: f64, expected: f64) {
 }
 
 /// Scores that differ in every cell, without a pattern.
-pub(super) fn jagged(key: &TrialKey) -> Option<f64> {
+fn jagged(key: &TrialKey) -> Option<f64> {
     let cell = key.arm * 7 + key.config * 5 + key.seeds[0] * 11 + key.partition * 13 + key.fold * 3;
     Some(0.5 + f64::from(cell * cell % 31) / 100.0)
 }

@@ -154,8 +154,8 @@ fn fewer_than_five_studies_are_told_so_and_have_no_diagram() {
     assert!(report.friedman_absent.as_ref().expect("why").contains("at least 5 studies"));
     let page = html(&report);
     assert!(!page.contains("Nemenyi") && page.contains("Share of runs, over all studies"));
-    assert_eq!(page.matches("<figure>").count(), 2);
-    assert_eq!(html(&of(&ladder(5)).expect("a report")).matches("<figure>").count(), 3);
+    assert_eq!(page.matches("<figure ").count(), 2);
+    assert_eq!(html(&of(&ladder(5)).expect("a report")).matches("<figure ").count(), 3);
 }
 
 #[test]
