@@ -31,7 +31,8 @@ fn a_report_over_studies_has_the_numbers_of_their_runs_and_counts_as_a_look_at_e
         text.replace("metric = \"auroc\"\nalso = [\"accuracy\"]", "metric = \"log_loss\"")
     });
     drop(agent);
-    cluster.submit(&write_study(&cluster.site, "open", SEEDS, 20));
+    // Of other trainings than the others, whose outcomes it would be given at once.
+    cluster.submit(&write_study(&cluster.site, "open", SEEDS, 21));
 
     let refused = |studies: &str| cluster.run(&["report", "--studies", studies]).failed(1);
     assert!(refused("whole,nowhere").contains("there is no study \"nowhere\""));
