@@ -28,4 +28,5 @@ mod scenarios;
 mod security;
 mod simulated;
 mod small_disk;
+mod studies;
 mod tidy;

@@ -84,22 +84,19 @@ pub fn probability_of_improvement(
         return Err(StudiesError::Uneven { a: a.len(), b: b.len() });
     }
     let (a, b) = (in_order(a), in_order(b));
-    // Twice the wins, ties once: whole numbers, so that equal shares are equal.
-    let points = |x: f64, y: f64| 1 + u64::from(x > y) - u64::from(x < y);
-    let share = |of_a: &[f64], of_b: &[f64]| {
-        let won: u64 = of_a.iter().flat_map(|x| of_b.iter().map(|y| points(*x, *y))).sum();
-        won as f64 / (2 * of_a.len() * of_b.len()) as f64
+    // A run of `a` is all where it stands among those of `b`: how many it beats and does not lose to.
+    let stands: Vec<Vec<(usize, usize)>> = a.iter().zip(&b).map(|(a, b)| standing(a, b)).collect();
+    let own = |runs: &[Vec<f64>]| -> Vec<Vec<usize>> {
+        runs.iter().map(|runs| (0..runs.len()).collect()).collect()
     };
-    let average = |a: &[Vec<f64>], b: &[Vec<f64>]| {
-        a.iter().zip(b).map(|(of_a, of_b)| share(of_a, of_b)).sum::<f64>() / a.len() as f64
-    };
-    let (mut again_a, mut again_b) = (a.clone(), b.clone());
+    let (mut of_a, mut of_b) = (own(&a), own(&b));
+    let value = average_share(&stands, &of_a, &of_b);
     let drawn = resampling.sorted("probability of improvement", |mut generator| {
-        redraw(&a, &mut again_a, &mut generator);
-        redraw(&b, &mut again_b, &mut generator);
-        average(&again_a, &again_b)
+        redraw(&mut of_a, &mut generator);
+        redraw(&mut of_b, &mut generator);
+        average_share(&stands, &of_a, &of_b)
     });
-    Ok(Estimate { value: average(&a, &b), interval: resampling.percentile(&drawn) })
+    Ok(Estimate { value, interval: resampling.percentile(&drawn) })
 }
 
 /// Share of runs above each of `thresholds`, in their order, with a band.
@@ -167,11 +164,33 @@ fn pooled(
     Estimate { value, interval: resampling.percentile(&drawn) }
 }
 
-fn redraw(studies: &[Vec<f64>], again: &mut [Vec<f64>], generator: &mut StreamRng) {
-    for (runs, again) in studies.iter().zip(again) {
-        for run in again {
-            *run = runs[generator.below(runs.len() as u64) as usize];
-        }
+/// For each of `a`, how many of `b` lie below it, and how many do not lie above. Both ascend.
+fn standing(a: &[f64], b: &[f64]) -> Vec<(usize, usize)> {
+    let place = |run: &f64| (b.partition_point(|y| y < run), b.partition_point(|y| y <= run));
+    a.iter().map(place).collect()
+}
+
+/// Mean over studies of the share of pairs that drawn runs of `a` win, ties half.
+///
+/// `a` and `b` hold the drawn runs' places `[study][draw]`.
+fn average_share(stands: &[Vec<(usize, usize)>], a: &[Vec<usize>], b: &[Vec<usize>]) -> f64 {
+    let share = |stands: &[(usize, usize)], a: &[usize], b: &[usize]| {
+        let mut below = vec![0u64; b.len() + 1];
+        b.iter().for_each(|place| below[place + 1] += 1);
+        (0..b.len()).for_each(|place| below[place + 1] += below[place]);
+        // Twice the wins, ties once: whole numbers, so that equal shares are equal.
+        let points = |place: &usize| below[stands[*place].0] + below[stands[*place].1];
+        let won: u64 = a.iter().map(points).sum();
+        won as f64 / (2 * a.len() * b.len()) as f64
+    };
+    let shares = stands.iter().zip(a.iter().zip(b)).map(|(stands, (a, b))| share(stands, a, b));
+    shares.sum::<f64>() / stands.len() as f64
+}
+
+fn redraw(places: &mut [Vec<usize>], generator: &mut StreamRng) {
+    for of_study in places {
+        let runs = of_study.len() as u64;
+        of_study.iter_mut().for_each(|place| *place = generator.below(runs) as usize);
     }
 }
 

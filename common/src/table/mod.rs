@@ -8,6 +8,7 @@
 mod copies;
 mod csv;
 mod dataset;
+mod json_lines;
 mod parquet;
 
 use std::collections::BTreeMap;
@@ -56,6 +57,13 @@ impl Table {
             Format::Tsv => csv::read(bytes, b'\t'),
             Format::Parquet => parquet::read(bytes),
         }
+    }
+
+    /// Reads a whole file of JSON lines: one flat object a line, a key that it lacks is a missing cell.
+    ///
+    /// Errors: what is wrong with the first bad line.
+    pub fn read_json_lines(bytes: &[u8]) -> Result<Self, TableError> {
+        json_lines::read(bytes)
     }
 
     /// Place of the column called `name`.
@@ -131,6 +139,20 @@ pub enum TableError {
     Kind { column: String, kind: String },
     #[error("column `{column}` has {rows} rows and the file says {expected}; the file is damaged")]
     Short { column: String, rows: usize, expected: usize },
+    #[error("line {line} is not JSON: {source}")]
+    Json { line: u64, source: serde_json::Error },
+    #[error(
+        "line {line} is not an object; write one object a line, such as {{\"arm\": \"a\", \"score\": 0.9}}"
+    )]
+    JsonNoObject { line: u64 },
+    #[error(
+        "line {line}: `{key}` holds an array or object; a cell is text, a number, true, false or null"
+    )]
+    JsonNested { line: u64, key: String },
+    #[error("line {line} names `{key}` twice; name each column once")]
+    JsonTwice { line: u64, key: String },
+    #[error("the file has no object in it; write one a line")]
+    JsonEmpty,
     #[error("the file has {rows} rows; at most {ROWS_MAX} can be used")]
     TooLong { rows: usize },
 }

@@ -18,22 +18,25 @@ use common::wire::message::{Request, Response, StudyStatus};
 use serde_json::{Value, json};
 
 use super::output::Output;
-use super::{Fresh, Target, connect};
+use super::{Fresh, Target, connect, studies};
 use crate::client::{Client, Shown, StoredStudy};
 use crate::report::{self, Looks, Material};
 
 /// Write a study's report.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  coordinator report wdbc --out results\n  coordinator report wdbc --format md"
+    after_help = "Examples:\n  coordinator report wdbc --out results\n  coordinator report wdbc --format md\n  coordinator report --studies wdbc,iris,wine --out together"
 )]
 pub struct ReportArgs {
     /// Name or id of the study; default: the latest.
     study: Option<String>,
+    /// One report over these finished studies, which share arms by name and a metric.
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',', conflicts_with = "study")]
+    studies: Vec<String>,
     /// One form on stdout (or in --out); default: all files in a folder.
     #[arg(long)]
     format: Option<Format>,
-    /// Folder for all files, or the file for one form; default: the study's name.
+    /// Folder for all files, or the file for one form; default: the study's name, or `studies`.
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
     /// The study's data file, for what outcomes alone do not tell: intervals for other test rows, and
@@ -47,7 +50,7 @@ pub struct ReportArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
+pub enum Format {
     Html,
     Md,
     Tex,
@@ -93,6 +96,9 @@ pub struct Written {
 /// `coordinator report STUDY`.
 pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let client = connect::client(&args.target).await?.fresh(args.fresh.fresh);
+    if !args.studies.is_empty() {
+        return studies::report(&client, &args.studies, args.format, args.out, output).await;
+    }
     let status = connect::find_study(&client, args.study.as_deref()).await?;
     let stored = client.study(status.id).await?;
     // Before the look, which would count although nothing was shown.
@@ -204,7 +210,11 @@ pub async fn write_all(
     Ok(Written { paths, verdict: built.verdict.text.clone(), kind })
 }
 
-fn material<'a>(stored: &'a StoredStudy, shown: &'a Shown, status: &StudyStatus) -> Material<'a> {
+pub fn material<'a>(
+    stored: &'a StoredStudy,
+    shown: &'a Shown,
+    status: &StudyStatus,
+) -> Material<'a> {
     let StoredStudy { study, violations, .. } = stored;
     let StudyStatus { cancelled, differing, .. } = *status;
     let looks = shown.ledger.as_ref().map(|(this, ledger)| Looks { ledger, this: *this });
@@ -248,14 +258,14 @@ pub fn naming(paths: &[PathBuf]) -> String {
 }
 
 /// Writes beside and renames, so that a reader never sees half a file.
-fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let beside = path.with_extension("writing");
     std::fs::write(&beside, bytes)
         .and_then(|()| std::fs::rename(&beside, path))
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn write_to(path: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
+pub fn write_to(path: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
     match path {
         Some(path) => replace(path, bytes),
         None => {

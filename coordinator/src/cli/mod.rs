@@ -23,6 +23,7 @@ mod output;
 mod run;
 mod signal;
 mod start;
+mod studies;
 mod study;
 mod submit;
 mod verify;

@@ -10,7 +10,23 @@ use super::figures::Figure;
 use super::page::{Block, Sheet, blocks};
 
 pub fn html(report: &Report) -> String {
-    let name = escaped(&report.study.name);
+    let made_from = match &report.ledger {
+        Some(_) => "the outcomes and the ledger of looks at them",
+        None => "the outcomes alone",
+    };
+    let digest = report.study.digest.get(..12).unwrap_or_default();
+    let subject = format!("Study <code>{}</code>", escaped(digest));
+    page(
+        &report.study.name,
+        &blocks(report),
+        &format!("{made_from}: the same ones give the same page. {subject}"),
+        report.schema,
+    )
+}
+
+/// A whole page. `origin`, which is markup, ends the sentence "Made by seedsweep from …".
+pub fn page(title: &str, blocks: &[Block], origin: &str, schema: &str) -> String {
+    let name = escaped(title);
     let mut text = String::with_capacity(128 << 10);
     text += "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n";
     text += &format!("<meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n");
@@ -20,18 +36,13 @@ pub fn html(report: &Report) -> String {
     text += &format!("<title>{name} – seedsweep report</title>\n<style>\n{STYLE}</style>\n");
     text += "</head>\n<body>\n<main>\n<header>\n";
     text += &format!("<p class=\"kicker\">Random-effects report</p>\n<h1>{name}</h1>\n</header>\n");
-    for block in blocks(report) {
-        text += &rendered(&block);
+    for block in blocks {
+        text += &rendered(block);
     }
     text += &format!(
-        "<footer><p>Made by seedsweep from {}: the same ones give the same page. Study <code>{}</code>, schema <code>{}</code>.</p></footer>\n</main>\n</body>\n\
+        "<footer><p>Made by seedsweep from {origin}, schema <code>{}</code>.</p></footer>\n</main>\n</body>\n\
          </html>\n",
-        match &report.ledger {
-            Some(_) => "the outcomes and the ledger of looks at them",
-            None => "the outcomes alone",
-        },
-        escaped(report.study.digest.get(..12).unwrap_or_default()),
-        escaped(report.schema),
+        escaped(schema),
     );
     text
 }

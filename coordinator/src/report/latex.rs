@@ -11,8 +11,13 @@ use super::methods::Reference;
 use super::page::{Block, Sheet, blocks};
 
 pub fn latex(report: &Report) -> String {
+    page(&report.study.name, &blocks(report), &report.methods, &report.references)
+}
+
+/// A whole document. `methods` is the text among `blocks` that a paper takes over.
+pub fn page(title: &str, blocks: &[Block], methods: &str, references: &[&str]) -> String {
     let references: Vec<&Reference> =
-        report.references.iter().filter_map(|text| Reference::of(text)).collect();
+        references.iter().filter_map(|text| Reference::of(text)).collect();
     let mut text = String::from(PREAMBLE);
     text += "\\begin{filecontents*}[overwrite]{\\jobname.bib}\n";
     for reference in &references {
@@ -20,18 +25,18 @@ pub fn latex(report: &Report) -> String {
         text.push('\n');
     }
     text += "\\end{filecontents*}\n\n";
-    text += &format!("\\title{{{}}}\n", escaped(&report.study.name));
+    text += &format!("\\title{{{}}}\n", escaped(title));
     text += "\\author{A random-effects report by seedsweep}\n\\date{}\n\n";
     text += "\\begin{document}\n\\maketitle\n";
-    for block in blocks(report) {
+    for block in blocks {
         text.push('\n');
-        text += &rendered(&block, report, &references);
+        text += &rendered(block, methods, &references);
     }
     text += "\n\\bibliographystyle{plain}\n\\bibliography{\\jobname}\n\n\\end{document}\n";
     text
 }
 
-fn rendered(block: &Block, report: &Report, references: &[&Reference]) -> String {
+fn rendered(block: &Block, methods: &str, references: &[&Reference]) -> String {
     match block {
         Block::Verdict { kind, text, basis } => format!(
             "\\begin{{quote}}\n\\textbf{{{}.}} {}\n\n\\small {}\n\\end{{quote}}\n",
@@ -41,7 +46,7 @@ fn rendered(block: &Block, report: &Report, references: &[&Reference]) -> String
         ),
         Block::Heading(text) => format!("\\section*{{{}}}\n", escaped(text)),
         // The paragraph that a paper takes over, with its citations.
-        Block::Text(text) if *text == report.methods => {
+        Block::Text(text) if text == methods => {
             format!("{}\n", cited(&escaped(text), references))
         }
         Block::Text(text) => format!("{}\n", escaped(text)),
@@ -52,7 +57,7 @@ fn rendered(block: &Block, report: &Report, references: &[&Reference]) -> String
         }
         Block::Further { title, blocks } => {
             let blocks: Vec<String> =
-                blocks.iter().map(|block| rendered(block, report, references)).collect();
+                blocks.iter().map(|block| rendered(block, methods, references)).collect();
             format!("\\section*{{{}}}\n\n{}", escaped(title), blocks.join("\n"))
         }
         Block::Command(text) => {

@@ -9,11 +9,15 @@ use super::content::Report;
 use super::page::{Block, Sheet, blocks};
 
 pub fn markdown(report: &Report) -> String {
-    let mut text =
-        format!("# {}\n\nA random-effects report by seedsweep.\n", escaped(&report.study.name));
-    for block in blocks(report) {
+    page(&report.study.name, &blocks(report))
+}
+
+/// A whole text under its title.
+pub fn page(title: &str, blocks: &[Block]) -> String {
+    let mut text = format!("# {}\n\nA random-effects report by seedsweep.\n", escaped(title));
+    for block in blocks {
         text.push('\n');
-        text += &rendered(&block);
+        text += &rendered(block);
     }
     text
 }

@@ -7,11 +7,11 @@
 use common::study::{Diverged, Study};
 
 use super::analysis::comparisons::Compared;
-use super::cited;
 use super::content::{ArmPart, ComponentPart};
 use super::number::{counted, listed};
 use super::subject;
 use super::verdict::{folds_in_words, left_out, split_in_words};
+use super::{cited, several};
 
 /// Which analyses gave a result for this study.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -213,8 +213,8 @@ pub struct Reference {
 impl Reference {
     /// The work whose entry in the list of references this is.
     pub fn of(entry: &str) -> Option<&'static Self> {
-        let all = REFERENCES.iter().chain(&cited::REFERENCES);
-        all.into_iter().find(|reference| reference.entry == entry)
+        let mut all = REFERENCES.iter().chain(&cited::REFERENCES).chain(&several::REFERENCES);
+        all.find(|reference| reference.entry == entry)
     }
 }
 
@@ -223,19 +223,19 @@ pub const BATES: &str = "Bates D, Mächler M, Bolker B, Walker S (2015). Fitting
 
 const BETHARD: &str = "Bethard S (2022). We need to talk about random seeds. arXiv:2210.13393.";
 
-const BOUTHILLIER: &str = "Bouthillier X et al. (2021). Accounting for variance in machine learning benchmarks. \
+pub const BOUTHILLIER: &str = "Bouthillier X et al. (2021). Accounting for variance in machine learning benchmarks. \
      Proceedings of Machine Learning and Systems 3. arXiv:2103.03098.";
 
 const CORANI: &str = "Corani G, Benavoli A (2015). A Bayesian approach for comparing cross-validated algorithms on \
      multiple data sets. Machine Learning 100(2).";
 
-const HOLM: &str = "Holm S (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal \
+pub const HOLM: &str = "Holm S (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal \
      of Statistics 6(2).";
 
-const NADEAU: &str =
+pub const NADEAU: &str =
     "Nadeau C, Bengio Y (2003). Inference for the generalization error. Machine Learning 52(3).";
 
-const RECHT: &str = "Recht B, Roelofs R, Schmidt L, Shankar V (2019). Do ImageNet classifiers generalize to ImageNet? \
+pub const RECHT: &str = "Recht B, Roelofs R, Schmidt L, Shankar V (2019). Do ImageNet classifiers generalize to ImageNet? \
      Proceedings of Machine Learning Research 97 (ICML).";
 
 const WANG: &str = "Wang H, Ramdas A (2025). Anytime-valid t-tests and confidence sequences for Gaussian means with \

@@ -31,9 +31,11 @@ mod number;
 mod other_rows;
 mod outlook;
 mod page;
+pub mod several;
 mod spreads;
 mod subject;
 mod table;
+pub mod tabled;
 #[cfg(test)]
 mod tests;
 mod trust;

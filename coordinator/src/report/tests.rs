@@ -25,7 +25,7 @@ use super::content::{ComponentPart, VerdictKind};
 use super::*;
 
 /// A study of `arms`, each with so many configs, on 5-fold cross-validation.
-fn study(arms: &[(&str, u32)], seeds: u32, partitions: u32, folds: u32) -> Study {
+pub(super) fn study(arms: &[(&str, u32)], seeds: u32, partitions: u32, folds: u32) -> Study {
     let config = |number: u32| ArmConfig {
         point: Config { values: vec![("lr".into(), Value::Float(f64::from(number)))] },
         hyper: Hyper::default(),
@@ -66,7 +66,7 @@ fn study(arms: &[(&str, u32)], seeds: u32, partitions: u32, folds: u32) -> Study
 }
 
 /// One row a trial; a score of `None` is a diverged run.
-fn rows(study: &Study, score: impl Fn(&TrialKey) -> Option<f64>) -> Vec<OutcomeRow> {
+pub(super) fn rows(study: &Study, score: impl Fn(&TrialKey) -> Option<f64>) -> Vec<OutcomeRow> {
     let design = Design::of(study);
     (0..design.trials().expect("small"))
         .map(|index| {
@@ -94,11 +94,11 @@ fn complete(score: f64) -> RowEnd {
     })
 }
 
-fn material<'a>(study: &'a Study, rows: &'a [OutcomeRow]) -> Material<'a> {
+pub(super) fn material<'a>(study: &'a Study, rows: &'a [OutcomeRow]) -> Material<'a> {
     Material { study, rows, cancelled: 0, differing: 0, violations: &[], looks: None, data: None }
 }
 
-fn built(study: &Study, rows: &[OutcomeRow]) -> Report {
+pub(super) fn built(study: &Study, rows: &[OutcomeRow]) -> Report {
     build(&material(study, rows))
 }
 

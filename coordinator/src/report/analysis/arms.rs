@@ -149,10 +149,19 @@ fn over_samples(study: &Study, runs: &[Run]) -> Option<(estimate::Paired, &'stat
             (fold, seeds, estimate::mean(&group.iter().map(|run| run.score).collect::<Vec<f64>>()))
         })
         .collect();
-    if let Some(mixed) = estimate::crossed(&means, ratio) {
+    over_new_samples(&means, &fold_means(study, runs), ratio)
+}
+
+/// The mean of `cells` (fold, seeds, score) over new samples; `folds` are their means by fold.
+pub fn over_new_samples(
+    cells: &[(u32, &[u32], f64)],
+    folds: &[f64],
+    ratio: f64,
+) -> Option<(estimate::Paired, &'static str)> {
+    if let Some(mixed) = estimate::crossed(cells, ratio) {
         return Some((mixed.samples, MIXED));
     }
-    let corrected = estimate::corrected_t(&fold_means(study, runs), ratio)?;
+    let corrected = estimate::corrected_t(folds, ratio)?;
     Some((corrected, "t over fold means, variance corrected after Nadeau and Bengio"))
 }
 

@@ -80,7 +80,7 @@ fn compare(
         .values()
         .map(|group| estimate::mean(&group.iter().map(|(_, _, d)| *d).collect::<Vec<f64>>()))
         .collect();
-    let contrast = contrast(study, &paired, &folds);
+    let contrast = contrast_of(&Frame::of(study), &paired, &folds);
     let configs = study.arms[a].configs.len() + study.arms[b].configs.len();
     let cost = configs as f64 * run_seconds;
     let outlook = contrast
@@ -90,8 +90,29 @@ fn compare(
     Compared { a, b, cells: paired.len() as u64, folds: folds.len() as u64, contrast, outlook }
 }
 
-fn contrast(
-    study: &Study,
+/// What of a design decides how a difference is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// Test rows over training rows of a fold.
+    pub ratio: Option<f64>,
+    pub larger_is_better: bool,
+    /// Seed factors, each crossed with all others.
+    pub seed_factors: usize,
+}
+
+impl Frame {
+    fn of(study: &Study) -> Self {
+        Self {
+            ratio: test_over_train(study),
+            larger_is_better: study.primary().larger_is_better(),
+            seed_factors: study.seeds.factors.len(),
+        }
+    }
+}
+
+/// The difference of two arms from its values by fold and seeds, and from their means by fold.
+pub fn contrast_of(
+    frame: &Frame,
     paired: &[(u32, &[u32], f64)],
     folds: &[f64],
 ) -> Result<Contrast, String> {
@@ -108,12 +129,13 @@ fn contrast(
             "the difference is the same in every fold, so it has no spread to be judged by".into(),
         );
     }
-    let ratio = test_over_train(study)
+    let ratio = frame
+        .ratio
         .ok_or("the split leaves no rows to test or to train, so no error can be computed")?;
     let missing = || "the differences do not allow a t-test".to_string();
     let corrected = estimate::corrected_t(folds, ratio).ok_or_else(missing)?;
     let naive = estimate::naive_t(folds).ok_or_else(missing)?;
-    let sign = if study.primary().larger_is_better() { 1.0 } else { -1.0 };
+    let sign = if frame.larger_is_better { 1.0 } else { -1.0 };
     let better = |values: &mut dyn Iterator<Item = f64>| values.filter(|d| d * sign > 0.0).count();
     let seeds = seed_differences(paired);
     let wins = better(&mut paired.iter().map(|(_, _, d)| *d)) as f64;
@@ -142,7 +164,7 @@ fn contrast(
         se_naive: naive.se,
         ci_naive: interval(naive.ci, "paired t over fold means", None).ok_or_else(missing)?,
         p_naive: naive.p,
-        ci_t1: over_seeds(study, paired, judged.mean),
+        ci_t1: over_seeds(frame.seed_factors, paired, judged.mean),
         p_a_beats_b: (wins + ties / 2.0) / paired.len() as f64,
         folds_a_better: better(&mut folds.iter().copied()) as u64,
         seeds: seeds.len() as u64,
@@ -163,11 +185,11 @@ fn seed_differences(paired: &[(u32, &[u32], f64)]) -> Vec<f64> {
 }
 
 fn over_seeds(
-    study: &Study,
+    seed_factors: usize,
     paired: &[(u32, &[u32], f64)],
     mean: f64,
 ) -> Option<super::super::content::Interval> {
-    let (se, df) = arms::seed_error(study.seeds.factors.len(), &deviations(paired))?;
+    let (se, df) = arms::seed_error(seed_factors, &deviations(paired))?;
     let half = estimate::t_quantile(df) * se;
     interval((mean - half, mean + half), "paired t over seed means", Some(Target::T1))
 }

@@ -120,7 +120,6 @@ fn share(part: usize, parts: usize, items: usize) -> usize {
     begin(part + 1) - begin(part)
 }
 
-
 /// Tiles of the map beside each other, and rows over all arms.
 const COLUMNS_MAX: usize = 60;
 const ROWS_MAX: usize = 48;

@@ -8,48 +8,58 @@ use super::super::content::{ArmDrawn, Interval, Report, Scores};
 use super::super::number::{beside, counted};
 use super::super::page::Sheet;
 use super::canvas::{Canvas, Ink, Scale};
-use super::{Figure, NARROW, WIDE, sign_of};
+use super::{Figure, NARROW, WIDE, sign_at};
 
 /// `None` while no arm has a score.
 pub fn distribution(report: &Report) -> Option<Figure> {
-    if report.drawn.arms.iter().all(|arm| arm.runs.is_empty()) {
+    let scores: Vec<Option<&Scores>> = report.arms.iter().map(|arm| arm.scores.as_ref()).collect();
+    let what = (report.study.metric.as_str(), report.study.goal, "folds and configs");
+    distribution_of(what, &report.drawn.arms, &scores)
+}
+
+/// The same of any arms, `scores` in their order: by what metric and goal, and what a seed averages.
+pub fn distribution_of(
+    (metric, goal, over): (&str, &str, &str),
+    drawn: &[ArmDrawn],
+    scores: &[Option<&Scores>],
+) -> Option<Figure> {
+    if drawn.iter().all(|arm| arm.runs.is_empty()) {
         return None;
     }
     let caption = format!(
-        "Scores ({}, {}). The hill shows all runs of an arm; each point is one seed, averaged over \
-         folds and configs; the mark is the mean, the thick bar its 95 % interval for new seeds (T1), \
-         the thin one for new samples (T2).",
-        report.study.metric, report.study.goal
+        "Scores ({metric}, {goal}). The hill shows all runs of an arm; each point is one seed, averaged \
+         over {over}; the mark is the mean, the thick bar its 95 % interval for new seeds (T1), \
+         the thin one for new samples (T2)."
     );
     Some(Figure {
         name: "distribution",
-        wide: draw(report, WIDE, &caption),
-        narrow: draw(report, NARROW, &caption),
-        sheet: sheet(report),
+        wide: draw(metric, drawn, scores, (WIDE, &caption)),
+        narrow: draw(metric, drawn, scores, (NARROW, &caption)),
+        sheet: sheet(drawn, scores),
         caption,
     })
 }
 
-fn draw(report: &Report, width: f64, caption: &str) -> String {
-    let arms: Vec<(&ArmDrawn, &Scores)> = report
-        .drawn
-        .arms
-        .iter()
-        .zip(&report.arms)
-        .filter_map(|(drawn, part)| part.scores.as_ref().map(|scores| (drawn, scores)))
+fn draw(
+    metric: &str,
+    drawn: &[ArmDrawn],
+    scores: &[Option<&Scores>],
+    (width, caption): (f64, &str),
+) -> String {
+    let arms: Vec<(usize, &ArmDrawn, &Scores)> = (drawn.iter().zip(scores).enumerate())
+        .filter_map(|(place, (drawn, scores))| scores.map(|scores| (place, drawn, scores)))
         .collect();
     let height = arms.len() as f64 * ROW + 54.0;
     let mut canvas = Canvas::new(width, height);
-    let shown = arms.iter().flat_map(|(drawn, scores)| {
+    let shown = arms.iter().flat_map(|(_, drawn, scores)| {
         let ends = [drawn.runs.first(), drawn.runs.last()].into_iter().flatten().copied();
         let ci = scores.ci_t1.iter().chain(&scores.ci_t2).flat_map(|ci| [ci.low, ci.high]);
         ends.chain(ci)
     });
     let scale = Scale::around(shown, 12.0, width - 12.0);
-    canvas.axis_below(&scale, 4.0, arms.len() as f64 * ROW + 4.0, &report.study.metric);
-    for (place, (drawn, scores)) in arms.iter().enumerate() {
-        let sign = sign_of(report, &drawn.arm);
-        arm(&mut canvas, &scale, (place as f64 * ROW, sign), (drawn, scores), width);
+    canvas.axis_below(&scale, 4.0, arms.len() as f64 * ROW + 4.0, metric);
+    for (row, (place, drawn, scores)) in arms.iter().enumerate() {
+        arm(&mut canvas, &scale, (row as f64 * ROW, sign_at(*place)), (drawn, scores), width);
     }
     canvas.finish(caption)
 }
@@ -145,12 +155,12 @@ fn swarm<'a>(seeds: &'a [(String, f64)], scale: &Scale) -> Vec<(&'a str, f64, f6
         .collect()
 }
 
-fn sheet(report: &Report) -> Sheet {
-    let arms: Vec<&ArmDrawn> =
-        report.drawn.arms.iter().filter(|arm| !arm.seeds.is_empty()).collect();
+fn sheet(drawn: &[ArmDrawn], scores: &[Option<&Scores>]) -> Sheet {
+    let arms: Vec<&ArmDrawn> = drawn.iter().filter(|arm| !arm.seeds.is_empty()).collect();
     let scale_of = |name: &str| {
-        let part = report.arms.iter().find(|part| part.arm == name);
-        part.and_then(|part| part.scores.as_ref()).and_then(|s| s.sd).unwrap_or(0.0) / 10.0
+        let place = drawn.iter().position(|arm| arm.arm == name);
+        let scores = place.and_then(|place| scores.get(place).copied().flatten());
+        scores.and_then(|scores| scores.sd).unwrap_or(0.0) / 10.0
     };
     let mut labels: Vec<&String> = Vec::new();
     let mut means: BTreeMap<(&str, usize), f64> = BTreeMap::new();

@@ -10,12 +10,15 @@
 mod axes;
 mod canvas;
 mod caterpillar;
+mod critical;
 mod distribution;
+mod estimates;
 mod forest;
 mod interaction;
 mod lottery;
 mod missingness;
 mod posterior;
+mod profile;
 mod quantiles;
 mod ranks;
 mod replication;
@@ -30,12 +33,15 @@ use super::page::Sheet;
 use canvas::Ink;
 
 pub use caterpillar::{caterpillar, no_seed_effect};
-pub use distribution::distribution;
+pub use critical::critical;
+pub use distribution::{distribution, distribution_of};
+pub use estimates::{estimates, spelled};
 pub use forest::{arms_forest, contrast_forest};
 pub use interaction::interaction;
 pub use lottery::lottery;
 pub use missingness::missingness;
 pub use posterior::posterior;
+pub use profile::profile;
 pub use quantiles::{effect_quantiles, residual_quantiles};
 pub use ranks::ranks;
 pub use replication::replication;
@@ -43,7 +49,7 @@ pub use sequential::sequential;
 #[cfg(test)]
 pub use tradeoff::Planner;
 pub use tradeoff::tradeoff;
-pub use variance::variance;
+pub use variance::{variance, variance_of};
 pub use winner::winner;
 pub use zeta::zeta;
 
@@ -73,7 +79,11 @@ impl Figure {
 
 /// Outline and colour of an arm, the same in every figure.
 fn sign_of(report: &Report, arm: &str) -> (usize, Ink) {
-    let place = report.arms.iter().position(|part| part.arm == arm).unwrap_or(0);
+    sign_at(report.arms.iter().position(|part| part.arm == arm).unwrap_or(0))
+}
+
+/// Of the arm at this place.
+fn sign_at(place: usize) -> (usize, Ink) {
     (place % canvas::SHAPES, Ink::Hue(place % HUES_OF_ARMS))
 }
 

@@ -10,7 +10,12 @@ use super::{Figure, NARROW, WIDE};
 
 /// `None` when no model could be fitted.
 pub fn variance(report: &Report) -> Option<Figure> {
-    if report.components.is_empty() {
+    variance_of(&report.components)
+}
+
+/// The same of any models' components.
+pub fn variance_of(components: &[ComponentPart]) -> Option<Figure> {
+    if components.is_empty() {
         return None;
     }
     let caption =
@@ -19,17 +24,17 @@ pub fn variance(report: &Report) -> Option<Figure> {
             .to_string();
     Some(Figure {
         name: "variance",
-        wide: draw(report, WIDE, &caption),
-        narrow: draw(report, NARROW, &caption),
-        sheet: sheet(report),
+        wide: draw(components, WIDE, &caption),
+        narrow: draw(components, NARROW, &caption),
+        sheet: sheet(components),
         caption,
     })
 }
 
 /// Components of one model, and its name.
-fn models(report: &Report) -> Vec<(String, Vec<&ComponentPart>)> {
+fn models(components: &[ComponentPart]) -> Vec<(String, Vec<&ComponentPart>)> {
     let mut models: Vec<(String, Vec<&ComponentPart>)> = Vec::new();
-    for part in &report.components {
+    for part in components {
         let name = part.arm.clone().unwrap_or_else(|| JOINT.to_string());
         match models.last_mut() {
             Some((last, parts)) if *last == name => parts.push(part),
@@ -40,9 +45,9 @@ fn models(report: &Report) -> Vec<(String, Vec<&ComponentPart>)> {
 }
 
 /// Factors in order of appearance, the residual last.
-fn factors(report: &Report) -> Vec<&str> {
+fn factors(components: &[ComponentPart]) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
-    for part in &report.components {
+    for part in components {
         if part.factor != "residual" && !names.contains(&part.factor.as_str()) {
             names.push(&part.factor);
         }
@@ -68,9 +73,9 @@ fn place(factors: &[&str], factor: &str) -> usize {
     factors.iter().position(|name| *name == factor).unwrap_or(0)
 }
 
-fn draw(report: &Report, width: f64, caption: &str) -> String {
-    let models = models(report);
-    let factors = factors(report);
+fn draw(components: &[ComponentPart], width: f64, caption: &str) -> String {
+    let models = models(components);
+    let factors = factors(components);
     let (legend, legend_rows) = legend(&factors, width);
     let top = legend_rows as f64 * 24.0 + 10.0;
     let mut canvas = Canvas::new(width, top + models.len() as f64 * ROW + 4.0);
@@ -124,9 +129,8 @@ fn legend<'a>(factors: &[&'a str], width: f64) -> (Vec<(&'a str, f64, usize)>, u
     (entries, row + 1)
 }
 
-fn sheet(report: &Report) -> Sheet {
-    let rows = report
-        .components
+fn sheet(components: &[ComponentPart]) -> Sheet {
+    let rows = components
         .iter()
         .map(|part| {
             vec![
