@@ -178,7 +178,8 @@ mod tests {
         let (table, folds, seeds) = balanced(4, 3, |fold, seed| {
             2.0 * f64::from(fold) - 1.5 * f64::from(seed) + noise(fold, seed)
         });
-        let paired = Paired { differences: &table, folds: &folds, seeds: &[seeds.clone()] };
+        let paired =
+            Paired { differences: &table, folds: &folds, seeds: std::slice::from_ref(&seeds) };
         let crossed = difference(&paired, 0.25, 0.95).unwrap();
 
         let (j, s) = (4.0, 3.0);

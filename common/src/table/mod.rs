@@ -10,6 +10,7 @@ mod csv;
 mod dataset;
 mod json_lines;
 mod parquet;
+mod stream;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ use crate::study::Format;
 pub use copies::Copies;
 pub use dataset::{Dataset, Target};
 pub(crate) use dataset::{LEVELS_MAX, codes, distinct, feature_columns, kept_rows};
+pub use stream::{Part, Streamed, Wanted, parquet_rows};
 
 /// Columns of equal length.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +109,8 @@ impl Format {
 /// Why bytes are no table.
 #[derive(Debug, Error)]
 pub enum TableError {
+    #[error("the table has no column {column:?}; it has {known}")]
+    NoColumn { column: String, known: String },
     #[error("the file is empty; its first line must name the columns")]
     Empty,
     #[error("the file has a header and no rows")]

@@ -67,7 +67,7 @@ fn length(values: &Values) -> usize {
 }
 
 /// A column's cells as they are stored.
-enum Cells {
+pub(super) enum Cells {
     Whole(Vec<Option<i64>>),
     Numbers(Vec<Option<f64>>),
     Text(Vec<Option<String>>),
@@ -111,9 +111,9 @@ fn column(
 }
 
 /// Pages that hold what they claim to: room is made for a page's values before they are read.
-struct Sober {
-    pages: Box<dyn PageReader>,
-    rows: usize,
+pub(super) struct Sober {
+    pub pages: Box<dyn PageReader>,
+    pub rows: usize,
 }
 
 impl PageReader for Sober {
@@ -155,7 +155,7 @@ impl Iterator for Sober {
 }
 
 /// The cells of one row group.
-fn chunk(
+pub(super) fn chunk(
     reader: ColumnReader,
     descriptor: &ColumnDescriptor,
     (name, rows, room): (&str, usize, usize),
@@ -217,7 +217,7 @@ fn kind(column: &str, kind: &str) -> TableError {
 }
 
 /// All cells of a chunk; where the definition level falls short of `level`, the cell is null.
-fn cells<T: DataType>(
+pub(super) fn cells<T: DataType>(
     mut reader: ColumnReaderImpl<T>,
     level: i16,
     rows: usize,
@@ -283,7 +283,7 @@ const ROOM_ALWAYS: usize = 1_000_000;
 const ROOM_EACH: usize = 1_000;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use parquet::basic::{Compression, ZstdLevel};
@@ -306,7 +306,7 @@ mod tests {
         REQUIRED INT32 seen (DATE);
     }";
 
-    fn written(compression: Compression) -> Vec<u8> {
+    pub fn written(compression: Compression) -> Vec<u8> {
         let schema = Arc::new(parse_message_type(SCHEMA).expect("a schema"));
         let properties = WriterProperties::builder().set_compression(compression).build();
         let mut file =

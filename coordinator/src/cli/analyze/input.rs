@@ -53,7 +53,7 @@ pub fn read(path: &Path, form: Option<Form>) -> anyhow::Result<Table> {
     })
 }
 
-fn of_path(name: &str) -> Option<Form> {
+pub fn of_path(name: &str) -> Option<Form> {
     if let Some(format) = Format::of_path(name) {
         return Some(match format {
             Format::Csv => Form::Csv,

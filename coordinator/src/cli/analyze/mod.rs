@@ -4,6 +4,7 @@
 
 mod input;
 mod roles;
+mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use std::str::FromStr;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use common::metric::Metric;
-use common::stats::mixed::{Formula, Method};
+use common::stats::mixed::{Fit, Formula, Method};
 use common::table::{Table, Values};
 
 use super::files::{naming, replace};
@@ -68,6 +69,9 @@ enum Goal {
 /// `coordinator analyze TABLE --metric COL …`.
 pub fn analyze(mut args: AnalyzeArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let metric = args.metric.clone().unwrap_or_else(|| "score".to_string());
+    if let Some(code) = stream::answer(&args, &metric, output)? {
+        return Ok(code);
+    }
     let reproduce = command(&args);
     let mut understood = Vec::new();
     let mut table = input::read(&args.table, args.format)?;
@@ -95,7 +99,7 @@ pub fn analyze(mut args: AnalyzeArgs, output: &Output) -> anyhow::Result<ExitCod
             Formula::parse(&text).with_context(|| format!("the model {text}"))?
         }
     };
-    let method = if args.ml { Method::Ml } else { Method::Reml };
+    let method = method(&args);
     let fit =
         rows.fit(&formula, method).with_context(|| format!("the model {}", formula_of(&args)))?;
     let observed = observed(&args, &rows, metric, understood, reproduce)?;
@@ -109,11 +113,20 @@ pub fn analyze(mut args: AnalyzeArgs, output: &Output) -> anyhow::Result<ExitCod
         people = format!("{}\n\n{people}\n\n{}", report.verdict.text, naming(&files));
     }
     output.answer(&people, "seedsweep.analyze/1", answer);
-    if !fit.converged {
-        output.warn("the fit did not converge; look at the table for a factor that hardly varies");
-        return Ok(ExitCode::from(1));
+    Ok(ended(&fit, output))
+}
+
+fn method(args: &AnalyzeArgs) -> Method {
+    if args.ml { Method::Ml } else { Method::Reml }
+}
+
+/// Warns where the search did not end.
+fn ended(fit: &Fit, output: &Output) -> ExitCode {
+    if fit.converged {
+        return ExitCode::SUCCESS;
     }
-    Ok(ExitCode::SUCCESS)
+    output.warn("the fit did not converge; look at the table for a factor that hardly varies");
+    ExitCode::from(1)
 }
 
 /// The formula as it was written, for an error about it.
