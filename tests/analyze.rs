@@ -74,6 +74,18 @@ fn the_same_table_in_four_forms_gives_the_same_bytes() {
 }
 
 #[test]
+fn a_parquet_file_that_is_streamed_gives_the_numbers_of_the_table_held() {
+    let formula = "y ~ model + (1 | split) + (1 | model:split) + (1 | run)";
+    let asked = ["--json", "--metric", "dice", "--formula", formula];
+    let held = scores("scores.csv", &asked).done();
+    let streamed = scores("scores.parquet", &asked).done();
+    assert_eq!(streamed.stdout, held.stdout);
+    let absent = ["--json", "--metric", "dice", "--formula", "y ~ 1 + (1 | oven)"];
+    let said = scores("scores.parquet", &absent).failed(1);
+    assert!(said.contains("\"oven\"") && said.contains("split"), "{said}");
+}
+
+#[test]
 fn a_wide_table_is_understood_as_the_long_one_is() {
     let long = scores("scores.csv", &[&["--json"], &ROLES[..]].concat()).done().json();
     let wide = ["--wide", "--metric", "dice", "--arm", "model", "--seed", "run", "--out", "told"];

@@ -289,13 +289,13 @@ fn people(model: &FitPart, metric: &str) -> String {
         .iter()
         .chain([&model.residual])
         .map(|part| {
-            let [lower, upper] = part.ci_sd;
+            let ends = part.ci_sd.map(|[lower, upper]| format!("{lower:.5} to {upper:.5}"));
             let boundary = if part.at_boundary { "  (at the boundary)" } else { "" };
             vec![
                 source(part),
                 part.levels.to_string(),
                 format!("{:.5}", part.sd),
-                format!("{lower:.5} to {upper:.5}"),
+                ends.unwrap_or_else(|| "–".to_string()),
                 format!("{:.1} %{boundary}", part.share * 100.0),
             ]
         })
@@ -342,6 +342,7 @@ fn source(part: &SpreadPart) -> String {
 /// Lines on pairs of effects that may be correlated, and on effects told between levels alone.
 fn notes(model: &FitPart) -> String {
     let mut notes = String::new();
+    notes.extend(model.intervals_absent.iter().map(|why| format!("\n\n{why}")));
     for pair in &model.correlations {
         let [first, second] = &pair.terms;
         let how = match pair.correlation {

@@ -12,27 +12,44 @@ use common::stats::normality::Normality;
 use super::super::content::{Interval, NotEstimable};
 use super::super::number::{counted, p, significant};
 use super::components::Decomposition;
+use super::estimate;
 
 /// Withholds intervals of each arm's model, and of the one over all arms, and says why.
+///
+/// Arms share their tails more often than not, so their residuals are also tested together.
 pub fn apply(arms: &mut [Decomposition], joint: &mut Decomposition) {
-    let mut odd = false;
+    let together: Vec<f64> = arms.iter().flat_map(|parts| scaled(&parts.residuals)).collect();
+    let common = odd(&together);
+    let mut any = common.is_some();
     for parts in arms.iter_mut() {
-        let found = Normality::of(&parts.residuals).ok().filter(|test| test.p < ODD);
+        let own = odd(&parts.residuals);
+        any |= own.is_some();
+        let found = own.map(|test| ("the luck of its runs", test));
+        let found =
+            found.or(common.map(|test| ("the luck of all arms' runs taken together", test)));
         match found {
-            Some(test) => {
-                odd = true;
-                withhold(
-                    parts,
-                    &format!("the luck of its runs is not bell-shaped ({})", said(test)),
-                );
+            Some((what, test)) => {
+                withhold(parts, &format!("{what} is not bell-shaped ({})", said(test)));
             }
             None => limit(parts),
         }
     }
-    if odd {
+    if any {
         withhold(joint, "the luck of some arm's runs is not bell-shaped");
     } else {
         limit(joint);
+    }
+}
+
+fn odd(residuals: &[f64]) -> Option<Normality> {
+    Normality::of(residuals).ok().filter(|test| test.p < ODD)
+}
+
+/// At unit spread.
+fn scaled(residuals: &[f64]) -> Vec<f64> {
+    match estimate::sd(residuals) {
+        Some(sd) if sd > 0.0 => residuals.iter().map(|value| value / sd).collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -86,6 +86,9 @@ pub struct FitPart {
     pub residual: SpreadPart,
     pub correlations: Vec<CorrelationPart>,
     pub between: Vec<BetweenPart>,
+    /// Why components have no intervals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intervals_absent: Option<String>,
     pub ranef: Vec<RanefPart>,
     pub fit: SearchPart,
 }
@@ -117,7 +120,8 @@ pub struct SpreadPart {
     pub share: f64,
     pub at_boundary: bool,
     /// By profile likelihood; an end without bound is null.
-    pub ci_sd: [f64; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci_sd: Option<[f64; 2]>,
     /// Chance of a variance this far from zero when there is none; absent for the residual.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p: Option<f64>,

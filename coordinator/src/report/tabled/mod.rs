@@ -267,7 +267,9 @@ fn components(model: &FitPart) -> Vec<ComponentPart> {
         variance: part.variance,
         sd: part.sd,
         share: part.share,
-        ci_sd: interval((part.ci_sd[0], part.ci_sd[1]), "profile likelihood", None)
+        ci_sd: part
+            .ci_sd
+            .and_then(|[low, high]| interval((low, high), "profile likelihood", None))
             .map(|interval| Interval { level: LEVEL, ..interval }),
         method: model.method,
         p: part.p,

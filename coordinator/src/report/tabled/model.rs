@@ -14,7 +14,9 @@ use super::content::{
 /// Everything that programs read of a fit.
 pub fn of(fit: &Fit, left_out: usize) -> FitPart {
     let tests = tests(fit, &units(fit.fixed.len()));
-    let place = |index: usize, component| spread(fit, component, Some(index));
+    let intervals_absent = too_many(fit);
+    let intervals = intervals_absent.is_none();
+    let place = |index: usize, component| spread(fit, component, Some(index), intervals);
     FitPart {
         formula: fit.formula.clone(),
         method: match fit.method {
@@ -34,7 +36,8 @@ pub fn of(fit: &Fit, left_out: usize) -> FitPart {
             .collect(),
         inference_absent: tests.err().map(|why| why.to_string()),
         components: fit.components.iter().enumerate().map(|(n, part)| place(n, part)).collect(),
-        residual: spread(fit, &fit.residual, None),
+        residual: spread(fit, &fit.residual, None, intervals),
+        intervals_absent,
         correlations: (fit.correlations.iter())
             .map(|pair| CorrelationPart {
                 factor: pair.factor.clone(),
@@ -103,9 +106,22 @@ fn part(name: &str, (estimate, se): (f64, f64), test: Option<&Contrast>) -> Fixe
     }
 }
 
-fn spread(fit: &Fit, component: &Component, place: Option<usize>) -> SpreadPart {
+/// Why profiles, each of some dozens of fits, are not searched.
+fn too_many(fit: &Fit) -> Option<String> {
+    let levels = || fit.components.iter().map(|component| component.levels);
+    // The largest factor is eliminated cheaply; the others are not.
+    let dear = levels().sum::<usize>() - levels().max().unwrap_or(0);
+    (dear > LEVELS_PROFILED).then(|| {
+        format!(
+            "intervals of standard deviations were not computed: beside the largest factor the \
+             model has {dear} levels, and the limit is {LEVELS_PROFILED}"
+        )
+    })
+}
+
+fn spread(fit: &Fit, component: &Component, place: Option<usize>, intervals: bool) -> SpreadPart {
     let which = place.map_or(Part::Residual, Part::Component);
-    let (low, high) = mixed::profile_interval(fit, which, LEVEL);
+    let interval = |_| mixed::profile_interval(fit, which, LEVEL);
     SpreadPart {
         factor: component.factor.clone(),
         term: component.term.clone(),
@@ -114,8 +130,8 @@ fn spread(fit: &Fit, component: &Component, place: Option<usize>) -> SpreadPart 
         sd: component.sd,
         share: component.share,
         at_boundary: component.at_boundary,
-        ci_sd: [low, high],
-        p: place.map(|place| mixed::zero_test(fit, place).p),
+        ci_sd: intervals.then_some(()).map(interval).map(|(low, high)| [low, high]),
+        p: place.filter(|_| intervals).map(|place| mixed::zero_test(fit, place).p),
     }
 }
 
@@ -129,3 +145,6 @@ fn ranef(fit: &Fit) -> Vec<RanefPart> {
     };
     fit.components.iter().zip(&fit.blups).map(of).collect()
 }
+
+/// Levels beside those of the largest factor up to which a profile takes seconds, not minutes.
+const LEVELS_PROFILED: usize = 1_000;

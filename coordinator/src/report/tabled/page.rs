@@ -201,7 +201,7 @@ fn spread(report: &Tabled) -> Sheet {
             source,
             count(part.levels as u64),
             decimals(part.sd, digits),
-            format!("{} to {}", end(part.ci_sd[0]), end(part.ci_sd[1])),
+            part.ci_sd.map_or("–".into(), |[low, high]| format!("{} to {}", end(low), end(high))),
             percent(part.share),
             part.p.map_or("–".into(), p),
         ]
@@ -254,6 +254,7 @@ fn fixed(report: &Tabled) -> Sheet {
 fn notes(report: &Tabled) -> Option<Vec<String>> {
     let model = &report.model;
     let mut list: Vec<String> = Vec::new();
+    list.extend(model.intervals_absent.iter().map(|why| format!("Of this model {why}.")));
     list.extend(
         model
             .inference_absent

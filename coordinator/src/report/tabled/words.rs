@@ -214,10 +214,14 @@ pub fn methods(report: &Tabled, observed: &Observations) -> String {
     let likelihood = if model.method == "REML" { "restricted maximum" } else { "maximum" };
     let mut text = format!(
         "{} of {} were analysed. The linear mixed model {} was fitted by {likelihood} likelihood (Bates et \
-         al., 2015), with profile likelihood intervals of standard deviations at 95 %",
+         al., 2015){}",
         counted(observed.rows.len() as u64, "row"),
         report.metric,
         model.formula,
+        match &model.intervals_absent {
+            None => ", with profile likelihood intervals of standard deviations at 95 %",
+            Some(_) => "",
+        },
     );
     text += match &model.inference_absent {
         None => " and t tests of fixed effects with Satterthwaite's degrees of freedom. ",
@@ -231,7 +235,7 @@ pub fn methods(report: &Tabled, observed: &Observations) -> String {
     if tested > 0 || scores().any(|scores| scores.ci_t2.is_some()) {
         let judged = if mixed(report) {
             "means and paired differences were judged by linear mixed models with random folds and \
-             seeds, with Satterthwaite's degrees of freedom; the variance of the folds was raised as in \
+             seeds, with Kenward and Roger's degrees of freedom; the variance of the folds was raised as in \
              the corrected resampled t-test"
         } else {
             "fold means were judged with the variance of the corrected resampled t-test"
