@@ -154,6 +154,7 @@ fn page(study: &Study) -> String {
         differing: 0,
         violations: &[],
         looks: None,
+        data: None,
     }))
 }
 
