@@ -153,7 +153,7 @@ fn sheet(part: &LedgerPart) -> Sheet {
             (
                 "Head",
                 &format!(
-                    "{}: the hash to which all {} are chained; \"coordinator ledger\" shows the chain.",
+                    "{}: the hash to which every look ({} in all) is chained; \"coordinator ledger\" shows the chain.",
                     part.head,
                     counted(part.looks, "look"),
                 ),

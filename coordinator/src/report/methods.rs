@@ -19,6 +19,8 @@ pub struct Done {
     /// More than one arm: runs are paired.
     paired: bool,
     components: bool,
+    /// Standard deviations have intervals.
+    profiled: bool,
     t1: bool,
     /// Means over test sets, by the corrected variance.
     t2: bool,
@@ -46,6 +48,7 @@ impl Done {
         Self {
             paired: study.judged().len() > 1,
             components: !components.is_empty(),
+            profiled: components.iter().any(|part| part.ci_sd.is_some()),
             t1: scores().any(|scores| scores.ci_t1.is_some()),
             t2: scores().any(|scores| scores.ci_t2.is_some()),
             mixed: (compared.iter().flat_map(|pair| &pair.contrast))
@@ -72,6 +75,7 @@ impl Done {
             (true, BETHARD),
             (true, BOUTHILLIER),
             (self.planned, CORANI),
+            (self.components && self.profiled, DAGOSTINO),
             (self.tested > 1, HOLM),
             (self.t2 || self.tested > 0, NADEAU),
             (self.looked, RECHT),
@@ -137,8 +141,14 @@ fn inference(study: &Study, done: &Done) -> String {
     }
     if done.components {
         text += "The spread of scores was divided by linear mixed models with random intercepts, \
-                 fitted by restricted maximum likelihood (Bates et al., 2015), with profile \
-                 likelihood intervals of standard deviations at 95 %. ";
+                 fitted by restricted maximum likelihood (Bates et al., 2015)";
+        text += match done.profiled {
+            true => {
+                ", with profile likelihood intervals of standard deviations at 95 % where the luck of \
+                 runs passed a test of normality (D'Agostino et al., 1990). "
+            }
+            false => ". ",
+        };
     }
     if done.t1 {
         text += "Intervals for new seeds on the same rows and test sets (T1) are t intervals over \
@@ -229,6 +239,9 @@ pub const BOUTHILLIER: &str = "Bouthillier X et al. (2021). Accounting for varia
 const CORANI: &str = "Corani G, Benavoli A (2015). A Bayesian approach for comparing cross-validated algorithms on \
      multiple data sets. Machine Learning 100(2).";
 
+const DAGOSTINO: &str = "D'Agostino RB, Belanger A, D'Agostino RB Jr (1990). A suggestion for using powerful and informative \
+     tests of normality. The American Statistician 44(4).";
+
 pub const HOLM: &str = "Holm S (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal \
      of Statistics 6(2).";
 
@@ -241,7 +254,7 @@ pub const RECHT: &str = "Recht B, Roelofs R, Schmidt L, Shankar V (2019). Do Ima
 const WANG: &str = "Wang H, Ramdas A (2025). Anytime-valid t-tests and confidence sequences for Gaussian means with \
      unknown variance. Sequential Analysis 44(1). arXiv:2310.03722.";
 
-const REFERENCES: [Reference; 8] = [
+const REFERENCES: [Reference; 9] = [
     Reference {
         key: "bates2015",
         in_text: "Bates et al., 2015",
@@ -283,6 +296,17 @@ const REFERENCES: [Reference; 8] = [
   title = {A {Bayesian} Approach for Comparing Cross-Validated Algorithms on Multiple Data Sets},
   journal = {Machine Learning},
   volume = {100}, number = {2}, year = {2015},
+}",
+    },
+    Reference {
+        key: "dagostino1990",
+        in_text: "D'Agostino et al., 1990",
+        entry: DAGOSTINO,
+        bibtex: "@article{dagostino1990,
+  author = {D'Agostino, Ralph B. and Belanger, Albert and D'Agostino, Jr., Ralph B.},
+  title = {A Suggestion for Using Powerful and Informative Tests of Normality},
+  journal = {The American Statistician},
+  volume = {44}, number = {4}, year = {1990},
 }",
     },
     Reference {
