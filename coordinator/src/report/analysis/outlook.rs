@@ -108,7 +108,8 @@ fn rope_width(study: &Study) -> Option<f64> {
     })
 }
 
-/// Interval of the share of pairs that the first arm wins, and what it is worth.
+/// Interval of the share of pairs that the first arm wins, and what the win of the arm that wins more
+/// of them is worth.
 fn chance(
     paired: &[Paired<'_>],
     seeds: &BTreeSet<&[u32]>,
@@ -125,8 +126,18 @@ fn chance(
         .collect();
     let blocks = if seeds.len() > 1 { Blocks::FoldsAndSeeds } else { Blocks::Folds };
     let resampling = Resampling::new(SHARE_DRAWS, LEVEL, 0).ok()?;
-    let found = improvement::paired_share(&cells, blocks, improvement::GAMMA, &resampling).ok()?;
-    let judged = match found.judgement {
+    let share = |cells: &[Cell]| {
+        improvement::paired_share(cells, blocks, improvement::GAMMA, &resampling).ok()
+    };
+    let found = share(&cells)?;
+    let judgement = if found.share < 0.5 {
+        let turned: Vec<Cell> =
+            (cells.iter()).map(|cell| Cell { difference: -cell.difference, ..*cell }).collect();
+        share(&turned)?.judgement
+    } else {
+        found.judgement
+    };
+    let judged = match judgement {
         Judgement::NotShown => "not shown",
         Judgement::TooSmall => "too small to matter",
         Judgement::Meaningful => "may matter",
