@@ -325,7 +325,7 @@ pub struct Outlook {
     pub rope: Rope,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p_a_beats_b_ci: Option<Interval>,
-    /// Against Bouthillier's bar of 0.75.
+    /// Of the arm that wins more pairs, against Bouthillier's bar of 0.75.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p_a_beats_b_judged: Option<&'static str>,
     pub precision: Precision,
