@@ -5,7 +5,7 @@
 //! Floor: core.
 
 use common::stats::distribution::expected_max;
-use common::study::Study;
+use common::study::{Arm, Study};
 
 use super::analysis::choice::seconds_of_arm;
 use super::analysis::estimate;
@@ -15,14 +15,17 @@ use super::content::{
 use super::number::{beside, counted, duration, percent};
 use super::page::Block;
 use super::table::Table;
-use super::verdict::{drawn_anew, left_out};
+use super::verdict::{drawn_anew, left_out, typical};
 
 /// Calls pairs equivalent whose difference is smaller than what counts, with probability 0.95 at
 /// least: also those that clearly differ by less than that.
 pub fn judge_equal(study: &Study, table: &Table, pairs: &mut [ComparisonPart]) {
     for pair in pairs {
         let Some(rope) = pair.outlook.as_ref().map(|outlook| outlook.rope) else { continue };
-        let judged = matches!(pair.verdict.kind, VerdictKind::Clear | VerdictKind::NotShown);
+        let seeds = pair.contrast.as_ref().map_or(0, |contrast| contrast.seeds);
+        // With one seed its luck is in every number, and nothing tells how much.
+        let judged =
+            matches!(pair.verdict.kind, VerdictKind::Clear | VerdictKind::NotShown) && seeds > 1;
         if judged && rope.width > 0.0 && rope.p_equal >= EQUAL_AT_LEAST {
             let text = equal(study, table, pair, rope);
             pair.verdict = Verdict { kind: VerdictKind::Equivalent, text, ..pair.verdict.clone() };
@@ -40,7 +43,7 @@ fn equal(study: &Study, table: &Table, pair: &ComparisonPart, rope: Rope) -> Str
     };
     let mut text = format!(
         "If less than {width} in {metric} does not matter, {a} and {b} are equivalent: on {} their \
-         difference is smaller than that (probability {probability}).",
+         difference is smaller than that (probability {probability}; {width} is assumed, not asked for).",
         drawn_anew(study)
     );
     if let (VerdictKind::Clear, Some(contrast)) = (pair.verdict.kind, &pair.contrast) {
@@ -51,7 +54,9 @@ fn equal(study: &Study, table: &Table, pair: &ComparisonPart, rope: Rope) -> Str
             beside(contrast.difference.abs(), contrast.se)
         );
     }
-    text + &cheaper(study, table, (a, b))
+    let arms: Vec<&Arm> =
+        study.judged().iter().filter(|arm| arm.name == *a || arm.name == *b).collect();
+    text + &cheaper(study, table, (a, b)) + &typical(&arms)
 }
 
 /// Which of two costs less to train, by what this study's trainings took.

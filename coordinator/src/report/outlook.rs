@@ -85,7 +85,7 @@ fn lottery(gains: &[(&LotteryPart, &Gain)]) -> Sheet {
         ]
     };
     Sheet {
-        title: "The seed lottery".into(),
+        title: "Leads of the best seeds".into(),
         columns: columns(
             &["Arm", "Best seed", "Its lead", "Expected", "By noise", "What is left"],
             1,
@@ -111,7 +111,7 @@ fn in_words(report: &Report, pair: &ComparisonPart, outlook: &Outlook) -> String
     let again = &outlook.replication;
     let mut text = format!(
         "{names}: a second study of the same size would see the same arm ahead with a chance of {}, \
-         and find a difference again with {}; one new run of the better arm beats one of the other \
+         and show a difference by itself with {}; one new run of the better arm beats one of the other \
          with {}.",
         chance(again.same_sign),
         chance(again.significant_again),
@@ -137,13 +137,25 @@ fn in_words(report: &Report, pair: &ComparisonPart, outlook: &Outlook) -> String
             " If the difference is what it looks like, {} on {} would be enough to show it in 80 of \
              100 studies, about {} of training for both arms.",
             counted(u64::from(design.seeds), "seed"),
-            counted(u64::from(design.folds), "fold"),
+            folds(report, design.folds),
             duration(design.cost)
         ),
-        None => " No design of a sensible size shows a difference this small; it takes more rows."
-            .to_string(),
+        None => {
+            " No design of a sensible size would show it in 80 of 100 studies; it takes more rows."
+                .to_string()
+        }
     };
     text + &worth(report, outlook)
+}
+
+/// Folds as a study file has them: whole partitions.
+fn folds(report: &Report, folds: u32) -> String {
+    let each = report.design.outer_folds;
+    let partitions = folds.div_ceil(each.max(1));
+    if each < 2 || partitions < 2 {
+        return counted(u64::from(folds), "fold");
+    }
+    format!("{} ({partitions} partitions of {each})", counted(u64::from(partitions * each), "fold"))
 }
 
 /// Whether further runs are worth it, in the metric's own unit.
@@ -214,7 +226,7 @@ fn chances(pairs: &[(&ComparisonPart, &Outlook)]) -> Sheet {
                 "Second better",
                 "First wins",
                 "Same sign",
-                "Shown again",
+                "Shown by it",
                 "One fresh run",
             ],
             1,

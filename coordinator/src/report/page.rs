@@ -524,7 +524,7 @@ fn components(report: &Report) -> Sheet {
     meanings.push((
         "SD".into(),
         "How far this source alone moves a score, in the metric's own unit; 0 means that the data \
-         cannot tell it from nothing, and the interval says how large it could still be."
+         cannot tell it from nothing; the interval, where there is one, says how large it could still be."
             .into(),
     ));
     meanings.push((

@@ -87,8 +87,8 @@ pub fn ranking(report: &Report) -> Vec<Block> {
     let mut text = String::new();
     if let Some(first) = first {
         text = format!(
-            "Ranking: on new samples {} would come first in {} of 100 studies like this one, and lie \
-             between rank {} and rank {} in 95.",
+            "Ranking: if the arms are as good as they look, {} would come first in {} of 100 repetitions \
+             of this study on new samples, and lie between rank {} and rank {} in 95.",
             first.arm,
             decimals(100.0 * first.chances[0], 0),
             first.low,

@@ -353,7 +353,7 @@ fn not_shown(study: &Study, compared: &Compared, contrast: &Contrast) -> String 
         format!(
             "{} looked better than {} by {advantage} in {metric} (95 % interval {low} to {high}), \
              and alone that interval would leave out zero; but this report makes several \
-             comparisons, and among so many one like this is no surprise.",
+             comparisons, and allowing for that (Holm) it does not.",
             lead.leader, lead.other
         )
     } else if steady {
@@ -399,7 +399,7 @@ fn of_pair<'a>(study: &'a Study, compared: &Compared) -> [&'a Arm; 2] {
 }
 
 /// A reminder that an arm with several configs is judged by their mean.
-fn typical(arms: &[&Arm]) -> String {
+pub fn typical(arms: &[&Arm]) -> String {
     let spaces: Vec<String> = arms
         .iter()
         .filter(|arm| arm.configs.len() > 1)

@@ -194,6 +194,7 @@ fn observed(
         rows: list.collect(),
         ratio: ratio(args, rows)?,
         understood,
+        own_formula: args.formula.is_some(),
         reproduce,
     })
 }
@@ -312,7 +313,10 @@ fn people(model: &FitPart, metric: &str) -> String {
                 format!("{:.5}", f.estimate),
                 format!("{:.5}", f.se),
                 number(f.df, 1),
-                number(f.p, 4),
+                f.p.map_or("–".to_string(), |p| match p < 0.0001 {
+                    true => "< 0.0001".to_string(),
+                    false => format!("{p:.4}"),
+                }),
             ]
         })
         .collect();

@@ -99,7 +99,7 @@ impl Rows {
         }
         if let Some(formula) = formula {
             let response = formula.response();
-            if response != metric && table.find(response).is_some() {
+            if response != metric && response != RESPONSE {
                 bail!(
                     "the formula explains {response:?} but --metric is {metric:?}; write y for the metric"
                 );
@@ -114,6 +114,13 @@ impl Rows {
             }
         }
         let scores_of = numeric(scores)?;
+        if let Some(row) = scores_of.iter().position(|score| score.is_infinite()) {
+            bail!(
+                "row {} of {metric:?}, not counting the header, is not finite; a metric is a finite \
+                 number, and a missing one an empty cell",
+                row + 1
+            );
+        }
         let present = |row: &usize| {
             !scores.is_missing(*row) && used.values().all(|(column, _)| !column.is_missing(*row))
         };
@@ -287,6 +294,8 @@ fn numeric(column: &Column) -> anyhow::Result<&[f64]> {
     }
 }
 
+/// What a formula may call the metric, whatever its column.
+pub const RESPONSE: &str = "y";
 pub const ARM: &str = "arm";
 pub const SEED: &str = "seed";
 pub const FOLD: &str = "fold";

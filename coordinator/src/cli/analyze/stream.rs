@@ -15,6 +15,7 @@ use common::stats::mixed::{Accumulator, Fit, FitError, Formula, Method, Slice};
 use common::table::{Part, TableError, Wanted, parquet_rows};
 
 use super::input::{self, Form};
+use super::roles::RESPONSE;
 use super::{AnalyzeArgs, Output, ended, method};
 use crate::report::tabled::model;
 
@@ -51,7 +52,7 @@ fn fit(
     let path = &args.table;
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let response = formula.response();
-    if response != metric && response != "y" {
+    if response != metric && response != RESPONSE {
         bail!(
             "the formula explains {response:?} but --metric is {metric:?}; write y for the metric"
         );

@@ -63,6 +63,7 @@ fn withhold(parts: &mut Decomposition, reason: &str) {
     }
     let arm = parts.components.first().and_then(|component| component.arm.clone());
     parts.components.iter_mut().for_each(|component| component.ci_sd = None);
+    parts.zeta.clear();
     parts.dropped.push(NotEstimable {
         arm,
         factor: None,

@@ -69,7 +69,7 @@ pub fn contrast_forest(report: &Report) -> Option<Figure> {
     let caption = format!(
         "Differences in {} ({}), first arm minus second: right of the line the first one scored \
          higher. An interval that crosses the line leaves open which arm is ahead; the one for new \
-         samples decides here.{band}{}",
+         samples decides here, allowing for the number of comparisons.{band}{}",
         report.study.metric,
         report.study.goal,
         cut_short(rows.len(), "pairs")

@@ -14,8 +14,8 @@ pub fn lottery(report: &Report) -> Option<Figure> {
         return None;
     }
     let caption =
-        "The seed lottery: seeds in order of their mean score over rows, the best one as a \
-                   ring. A star marks each seed that the best one beats with p < 0.05 in a paired \
+        "The seed lottery of the first partition: seeds in order of their mean score over \
+                   rows, the best one as a ring. A star marks each seed that the best one beats with p < 0.05 in a paired \
                    t-test over rows, although only the seed differs."
             .to_string();
     Some(Figure::drawn("lottery", caption, sheet(report), |width, caption| {

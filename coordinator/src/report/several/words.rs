@@ -149,7 +149,7 @@ fn beats(report: &Several, leader: &ArmPart) -> String {
     };
     let of_all = if seen.len() > 1 { ", the arm it beats least often," } else { "" };
     let chance = format!(
-        "Trained once more, it is expected to beat {}{of_all} in {} of pairs on the same study",
+        "Trained once more, it would beat {}{of_all} in {} of pairs on the same study",
         least.other,
         percent(least.share)
     );
@@ -158,6 +158,12 @@ fn beats(report: &Several, leader: &ArmPart) -> String {
     };
     let wide = if seen.len() > 1 { ", allowing for the number of pairs" } else { "" };
     let span = format!("95 % interval {} to {}{wide}", percent(low), percent(high));
+    if high < 0.5 {
+        return format!(
+            "{chance} ({span}): though its mean is ahead, {} wins most pairs.",
+            least.other
+        );
+    }
     match low > 0.5 {
         true => format!("{chance} ({span}): lucky seeds do not explain it."),
         false => format!("{chance} ({span}), which luck with seeds alone can give."),

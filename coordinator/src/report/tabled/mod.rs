@@ -38,6 +38,8 @@ pub struct Observations {
     /// Test rows over training rows of a fold, where that is known.
     pub ratio: Option<Ratio>,
     pub understood: Vec<String>,
+    /// The model was written by hand, not made of the roles.
+    pub own_formula: bool,
     pub reproduce: String,
 }
 

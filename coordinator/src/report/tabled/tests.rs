@@ -39,6 +39,7 @@ fn observed(
             known: Known::Folds { folds },
         }),
         understood: Vec::new(),
+        own_formula: false,
         reproduce: "coordinator analyze scores.csv".into(),
     }
 }

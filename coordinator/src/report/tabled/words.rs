@@ -19,7 +19,12 @@ pub fn verdict(report: &Tabled, observed: &Observations) -> Verdict {
         (_, [pair]) => of_pair(report, pair),
         _ => several(report),
     };
-    Verdict { kind, text: text + &largest(report), basis: basis(report, observed) }
+    let mut text = text + &largest(report);
+    if observed.own_formula && report.comparisons.iter().any(|pair| pair.contrast.is_some()) {
+        text += " Differences are judged by runs paired over the named roles, whatever the formula \
+                 says; its own tests stand in the table of the model.";
+    }
+    Verdict { kind, text, basis: basis(report, observed) }
 }
 
 /// Kind and sentences on one pair.

@@ -36,7 +36,8 @@ fn arms_that_differ_by_less_than_counts_are_equivalent_and_the_cheaper_is_named(
     assert_eq!(report.verdict.kind, VerdictKind::Equivalent);
     let text = &report.verdict.text;
     let said = "If less than 0.01 in r2 does not matter, a and b are equivalent: on new samples of this \
-                size their difference is smaller than that (probability above 0.999).";
+                size their difference is smaller than that (probability above 0.999; 0.01 is \
+                assumed, not asked for).";
     assert!(text.starts_with(said), "{text}");
     let saved = "Choose the cheaper one: b takes 40 % less time to train (3.0 s instead of 5.0 s";
     assert!(text.contains(saved), "{text}");

@@ -57,7 +57,7 @@ fn ranks_are_as_sure_as_the_arms_lie_apart() {
     }
     assert!((0.05..0.95).contains(&ranks.arms[1].chances[1]), "{ranks:?}");
     let page = markdown(&report);
-    assert!(page.contains("on new samples a would come first in 100 of 100 studies"), "{page}");
+    assert!(page.contains("a would come first in 100 of 100 repetitions"), "{page}");
 }
 
 #[test]
