@@ -81,8 +81,9 @@ fn a_parquet_file_that_is_streamed_gives_the_numbers_of_the_table_held() {
     let streamed = scores("scores.parquet", &asked).done();
     assert_eq!(streamed.stdout, held.stdout);
     let absent = ["--json", "--metric", "dice", "--formula", "y ~ 1 + (1 | oven)"];
-    let said = scores("scores.parquet", &absent).failed(1);
-    assert!(said.contains("\"oven\"") && said.contains("split"), "{said}");
+    let answer = scores("scores.parquet", &absent);
+    let said = answer.json().to_string();
+    assert!(said.contains("oven") && said.contains("split"), "{answer}");
 }
 
 #[test]
