@@ -13,11 +13,13 @@ use serde::Serialize;
 use super::drawn::Further;
 use super::monitor::MonitorPart;
 
+mod case_model;
 mod cases;
 mod choice;
 mod leakage;
 mod spreads;
 
+pub use case_model::{CaseArm, CaseComponent, CaseModelPart};
 pub use cases::{
     CaseLottery, Gain, LotteryPart, LotteryShares, OtherRows, OtherRowsPart, SeedDrawn,
 };
@@ -36,6 +38,7 @@ pub struct Report {
     pub components: Vec<ComponentPart>,
     /// Sources of spread that the design cannot estimate, and why.
     pub not_estimable: Vec<NotEstimable>,
+    pub case_model: CaseModelPart,
     pub comparisons: Vec<ComparisonPart>,
     /// Absent for one arm.
     #[serde(skip_serializing_if = "Option::is_none")]
