@@ -61,11 +61,13 @@ fn of_arm(arm: &CaseArm) -> String {
     let of = |factor: &str| arm.components.iter().find(|part| part.factor == factor);
     if let (Some(_), Some(run), Some(residual)) = (of("row"), of("run"), of("residual")) {
         let retrained = (run.variance + residual.variance).sqrt();
+        let each = residual.levels as f64 / run.levels as f64;
+        let of_mean = (run.variance + residual.variance / each).sqrt();
         text += &format!(
-            " Train again, and the score of one row moves by {}, typically; the mean over all rows of \
-             a fold moves by little more than {} for that reason.",
+            " Train again, and the score of one row moves by {}, typically, and the mean over the rows \
+             of one fold by {}.",
             decimals(retrained, places(retrained)),
-            decimals(run.sd, places(retrained) + 1)
+            decimals(of_mean, places(of_mean))
         );
     }
     text
@@ -184,7 +186,8 @@ fn meaning(factor: &str) -> String {
         "row" => "Rows that are hard, or easy, whichever training meets them.".to_string(),
         "arm:row" => "Rows that suit one arm more than another.".to_string(),
         "fold" | "partition:fold" => {
-            "Folds that are harder than their rows explain: what their trainings lack.".to_string()
+            "Folds whose rows are harder, or easier, all of them and for every training."
+                .to_string()
         }
         "config" | "arm:config" => "Which config of the space is trained.".to_string(),
         "run" => "Trainings that are better, or worse, on all rows of their fold.".to_string(),
