@@ -509,6 +509,6 @@ const NS_STREAM: f64 = 1_000.0;
 /// Evaluations of a fit: 31 to 96 were seen.
 const EVALUATIONS: f64 = 70.0;
 
-/// Half a second each: a report is waited for.
-const WORK_OF_ARMS_MAX: f64 = 5e8;
-const WORK_JOINTLY_MAX: f64 = 5e8;
+/// Together two thirds of a second: a report is waited for.
+const WORK_OF_ARMS_MAX: f64 = 3.3e8;
+const WORK_JOINTLY_MAX: f64 = 3.3e8;
