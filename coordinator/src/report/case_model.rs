@@ -39,14 +39,15 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     list
 }
 
-/// What the methods say of it.
-pub fn sentences(part: &CaseModelPart) -> String {
-    if part.missing.is_some() {
-        return String::new();
+impl CaseModelPart {
+    /// What the methods say of it.
+    pub fn sentences(&self) -> &'static str {
+        if self.missing.is_some() {
+            return "";
+        }
+        "The spread of single rows' scores was divided by mixed models with rows, folds and runs as \
+         random factors and, over all arms, rows that suit one arm more than another (REML). "
     }
-    "The spread of single rows' scores was divided by mixed models with rows, folds and runs as random \
-     factors and, over all arms, rows that suit one arm more than another (REML). "
-        .to_string()
 }
 
 /// One or two sentences that need no table.
