@@ -13,12 +13,14 @@ use serde::Serialize;
 use super::drawn::Further;
 use super::monitor::MonitorPart;
 
+mod case_model;
 mod cases;
 mod choice;
 mod controls;
 mod leakage;
 mod spreads;
 
+pub use case_model::{CaseArm, CaseComponent, CaseModelPart};
 pub use cases::{
     CaseLottery, Gain, LotteryPart, LotteryShares, OtherRows, OtherRowsPart, SeedDrawn,
 };
@@ -38,6 +40,7 @@ pub struct Report {
     pub components: Vec<ComponentPart>,
     /// Sources of spread that the design cannot estimate, and why.
     pub not_estimable: Vec<NotEstimable>,
+    pub case_model: CaseModelPart,
     pub comparisons: Vec<ComparisonPart>,
     /// Absent for one arm.
     #[serde(skip_serializing_if = "Option::is_none")]

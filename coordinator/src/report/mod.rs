@@ -12,6 +12,7 @@
 
 mod analysis;
 pub mod calibrated;
+mod case_model;
 mod choice;
 mod cited;
 pub mod content;
@@ -125,7 +126,8 @@ pub fn build(material: &Material<'_>) -> Report {
     let spreads = analysis::spreads::of_all(study, &table);
     let ranks = analysis::ranks::of_all(study, &table, &components);
     let more = More::of(&lottery, &resampled.part, spreads.as_ref(), ranks.as_ref());
-    let sentences = more.sentences() + &controls::sentences(controls.as_ref());
+    let model = by_row.model();
+    let sentences = more.sentences() + model.sentences() + &controls::sentences(controls.as_ref());
     let methods = methods::paragraph(study, &done, &sentences);
     let ledger = material.looks.as_ref().and_then(looks::part);
     Report {
@@ -135,6 +137,7 @@ pub fn build(material: &Material<'_>) -> Report {
         verdict: controls::objected(verdict, controls.as_ref()),
         components,
         not_estimable,
+        case_model: model,
         comparisons,
         ranks,
         spreads,

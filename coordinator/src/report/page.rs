@@ -10,7 +10,9 @@ use super::content::{
 use super::figures::{self, Figure};
 use super::looks;
 use super::number::{beside, count, counted, decimals, duration, p, percent, places, significant};
-use super::{calibrated, choice, controls, leakage, other_rows, outlook, spreads, trust};
+use super::{
+    calibrated, case_model, choice, controls, leakage, other_rows, outlook, spreads, trust,
+};
 
 /// One piece of a page.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,6 +94,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     list.extend(figures::caterpillar(report).map(Block::Figure));
     list.extend(figures::no_seed_effect(report).map(Block::Text));
     list.extend(spreads::blocks(report));
+    list.extend(case_model::blocks(report));
     list.extend(outlook::blocks(report));
     list.extend(trust::blocks(report));
     list.extend(leakage::blocks(report));

@@ -3,11 +3,11 @@
 //! Floor: core.
 
 use super::super::Material;
-use super::super::content::{ArmPart, CaseLottery, ComparisonPart, Target};
-use super::case_lottery;
+use super::super::content::{ArmPart, CaseLottery, CaseModelPart, ComparisonPart, Target};
 use super::cases::Cases;
 use super::other_rows::{self, Resampled};
 use super::places::Places;
+use super::{case_lottery, case_model};
 
 /// Scores of rows, or why there are none, and where rows lie.
 pub struct ByRow<'a> {
@@ -26,6 +26,12 @@ impl<'a> ByRow<'a> {
     pub fn lottery(&self, arm: usize) -> Result<CaseLottery, String> {
         let cases = self.cases.as_ref().map_err(String::clone)?;
         case_lottery::of_arm(self.material.study, cases, arm)
+    }
+
+    /// M2.
+    pub fn model(&self) -> CaseModelPart {
+        let cases = self.cases.as_ref().map_err(String::clone);
+        case_model::of_all(self.material.study, cases, &self.places)
     }
 
     /// T3.

@@ -8,6 +8,7 @@
 pub mod arms;
 pub mod by_row;
 pub mod case_lottery;
+pub mod case_model;
 pub mod cases;
 pub mod caution;
 pub mod choice;

@@ -2,6 +2,7 @@
 //!
 //! Floor: core.
 
+mod case_model;
 mod choice;
 mod leakage;
 mod other_rows;
