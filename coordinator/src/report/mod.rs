@@ -59,7 +59,8 @@ use analysis::by_row::ByRow;
 use analysis::components::Decomposition;
 use cited::More;
 use content::{
-    ArmCost, ComponentPart, Cost, DesignPart, Drawn, Missing, NotEstimable, SCHEMA, StudyPart,
+    ArmCost, ComponentPart, Cost, DesignPart, Drawn, LotteryPart, Missing, NotEstimable, SCHEMA,
+    StudyPart,
 };
 use table::Table;
 
@@ -85,23 +86,14 @@ pub struct Material<'a> {
 pub fn build(material: &Material<'_>) -> Report {
     let study = material.study;
     let table = Table::open(material);
-    let mut parts: Vec<_> = (0..study.judged().len())
-        .map(|arm| analysis::components::of_arm(study, &table, arm))
-        .collect();
-    let mut joint = analysis::components::jointly(study, &table);
-    analysis::caution::apply(&mut parts, &mut joint);
-    let numbered = || parts.iter().enumerate();
-    let mut arms: Vec<_> = numbered()
+    let (parts, joint) = decomposed(study, &table);
+    let mut arms: Vec<_> = (parts.iter().enumerate())
         .map(|(arm, parts)| analysis::arms::describe(study, &table, arm, parts))
         .collect();
     let complete = analysis::comparisons::cells(study, &table);
     let drawn = drawn(material, &table, &parts);
     let by_row = ByRow::open(material);
-    let lottery: Vec<_> = numbered()
-        .filter_map(|(arm, parts)| {
-            analysis::lottery::of_arm(study, arm, &table.arms[arm], parts, by_row.lottery(arm))
-        })
-        .collect();
+    let lottery = lotteries(study, &table, &parts, &by_row);
     let (components, not_estimable) = divided(parts.into_iter().chain([joint]));
     let seed_use = verdict::seed_use(study, &table);
     let compared = analysis::comparisons::of_all(study, &table);
@@ -156,6 +148,28 @@ pub fn build(material: &Material<'_>) -> Report {
         arms,
         drawn,
     }
+}
+
+/// The models of each judged arm, and of all arms together.
+fn decomposed(study: &Study, table: &Table) -> (Vec<Decomposition>, Decomposition) {
+    let mut parts: Vec<_> = (0..study.judged().len())
+        .map(|arm| analysis::components::of_arm(study, table, arm))
+        .collect();
+    let mut joint = analysis::components::jointly(study, table);
+    analysis::caution::apply(&mut parts, &mut joint);
+    (parts, joint)
+}
+
+fn lotteries(
+    study: &Study,
+    table: &Table,
+    parts: &[Decomposition],
+    by_row: &ByRow,
+) -> Vec<LotteryPart> {
+    let of_arm = |(arm, parts): (usize, &Decomposition)| {
+        analysis::lottery::of_arm(study, arm, &table.arms[arm], parts, by_row.lottery(arm))
+    };
+    parts.iter().enumerate().filter_map(of_arm).collect()
 }
 
 /// The components of all models, and what could not be divided.
