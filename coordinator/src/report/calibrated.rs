@@ -163,11 +163,16 @@ fn missed() -> String {
             let (Some(rate), Some(error)) = (claimed.rate, claimed.error) else { continue };
             let named = claimed.claim.starts_with(SPREAD)
                 || [T2_DIFFERENCE, T1_DIFFERENCE].contains(&claimed.claim.as_str());
-            if !named || claimed.made * 2 < one.studies {
+            if !named {
                 continue;
             }
             if rate + 2.0 * error < LEAST {
-                short.push(format!("{} ({}, {})", claimed.claim, one.title(), percent(rate)));
+                let printed = match claimed.made == one.studies {
+                    true => String::new(),
+                    false => format!(", printed in {} of {}", claimed.made, one.studies),
+                };
+                let title = one.title();
+                short.push(format!("{} ({title}: {}{printed})", claimed.claim, percent(rate)));
             }
             wide += u64::from(rate - 2.0 * error > MOST);
         }
