@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use common::stats::mixed::{
     Column, DfMethod, Fit, Formula, Freedom, InferenceError, Method, Multiplicity, Part, bootstrap,
-    contrasts, exact_zero_test, fit, fixed_profile_interval, profile_interval, zero_test,
+    contrasts, exact_zero_test, fit, fixed_profile_interval, profile_correlation, profile_interval,
+    zero_test,
 };
 
 use crate::reference::{
@@ -55,6 +56,15 @@ fn a_fixed_effect_beside_correlated_slopes_is_profiled_as_lme4_does() {
     };
     let reference = expected["fits"].as_array().unwrap().iter().find(model).unwrap();
     let fit = fitted(reference, &columns("sleepstudy"));
+    let (lower, upper) = profile_correlation(&fit, 0, 0.95).unwrap();
+    let row = &expected["profile_ci_ml_95_slope_corr"]["cor_Days.(Intercept)|Subject"];
+    near(lower, number(&row["lower"]), 1e-3, "correlation");
+    near(upper, number(&row["upper"]), 1e-3, "correlation");
+    for (part, effect) in [(0, "(Intercept)"), (1, "Days")] {
+        let ends = profile_interval(&fit, Part::Component(part), 0.95);
+        let row = &expected["profile_ci_ml_95_slope_corr"][format!("sd_{effect}|Subject")];
+        compare_ends(ends, row, 1e-3, effect);
+    }
     for (index, fixed) in fit.fixed.iter().enumerate() {
         let (lower, upper) = fixed_profile_interval(&fit, &unit(index, &fit), 0.95).unwrap();
         let row = &expected["profile_ci_ml_95_slope_corr"][&fixed.name];

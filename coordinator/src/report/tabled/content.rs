@@ -129,6 +129,9 @@ pub struct SpreadPart {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CorrelationPart {
+    /// By profile likelihood; absent for terms of three effects or more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci: Option<[f64; 2]>,
     pub factor: String,
     pub terms: [String; 2],
     pub covariance: f64,

@@ -38,8 +38,11 @@ pub fn of(fit: &Fit, left_out: usize) -> FitPart {
         components: fit.components.iter().enumerate().map(|(n, part)| place(n, part)).collect(),
         residual: spread(fit, &fit.residual, None, intervals),
         intervals_absent,
-        correlations: (fit.correlations.iter())
-            .map(|pair| CorrelationPart {
+        correlations: (fit.correlations.iter().enumerate())
+            .map(|(index, pair)| CorrelationPart {
+                ci: mixed::profile_correlation(fit, index, LEVEL)
+                    .filter(|_| intervals)
+                    .map(|(low, high)| [low, high]),
                 factor: pair.factor.clone(),
                 terms: pair.terms.clone(),
                 covariance: pair.covariance,

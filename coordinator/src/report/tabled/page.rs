@@ -295,7 +295,10 @@ fn notes(report: &Tabled) -> Option<Vec<String>> {
     );
     list.extend(model.correlations.iter().map(|pair| {
         let how = pair.correlation.map_or("not defined".to_string(), |value| decimals(value, 3));
-        format!("Correlation of {} in {}: {how}.", pair.terms.join(" and "), pair.factor)
+        let ends = pair.ci.map_or(String::new(), |[low, high]| {
+            format!(" (95 % interval {} to {})", decimals(low, 3), decimals(high, 3))
+        });
+        format!("Correlation of {} in {}: {how}{ends}.", pair.terms.join(" and "), pair.factor)
     }));
     list.extend(model.between.iter().map(|effect| {
         format!(
