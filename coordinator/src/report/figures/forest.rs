@@ -14,11 +14,13 @@ use super::{Figure, sign_of};
 pub fn arms_forest(report: &Report) -> Option<Figure> {
     let row = |arm: &ArmPart| {
         let scores = arm.scores.as_ref()?;
-        let found = [(T1, scores.ci_t1.as_ref()), (T2, scores.ci_t2.as_ref())];
+        let rows = arm.other_rows.as_ref().map(|found| &found.ci);
+        let found = [(T1, scores.ci_t1.as_ref()), (T2, scores.ci_t2.as_ref()), (T3, rows)];
         let (shape, ink) = sign_of(report, &arm.arm);
         Some(Row::of((arm.arm.as_str(), None), scores.mean, found, |kind| match kind {
             T1 => (shape, ink),
-            _ => (shape, Ink::Text),
+            T2 => (shape, Ink::Text),
+            _ => (shape, Ink::Faint),
         }))
     };
     let rows: Vec<Row> = report.arms.iter().filter_map(row).collect();
@@ -26,13 +28,14 @@ pub fn arms_forest(report: &Report) -> Option<Figure> {
         return None;
     }
     let caption = format!(
-        "Mean {} of each arm ({}). The upper bar is where the mean would lie if the same rows \
-         were trained with other seeds; the lower one, where it would lie on new samples.{}",
+        "Mean {} of each arm ({}). The first bar is where the mean would lie if the same rows \
+         were trained with other seeds (T1); the second, on new samples (T2); the third, where there \
+         is one, if these very models met other test rows (T3).{}",
         report.study.metric,
         report.study.goal,
         cut_short(rows.len(), "arms")
     );
-    let sheet = sheet("Means with their intervals", "Arm", "Mean", &[T1, T2], &rows);
+    let sheet = sheet("Means with their intervals", "Arm", "Mean", &[T1, T2, T3], &rows);
     let axis = report.study.metric.clone();
     Some(Figure::drawn("arms", caption, sheet, |width, caption| {
         draw(&Forest { rows: &rows, band: None, axis: &axis, key: &[] }, width, caption)
@@ -51,6 +54,7 @@ pub fn contrast_forest(report: &Report) -> Option<Figure> {
             (CORRECTED, corrected),
             (NAIVE, Some(&contrast.ci_naive)),
             (T1, contrast.ci_t1.as_ref()),
+            (T3, pair.other_rows.as_ref().map(|found| &found.ci)),
         ];
         let names = (pair.a.as_str(), Some(pair.b.as_str()));
         Some(Row::of(names, contrast.difference, found, sign_of_kind))
@@ -74,7 +78,7 @@ pub fn contrast_forest(report: &Report) -> Option<Figure> {
         report.study.goal,
         cut_short(rows.len(), "pairs")
     );
-    let kinds = [DECIDES, CORRECTED, NAIVE, T1];
+    let kinds = [DECIDES, CORRECTED, NAIVE, T1, T3];
     let sheet = sheet("Differences with their intervals", "Arms", "Difference", &kinds, &rows);
     let shown = kinds
         .iter()
@@ -148,6 +152,7 @@ fn sign_of_kind(kind: &'static str) -> (usize, Ink) {
         DECIDES => (2, Ink::Text),
         CORRECTED => (3, Ink::Hue(2)),
         NAIVE => (1, Ink::Hue(1)),
+        T3 => (4, Ink::Hue(3)),
         _ => (0, Ink::Hue(0)),
     }
 }
@@ -245,6 +250,7 @@ fn cut_short(rows: usize, what: &str) -> String {
 
 const T1: &str = "new seeds (T1)";
 const T2: &str = "new samples (T2)";
+const T3: &str = "these models, other rows (T3)";
 const DECIDES: &str = "new samples (T2)";
 const CORRECTED: &str = "corrected t";
 const NAIVE: &str = "naive";
