@@ -444,18 +444,14 @@ fn other_intervals(report: &Report) -> Sheet {
                 p(c.p_naive),
                 span(Some(&c.ci_corrected), scale),
                 span(c.ci_model.as_ref(), scale),
-                span(c.ci_t1.as_ref(), scale),
             ]),
-            None => cells.extend(vec!["–".to_string(); 5]),
+            None => cells.extend(vec!["–".to_string(); 4]),
         }
         cells
     };
     Sheet {
         title: "What the same differences look like with less asked of them".into(),
-        columns: columns(
-            &["Arms", "Naive t", "p", "Corrected t", "Model alone", "T1: new seeds"],
-            1,
-        ),
+        columns: columns(&["Arms", "Naive t", "p", "Corrected t", "Model alone"], 1),
         rows: report.comparisons.iter().map(row).collect(),
         legend: legend(&[
             (
@@ -470,32 +466,34 @@ fn other_intervals(report: &Report) -> Sheet {
                 "Model alone",
                 "A mixed model with seeds and folds as sources of chance, folds taken for independent samples, which they are not quite.",
             ),
-            (
-                "T1: new seeds",
-                "95 % interval of the difference if these rows and folds were trained with other seeds: true of this data alone.",
-            ),
         ]),
     }
 }
 
-/// In how many seeds and folds the first arm of each pair did better.
+/// The difference over new seeds, and in how many seeds and folds the first arm did better.
 fn won(report: &Report) -> Sheet {
+    let scale = least_se(report, |contrast| contrast.se_naive);
     let row = |pair: &ComparisonPart| {
         let mut cells = vec![format!("{} − {}", pair.a, pair.b)];
         match &pair.contrast {
             Some(c) => cells.extend([
+                span(c.ci_t1.as_ref(), scale),
                 format!("{} of {}", c.seeds_a_better, c.seeds),
                 format!("{} of {}", c.folds_a_better, pair.folds),
             ]),
-            None => cells.extend(vec!["–".to_string(); 2]),
+            None => cells.extend(vec!["–".to_string(); 3]),
         }
         cells
     };
     Sheet {
-        title: "Seeds and folds that the first arm won".into(),
-        columns: columns(&["Arms", "Seeds won", "Folds won"], 1),
+        title: "On these very rows: new seeds, and what the first arm won".into(),
+        columns: columns(&["Arms", "T1: new seeds", "Seeds won", "Folds won"], 1),
         rows: report.comparisons.iter().map(row).collect(),
         legend: legend(&[
+            (
+                "T1: new seeds",
+                "95 % interval of the difference if these rows and folds were trained with other seeds: true of this data alone.",
+            ),
             ("Seeds won", "Seeds in which the first arm did better, averaged over all folds."),
             ("Folds won", "Folds in which the first arm did better, averaged over all seeds."),
         ]),
