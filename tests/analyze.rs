@@ -87,6 +87,34 @@ fn a_parquet_file_that_is_streamed_gives_the_numbers_of_the_table_held() {
 }
 
 #[test]
+fn what_is_asked_of_the_model_stands_beside_its_estimates() {
+    let asked = ["--json", "--baseline", "unet", "--bootstrap", "1000", "--df", "kenward-roger"];
+    let answer = scores("scores.csv", &[&asked[..], &ROLES[..]].concat()).done().json();
+    assert_eq!(answer["df_method"], "Kenward-Roger");
+    assert_eq!(answer["bootstrap"]["draws"], 1_000);
+    let against = &answer["contrasts"][0];
+    assert_eq!(against["method"], "Dunnett");
+    // With two arms there is one difference, and nothing to allow for.
+    let number = |key: &str| against[key].as_f64().expect("a number");
+    assert!((number("p_adjusted") - number("p")).abs() < 2e-3, "{against}");
+    for part in answer["components"].as_array().expect("a list") {
+        let sd = part["sd"].as_f64().expect("a number");
+        let ends = &part["ci_sd_bootstrap"];
+        assert!(ends[0].as_f64() <= Some(sd) && Some(sd) <= ends[1].as_f64(), "{part}");
+        let exact = part["levels"].as_u64() <= Some(10);
+        assert_eq!(part["p_exact"].is_number(), exact, "{part}");
+    }
+    let profiled = scores("scores.csv", &[&["--json", "--ml"], &ROLES[..]].concat()).done().json();
+    let fixed = &profiled["fixed"][1];
+    let estimate = fixed["estimate"].as_f64();
+    assert!(
+        fixed["ci_profile"][0].as_f64() < estimate && estimate < fixed["ci_profile"][1].as_f64()
+    );
+    let said = scores("scores.csv", &[&["--baseline", "absent"], &ROLES[..]].concat()).failed(1);
+    assert!(said.contains("absent") && said.contains("unet"), "{said}");
+}
+
+#[test]
 fn a_wide_table_is_understood_as_the_long_one_is() {
     let long = scores("scores.csv", &[&["--json"], &ROLES[..]].concat()).done().json();
     let wide = ["--wide", "--metric", "dice", "--arm", "model", "--seed", "run", "--out", "told"];

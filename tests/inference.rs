@@ -130,6 +130,20 @@ fn one_more_outcome_of_a_balanced_design_has_its_closed_form() {
 }
 
 #[test]
+fn nothing_more_leaves_a_contrast_as_it_is() {
+    for (name, _, fit) in restricted_fits() {
+        for method in [DfMethod::Satterthwaite, DfMethod::KenwardRoger] {
+            let freedom = Freedom::of(&fit, method).unwrap();
+            let (plain, widened) =
+                (freedom.contrast(&unit(0, &fit)).unwrap(), freedom.widened(&unit(0, &fit), &[]));
+            let widened = widened.unwrap();
+            near(widened.se, plain.se, 1e-12 * plain.se, name);
+            near(widened.df, plain.df, 1e-9 * plain.df, name);
+        }
+    }
+}
+
+#[test]
 fn full_profile_intervals_agree_with_lme4() {
     for (name, _) in MODELS {
         let expected = json(&format!("lme4/{name}.expected.json"));

@@ -40,7 +40,9 @@ impl Normality {
         let mean = values.iter().sum::<f64>() / n;
         let moment = |power: i32| values.iter().map(|x| (x - mean).powi(power)).sum::<f64>() / n;
         let variance = moment(2);
-        if !(variance > 0.0 && variance.is_finite()) {
+        // Rounding gives equal numbers a spread.
+        let equal = values.iter().all(|value| *value == values[0]);
+        if equal || !(variance > 0.0 && variance.is_finite()) {
             return Err(NormalityError::NoSpread);
         }
         let skewness = skewness(moment(3) / variance.powf(1.5), n);
@@ -100,6 +102,6 @@ mod tests {
     #[test]
     fn what_cannot_be_tested_is_refused() {
         assert_eq!(Normality::of(&[1.0; 19]), Err(NormalityError::TooFew { given: 19 }));
-        assert_eq!(Normality::of(&[1.0; 20]), Err(NormalityError::NoSpread));
+        assert_eq!(Normality::of(&[0.1; 20]), Err(NormalityError::NoSpread));
     }
 }

@@ -139,7 +139,7 @@ enum Command {
     Extend(control::ExtendArgs),
     /// Say where a trial is, and why it is not running.
     Explain(explain::ExplainArgs),
-    /// Fit a mixed model to any table.
+    /// Write the report on any table of scores, or fit a mixed model to it.
     Analyze(analyze::AnalyzeArgs),
     /// Hold the report's claims against studies whose truth is known.
     Calibrate(calibrate::CalibrateArgs),
@@ -238,7 +238,7 @@ const FAREWELL: Duration = Duration::from_millis(10);
 
 const EXAMPLES: &str = "\
 Examples:
-  coordinator demo                        a real study on real data, in a minute
+  coordinator demo                        a real study on real data, in seconds
   coordinator run study.toml              a study of your own, on this machine
   coordinator start                       a coordinator; it prints how agents join
   coordinator submit study.toml --watch   the same study on all agents";

@@ -145,7 +145,10 @@ fn sheet() -> Sheet {
                 "What was simulated, with so many seeds × folds of two arms; “retrained”: a linear model was really trained, on samples drawn anew from a known population.",
             ),
             ("T2, Model, T1", "95 % intervals of the difference that held the true one."),
-            ("SDs", "The same of standard deviations, over all sources, where one was printed."),
+            (
+                "SDs",
+                "The same of standard deviations, over all sources, of those printed in more than half of the studies.",
+            ),
             (
                 "Verdict, Naive test",
                 "Studies in which the verdict, or a paired t-test over folds, spoke of a difference: false alarms unless the name says that there is one.",

@@ -42,11 +42,18 @@ pub fn blocks(report: &Report) -> Vec<Block> {
 impl CaseModelPart {
     /// What the methods say of it.
     pub fn sentences(&self) -> &'static str {
-        if self.missing.is_some() {
-            return "";
+        match (self.missing.is_some() || self.arms.is_empty(), self.joint.is_empty()) {
+            (true, _) => "",
+            (false, true) => {
+                "The spread of single rows' scores was divided by mixed models with rows, folds and \
+                 runs as random factors (REML). "
+            }
+            (false, false) => {
+                "The spread of single rows' scores was divided by mixed models with rows, folds and \
+                 runs as random factors and, over all arms, rows that suit one arm more than another \
+                 (REML). "
+            }
         }
-        "The spread of single rows' scores was divided by mixed models with rows, folds and runs as \
-         random factors and, over all arms, rows that suit one arm more than another (REML). "
     }
 }
 

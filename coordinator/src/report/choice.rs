@@ -86,14 +86,19 @@ fn seconds_in_words(seconds: f64) -> String {
 
 /// The verdict on a study of one arm, with what its best seed is worth.
 ///
-/// On one test set seeds are all that varied, so theirs is the verdict; else a sentence is added.
+/// On one test set seeds are all that varied, so theirs is the verdict; else a sentence is added. A
+/// study that `failed`, as it declares of diverged runs, keeps its own.
 pub fn judge_best_seed(
     study: &Study,
     verdict: Verdict,
     drawn: &[ArmDrawn],
     lottery: &[LotteryPart],
+    failed: bool,
 ) -> Verdict {
     let ([arm], [part]) = (drawn, lottery) else { return verdict };
+    if failed {
+        return verdict;
+    }
     if arm.seeds.len() < SEEDS_MIN {
         return verdict;
     }

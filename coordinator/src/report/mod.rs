@@ -110,8 +110,9 @@ pub fn build(material: &Material<'_>) -> Report {
         compared.iter().map(|compared| verdict::on_pair(study, compared, &basis)).collect();
     choice::judge_equal(study, &table, &mut comparisons);
     resampled.fill(&mut arms, &mut comparisons);
+    let failed = verdict::declared_failed(study, &table);
     let verdict = verdict::on_study(study, &table, &arms, &components, &comparisons, &basis);
-    let verdict = choice::judge_best_seed(study, verdict, &drawn.arms, &lottery);
+    let verdict = choice::judge_best_seed(study, verdict, &drawn.arms, &lottery, failed);
     let monitor = analysis::monitor::of_study(study, &complete);
     let done = methods::Done::of(study, &arms, &components, &compared, before)
         .with_monitor(monitor.is_some());

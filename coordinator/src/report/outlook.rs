@@ -243,7 +243,7 @@ fn chances(pairs: &[(&ComparisonPart, &Outlook)]) -> Sheet {
                 "95 % interval of the share of pairs that the first arm wins, folds and seeds resampled whole; below 75 % a better arm is seldom worth a change (Bouthillier et al., 2021).",
             ),
             ("Same sign", "A second study of this design has the same arm ahead."),
-            ("Shown again", "It has, and its own interval leaves out zero."),
+            ("Shown by it", "It has, and its own interval leaves out zero."),
             (
                 "One fresh run",
                 "A single run of the better arm beats one of the other on the same new fold.",
@@ -252,7 +252,12 @@ fn chances(pairs: &[(&ComparisonPart, &Outlook)]) -> Sheet {
     }
 }
 
-fn designs(pair: &ComparisonPart, outlook: &Outlook) -> Sheet {
+/// A table of designs, without a legend.
+pub fn designs_sheet<'a>(
+    title: String,
+    outlook: &Outlook,
+    designs: impl Iterator<Item = &'a PlannedDesign>,
+) -> Sheet {
     let scale = outlook.precision.half_width_now / 10.0;
     let row = |design: &PlannedDesign| {
         vec![
@@ -264,9 +269,16 @@ fn designs(pair: &ComparisonPart, outlook: &Outlook) -> Sheet {
         ]
     };
     Sheet {
-        title: format!("Designs of other sizes, {} − {}", pair.a, pair.b),
+        title,
         columns: columns(&["Seeds", "Folds", "95 % interval", "Found", "Training"], 0),
-        rows: outlook.precision.table.iter().map(row).collect(),
+        rows: designs.map(row).collect(),
+        legend: Vec::new(),
+    }
+}
+
+fn designs(pair: &ComparisonPart, outlook: &Outlook) -> Sheet {
+    let title = format!("Designs of other sizes, {} − {}", pair.a, pair.b);
+    Sheet {
         legend: legend(&[
             (
                 "95 % interval",
@@ -275,6 +287,7 @@ fn designs(pair: &ComparisonPart, outlook: &Outlook) -> Sheet {
             ("Found", "Chance that the design shows a difference as large as the one seen here."),
             ("Training", "For both arms, at what this study's runs took."),
         ]),
+        ..designs_sheet(title, outlook, outlook.precision.table.iter())
     }
 }
 

@@ -414,7 +414,10 @@ fn comparisons(report: &Report) -> Sheet {
         ),
         rows: report.comparisons.iter().map(row).collect(),
         legend: legend(&[
-            ("Difference", "Mean over folds of the difference on the same folds and seeds."),
+            (
+                "Difference",
+                "Mean difference on the same folds and seeds; with several seeds by the mixed model.",
+            ),
             (
                 "95 % interval",
                 &format!(

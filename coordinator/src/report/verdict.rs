@@ -41,6 +41,11 @@ pub fn on_pair(study: &Study, compared: &Compared, basis: &str) -> ComparisonPar
     }
 }
 
+/// Whether a run diverged in a study that declares that this fails it.
+pub fn declared_failed(study: &Study, table: &Table) -> bool {
+    study.budget.diverged == Diverged::Fail && table.diverged > 0
+}
+
 /// The verdict on the study.
 pub fn on_study(
     study: &Study,
@@ -51,7 +56,7 @@ pub fn on_study(
     basis: &str,
 ) -> Verdict {
     let verdict = |kind, text| Verdict { kind, text, basis: basis.to_string() };
-    if study.budget.diverged == Diverged::Fail && table.diverged > 0 {
+    if declared_failed(study, table) {
         let text = format!(
             "{} diverged, and this study declares that a diverged run fails it. The numbers below \
              are those of the other runs.",
@@ -472,6 +477,9 @@ fn several(
         Some(arm) => format!("{} did better than every other arm. ", arm.arm),
         None if equal == pairs.len() => {
             "No two arms differ by as much as counts here. ".to_string()
+        }
+        None if clear.is_empty() && equal > 0 => {
+            "No arm was shown to be better than another by as much as counts here. ".to_string()
         }
         None if clear.is_empty() => "No arm was shown to be better than another. ".to_string(),
         None => "Some differences are clear, but no arm was shown to be better than every other. "

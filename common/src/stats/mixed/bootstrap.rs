@@ -17,6 +17,7 @@ use super::optimise::{self, Inverse};
 use super::redraw::Redraw;
 use super::refit::Refit;
 use super::simulate::Simulator;
+use crate::stats::summary::quantile_of_sorted;
 
 /// The estimates of many replicates of a fit.
 #[derive(Clone, Debug)]
@@ -149,7 +150,7 @@ impl Bootstrap {
 }
 
 fn ends(sorted: &[f64], level: f64) -> (f64, f64) {
-    (quantile(sorted, 0.5 - 0.5 * level), quantile(sorted, 0.5 + 0.5 * level))
+    (quantile_of_sorted(sorted, 0.5 - 0.5 * level), quantile_of_sorted(sorted, 0.5 + 0.5 * level))
 }
 
 /// By the shape of the design, which makes a refit quick.
@@ -217,14 +218,6 @@ fn tolerance(fit: &Fit, curvature: Option<&Inverse>) -> f64 {
         .flat_map(|inverse| inverse.iter().enumerate().map(|(i, row)| row[i].sqrt()));
     let widest = spreads.fold(0.0, f64::max);
     if widest > 0.0 { CLOSE / widest } else { CLOSE * (fit.terms.border.nrows() as f64).sqrt() }
-}
-
-/// Between the sorted values (R's type 7).
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let at = share * (sorted.len() - 1) as f64;
-    let below = at.floor() as usize;
-    let above = (below + 1).min(sorted.len() - 1);
-    sorted[below] + (at - below as f64) * (sorted[above] - sorted[below])
 }
 
 const DRAWS_MIN: usize = 1_000;

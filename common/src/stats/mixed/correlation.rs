@@ -19,13 +19,14 @@ use super::search::tolerance;
 ///
 /// The criterion is the one that was fitted, the cut the chi-square quantile of `level` at 1 degree
 /// of freedom; an end is -1 or 1 where the profile never rises to the cut. As lme4's `profile` of a
-/// full fit. `None` for a term of three effects or more, and where a variance is zero.
+/// full fit. `None` for a term of three effects or more, for a perfect correlation, and where a
+/// variance is zero.
 ///
 /// Panics when `index` is not in the fit or `level` is not between 0 and 1.
 pub fn profile_correlation(fit: &Fit, index: usize, level: f64) -> Option<(f64, f64)> {
     assert!(level > 0.0 && level < 1.0, "a level lies between 0 and 1");
     let pair = &fit.correlations[index];
-    let estimate = pair.correlation.filter(|r| r.abs() < 1.0)?;
+    let estimate = pair.correlation.filter(|r| r.abs() < Z_MAX.tanh())?;
     let terms = &fit.terms;
     let (block, first) = terms.effects()[pair.components[0]];
     let known = &terms.blocks[block];
@@ -57,7 +58,7 @@ pub fn profile_correlation(fit: &Fit, index: usize, level: f64) -> Option<(f64, 
         let (mut inside, mut at_inside) = (estimate.atanh(), -cut);
         loop {
             let outside = inside + sign * STRIDE;
-            if outside.abs() > Z_MAX {
+            if sign * outside > Z_MAX {
                 return Some(sign);
             }
             let at_outside = gap(outside)?;

@@ -159,7 +159,10 @@ impl<'a> Freedom<'a> {
         let mut gradient = information.gradient(&moved);
         let sigma = information.pairs.len();
         let unit = self.fit.terms.y_scale.powi(2);
-        let mut variance = self.contrast(weights)?.se.powi(2);
+        // What is corrected for small samples is the standard error, not its degrees of freedom.
+        let plain = information.variance * (moved.transpose() * &information.phi * &moved)[(0, 0)];
+        let mut variance = plain;
+        let corrected = self.contrast(weights)?.se.powi(2);
         for &(part, times) in parts {
             let Part::Component(index) = part else {
                 variance += times * unit * information.variance;
@@ -182,7 +185,8 @@ impl<'a> Freedom<'a> {
             }
         }
         let df = 2.0 * variance.powi(2) / information.spread(&gradient);
-        Ok(Precision { se: variance.sqrt(), df, at_boundary: self.fit.singular() })
+        let se = (variance - plain + corrected).sqrt();
+        Ok(Precision { se, df, at_boundary: self.fit.singular() })
     }
 
     /// Covariance of two contrasts, in squared units of the response.

@@ -50,7 +50,7 @@ mod tokens;
 
 pub use bootstrap::{Bootstrap, Replicate, bootstrap};
 pub use connected::Between;
-pub use contrast::{Contrast, Multiplicity, contrasts, holm};
+pub use contrast::{Contrast, Multiplicity, contrasts};
 pub use correlation::profile_correlation;
 pub use df::{DfMethod, Freedom, InferenceError, Precision};
 pub use exact::{ExactTest, exact_zero_test};

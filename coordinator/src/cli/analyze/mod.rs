@@ -14,12 +14,13 @@ use std::str::FromStr;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use common::metric::Metric;
-use common::stats::mixed::{Fit, Formula, Method};
+use common::stats::mixed::{DfMethod, Fit, Formula, Method};
 use common::table::{Table, Values};
 
 use super::files::{naming, replace};
 use super::output::{self, Output};
-use crate::report::tabled::content::{FitPart, SpreadPart};
+use crate::report::tabled::content::FitPart;
+use crate::report::tabled::model::Asked;
 use crate::report::tabled::{self, Known, Observation, Observations, Ratio};
 use input::Form;
 use roles::{ARM, FOLD, REPEAT, Roles, Rows, SEED};
@@ -52,6 +53,15 @@ pub struct AnalyzeArgs {
     /// Maximum likelihood; default: restricted (REML).
     #[arg(long)]
     ml: bool,
+    /// Degrees of freedom of the model's fixed effects.
+    #[arg(long, value_name = "METHOD", default_value = "satterthwaite")]
+    df: Df,
+    /// Compare every arm with this one (Dunnett); default: every two arms (Holm).
+    #[arg(long, value_name = "ARM", requires = "arm")]
+    baseline: Option<String>,
+    /// Replicates of a parametric bootstrap of the model, 1,000 or more; default: none.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1_000..))]
+    bootstrap: Option<u32>,
     /// Share of the rows that a fold tests, between 0 and 1; default: 1 over the number of folds.
     #[arg(long, value_name = "SHARE")]
     test_share: Option<f64>,
@@ -64,6 +74,12 @@ pub struct AnalyzeArgs {
 enum Goal {
     Larger,
     Smaller,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Df {
+    Satterthwaite,
+    KenwardRoger,
 }
 
 /// `coordinator analyze TABLE --metric COL …`.
@@ -103,7 +119,7 @@ pub fn analyze(mut args: AnalyzeArgs, output: &Output) -> anyhow::Result<ExitCod
     let fit =
         rows.fit(&formula, method).with_context(|| format!("the model {}", formula_of(&args)))?;
     let observed = observed(&args, &rows, metric, understood, reproduce)?;
-    let report = tabled::build(&observed, &fit, rows.left_out);
+    let report = tabled::build(&observed, &fit, rows.left_out, &asked(&args, &observed)?);
     observed.understood.iter().for_each(|line| output.say(line));
     let mut answer = serde_json::to_value(&report.model)?;
     let mut people = people(&report.model, &observed.metric);
@@ -118,6 +134,27 @@ pub fn analyze(mut args: AnalyzeArgs, output: &Output) -> anyhow::Result<ExitCod
 
 fn method(args: &AnalyzeArgs) -> Method {
     if args.ml { Method::Ml } else { Method::Reml }
+}
+
+/// What the flags ask of the model.
+fn asked(args: &AnalyzeArgs, observed: &Observations) -> anyhow::Result<Asked> {
+    let arms = match args.roles.column(ARM) {
+        Some(_) => observed.arms.clone(),
+        None => Vec::new(),
+    };
+    if let Some(baseline) = args.baseline.as_ref().filter(|baseline| !arms.contains(baseline)) {
+        bail!("--baseline is {baseline:?}, and the arms are {}", arms.join(", "));
+    }
+    Ok(Asked { arms, baseline: args.baseline.clone(), ..of_model(args) })
+}
+
+/// The same, but for arms.
+fn of_model(args: &AnalyzeArgs) -> Asked {
+    let df = match args.df {
+        Df::Satterthwaite => DfMethod::Satterthwaite,
+        Df::KenwardRoger => DfMethod::KenwardRoger,
+    };
+    Asked { df, draws: args.bootstrap.map(|draws| draws as usize), ..Asked::default() }
 }
 
 /// Warns where the search did not end.
@@ -270,6 +307,11 @@ fn command(args: &AnalyzeArgs) -> String {
     args.roles.named().into_iter().for_each(|(role, column)| flag(role, column));
     args.formula.iter().for_each(|formula| flag("formula", formula));
     args.test_share.iter().for_each(|share| flag("test-share", &share.to_string()));
+    if args.df == Df::KenwardRoger {
+        flag("df", "kenward-roger");
+    }
+    args.baseline.iter().for_each(|baseline| flag("baseline", baseline));
+    args.bootstrap.iter().for_each(|draws| flag("bootstrap", &draws.to_string()));
     words.extend(args.wide.then(|| "--wide".to_string()));
     words.extend(args.ml.then(|| "--ml".to_string()));
     words.join(" ")
@@ -293,7 +335,7 @@ fn people(model: &FitPart, metric: &str) -> String {
             let ends = part.ci_sd.map(|[lower, upper]| format!("{lower:.5} to {upper:.5}"));
             let boundary = if part.at_boundary { "  (at the boundary)" } else { "" };
             vec![
-                source(part),
+                part.title(),
                 part.levels.to_string(),
                 format!("{:.5}", part.sd),
                 ends.unwrap_or_else(|| "–".to_string()),
@@ -333,14 +375,6 @@ fn people(model: &FitPart, metric: &str) -> String {
         output::table(&["name", "estimate", "standard error", "df", "p"], fixed),
         notes(model),
     )
-}
-
-/// A factor, and the covariate whose slopes differ between its levels.
-fn source(part: &SpreadPart) -> String {
-    match part.term.as_str() {
-        "" | "(Intercept)" => part.factor.clone(),
-        term => format!("{}, slope of {term}", part.factor),
-    }
 }
 
 /// Lines on pairs of effects that may be correlated, and on effects told between levels alone.

@@ -16,7 +16,7 @@ use common::table::{Part, TableError, Wanted, parquet_rows};
 
 use super::input::{self, Form};
 use super::roles::RESPONSE;
-use super::{AnalyzeArgs, Output, ended, method};
+use super::{AnalyzeArgs, Output, ended, method, of_model};
 use crate::report::tabled::model;
 
 /// The answer, where the rows need not be held; `None` where they do.
@@ -39,7 +39,11 @@ pub fn answer(
         let word = if left_out == 1 { "row" } else { "rows" };
         output.say(format!("{left_out} {word} with missing cells left out"));
     }
-    output.answer("", "seedsweep.analyze/1", serde_json::to_value(model::of(&fit, left_out))?);
+    output.answer(
+        "",
+        "seedsweep.analyze/1",
+        serde_json::to_value(model::of(&fit, left_out, &of_model(args)))?,
+    );
     Ok(Some(ended(&fit, output)))
 }
 

@@ -6,9 +6,10 @@ use common::stats::plan::{Prices, iso_cost};
 use common::stats::sources::{Components, Design, Reach, error_of_difference};
 use common::stats::summary::student_quantile;
 
-use super::super::content::{ComparisonPart, LEVEL, Outlook, PlannedDesign, Report};
-use super::super::number::{beside, counted, duration, percent, significant_short};
-use super::super::page::{Sheet, columns};
+use super::super::content::{ComparisonPart, LEVEL, Outlook, Report};
+use super::super::number::{counted, duration, significant_short};
+use super::super::outlook::designs_sheet;
+use super::super::page::Sheet;
 use super::axes::{Axis, BELOW, Sign, axes, key};
 use super::canvas::{Canvas, Ink, Scale, text_width};
 use super::{Figure, headline, of_pair};
@@ -281,23 +282,9 @@ fn mark(
 }
 
 fn sheet(pair: &ComparisonPart, outlook: &Outlook) -> Sheet {
-    let scale = outlook.precision.half_width_now / 10.0;
-    let row = |design: &PlannedDesign| {
-        vec![
-            design.seeds.to_string(),
-            design.folds.to_string(),
-            design.half_width.map_or("–".into(), |half| format!("± {}", beside(half, scale))),
-            design.power.map_or("–".into(), percent),
-            duration(design.cost),
-        ]
-    };
     let designs = outlook.precision.table.iter().chain(&outlook.precision.advice);
-    Sheet {
-        title: format!("Some of these designs, {} − {}", pair.a, pair.b),
-        columns: columns(&["Seeds", "Folds", "95 % interval", "Found", "Training"], 0),
-        rows: designs.map(row).collect(),
-        legend: Vec::new(),
-    }
+    let title = format!("Some of these designs, {} − {}", pair.a, pair.b);
+    designs_sheet(title, outlook, designs)
 }
 
 const STEPS: u32 = 28;

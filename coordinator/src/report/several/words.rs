@@ -160,7 +160,7 @@ fn beats(report: &Several, leader: &ArmPart) -> String {
     let span = format!("95 % interval {} to {}{wide}", percent(low), percent(high));
     if high < 0.5 {
         return format!(
-            "{chance} ({span}): though its mean is ahead, {} wins most pairs.",
+            "{chance} ({span}): though it is ahead here, {} wins most pairs.",
             least.other
         );
     }

@@ -79,6 +79,16 @@ pub struct FitPart {
     pub criterion: f64,
     pub loglik: f64,
     pub fixed: Vec<FixedPart>,
+    /// Whose degrees of freedom tests of fixed effects have.
+    pub df_method: &'static str,
+    /// Differences of arms by this model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contrasts: Vec<ContrastPart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bootstrap: Option<BootstrapPart>,
+    /// Why there is no bootstrap though one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bootstrap_absent: Option<String>,
     /// Why fixed effects have no degrees of freedom.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inference_absent: Option<String>,
@@ -93,13 +103,34 @@ pub struct FitPart {
     pub fit: SearchPart,
 }
 
+/// A difference of two arms, and the same allowing for how many there are.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ContrastPart {
+    #[serde(flatten)]
+    pub test: FixedPart,
+    pub p_adjusted: f64,
+    /// Dunnett's, which holds for all of them together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci_adjusted: Option<[f64; 2]>,
+    /// `Holm` or `Dunnett`.
+    pub method: &'static str,
+}
+
+/// A parametric bootstrap that was drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct BootstrapPart {
+    pub draws: usize,
+    /// Refits that did not converge and were left out.
+    pub failed: usize,
+}
+
 /// A fixed effect or a difference of two.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FixedPart {
     pub name: String,
     pub estimate: f64,
     pub se: f64,
-    /// Satterthwaite's.
+    /// By [`FitPart::df_method`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub df: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,6 +139,11 @@ pub struct FixedPart {
     pub p: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ci: Option<[f64; 2]>,
+    /// By the profile of the full likelihood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci_profile: Option<[f64; 2]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci_bootstrap: Option<[f64; 2]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -125,6 +161,23 @@ pub struct SpreadPart {
     /// Chance of a variance this far from zero when there is none; absent for the residual.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p: Option<f64>,
+    /// The exact restricted likelihood-ratio test, by simulation, where levels are few.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p_exact: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci_sd_bootstrap: Option<[f64; 2]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci_share_bootstrap: Option<[f64; 2]>,
+}
+
+impl SpreadPart {
+    /// The factor, and the covariate whose slopes differ between its levels.
+    pub fn title(&self) -> String {
+        match self.term.as_str() {
+            "" | "(Intercept)" => self.factor.clone(),
+            term => format!("{}, slope of {term}", self.factor),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -132,6 +185,8 @@ pub struct CorrelationPart {
     /// By profile likelihood; absent for terms of three effects or more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ci: Option<[f64; 2]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci_bootstrap: Option<[f64; 2]>,
     pub factor: String,
     pub terms: [String; 2],
     pub covariance: f64,

@@ -22,6 +22,7 @@ use super::analysis::comparisons::{Frame, contrast_of};
 use super::analysis::{estimate, grouped, interval};
 use super::content::{ArmDrawn, ComponentPart, Contrast, Interval, LEVEL, Scores, Target};
 use content::{ArmPart, FitPart, PairPart, SCHEMA, SpreadPart, Tabled};
+use model::Asked;
 
 /// The rows of a table by their roles.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,8 +73,8 @@ pub enum Known {
 }
 
 /// The report on `observed`, to whose rows `fit` is fitted.
-pub fn build(observed: &Observations, fit: &Fit, left_out: usize) -> Tabled {
-    let part = model::of(fit, left_out);
+pub fn build(observed: &Observations, fit: &Fit, left_out: usize, asked: &Asked) -> Tabled {
+    let part = model::of(fit, left_out, asked);
     let cells: Vec<Cells> = (0..observed.arms.len()).map(|arm| cells(observed, arm)).collect();
     let arms: Vec<ArmPart> = (0..observed.arms.len())
         .map(|arm| ArmPart {

@@ -6,7 +6,7 @@ use super::super::content::{Interval, Scores};
 use super::super::figures;
 use super::super::number::{beside, count, decimals, p, percent, places, significant};
 use super::super::page::{Block, Sheet, columns, legend};
-use super::content::{ArmPart, FixedPart, PairPart, SpreadPart, Tabled};
+use super::content::{ArmPart, ContrastPart, FixedPart, PairPart, SpreadPart, Tabled};
 use super::words;
 
 /// Every block after the title, in reading order.
@@ -47,6 +47,8 @@ pub fn blocks(report: &Tabled) -> Vec<Block> {
     list.extend(figures::variance_of(&report.components).map(Block::Figure));
     list.push(Block::Sheet(spread(report)));
     list.push(Block::Sheet(fixed(report)));
+    list.extend(contrasts(report).map(Block::Sheet));
+    list.extend(redrawn(report).map(Block::Sheet));
     list.extend(notes(report).map(Block::List));
     list.push(Block::Heading("Methods".into()));
     list.push(Block::Text(report.methods.clone()));
@@ -160,7 +162,10 @@ fn pairs(report: &Tabled) -> Sheet {
         ),
         rows: report.comparisons.iter().map(row).collect(),
         legend: legend(&[
-            ("Difference", "Mean over folds of the difference on the same folds and seeds."),
+            (
+                "Difference",
+                "Mean difference on the same folds and seeds; with several seeds by the mixed model.",
+            ),
             (
                 "95 % interval",
                 "Where the difference lies for new samples of this size (T2). It allows for what seeds and folds add by chance, and for folds that share training rows.",
@@ -225,17 +230,13 @@ fn spread(report: &Tabled) -> Sheet {
         if value.is_finite() { decimals(value, digits) } else { "no bound".to_string() }
     };
     let row = |part: &SpreadPart| {
-        let source = match part.term.as_str() {
-            "" | "(Intercept)" => part.factor.clone(),
-            term => format!("{}, slope of {term}", part.factor),
-        };
         vec![
-            source,
+            part.title(),
             count(part.levels as u64),
             decimals(part.sd, digits),
             part.ci_sd.map_or("–".into(), |[low, high]| format!("{} to {}", end(low), end(high))),
             percent(part.share),
-            part.p.map_or("–".into(), p),
+            part.p_exact.or(part.p).map_or("–".into(), p),
         ]
     };
     Sheet {
@@ -282,10 +283,69 @@ fn fixed(report: &Tabled) -> Sheet {
     }
 }
 
+/// Differences of arms by the model, allowing for how many there are.
+fn contrasts(report: &Tabled) -> Option<Sheet> {
+    let list = &report.model.contrasts;
+    let method = list.first()?.method;
+    let row = |contrast: &ContrastPart| {
+        let test = &contrast.test;
+        let ends = contrast.ci_adjusted.or(test.ci).map_or("–".into(), |[low, high]| {
+            format!("{} to {}", beside(low, test.se), beside(high, test.se))
+        });
+        vec![
+            test.name.clone(),
+            beside(test.estimate, test.se),
+            ends,
+            test.p.map_or("–".into(), p),
+            p(contrast.p_adjusted),
+        ]
+    };
+    Some(Sheet {
+        title: "Differences of arms by this model".into(),
+        columns: columns(&["Arms", "Difference", "95 % interval", "p", &format!("p, {method}")], 1),
+        rows: list.iter().map(row).collect(),
+        legend: legend(&[(
+            "95 % interval",
+            match method {
+                "Dunnett" => "Of all of them together, by Dunnett's method.",
+                _ => "Of each difference alone; p by Holm's method allows for their number.",
+            },
+        )]),
+    })
+}
+
+/// Intervals by the parametric bootstrap.
+fn redrawn(report: &Tabled) -> Option<Sheet> {
+    let model = &report.model;
+    let drawn = model.bootstrap?;
+    let digits = places(model.residual.sd) + 1;
+    let row = |part: &SpreadPart| {
+        vec![
+            part.title(),
+            part.ci_sd_bootstrap.map_or("–".into(), |[low, high]| {
+                format!("{} to {}", decimals(low, digits), decimals(high, digits))
+            }),
+            part.ci_share_bootstrap.map_or("–".into(), |[low, high]| {
+                format!("{} to {}", percent(low), percent(high))
+            }),
+        ]
+    };
+    Some(Sheet {
+        title: format!("Parametric bootstrap ({} refits)", count(drawn.draws as u64)),
+        columns: columns(&["Source", "95 % interval of SD", "95 % interval of share"], 1),
+        rows: model.components.iter().chain([&model.residual]).map(row).collect(),
+        legend: legend(&[(
+            "95 % interval",
+            "Percentiles of refits to responses drawn from the fitted model.",
+        )]),
+    })
+}
+
 /// On correlated effects, effects told between levels alone, and a search that did not end well.
 fn notes(report: &Tabled) -> Option<Vec<String>> {
     let model = &report.model;
     let mut list: Vec<String> = Vec::new();
+    list.extend(model.bootstrap_absent.iter().map(|why| format!("There is no bootstrap: {why}.")));
     list.extend(model.intervals_absent.iter().map(|why| format!("Of this model {why}.")));
     list.extend(
         model

@@ -66,7 +66,7 @@ fn fitted(observed: &Observations) -> Fit {
 }
 
 fn of(observed: &Observations) -> Tabled {
-    build(observed, &fitted(observed), 0)
+    build(observed, &fitted(observed), 0, &Asked::default())
 }
 
 /// Asserts the same keys and words, and numbers that differ by rounding at most.
@@ -172,7 +172,7 @@ fn without_folds_nothing_is_said_of_other_data_and_nothing_is_made_up() {
     ]);
     let formula = Formula::parse("y ~ 1 + (1 | seed)").expect("read");
     let fit = mixed::fit(&formula, &columns, Method::Reml).expect("a fit");
-    let report = build(&observed, &fit, 2);
+    let report = build(&observed, &fit, 2, &Asked::default());
 
     assert_eq!(report.verdict.kind, VerdictKind::NotEstimable);
     assert!(report.verdict.text.contains("no column names folds; name it with --fold"));

@@ -65,6 +65,15 @@ pub fn of_pair(report: &Tabled, pair: &PairPart) -> (VerdictKind, String) {
         );
         return (VerdictKind::Clear, text);
     }
+    if contrast.p < ALPHA {
+        let text = format!(
+            "{leader} looked better than {other} by {by} in {} (95 % interval {span}), and alone that \
+             interval would leave out zero; but several comparisons were made, and allowing for that \
+             (Holm) it does not.",
+            report.metric
+        );
+        return (VerdictKind::NotShown, text);
+    }
     let text = format!(
         "{leader} was ahead of {other} by {by} in {}, and luck with seeds and folds alone can give that \
          much (95 % interval {span}). This does not show that the two are equal.",
@@ -229,6 +238,9 @@ pub fn methods(report: &Tabled, observed: &Observations) -> String {
         },
     );
     text += match &model.inference_absent {
+        None if model.df_method == "Kenward-Roger" => {
+            " and t tests of fixed effects with Kenward and Roger's degrees of freedom. "
+        }
         None => " and t tests of fixed effects with Satterthwaite's degrees of freedom. ",
         Some(_) => ". ",
     };
