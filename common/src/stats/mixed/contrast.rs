@@ -129,8 +129,3 @@ fn adjust_jointly(
 pub(super) fn student(df: f64) -> StudentsT {
     StudentsT::new(0.0, 1.0, df).unwrap_or_else(|_| unreachable!("degrees of freedom are positive"))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-}
