@@ -147,7 +147,18 @@ fn dataset() -> Dataset {
     }
     let names = (0..FEATURES).map(|column| format!("x{column}")).collect();
     let target = Target::Classes { labels, classes: 2 };
-    Dataset { digest, features, width: FEATURES, names, target, groups: None, leave_out: None }
+    Dataset {
+        digest,
+        features,
+        width: FEATURES,
+        shape: vec![FEATURES],
+        tokens: None,
+        levels: Vec::new(),
+        names,
+        target,
+        groups: None,
+        leave_out: None,
+    }
 }
 
 /// How long each side trains: `--seconds N`, else 5.

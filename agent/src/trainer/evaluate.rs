@@ -52,6 +52,7 @@ pub fn judged(dataset: &Dataset, lane: &Lane, outputs: &[f32], asked: &Asked<'_>
             let rows = outputs.chunks_exact(classes).zip(&truth).map(of_truth).collect();
             (scores(&predictions, asked), rows)
         }
+        Target::Masks { .. } => unimplemented!(),
         Target::Values(values) => {
             let truth: Vec<f32> = pick(values, &lane.test_rows);
             let predictions = Predictions::Values { predicted: outputs, truth: &truth };
@@ -87,6 +88,7 @@ pub fn predict(dataset: &Dataset, rows: &[u32], fitted: &Fitted) -> Result<Vec<f
         Target::Classes { classes, .. } => {
             predictions.chunks_exact_mut(*classes as usize).for_each(softmax);
         }
+        Target::Masks { .. } => unimplemented!(),
         Target::Values(_) => {
             let (centre, width) = fitted.target;
             let unscaled = |value: f32| (f64::from(value) * width + centre) as f32;

@@ -156,6 +156,7 @@ impl<'a> Stack<'a> {
         let row = self.lanes[lane].label_row(row);
         match &self.dataset.target {
             Target::Classes { labels, .. } => labels[row as usize] as f32,
+            Target::Masks { .. } => unimplemented!(),
             Target::Values(values) => {
                 let (centre, width) = self.target_scales[lane];
                 ((f64::from(values[row as usize]) - centre) / width) as f32
@@ -176,7 +177,7 @@ impl<'a> Stack<'a> {
 
 fn target_scale(dataset: &Dataset, lane: &Lane) -> (f64, f64) {
     match &dataset.target {
-        Target::Classes { .. } => (0.0, 1.0),
+        Target::Classes { .. } | Target::Masks { .. } => (0.0, 1.0),
         Target::Values(values) => {
             centre_and_width(lane.train_rows.iter().map(|&row| values[row as usize]))
         }

@@ -22,7 +22,7 @@ pub enum Loss {
 impl Loss {
     pub fn of(target: &Target) -> Self {
         match target {
-            Target::Classes { .. } => Loss::CrossEntropy,
+            Target::Classes { .. } | Target::Masks { .. } => Loss::CrossEntropy,
             Target::Values(_) => Loss::SquaredError,
         }
     }

@@ -50,7 +50,7 @@ impl Pace {
 /// Copies of a parameter that its state holds: the values, then the moments.
 pub fn copies(optimizer: Optimizer) -> usize {
     match optimizer {
-        Optimizer::Adam => 3,
+        Optimizer::AdamW | Optimizer::Adam => 3,
         Optimizer::Sgd => 2,
     }
 }
@@ -88,7 +88,7 @@ impl InplaceOp2 for Step<'_> {
             let gradient = &gradient[own.start * rows..own.end * rows];
             let gradient = if rows == 1 { gradient } else { sum_rows(gradient, &mut summed) };
             match self.optimizer {
-                Optimizer::Adam => {
+                Optimizer::AdamW | Optimizer::Adam => {
                     let (first, second) = moments.split_at_mut(all);
                     let moments = (&mut first[own.clone()], &mut second[own.clone()]);
                     adam(&mut values[own], moments, gradient, pace);
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_lane_that_is_not_active_stays() {
-        for optimizer in [Optimizer::Adam, Optimizer::Sgd] {
+        for optimizer in [Optimizer::AdamW, Optimizer::Sgd] {
             let hyper = Hyper { optimizer, weight_decay: 0.1, ..Hyper::default() };
             let seen = after(&hyper, [false, true], &[[1.0; 4]; 3]);
             assert_eq!(seen[..2], [1.0, 1.0]);

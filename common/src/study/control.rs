@@ -25,9 +25,9 @@ pub enum Control {
 impl Arm {
     pub fn control(&self) -> Option<Control> {
         match self.model {
-            Model::Linear | Model::Mlp => None,
             Model::Constant => Some(Control::Constant),
             Model::Permuted { of, repeats } => Some(Control::Permuted { of, repeats }),
+            _ => None,
         }
     }
 

@@ -9,6 +9,7 @@ mod check;
 mod control;
 mod finding;
 mod grammar;
+mod hyper;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,9 @@ use crate::space::Config;
 pub use check::{Checked, check};
 pub use control::{CONSTANT, Control, PERMUTED};
 pub use finding::{Finding, Findings};
+pub use hyper::{
+    Augment, Hyper, Layers, Loss, LossKind, Norm, Optimizer, Program, Recipe, Schedule, Shape,
+};
 
 /// A checked study.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +76,10 @@ pub enum Task {
         classes: Vec<String>,
     },
     Regression,
+    /// A class for each pixel of an image; the first class is what surrounds the others.
+    Segmentation {
+        classes: Vec<String>,
+    },
 }
 
 /// What to do about empty cells.
@@ -152,11 +160,25 @@ pub enum Model {
         of: u32,
         repeats: u32,
     },
+    Cnn,
+    Resnet,
+    Unet,
+    Transformer,
+    /// The user's own: [`Hyper::program`] says which.
+    Program,
 }
 
 impl Model {
     /// Those that an arm of a study file can have.
-    pub const ALL: [Model; 3] = [Model::Linear, Model::Mlp, Model::Constant];
+    pub const ALL: [Model; 7] = [
+        Model::Linear,
+        Model::Mlp,
+        Model::Cnn,
+        Model::Resnet,
+        Model::Unet,
+        Model::Transformer,
+        Model::Constant,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -164,45 +186,11 @@ impl Model {
             Model::Mlp => "mlp",
             Model::Constant => "constant",
             Model::Permuted { .. } => "permuted",
-        }
-    }
-}
-
-/// Every hyperparameter of one training, defaults filled in.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Hyper {
-    pub epochs: u32,
-    pub batch: u32,
-    pub optimizer: Optimizer,
-    pub lr: f64,
-    /// Decoupled from the gradient (AdamW; SGD in the same way): w ← w·(1 − lr·decay).
-    pub weight_decay: f64,
-    /// SGD alone.
-    pub momentum: f64,
-    /// Widths of the hidden layers; empty for a linear model.
-    pub hidden: Vec<u32>,
-    /// After each hidden layer.
-    pub dropout: f64,
-}
-
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Optimizer {
-    Adam,
-    Sgd,
-}
-
-impl Default for Hyper {
-    fn default() -> Self {
-        Self {
-            epochs: 60,
-            batch: 32,
-            optimizer: Optimizer::Adam,
-            lr: 1e-3,
-            weight_decay: 0.0,
-            momentum: 0.9,
-            hidden: vec![64],
-            dropout: 0.0,
+            Model::Cnn => "cnn",
+            Model::Resnet => "resnet",
+            Model::Unet => "unet",
+            Model::Transformer => "transformer",
+            Model::Program => "program",
         }
     }
 }
@@ -263,27 +251,6 @@ impl Study {
         let test_rows = self.data.rows / u64::from(self.outer.folds.max(1)) + 1;
         test_rows <= ROWS_KEPT_MAX
     }
-}
-
-impl Hyper {
-    /// Of an arm that is not trained.
-    pub fn none() -> Self {
-        Self { epochs: 0, lr: 0.0, momentum: 0.0, hidden: Vec::new(), ..Self::default() }
-    }
-
-    /// Trials whose hyperparameters agree here can train as lanes of one cohort.
-    pub fn shape(&self, model: Model) -> Shape {
-        Shape { model, hidden: self.hidden.clone(), batch: self.batch, optimizer: self.optimizer }
-    }
-}
-
-/// What must agree within a cohort.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Shape {
-    pub model: Model,
-    pub hidden: Vec<u32>,
-    pub batch: u32,
-    pub optimizer: Optimizer,
 }
 
 /// Test rows above which an outcome carries no per-row scores (64 KiB an outcome).

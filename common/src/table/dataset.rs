@@ -7,6 +7,7 @@
 //! Floor: common.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::{Column, Table, Values};
 use crate::id::Digest;
@@ -25,6 +26,13 @@ pub struct Dataset {
     /// [rows, width], row-major, as in the file; NaN where a cell is missing.
     pub features: Vec<f32>,
     pub width: usize,
+    /// Of one row's features: [width] in a table, [length, channels] of a sequence, [height, width,
+    /// channels] of an image. Their product is `width`.
+    pub shape: Vec<usize>,
+    /// Where features are numbers of tokens: how many tokens there are.
+    pub tokens: Option<u32>,
+    /// The features of each text column, one a level.
+    pub levels: Vec<Range<usize>>,
     pub names: Vec<String>,
     pub target: Target,
     pub groups: Option<Vec<u32>>,
@@ -39,6 +47,12 @@ pub enum Target {
         classes: u32,
     },
     Values(Vec<f32>),
+    /// Class index of each pixel, [rows, pixels].
+    Masks {
+        labels: Vec<u8>,
+        pixels: usize,
+        classes: u32,
+    },
 }
 
 impl Target {
@@ -46,6 +60,7 @@ impl Target {
         match self {
             Target::Classes { labels, .. } => labels.len(),
             Target::Values(values) => values.len(),
+            Target::Masks { labels, pixels, .. } => labels.len() / (*pixels).max(1),
         }
     }
 
@@ -92,10 +107,13 @@ impl Dataset {
             codes(column, &rows, &values)
                 .ok_or_else(|| format!("{}: column `{}` has missing cells", data.path, column.name))
         };
-        let (names, features) = encode(table, &features, &rows);
+        let (names, levels, features) = encode(table, &features, &rows);
         Ok(Self {
             digest: data.digest,
             width: names.len(),
+            shape: vec![names.len()],
+            tokens: None,
+            levels,
             names,
             features,
             target: target_of(data, column(target), &rows)?,
@@ -172,13 +190,19 @@ fn target_of(data: &Data, column: &Column, rows: &[usize]) -> Result<Target, Str
             }
             Values::Text(_) => Err(format!("{}: the target is text", data.path)),
         },
+        Task::Segmentation { .. } => Err(format!("{}: a table has no masks", data.path)),
     }
 }
 
-/// Names [width] and values [rows, width] of the features.
-fn encode(table: &Table, features: &[usize], rows: &[usize]) -> (Vec<String>, Vec<f32>) {
+/// Names [width] of the features, the places of each text column's, and values [rows, width].
+fn encode(
+    table: &Table,
+    features: &[usize],
+    rows: &[usize],
+) -> (Vec<String>, Vec<Range<usize>>, Vec<f32>) {
     let mut names = Vec::new();
     let mut levels = Vec::new();
+    let mut places = Vec::new();
     for &place in features {
         let column = &table.columns[place];
         let of_column = match &column.values {
@@ -188,6 +212,7 @@ fn encode(table: &Table, features: &[usize], rows: &[usize]) -> (Vec<String>, Ve
         match &column.values {
             Values::Numbers(_) => names.push(column.name.clone()),
             Values::Text(_) => {
+                places.push(names.len()..names.len() + of_column.len());
                 names.extend(of_column.iter().map(|level| format!("{}={level}", column.name)));
             }
         }
@@ -204,7 +229,7 @@ fn encode(table: &Table, features: &[usize], rows: &[usize]) -> (Vec<String>, Ve
             }
         }
     }
-    (names, values)
+    (names, places, values)
 }
 
 /// Levels above which a text column is not encoded.

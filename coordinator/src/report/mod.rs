@@ -210,6 +210,7 @@ fn study_part(study: &Study) -> StudyPart {
         task: match study.data.task {
             Task::Classification { .. } => "classification",
             Task::Regression => "regression",
+            Task::Segmentation { .. } => "segmentation",
         },
         data: study.data.path.clone(),
         data_digest: study.data.digest.hex(),

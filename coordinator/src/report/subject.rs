@@ -80,7 +80,8 @@ pub fn training(arm: &Arm) -> String {
     say("epochs", &|hyper| counted(u64::from(hyper.epochs), "epoch"));
     say("batch size", &|hyper| format!("batch size {}", hyper.batch));
     say("optimizer", &|hyper| match hyper.optimizer {
-        Optimizer::Adam => "Adam".to_string(),
+        Optimizer::AdamW if hyper.weight_decay > 0.0 => "AdamW".to_string(),
+        Optimizer::AdamW | Optimizer::Adam => "Adam".to_string(),
         Optimizer::Sgd => "SGD".to_string(),
     });
     say("learning rate", &|hyper| format!("learning rate {}", hyper.lr));

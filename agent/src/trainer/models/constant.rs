@@ -17,6 +17,7 @@ pub fn outputs(dataset: &Dataset, train_rows: &[u32], rows: usize) -> Vec<f32> {
             train_rows.iter().for_each(|&row| counts[labels[row as usize] as usize] += 1);
             counts.into_iter().map(|of_class| (f64::from(of_class) / count) as f32).collect()
         }
+        Target::Masks { .. } => unimplemented!(),
         Target::Values(values) => {
             let sum: f64 = train_rows.iter().map(|&row| f64::from(values[row as usize])).sum();
             vec![(sum / count) as f32]

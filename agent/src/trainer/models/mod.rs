@@ -14,13 +14,13 @@ use common::table::{Dataset, Target};
 /// Widths from the features to the outputs: one output a class, or one for a value.
 pub fn widths(model: Model, hyper: &Hyper, dataset: &Dataset) -> Vec<usize> {
     let outputs = match &dataset.target {
-        Target::Classes { classes, .. } => *classes as usize,
+        Target::Classes { classes, .. } | Target::Masks { classes, .. } => *classes as usize,
         Target::Values(_) => 1,
     };
     let hidden: &[u32] = match model {
         Model::Mlp => &hyper.hidden,
         // Controls have no layers of their own.
-        Model::Linear | Model::Constant | Model::Permuted { .. } => &[],
+        _ => &[],
     };
     let hidden = hidden.iter().map(|&width| width as usize);
     std::iter::once(dataset.width).chain(hidden).chain([outputs]).collect()

@@ -78,8 +78,8 @@ fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Op
     Some(ArmDraft { name, model: model?, fixed, space })
 }
 
-fn model_names() -> [&'static str; 3] {
-    Model::ALL.map(Model::name)
+fn model_names() -> Vec<&'static str> {
+    Model::ALL.iter().map(|model| model.name()).collect()
 }
 
 /// `{ method = "grid" }`.
@@ -132,7 +132,7 @@ fn check_momentum(
         .key_span("momentum")
         .or_else(|| section.key_span("space").filter(|_| varied("momentum")));
     if let Some(span) = written
-        && fixed.optimizer == Optimizer::Adam
+        && fixed.optimizer == Optimizer::AdamW
         && !varied("optimizer")
         && model != Some(Model::Constant)
     {
@@ -378,7 +378,7 @@ pub(in super::super) fn apply(hyper: &mut Hyper, name: &str, value: &Value) {
         ("epochs", Value::Int(epochs)) => hyper.epochs = *epochs as u32,
         ("batch", Value::Int(batch)) => hyper.batch = *batch as u32,
         ("optimizer", Value::Text(word)) => {
-            hyper.optimizer = if word == "sgd" { Optimizer::Sgd } else { Optimizer::Adam };
+            hyper.optimizer = if word == "sgd" { Optimizer::Sgd } else { Optimizer::AdamW };
         }
         ("lr", Value::Float(lr)) => hyper.lr = *lr,
         ("weight_decay", Value::Float(decay)) => hyper.weight_decay = *decay,
@@ -403,7 +403,7 @@ pub(in super::super) fn written(arm: &ArmDraft) -> String {
     for name in HYPERS {
         let foreign = arm.model == Model::Linear && MLP_ONLY.contains(&name);
         let unused =
-            name == "momentum" && fixed.optimizer == Optimizer::Adam && !varied("optimizer");
+            name == "momentum" && fixed.optimizer == Optimizer::AdamW && !varied("optimizer");
         if foreign || unused || varied(name) {
             continue;
         }
@@ -411,7 +411,7 @@ pub(in super::super) fn written(arm: &ArmDraft) -> String {
             "epochs" => format!("epochs = {}", fixed.epochs),
             "batch" => format!("batch = {}", fixed.batch),
             "optimizer" => match fixed.optimizer {
-                Optimizer::Adam => "optimizer = \"adam\"".to_string(),
+                Optimizer::AdamW | Optimizer::Adam => "optimizer = \"adam\"".to_string(),
                 Optimizer::Sgd => "optimizer = \"sgd\"".to_string(),
             },
             "lr" => format!("lr = {:?}", fixed.lr),

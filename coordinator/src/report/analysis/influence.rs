@@ -41,6 +41,7 @@ impl Form {
         let two = match &study.data.task {
             Task::Classification { classes } => classes.len() == 2,
             Task::Regression => true,
+            Task::Segmentation { .. } => false,
         };
         let case = CaseScore::of(study);
         let form = match metric {

@@ -66,6 +66,7 @@ pub fn telling(data: &Dataset) -> Vec<String> {
                 in_stretches(&values, labels) && !by_chance(labels, data.width)
             }
             Target::Values(targets) => is_stretched(&values, targets),
+            Target::Masks { .. } => false,
         }
     };
     (0..data.width).filter(|place| tells(*place)).map(|place| data.names[place].clone()).collect()
