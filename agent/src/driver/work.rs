@@ -43,7 +43,7 @@ impl Train for Trainer {
         trials: &[TrialIndex],
         stop: &dyn Fn() -> bool,
     ) -> Option<Vec<Ending>> {
-        trainer::train(study, dataset, trials, stop)
+        trainer::train(study, dataset, trials, &trainer::Machine::default(), stop)
     }
 }
 

@@ -4,16 +4,15 @@
 //!
 //! Floor: core.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result};
 use common::metric::Metric;
 use common::metric::score::{Predictions, score};
 use common::table::{Dataset, Target};
 use common::trial::{Ending, FailReason, Outcome};
 
-use super::fit::{DEVICE, Fitted};
+use super::fit::{Fitted, said_of};
 use super::lanes::Lane;
 use super::loss::softmax;
-use super::scale::Scale;
 
 /// What an outcome shall list.
 pub struct Asked<'a> {
@@ -26,22 +25,30 @@ pub struct Asked<'a> {
 pub fn ending(
     dataset: &Dataset,
     lane: &Lane,
-    fitted: &Fitted,
+    fitted: &Fitted<'_>,
     asked: &Asked<'_>,
+    device: &Device,
 ) -> Result<Ending> {
     if let Some(epoch) = fitted.diverged {
         return Ok(diverged(format!("the loss was not finite in epoch {epoch}")));
     }
-    let outputs = predict(dataset, &lane.test_rows, fitted)?;
+    let outputs = predict(dataset, &lane.test_rows, fitted, device)?;
     if outputs.iter().any(|output| !output.is_finite()) {
-        let epochs = lane.hyper.epochs;
+        let epochs = fitted.epochs;
         return Ok(diverged(format!("predictions were not finite after epoch {epochs}")));
     }
-    Ok(judged(dataset, lane, &outputs, asked))
+    Ok(judged(dataset, lane, &outputs, fitted.epochs, asked))
 }
 
 /// The outcome of a lane that says `outputs` of its test rows, as [`predict`] gives them.
-pub fn judged(dataset: &Dataset, lane: &Lane, outputs: &[f32], asked: &Asked<'_>) -> Ending {
+/// `epochs`: those that were trained.
+pub fn judged(
+    dataset: &Dataset,
+    lane: &Lane,
+    outputs: &[f32],
+    epochs: u32,
+    asked: &Asked<'_>,
+) -> Ending {
     let (metrics, rows) = match &dataset.target {
         Target::Classes { labels, classes } => {
             let truth: Vec<u32> = pick(labels, &lane.test_rows);
@@ -63,39 +70,30 @@ pub fn judged(dataset: &Dataset, lane: &Lane, outputs: &[f32], asked: &Asked<'_>
     Ending::Complete(Outcome {
         metrics,
         rows: if asked.keep_rows { rows } else { Vec::new() },
-        epochs: lane.hyper.epochs,
+        epochs,
         duration_us: 0,
         device: String::new(),
     })
 }
 
-/// Probabilities [rows, classes], or values [rows] in the target's own unit.
-pub fn predict(dataset: &Dataset, rows: &[u32], fitted: &Fitted) -> Result<Vec<f32>> {
-    let scale = Scale::stack(&[&fitted.features], &DEVICE)?;
-    let mut predictions: Vec<f32> = Vec::new();
-    for rows in rows.chunks(ROWS_AT_ONCE) {
-        let wide = |row: &u32| {
-            let start = *row as usize * dataset.width;
-            &dataset.features[start..start + dataset.width]
-        };
-        let input: Vec<f32> = rows.iter().flat_map(wide).copied().collect();
-        let input = Tensor::from_vec(input, (1, rows.len(), dataset.width), &DEVICE)?;
-        Scale::apply(&input, &scale)?;
-        let pass = fitted.model.forward(input, &[])?;
-        predictions.extend(pass.outputs.flatten_all()?.to_vec1::<f32>()?);
-    }
+/// Probabilities [rows, classes], those of each pixel [rows · pixels, classes], or values [rows] in
+/// the target's own unit.
+pub fn predict(
+    dataset: &Dataset,
+    rows: &[u32],
+    fitted: &Fitted<'_>,
+    device: &Device,
+) -> Result<Vec<f32>> {
+    let mut said = said_of(&fitted.network, &fitted.rows, rows, dataset.width, device)?;
     match &dataset.target {
-        Target::Classes { classes, .. } => {
-            predictions.chunks_exact_mut(*classes as usize).for_each(softmax);
+        Target::Classes { classes, .. } | Target::Masks { classes, .. } => {
+            said.chunks_exact_mut(*classes as usize).for_each(softmax);
         }
-        Target::Masks { .. } => unimplemented!(),
         Target::Values(_) => {
-            let (centre, width) = fitted.target;
-            let unscaled = |value: f32| (f64::from(value) * width + centre) as f32;
-            predictions.iter_mut().for_each(|value| *value = unscaled(*value));
+            said.iter_mut().for_each(|value| *value = fitted.rows.unscaled(*value));
         }
     }
-    Ok(predictions)
+    Ok(said)
 }
 
 fn scores(predictions: &Predictions<'_>, asked: &Asked<'_>) -> Vec<f64> {
@@ -109,6 +107,3 @@ fn pick<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
 fn diverged(detail: String) -> Ending {
     Ending::Failed { reason: FailReason::Diverged, detail }
 }
-
-/// Bounds the memory of an evaluation.
-const ROWS_AT_ONCE: usize = 1024;

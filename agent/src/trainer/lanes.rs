@@ -5,7 +5,7 @@
 //!
 //! Floor: core.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::design::{Design, TrialKey};
 use common::id::TrialIndex;
@@ -25,6 +25,8 @@ pub struct Lane {
     pub seeds: StreamSeeds,
     /// Ascending; never empty.
     pub train_rows: Vec<u32>,
+    /// Ascending; kept from training to decide when to stop.
+    pub validation_rows: Vec<u32>,
     /// Ascending; never empty.
     pub test_rows: Vec<u32>,
     /// Of each row of the data set, the row whose label it is trained with; `None`: its own.
@@ -94,15 +96,20 @@ pub fn open(
             let copies = copies.get_or_insert_with(|| Copies::of(dataset));
             shuffled(copies, &train_rows, &test_rows, &mut label_rng(study, dataset, &key))
         });
+        let hyper = key.config(study).hyper.clone();
+        let seeds = StreamSeeds {
+            init: seed(Stream::Init),
+            order: seed(Stream::Order),
+            noise: seed(Stream::Noise),
+        };
+        let (train_rows, validation_rows) =
+            held_back(dataset, train_rows, hyper.recipe.validation, seeds.order);
         Ok(Lane {
             model: study.model_of(key.arm(study)),
-            hyper: key.config(study).hyper.clone(),
-            seeds: StreamSeeds {
-                init: seed(Stream::Init),
-                order: seed(Stream::Order),
-                noise: seed(Stream::Noise),
-            },
+            hyper,
+            seeds,
             train_rows,
+            validation_rows,
             test_rows,
             labels,
         })
@@ -119,11 +126,45 @@ fn label_rng(study: &Study, dataset: &Dataset, key: &TrialKey) -> StreamRng {
     StreamRng::new(&dataset.digest, Stream::Labels, seed, fold)
 }
 
+/// `rows` without the share of them that decides when to stop, and that share; both ascending.
+///
+/// Whole groups are drawn, on the `order` stream: neither holds a group that the other has. At least
+/// one group stays to train.
+fn held_back(
+    dataset: &Dataset,
+    rows: Vec<u32>,
+    share: f64,
+    seed: u64,
+) -> (Vec<u32>, Vec<u32>) {
+    if share == 0.0 {
+        return (rows, Vec::new());
+    }
+    let group_of = |row: u32| dataset.groups.as_ref().map_or(row, |groups| groups[row as usize]);
+    let mut groups: Vec<u32> = rows.iter().map(|&row| group_of(row)).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    StreamRng::new(&dataset.digest, Stream::Order, seed, HELD_BACK).shuffle(&mut groups);
+    let wanted = (rows.len() as f64 * share).round() as usize;
+    let mut held: BTreeSet<u32> = BTreeSet::new();
+    let mut count = 0;
+    for group in groups.iter().skip(1) {
+        if count >= wanted {
+            break;
+        }
+        held.insert(*group);
+        count += rows.iter().filter(|&&row| group_of(row) == *group).count();
+    }
+    rows.into_iter().partition(|&row| !held.contains(&group_of(row)))
+}
+
 /// The rows below `rows` that are not in `excluded`, which is ascending.
 fn all_but(excluded: &[u32], rows: usize) -> Vec<u32> {
     let mut excluded = excluded.iter().copied().peekable();
     (0..rows as u32).filter(|row| excluded.next_if_eq(row).is_none()).collect()
 }
+
+/// Where on the `order` stream rows are held back: no epoch comes there.
+const HELD_BACK: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests {

@@ -7,19 +7,22 @@
 //!
 //! Floor: core.
 
+mod constant;
 mod evaluate;
 mod fit;
 mod lanes;
 mod loss;
 mod minibatch;
-mod models;
+mod network;
+mod ops;
 mod optimizer;
-mod product;
+mod rows;
 mod scale;
 mod shuffle;
-mod slices;
 
-use candle_core::Result;
+use std::cmp::Reverse;
+
+use candle_core::{Device, Result};
 use common::id::TrialIndex;
 use common::metric::Metric;
 use common::study::{Model, Study};
@@ -27,6 +30,21 @@ use common::table::Dataset;
 use common::trial::{Ending, FailReason};
 
 pub use lanes::{Lane, LaneError, StreamSeeds, open};
+
+/// What trains.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub device: Device,
+    /// Lanes trained at once; more wait for a place.
+    pub lanes: usize,
+}
+
+impl Default for Machine {
+    /// The calling thread. On a processor more lanes are slower: their state leaves the nearest caches.
+    fn default() -> Self {
+        Self { device: Device::Cpu, lanes: 8 }
+    }
+}
 
 /// Trains `trials` and tests each on its outer fold: one ending a trial, in their order.
 ///
@@ -38,6 +56,7 @@ pub fn train(
     study: &Study,
     dataset: &Dataset,
     trials: &[TrialIndex],
+    machine: &Machine,
     stop: &dyn Fn() -> bool,
 ) -> Option<Vec<Ending>> {
     let opened = open(study, dataset, trials);
@@ -45,7 +64,7 @@ pub fn train(
         opened.iter().map(|lane| lane.as_ref().err().map(|error| failed(error))).collect();
     let (places, lanes): (Vec<usize>, Vec<Lane>) =
         opened.into_iter().enumerate().filter_map(|(at, lane)| Some((at, lane.ok()?))).unzip();
-    let trained = train_lanes(dataset, &lanes, &study.metrics, study.keeps_rows(), stop)?;
+    let trained = train_lanes(dataset, &lanes, &study.metrics, study.keeps_rows(), machine, stop)?;
     for (at, ending) in places.into_iter().zip(trained) {
         endings[at] = Some(ending);
     }
@@ -61,13 +80,14 @@ pub fn train_lanes(
     lanes: &[Lane],
     metrics: &[Metric],
     keep_rows: bool,
+    machine: &Machine,
     stop: &dyn Fn() -> bool,
 ) -> Option<Vec<Ending>> {
     let mut endings: Vec<Option<Ending>> = vec![None; lanes.len()];
     let report = evaluate::Asked { metrics, keep_rows };
     for stack in stacks(lanes) {
         let members: Vec<&Lane> = stack.iter().map(|&at| &lanes[at]).collect();
-        let outcomes = match train_stack(dataset, &members, &report, stop) {
+        let outcomes = match train_stack(dataset, &members, &report, machine, stop) {
             Ok(outcomes) => outcomes?,
             Err(error) => vec![failed(&error); stack.len()],
         };
@@ -78,36 +98,36 @@ pub fn train_lanes(
     endings.into_iter().collect()
 }
 
-/// Places of the lanes that train together: of one shape, and of similar length, since a stack
-/// lasts as long as its longest lane.
+/// Places of the lanes that train together: of one shape, the longest first, so that none of them
+/// is left to train alone at the end.
 fn stacks(lanes: &[Lane]) -> Vec<Vec<usize>> {
-    let steps = |lane: &Lane| (lane.hyper.epochs, lane.train_rows.len());
+    let steps = |lane: &Lane| Reverse((lane.hyper.epochs, lane.train_rows.len()));
     let shape = |at: &usize| lanes[*at].hyper.shape(lanes[*at].model);
     let mut places: Vec<usize> = (0..lanes.len()).collect();
     places.sort_by_cached_key(|at| (shape(at), steps(&lanes[*at]), *at));
-    let alike = places.chunk_by(|a, b| shape(a) == shape(b));
-    alike.flat_map(|alike| alike.chunks(STACK_LANES)).map(<[usize]>::to_vec).collect()
+    places.chunk_by(|a, b| shape(a) == shape(b)).map(<[usize]>::to_vec).collect()
 }
 
 fn train_stack(
     dataset: &Dataset,
     lanes: &[&Lane],
     asked: &evaluate::Asked<'_>,
+    machine: &Machine,
     stop: &dyn Fn() -> bool,
 ) -> Result<Option<Vec<Ending>>> {
     if lanes[0].model == Model::Constant {
         let ending = |lane: &&Lane| {
             let outputs =
-                models::constant::outputs(dataset, &lane.train_rows, lane.test_rows.len());
-            evaluate::judged(dataset, lane, &outputs, asked)
+                constant::outputs(dataset, &lane.train_rows, lane.test_rows.len());
+            evaluate::judged(dataset, lane, &outputs, lane.hyper.epochs, asked)
         };
         return Ok(Some(lanes.iter().map(ending).collect()));
     }
-    let Some(fitted) = fit::fit(dataset, lanes, stop)? else {
+    let Some(fitted) = fit::fit(dataset, lanes, machine.lanes, &machine.device, stop)? else {
         return Ok(None);
     };
     let lanes = fitted.iter().zip(lanes);
-    let endings = lanes.map(|(fitted, lane)| evaluate::ending(dataset, lane, fitted, asked));
+    let endings = lanes.map(|(fitted, lane)| evaluate::ending(dataset, lane, fitted, asked, &machine.device));
     endings.collect::<Result<_>>().map(Some)
 }
 
@@ -115,8 +135,6 @@ fn failed(error: &dyn std::fmt::Display) -> Ending {
     Ending::Failed { reason: FailReason::Error, detail: error.to_string() }
 }
 
-/// Lanes trained at once. On a processor more are slower: their state leaves the nearest caches.
-const STACK_LANES: usize = 8;
 
 #[cfg(test)]
 mod tests;

@@ -1,48 +1,96 @@
 //! Optimizers: one pass over a parameter and its moments, every number a lane's own.
 //!
-//! A lane that is not active keeps its weights and moments untouched. Weight decay is decoupled and
-//! meets weights and biases alike, as PyTorch's AdamW does with `model.parameters()`.
+//! A lane's rate, decay, momentum and count of steps are its own, and so is its place in a schedule.
+//! Decay meets weights and biases alike, as PyTorch's does with `model.parameters()`.
 //!
 //! Floor: core.
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
-use common::study::{Hyper, Optimizer};
+use std::f64::consts::PI;
 
-use super::slices::{read, write};
+use candle_core::{Result, Tensor};
+use common::study::{Hyper, Optimizer, Schedule};
+
+use super::network::Parameter;
+use super::ops::{changed2, made1, vectorised};
 
 /// What a lane's next step needs.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pace {
-    pub active: bool,
-    lr: f32,
-    /// 1 − lr · decay.
-    keep: f32,
-    momentum: f32,
+    hyper: Rates,
+    /// Of the whole training.
+    total: u32,
     /// Steps taken, the one at hand included.
-    steps: i32,
+    steps: u32,
+    lr: f32,
+    /// What a value is multiplied with before it is moved: 1 − lr · decay.
+    keep: f32,
+    /// What of a value is added to its gradient.
+    pull: f32,
+    momentum: f32,
     /// 1 / (1 − β₁ᵗ) and 1 / (1 − β₂ᵗ).
     corrections: (f32, f32),
 }
 
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Rates {
+    optimizer: Optimizer,
+    schedule: Schedule,
+    lr: f64,
+    decay: f64,
+}
+
 impl Pace {
-    pub fn new(hyper: &Hyper) -> Self {
+    /// Of a training of so many steps.
+    pub fn new(hyper: &Hyper, total: u32) -> Self {
+        let rates = Rates {
+            optimizer: hyper.optimizer,
+            schedule: hyper.recipe.schedule,
+            lr: hyper.lr,
+            decay: hyper.weight_decay,
+        };
         Self {
-            active: true,
-            lr: hyper.lr as f32,
-            keep: (1.0 - hyper.lr * hyper.weight_decay) as f32,
-            momentum: hyper.momentum as f32,
+            hyper: rates,
+            total,
             steps: 0,
+            lr: 0.0,
+            keep: 1.0,
+            pull: 0.0,
+            momentum: hyper.momentum as f32,
             corrections: (1.0, 1.0),
         }
     }
 
-    /// Counts a step of an active lane.
-    pub fn advance(&mut self, active: bool) {
-        self.active = active;
-        if active {
-            self.steps += 1;
-            let correction = |beta: f64| (1.0 / (1.0 - beta.powi(self.steps))) as f32;
-            self.corrections = (correction(BETA_1), correction(BETA_2));
+    /// Goes on to the next step.
+    pub fn advance(&mut self) {
+        let Rates { optimizer, schedule, lr, decay } = self.hyper;
+        let lr = lr * part(schedule, self.steps, self.total);
+        self.steps += 1;
+        self.lr = lr as f32;
+        let coupled = optimizer == Optimizer::Adam;
+        self.keep = if coupled { 1.0 } else { (1.0 - lr * decay) as f32 };
+        self.pull = if coupled { decay as f32 } else { 0.0 };
+        let correction = |beta: f64| (1.0 / (1.0 - beta.powi(self.steps as i32))) as f32;
+        self.corrections = (correction(BETA_1), correction(BETA_2));
+    }
+}
+
+/// The part of the learning rate that step `step`, from 0, of `total` takes.
+fn part(schedule: Schedule, step: u32, total: u32) -> f64 {
+    let cosine = |from: f64, to: f64, part: f64| to + (from - to) / 2.0 * (1.0 + (PI * part).cos());
+    match schedule {
+        Schedule::Constant => 1.0,
+        Schedule::Cosine => cosine(1.0, 0.0, f64::from(step) / f64::from(total.max(1))),
+        Schedule::OneCycle => {
+            let (step, last) = (f64::from(step), f64::from(total) - 1.0);
+            let top = RISE * f64::from(total) - 1.0;
+            let (low, end) = (1.0 / START, 1.0 / (START * END));
+            if step <= top {
+                cosine(low, 1.0, step / top)
+            } else if last > top {
+                cosine(1.0, end, (step - top) / (last - top))
+            } else {
+                1.0
+            }
         }
     }
 }
@@ -55,66 +103,89 @@ pub fn copies(optimizer: Optimizer) -> usize {
     }
 }
 
-/// One step: the state's values and moments change by the gradient.
-///
-/// Operands: state [copies, lanes, …], gradient [lanes, rows, …], summed over its rows first (the
-/// rows of a minibatch for biases, 1 for weights).
-pub struct Step<'a> {
-    pub optimizer: Optimizer,
-    pub lanes: &'a [Pace],
-}
-
-impl InplaceOp2 for Step<'_> {
-    fn name(&self) -> &'static str {
-        "optimizer-step"
+/// One step: a parameter's values and moments change by `gradient` [lanes, rows, columns]; one pace a
+/// lane.
+pub fn step(
+    parameter: &Parameter,
+    gradient: &Tensor,
+    optimizer: Optimizer,
+    paces: &[&Pace],
+) -> Result<()> {
+    if !gradient.device().is_cpu() {
+        return composed::step(parameter, gradient, optimizer, paces);
     }
-
-    fn cpu_fwd(
-        &self,
-        state: &mut CpuStorage,
-        state_layout: &Layout,
-        gradient: &CpuStorage,
-        gradient_layout: &Layout,
-    ) -> Result<()> {
-        let state = write(state, state_layout)?;
-        let gradient = read(gradient, gradient_layout)?;
-        let all = state.len() / copies(self.optimizer);
-        let (values, moments) = state.split_at_mut(all);
-        let one = all / self.lanes.len();
-        let rows = gradient.len() / all;
-        let mut summed = vec![0.0; one];
-        for (lane, pace) in self.lanes.iter().enumerate().filter(|(_, pace)| pace.active) {
-            let own = lane * one..(lane + 1) * one;
-            let gradient = &gradient[own.start * rows..own.end * rows];
-            let gradient = if rows == 1 { gradient } else { sum_rows(gradient, &mut summed) };
-            match self.optimizer {
-                Optimizer::AdamW | Optimizer::Adam => {
-                    let (first, second) = moments.split_at_mut(all);
-                    let moments = (&mut first[own.clone()], &mut second[own.clone()]);
-                    adam(&mut values[own], moments, gradient, pace);
+    let all = gradient.elem_count();
+    let one = all / paces.len();
+    changed2(&parameter.state, gradient, |state, gradient| {
+        vectorised(|| {
+            let (values, moments) = state.split_at_mut(all);
+            for (lane, pace) in paces.iter().enumerate() {
+                let own = lane * one..(lane + 1) * one;
+                let (values, gradient) = (&mut values[own.clone()], &gradient[own.clone()]);
+                match optimizer {
+                    Optimizer::AdamW | Optimizer::Adam => {
+                        let (first, second) = moments.split_at_mut(all);
+                        adam(values, (&mut first[own.clone()], &mut second[own]), gradient, pace);
+                    }
+                    Optimizer::Sgd => sgd(values, &mut moments[own], gradient, pace),
                 }
-                Optimizer::Sgd => sgd(&mut values[own.clone()], &mut moments[own], gradient, pace),
             }
+        });
+    })
+}
+
+/// Shortens each lane's gradients to a norm of at most its `longest`, over all of them together; 0:
+/// however long. PyTorch's `clip_grad_norm_`.
+pub fn clip(gradients: &mut [Option<Tensor>], longest: &[f64]) -> Result<()> {
+    if longest.iter().all(|&longest| longest == 0.0) {
+        return Ok(());
+    }
+    let mut squares = vec![0.0f32; longest.len()];
+    for gradient in gradients.iter().flatten() {
+        for (sum, square) in squares.iter_mut().zip(squares_of(gradient)?) {
+            *sum += square;
         }
-        Ok(())
     }
+    let factors: Vec<f32> = squares
+        .iter()
+        .zip(longest)
+        .map(|(square, &longest)| match longest == 0.0 {
+            true => 1.0,
+            false => (longest as f32 / (square.sqrt() + SMALL)).min(1.0),
+        })
+        .collect();
+    for gradient in gradients.iter_mut().flatten() {
+        let factors = Tensor::from_slice(&factors, (factors.len(), 1, 1), gradient.device())?;
+        *gradient = gradient.broadcast_mul(&factors)?;
+    }
+    Ok(())
 }
 
-fn sum_rows<'a>(rows: &[f32], sums: &'a mut [f32]) -> &'a [f32] {
-    sums.fill(0.0);
-    for row in rows.chunks_exact(sums.len()) {
-        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+/// Σ g² of each lane.
+fn squares_of(gradient: &Tensor) -> Result<Vec<f32>> {
+    let lanes = gradient.dim(0)?;
+    if !gradient.device().is_cpu() {
+        return gradient.sqr()?.reshape((lanes, ()))?.sum(1)?.to_vec1();
     }
-    sums
+    let one = gradient.elem_count() / lanes;
+    let sums = made1(gradient, lanes, |gradient, sums| {
+        for (sum, gradient) in sums.iter_mut().zip(gradient.chunks_exact(one)) {
+            *sum = gradient.iter().map(|g| g * g).sum();
+        }
+    })?;
+    sums.to_vec1()
 }
 
-/// w ← w·(1 − lr·decay) − lr · m̂ / (√v̂ + ε). Loshchilov and Hutter (2019), algorithm 2.
+/// w ← w·(1 − lr·decay) − lr · m̂ / (√v̂ + ε). Kingma and Ba (2015); with decay apart Loshchilov and
+/// Hutter (2019), algorithm 2.
+#[inline(always)]
 fn adam(values: &mut [f32], moments: (&mut [f32], &mut [f32]), gradient: &[f32], pace: &Pace) {
     let (b1, b2, a1, a2) =
         (BETA_1 as f32, BETA_2 as f32, (1.0 - BETA_1) as f32, (1.0 - BETA_2) as f32);
     let (c1, c2) = pace.corrections;
     let moments = moments.0.iter_mut().zip(moments.1);
     for ((w, g), (m, v)) in values.iter_mut().zip(gradient).zip(moments) {
+        let g = g + pace.pull * *w;
         *m = *m * b1 + g * a1;
         *v = *v * b2 + g * g * a2;
         *w = *w * pace.keep - *m * c1 / ((*v * c2).sqrt() + EPSILON) * pace.lr;
@@ -122,6 +193,7 @@ fn adam(values: &mut [f32], moments: (&mut [f32], &mut [f32]), gradient: &[f32],
 }
 
 /// u ← momentum · u + g; w ← w·(1 − lr·decay) − lr · u.
+#[inline(always)]
 fn sgd(values: &mut [f32], velocity: &mut [f32], gradient: &[f32], pace: &Pace) {
     for ((w, g), u) in values.iter_mut().zip(gradient).zip(velocity) {
         *u = *u * pace.momentum + g;
@@ -129,30 +201,86 @@ fn sgd(values: &mut [f32], velocity: &mut [f32], gradient: &[f32], pace: &Pace) 
     }
 }
 
+/// The same of candle's own operations.
+mod composed {
+    use super::*;
+
+    pub fn step(
+        parameter: &Parameter,
+        gradient: &Tensor,
+        optimizer: Optimizer,
+        paces: &[&Pace],
+    ) -> Result<()> {
+        let by_lane = |of: &dyn Fn(&Pace) -> f32| {
+            let numbers: Vec<f32> = paces.iter().map(|pace| of(pace)).collect();
+            Tensor::from_vec(numbers, (paces.len(), 1, 1), gradient.device())
+        };
+        let (lr, keep) = (by_lane(&|pace| pace.lr)?, by_lane(&|pace| pace.keep)?);
+        let values = &parameter.values;
+        let copies = match optimizer {
+            Optimizer::AdamW | Optimizer::Adam => {
+                let pull = by_lane(&|pace| pace.pull)?;
+                let g = (gradient + values.broadcast_mul(&pull)?)?;
+                let m = ((parameter.state.get(1)? * BETA_1)? + (&g * (1.0 - BETA_1))?)?;
+                let v = ((parameter.state.get(2)? * BETA_2)? + (g.sqr()? * (1.0 - BETA_2))?)?;
+                let (c1, c2) =
+                    (by_lane(&|pace| pace.corrections.0)?, by_lane(&|pace| pace.corrections.1)?);
+                let size = (v.broadcast_mul(&c2)?.sqrt()? + f64::from(EPSILON))?;
+                let moved = m.broadcast_mul(&c1)?.div(&size)?.broadcast_mul(&lr)?;
+                vec![values.broadcast_mul(&keep)?.sub(&moved)?, m, v]
+            }
+            Optimizer::Sgd => {
+                let momentum = by_lane(&|pace| pace.momentum)?;
+                let u = (parameter.state.get(1)?.broadcast_mul(&momentum)? + gradient)?;
+                vec![values.broadcast_mul(&keep)?.sub(&u.broadcast_mul(&lr)?)?, u]
+            }
+        };
+        parameter.state.slice_set(&Tensor::stack(&copies, 0)?, 0, 0)
+    }
+}
+
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
 const EPSILON: f32 = 1e-8;
+/// Keeps a gradient of 0 from being divided by its norm; PyTorch's.
+const SMALL: f32 = 1e-6;
+/// Share of the steps in which a cycle rises, what it starts and ends at; PyTorch's defaults.
+const RISE: f64 = 0.3;
+const START: f64 = 25.0;
+const END: f64 = 1e4;
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Tensor};
+    use candle_core::Device;
 
+    use super::super::network::First;
     use super::*;
 
-    /// Values of two lanes with two numbers each after steps of `gradient`, one row a gradient.
-    fn after(hyper: &Hyper, active: [bool; 2], gradients: &[[f32; 4]]) -> Vec<f32> {
-        let copies = copies(hyper.optimizer);
-        let mut state = vec![1.0f32; 4];
-        state.resize(4 * copies, 0.0);
-        let state = Tensor::from_vec(state, (copies, 2, 1, 2), &Device::Cpu).unwrap();
-        let mut lanes = [Pace::new(hyper), Pace::new(hyper)];
+    fn parameter(copies: usize, lanes: usize, columns: usize) -> Parameter {
+        let mut state = vec![1.0f32; lanes * columns];
+        state.resize(copies * lanes * columns, 0.0);
+        let state = Tensor::from_vec(state, (copies, lanes, 1, columns), &Device::Cpu).unwrap();
+        let values = state.get(0).unwrap();
+        Parameter { state, values, first: First::Fixed(1.0), position: 0, trained: true }
+    }
+
+    fn values(parameter: &Parameter) -> Vec<f32> {
+        parameter.values.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    /// Values of two lanes with two numbers each after steps of `gradients`.
+    fn after(hyper: &Hyper, gradients: &[[f32; 4]]) -> Vec<f32> {
+        let ours = parameter(copies(hyper.optimizer), 2, 2);
+        let theirs = parameter(copies(hyper.optimizer), 2, 2);
+        let mut pace = Pace::new(hyper, gradients.len() as u32);
         for gradient in gradients {
-            lanes.iter_mut().zip(active).for_each(|(pace, active)| pace.advance(active));
+            pace.advance();
             let gradient = Tensor::from_slice(gradient, (2, 1, 2), &Device::Cpu).unwrap();
-            let step = Step { optimizer: hyper.optimizer, lanes: &lanes };
-            state.inplace_op2(&gradient, &step).unwrap();
+            step(&ours, &gradient, hyper.optimizer, &[&pace; 2]).unwrap();
+            composed::step(&theirs, &gradient, hyper.optimizer, &[&pace; 2]).unwrap();
         }
-        state.get(0).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        assert_close(&values(&ours), &values(&theirs));
+        values(&ours)
     }
 
     fn assert_close(seen: &[f32], expected: &[f32]) {
@@ -163,15 +291,15 @@ mod tests {
     #[test]
     fn first_adam_step_is_the_step_size_against_the_gradient() {
         let hyper = Hyper { lr: 0.1, ..Hyper::default() };
-        let seen = after(&hyper, [true, true], &[[3.0, -0.2, 1e-3, 500.0]]);
+        let seen = after(&hyper, &[[3.0, -0.2, 1e-3, 500.0]]);
         assert_close(&seen, &[0.9, 1.1, 0.9 + 1e-6, 0.9]);
     }
 
     /// Worked by hand in 64 bits: weight 1, gradients 1 and −2.
     #[test]
-    fn adam_decays_apart_from_the_gradient() {
+    fn adamw_decays_apart_from_the_gradient() {
         let hyper = Hyper { lr: 0.1, weight_decay: 0.5, ..Hyper::default() };
-        let seen = after(&hyper, [true, true], &[[1.0; 4], [-2.0; 4]]);
+        let seen = after(&hyper, &[[1.0; 4], [-2.0; 4]]);
         // m = 0.9·0.1 − 0.2 = −0.11, m̂ = −0.11/0.19; v = 0.999·0.001 + 0.004, v̂ = v/0.001999.
         let first = 1.0 * 0.95 - 0.1f64;
         let second = first * 0.95 - 0.1 * (-0.11 / 0.19) / (0.004999f64 / 0.001999).sqrt();
@@ -179,25 +307,65 @@ mod tests {
     }
 
     #[test]
+    fn adam_decays_with_the_gradient() {
+        let hyper =
+            Hyper { optimizer: Optimizer::Adam, lr: 0.1, weight_decay: 0.5, ..Hyper::default() };
+        // −0.5 + 0.5·1 leaves no gradient, so nothing moves.
+        assert_close(&after(&hyper, &[[-0.5; 4]; 3]), &[1.0; 4]);
+    }
+
+    #[test]
     fn momentum_carries_on() {
         let hyper = Hyper { optimizer: Optimizer::Sgd, lr: 0.1, momentum: 0.5, ..Hyper::default() };
-        let seen = after(&hyper, [true, true], &[[1.0; 4], [0.0; 4]]);
+        let seen = after(&hyper, &[[1.0; 4], [0.0; 4]]);
         assert_close(&seen, &[0.85; 4]);
     }
 
+    /// PyTorch 2.15, CosineAnnealingLR(T_max = 10) and OneCycleLR(max_lr = 1, total_steps = 10).
     #[test]
-    fn a_lane_that_is_not_active_stays() {
-        for optimizer in [Optimizer::AdamW, Optimizer::Sgd] {
-            let hyper = Hyper { optimizer, weight_decay: 0.1, ..Hyper::default() };
-            let seen = after(&hyper, [false, true], &[[1.0; 4]; 3]);
-            assert_eq!(seen[..2], [1.0, 1.0]);
-            assert!(seen[2] < 1.0);
-        }
+    fn schedules_are_pytorchs() {
+        let rates = |schedule| (0..10).map(|step| part(schedule, step, 10)).collect::<Vec<_>>();
+        let near = |seen: Vec<f64>, expected: [f64; 10]| {
+            let apart = seen.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(apart < 5e-7, "{seen:?}");
+        };
+        near(rates(Schedule::Cosine), COSINE);
+        near(rates(Schedule::OneCycle), ONE_CYCLE);
     }
 
     #[test]
-    fn rows_of_a_gradient_are_summed() {
-        let mut sums = [9.0, 9.0];
-        assert_eq!(sum_rows(&[1.0, 2.0, 10.0, 20.0], &mut sums), [11.0, 22.0]);
+    fn gradients_are_shortened_lane_by_lane() {
+        let a = Tensor::new(&[[[3.0f32]], [[3.0]], [[0.3]]], &Device::Cpu).unwrap();
+        let b = Tensor::new(&[[[4.0f32]], [[4.0]], [[0.4]]], &Device::Cpu).unwrap();
+        let mut gradients = [Some(a), None, Some(b)];
+        clip(&mut gradients, &[1.0, 0.0, 1.0]).unwrap();
+        let seen = gradients.iter().flatten().flat_map(|g| g.flatten_all().unwrap().to_vec1());
+        let seen: Vec<f32> = seen.flatten().collect();
+        assert_close(&seen, &[0.6, 3.0, 0.3, 0.8, 4.0, 0.4]);
     }
+
+    const COSINE: [f64; 10] = [
+        1.0,
+        0.975528258,
+        0.904508497,
+        0.793892626,
+        0.654508497,
+        0.5,
+        0.345491503,
+        0.206107374,
+        0.095491503,
+        0.024471742,
+    ];
+    const ONE_CYCLE: [f64; 10] = [
+        0.04,
+        0.52,
+        1.0,
+        0.950484632,
+        0.811745654,
+        0.611262022,
+        0.388741978,
+        0.188258346,
+        0.049519368,
+        4e-06,
+    ];
 }

@@ -5,12 +5,9 @@
 //!
 //! Floor: core.
 
-use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor};
 use common::table::Dataset;
 
-use super::slices::{read, write};
-
-/// Per column: what is taken off, and what is multiplied with after that.
+/// Per feature: what is taken off, and what is multiplied with after that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scale {
     pub centre: Vec<f32>,
@@ -18,33 +15,50 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// Of the data set's features, from `rows`.
-    pub fn of_features(dataset: &Dataset, rows: &[u32]) -> Self {
-        let cell =
-            |row: u32, column: usize| dataset.features[row as usize * dataset.width + column];
-        let columns = (0..dataset.width)
-            .map(|column| centre_and_width(rows.iter().map(move |&row| cell(row, column))));
-        let (centre, inverse_width) =
-            columns.map(|(centre, width)| (centre as f32, (1.0 / width) as f32)).unzip();
-        Self { centre, inverse_width }
+    /// Of the data set's features, from `rows`; of images and sequences by channel. Tokens stay as
+    /// they are, and so do levels of text where a vector stands for each (`embeds`).
+    pub fn of_features(dataset: &Dataset, rows: &[u32], embeds: bool) -> Self {
+        let width = dataset.width;
+        let mut scale = Self { centre: vec![0.0; width], inverse_width: vec![1.0; width] };
+        if dataset.tokens.is_some() {
+            return scale;
+        }
+        // Features that share a scale are `channels` apart.
+        let channels = match dataset.shape.as_slice() {
+            [.., channels] if dataset.shape.len() > 1 => *channels,
+            _ => width,
+        };
+        let row = |row: u32| &dataset.features[row as usize * width..(row as usize + 1) * width];
+        for channel in 0..channels {
+            let of_channel = rows.iter().flat_map(move |&at| {
+                row(at)[channel..].iter().step_by(channels).copied()
+            });
+            let (centre, spread) = centre_and_width(of_channel);
+            for feature in (channel..width).step_by(channels) {
+                scale.centre[feature] = centre as f32;
+                scale.inverse_width[feature] = (1.0 / spread) as f32;
+            }
+        }
+        for feature in dataset.levels.iter().flat_map(Clone::clone) {
+            let first = rows.first().map(|&at| row(at)[feature]);
+            if embeds {
+                (scale.centre[feature], scale.inverse_width[feature]) = (0.0, 1.0);
+            } else if rows.iter().all(|&at| Some(row(at)[feature]) == first) {
+                // A level that training never saw, or always: its weights know nothing.
+                scale.inverse_width[feature] = 0.0;
+            }
+        }
+        scale
     }
 
-    pub fn width(&self) -> usize {
-        self.centre.len()
-    }
-
-    /// Scales `features` [lanes, rows, width] in place, each lane by its own scale.
-    pub fn apply(features: &Tensor, scales: &Tensor) -> Result<()> {
-        let (centre, inverse_width) = (scales.get(0)?, scales.get(1)?);
-        features.inplace_op3(&centre, &inverse_width, &Standardise)
-    }
-
-    /// [2, lanes, width]: centres, then inverse widths, for [`Scale::apply`].
-    pub fn stack(scales: &[&Scale], device: &Device) -> Result<Tensor> {
-        let width = scales.first().map_or(0, |scale| scale.width());
-        let centres = scales.iter().flat_map(|scale| &scale.centre);
-        let numbers = centres.chain(scales.iter().flat_map(|scale| &scale.inverse_width));
-        Tensor::from_vec(numbers.copied().collect(), (2, scales.len(), width), device)
+    /// Scales the features of one row; what is missing becomes the centre.
+    #[inline(always)]
+    pub fn apply(&self, features: &[f32], scaled: &mut [f32]) {
+        let by = self.centre.iter().zip(&self.inverse_width);
+        for ((scaled, x), (centre, inverse)) in scaled.iter_mut().zip(features).zip(by) {
+            let value = (x - centre) * inverse;
+            *scaled = if value.is_nan() { 0.0 } else { value };
+        }
     }
 }
 
@@ -71,42 +85,6 @@ pub fn centre_and_width(values: impl Iterator<Item = f32> + Clone) -> (f64, f64)
     let mean = sum / count;
     let squares: f64 = present.map(|value| (f64::from(value) - mean).powi(2)).sum();
     (mean, (squares / count).sqrt())
-}
-
-/// x ← (x − centre) · inverse width; NaN becomes 0.
-struct Standardise;
-
-impl InplaceOp3 for Standardise {
-    fn name(&self) -> &'static str {
-        "standardise"
-    }
-
-    fn cpu_fwd(
-        &self,
-        features: &mut CpuStorage,
-        features_layout: &Layout,
-        centre: &CpuStorage,
-        centre_layout: &Layout,
-        inverse_width: &CpuStorage,
-        inverse_layout: &Layout,
-    ) -> Result<()> {
-        let (lanes, width) = centre_layout.shape().dims2()?;
-        let features = write(features, features_layout)?;
-        let per_lane = features.len() / lanes;
-        let centre = read(centre, centre_layout)?.chunks_exact(width);
-        let inverse = read(inverse_width, inverse_layout)?.chunks_exact(width);
-        for (lane, (centre, inverse)) in
-            features.chunks_exact_mut(per_lane).zip(centre.zip(inverse))
-        {
-            for row in lane.chunks_exact_mut(width) {
-                for (x, (centre, inverse)) in row.iter_mut().zip(centre.iter().zip(inverse)) {
-                    let scaled = (*x - centre) * inverse;
-                    *x = if scaled.is_nan() { 0.0 } else { scaled };
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -193,7 +193,7 @@ fn a_stopped_training_gives_nothing() {
         asked.set(asked.get() + 1);
         asked.get() > 5
     };
-    assert_eq!(train_lanes(&dataset, &[lane], &[Metric::Auroc], true, &stop), None);
+    assert_eq!(train_lanes(&dataset, &[lane], &[Metric::Auroc], true, &Machine::default(), &stop), None);
     assert_eq!(asked.get(), 6);
 }
 
@@ -202,7 +202,7 @@ fn a_trial_beyond_the_design_fails_alone() {
     let dataset = blobs(60, 2);
     let study = study(&dataset);
     let trials = [TrialIndex(99), TrialIndex(1)];
-    let endings = train(&study, &dataset, &trials, &|| false).unwrap();
+    let endings = train(&study, &dataset, &trials, &Machine::default(), &|| false).unwrap();
     let detail = "trial 99 is not in the study, which has 6 trials".to_string();
     assert_eq!(endings[0], Ending::Failed { reason: FailReason::Error, detail });
     assert!(matches!(endings[1], Ending::Complete(_)));
@@ -213,9 +213,9 @@ fn trials_end_in_their_order_with_every_metric() {
     let dataset = blobs(60, 2);
     let study = study(&dataset);
     let trials: Vec<TrialIndex> = (0..6).map(TrialIndex).collect();
-    let together = train(&study, &dataset, &trials, &|| false).unwrap();
+    let together = train(&study, &dataset, &trials, &Machine::default(), &|| false).unwrap();
     for (trial, ending) in trials.iter().zip(&together) {
-        let alone = train(&study, &dataset, &[*trial], &|| false).unwrap();
+        let alone = train(&study, &dataset, &[*trial], &Machine::default(), &|| false).unwrap();
         assert_eq!(&alone[0], ending);
         let Ending::Complete(outcome) = ending else { panic!("{ending:?}") };
         assert_eq!((outcome.metrics.len(), outcome.rows.len(), outcome.epochs), (2, 15, 3));
@@ -276,7 +276,7 @@ fn a_permuted_arm_learns_nothing_unless_copies_of_the_test_rows_train() {
         // The first seed has both arms, one after the other, in each of twenty partitions.
         let trials: Vec<TrialIndex> =
             (0..20).map(|partition| TrialIndex(2 * partition + u64::from(permuted))).collect();
-        let endings = train(&study, dataset, &trials, &|| false).unwrap();
+        let endings = train(&study, dataset, &trials, &Machine::default(), &|| false).unwrap();
         let score = |ending: &Ending| match ending {
             Ending::Complete(outcome) => outcome.metrics[0],
             failed => panic!("{failed:?}"),
@@ -352,7 +352,7 @@ pub fn lane(dataset: &Dataset, hyper: &Hyper, seed: u64) -> Lane {
     let rows = 0..dataset.rows() as u32;
     let (test_rows, train_rows) = rows.partition(|row| row % 4 == 1);
     let seeds = StreamSeeds { init: seed, order: seed, noise: seed };
-    Lane { model: Model::Mlp, hyper: hyper.clone(), seeds, train_rows, test_rows, labels: None }
+    Lane { model: Model::Mlp, hyper: hyper.clone(), seeds, train_rows, validation_rows: Vec::new(), test_rows, labels: None }
 }
 
 /// Clouds around as many corners as there are classes; five features of unlike size.
@@ -406,22 +406,23 @@ fn poison_row(dataset: &mut Dataset, row: u32, value: f32) {
     }
 }
 
-fn fitted(dataset: &Dataset, lanes: &[&Lane]) -> Vec<Fitted> {
-    fit(dataset, lanes, &|| false).unwrap().unwrap()
+fn fitted<'a>(dataset: &'a Dataset, lanes: &[&'a Lane], width: usize) -> Vec<Fitted<'a>> {
+    fit(dataset, lanes, width, &Device::Cpu, &|| false).unwrap().unwrap()
 }
 
-/// Bits of every weight and scale of each lane.
+/// Bits of every number of each lane's network.
 fn weights_of(dataset: &Dataset, lanes: &[&Lane]) -> Vec<Vec<u32>> {
-    let bits = |fitted: Fitted| {
+    bits_of(fitted(dataset, lanes, lanes.len()))
+}
+
+fn bits_of(fitted: Vec<Fitted<'_>>) -> Vec<Vec<u32>> {
+    let bits = |fitted: Fitted<'_>| {
         assert_eq!(fitted.diverged, None);
-        let layers = fitted.model.layers.into_iter();
-        let values = layers.flat_map(|layer| [layer.weights.values, layer.biases.values]);
-        let weights =
-            values.flat_map(|values| values.flatten_all().unwrap().to_vec1::<f32>().unwrap());
-        let scales = fitted.features.centre.into_iter().chain(fitted.features.inverse_width);
-        weights.chain(scales).map(f32::to_bits).collect()
+        let values = fitted.network.parameters.iter();
+        let numbers = values.flat_map(|p| p.values.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        numbers.map(f32::to_bits).collect()
     };
-    fitted(dataset, lanes).into_iter().map(bits).collect()
+    fitted.into_iter().map(bits).collect()
 }
 
 fn endings(dataset: &Dataset, lanes: &[Lane]) -> Vec<Ending> {
@@ -430,12 +431,12 @@ fn endings(dataset: &Dataset, lanes: &[Lane]) -> Vec<Ending> {
         Target::Masks { .. } => panic!("no masks here"),
         Target::Values(_) => [Metric::Rmse, Metric::R2],
     };
-    train_lanes(dataset, lanes, &metrics, true, &|| false).unwrap()
+    train_lanes(dataset, lanes, &metrics, true, &Machine::default(), &|| false).unwrap()
 }
 
 fn complete(dataset: &Dataset, lane: &Lane, metrics: &[Metric]) -> Outcome {
     let lanes = std::slice::from_ref(lane);
-    let mut endings = train_lanes(dataset, lanes, metrics, true, &|| false).unwrap();
+    let mut endings = train_lanes(dataset, lanes, metrics, true, &Machine::default(), &|| false).unwrap();
     match endings.remove(0) {
         Ending::Complete(outcome) => outcome,
         failed => panic!("{failed:?}"),

@@ -15,7 +15,154 @@ use pulp::{Arch, Simd, WithSimd};
 
 /// [lanes, m, k] · [lanes, k, n] → [lanes, m, n]; either may be a transposed view.
 pub fn product(left: &Tensor, right: &Tensor) -> Result<Tensor> {
-    left.apply_op2_no_bwd(right, &Product)
+    match left.device().is_cpu() {
+        true => left.apply_op2_no_bwd(right, &Product),
+        false => left.matmul(right),
+    }
+}
+
+/// One matrix product: result [rows, columns] = left [rows, inner] · right [inner, columns].
+pub struct Multiply<'a> {
+    pub left: &'a [f32],
+    /// From a row of the left matrix to the next, and from a column.
+    pub strides: (usize, usize),
+    pub right: &'a [f32],
+    /// From a row of the right matrix to the next.
+    pub pitch: usize,
+    pub inner: usize,
+    pub columns: usize,
+    /// Whether the product is added to what is there.
+    pub adds: bool,
+}
+
+impl Multiply<'_> {
+    /// All rows of `result`, whose length says how many.
+    #[inline(always)]
+    pub fn run<S: Simd>(&self, simd: S, result: &mut [f32]) {
+        let rows = result.len() / self.columns.max(1);
+        let mut row = 0;
+        while row + TALL <= rows {
+            self.band::<S, TALL>(simd, row, result);
+            row += TALL;
+        }
+        while row < rows {
+            self.band::<S, 1>(simd, row, result);
+            row += 1;
+        }
+    }
+
+    /// `HEIGHT` rows of the result, from `row` on.
+    #[inline(always)]
+    fn band<S: Simd, const HEIGHT: usize>(&self, simd: S, row: usize, result: &mut [f32]) {
+        let mut column = 0;
+        while column + 2 * S::F32_LANES <= self.columns {
+            self.tile::<S, HEIGHT, 2>(simd, row, column, result);
+            column += 2 * S::F32_LANES;
+        }
+        while column + S::F32_LANES <= self.columns {
+            self.tile::<S, HEIGHT, 1>(simd, row, column, result);
+            column += S::F32_LANES;
+        }
+        if column < self.columns {
+            self.edge::<S, HEIGHT>(simd, row, column, result);
+        }
+    }
+
+    /// `HEIGHT` rows by `WIDTH` vectors of the result. By index, since behind iterators the sums are
+    /// not kept in registers.
+    #[inline(always)]
+    fn tile<S: Simd, const HEIGHT: usize, const WIDTH: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        column: usize,
+        result: &mut [f32],
+    ) {
+        let mut sums = [[simd.splat_f32s(0.0); WIDTH]; HEIGHT];
+        if self.adds {
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let start = (row + r) * self.columns + column;
+                let (there, _) = S::as_simd_f32s(&result[start..start + WIDTH * S::F32_LANES]);
+                sums.copy_from_slice(&there[..WIDTH]);
+            }
+        }
+        for inner in 0..self.inner {
+            let start = inner * self.pitch + column;
+            let (below, _) = S::as_simd_f32s(&self.right[start..start + WIDTH * S::F32_LANES]);
+            let across: [f32; HEIGHT] = self.left_at(row, inner);
+            for r in 0..HEIGHT {
+                let across = simd.splat_f32s(across[r]);
+                for w in 0..WIDTH {
+                    sums[r][w] = simd.mul_add_f32s(across, below[w], sums[r][w]);
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            let start = (row + r) * self.columns + column;
+            let (result, _) =
+                S::as_mut_simd_f32s(&mut result[start..start + WIDTH * S::F32_LANES]);
+            result[..WIDTH].copy_from_slice(sums);
+        }
+    }
+
+    /// `HEIGHT` rows of the last columns, fewer than a vector has room for.
+    #[inline(always)]
+    fn edge<S: Simd, const HEIGHT: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        column: usize,
+        result: &mut [f32],
+    ) {
+        let width = self.columns - column;
+        let mut sums = [simd.splat_f32s(0.0); HEIGHT];
+        if self.adds {
+            for (r, sum) in sums.iter_mut().enumerate() {
+                let start = (row + r) * self.columns + column;
+                *sum = simd.partial_load_f32s(&result[start..start + width]);
+            }
+        }
+        for inner in 0..self.inner {
+            let start = inner * self.pitch + column;
+            let below = simd.partial_load_f32s(&self.right[start..start + width]);
+            let across: [f32; HEIGHT] = self.left_at(row, inner);
+            for (sum, across) in sums.iter_mut().zip(across) {
+                *sum = simd.mul_add_f32s(simd.splat_f32s(across), below, *sum);
+            }
+        }
+        for (r, sum) in sums.into_iter().enumerate() {
+            let start = (row + r) * self.columns + column;
+            simd.partial_store_f32s(&mut result[start..start + width], sum);
+        }
+    }
+
+    /// The left matrix' numbers of `HEIGHT` rows from `row` on, in one column.
+    #[inline(always)]
+    fn left_at<const HEIGHT: usize>(&self, row: usize, column: usize) -> [f32; HEIGHT] {
+        let start = row * self.strides.0 + column * self.strides.1;
+        let rows = &self.left[start..start + (HEIGHT - 1) * self.strides.0 + 1];
+        from_fn(|r| rows[r * self.strides.0])
+    }
+}
+
+/// `plain` becomes [columns, rows] from `numbers` [rows, columns], whose rows are `pitch` apart.
+///
+/// By squares, so that both are walked in lines of the cache.
+#[inline(always)]
+pub fn transpose(numbers: &[f32], pitch: usize, rows: usize, columns: usize, plain: &mut Vec<f32>) {
+    plain.resize(rows * columns, 0.0);
+    for top in (0..rows).step_by(SQUARE) {
+        let bottom = (top + SQUARE).min(rows);
+        for left in (0..columns).step_by(SQUARE) {
+            let right = (left + SQUARE).min(columns);
+            for column in left..right {
+                let made = &mut plain[column * rows + top..column * rows + bottom];
+                for (row, made) in (top..bottom).zip(made) {
+                    *made = numbers[row * pitch + column];
+                }
+            }
+        }
+    }
 }
 
 struct Product;
@@ -93,129 +240,20 @@ impl WithSimd for All<'_, '_> {
         for lane in 0..self.left.lanes {
             let mut right = self.right.lane(lane);
             if self.right.transposed {
-                transpose(right, inner, &mut plain);
+                transpose(right, inner, columns, inner, &mut plain);
                 right = &plain;
             }
-            let result = &mut self.numbers[lane * rows * columns..(lane + 1) * rows * columns];
-            let mut one =
-                One { left: self.left.lane(lane), strides, right, inner, columns, result };
-            one.multiply(simd, rows);
+            let left = self.left.lane(lane);
+            let one = Multiply { left, strides, right, pitch: columns, inner, columns, adds: false };
+            one.run(simd, &mut self.numbers[lane * rows * columns..(lane + 1) * rows * columns]);
         }
-    }
-}
-
-/// `plain` becomes row-major of `rows` rows, from its transpose.
-#[inline(always)]
-fn transpose(numbers: &[f32], rows: usize, plain: &mut Vec<f32>) {
-    plain.clear();
-    for row in 0..rows {
-        plain.extend(numbers[row..].iter().step_by(rows));
-    }
-}
-
-/// The product of one lane.
-struct One<'a> {
-    left: &'a [f32],
-    /// From a row of the left matrix to the next, and from a column.
-    strides: (usize, usize),
-    /// [inner, columns].
-    right: &'a [f32],
-    inner: usize,
-    columns: usize,
-    /// [rows, columns].
-    result: &'a mut [f32],
-}
-
-impl One<'_> {
-    #[inline(always)]
-    fn multiply<S: Simd>(&mut self, simd: S, rows: usize) {
-        let mut row = 0;
-        while row + TALL <= rows {
-            self.band::<S, TALL>(simd, row);
-            row += TALL;
-        }
-        while row < rows {
-            self.band::<S, 1>(simd, row);
-            row += 1;
-        }
-    }
-
-    /// `HEIGHT` rows of the result, from `row` on.
-    #[inline(always)]
-    fn band<S: Simd, const HEIGHT: usize>(&mut self, simd: S, row: usize) {
-        let mut column = 0;
-        while column + 2 * S::F32_LANES <= self.columns {
-            self.tile::<S, HEIGHT, 2>(simd, row, column);
-            column += 2 * S::F32_LANES;
-        }
-        while column + S::F32_LANES <= self.columns {
-            self.tile::<S, HEIGHT, 1>(simd, row, column);
-            column += S::F32_LANES;
-        }
-        if column < self.columns {
-            self.edge::<S, HEIGHT>(simd, row, column);
-        }
-    }
-
-    /// `HEIGHT` rows by `WIDTH` vectors of the result. By index, since behind iterators the sums are
-    /// not kept in registers.
-    #[inline(always)]
-    fn tile<S: Simd, const HEIGHT: usize, const WIDTH: usize>(
-        &mut self,
-        simd: S,
-        row: usize,
-        column: usize,
-    ) {
-        let mut sums = [[simd.splat_f32s(0.0); WIDTH]; HEIGHT];
-        for inner in 0..self.inner {
-            let start = inner * self.columns + column;
-            let (below, _) = S::as_simd_f32s(&self.right[start..start + WIDTH * S::F32_LANES]);
-            let across: [f32; HEIGHT] = self.left_at(row, inner);
-            for r in 0..HEIGHT {
-                let across = simd.splat_f32s(across[r]);
-                for w in 0..WIDTH {
-                    sums[r][w] = simd.mul_add_f32s(across, below[w], sums[r][w]);
-                }
-            }
-        }
-        for (r, sums) in sums.iter().enumerate() {
-            let start = (row + r) * self.columns + column;
-            let result = &mut self.result[start..start + WIDTH * S::F32_LANES];
-            let (result, _) = S::as_mut_simd_f32s(result);
-            result[..WIDTH].copy_from_slice(sums);
-        }
-    }
-
-    /// `HEIGHT` rows of the last columns, fewer than a vector has room for.
-    #[inline(always)]
-    fn edge<S: Simd, const HEIGHT: usize>(&mut self, simd: S, row: usize, column: usize) {
-        let mut sums = [simd.splat_f32s(0.0); HEIGHT];
-        for inner in 0..self.inner {
-            let next = (inner + 1) * self.columns;
-            let below = simd.partial_load_f32s(&self.right[inner * self.columns + column..next]);
-            let across: [f32; HEIGHT] = self.left_at(row, inner);
-            for (sum, across) in sums.iter_mut().zip(across) {
-                *sum = simd.mul_add_f32s(simd.splat_f32s(across), below, *sum);
-            }
-        }
-        for (r, sum) in sums.into_iter().enumerate() {
-            let next = (row + r + 1) * self.columns;
-            let result = &mut self.result[(row + r) * self.columns + column..next];
-            simd.partial_store_f32s(result, sum);
-        }
-    }
-
-    /// The left matrix' numbers of `HEIGHT` rows from `row` on, in one column.
-    #[inline(always)]
-    fn left_at<const HEIGHT: usize>(&self, row: usize, column: usize) -> [f32; HEIGHT] {
-        let start = row * self.strides.0 + column * self.strides.1;
-        let rows = &self.left[start..start + (HEIGHT - 1) * self.strides.0 + 1];
-        from_fn(|r| rows[r * self.strides.0])
     }
 }
 
 /// Rows of a tile: with two vectors of columns its sums fill half of 16 vector registers.
 const TALL: usize = 4;
+/// Side of a square that is transposed at once.
+const SQUARE: usize = 8;
 
 #[cfg(test)]
 mod tests {

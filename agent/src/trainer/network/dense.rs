@@ -1,0 +1,84 @@
+//! Dense layers: a product, biases, and where asked a rectifier and dropout.
+//!
+//! Floor: core.
+
+use candle_core::{Result, Tensor};
+
+use super::super::ops::elementwise::{add_biases, gate, multiply, sum_rows};
+use super::super::ops::product::product;
+use super::{Layer, Pass};
+
+/// x [lanes, rows, inputs] → [lanes, rows, outputs].
+#[derive(Debug)]
+pub struct Dense {
+    /// Parameter [lanes, inputs, outputs].
+    pub weights: usize,
+    /// Parameter [lanes, 1, outputs].
+    pub biases: usize,
+    pub rectifies: bool,
+    /// Whether units are dropped, which only a layer that rectifies does.
+    pub drops: bool,
+}
+
+impl Layer for Dense {
+    fn forward(&self, x: Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let sums = product(&x, pass.values(self.weights))?;
+        let mut said = add_biases(&sums, pass.values(self.biases), self.rectifies)?;
+        pass.keep(&x);
+        if let Some(noise) = pass.noise.as_mut().filter(|_| self.drops)
+            && let Some(mask) = noise.mask(1, said.dim(2)?)?
+        {
+            said = multiply(said, &mask)?;
+        }
+        if self.rectifies {
+            pass.keep(&said);
+        }
+        Ok(said)
+    }
+
+    fn backward(&self, d: Tensor, pass: &mut Pass<'_>, wanted: bool) -> Result<Option<Tensor>> {
+        let d = match self.rectifies {
+            true => {
+                let gains = if self.drops { pass.gains() } else { vec![1.0; d.dim(0)?] };
+                gate(d, &pass.take()?, &gains)?
+            }
+            false => d,
+        };
+        let x = pass.take()?;
+        pass.gradients[self.weights] = Some(product(&x.transpose(1, 2)?, &d)?);
+        pass.gradients[self.biases] = Some(sum_rows(&d)?);
+        let weights = pass.values(self.weights);
+        wanted.then(|| product(&d, &weights.transpose(1, 2)?)).transpose()
+    }
+}
+
+/// Dropout alone.
+#[derive(Debug)]
+pub struct Drop {
+    /// Rows that belong to one row of the minibatch.
+    pub of_place: usize,
+}
+
+impl Layer for Drop {
+    fn forward(&self, x: Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let Some(noise) = pass.noise.as_mut() else { return Ok(x) };
+        let width = x.dim(2)?;
+        match noise.mask(self.of_place, width)? {
+            Some(mask) => {
+                pass.keep(&mask);
+                // Not in place: what is dropped here may be kept elsewhere.
+                &x * &mask
+            }
+            None => Ok(x),
+        }
+    }
+
+    fn backward(&self, d: Tensor, pass: &mut Pass<'_>, wanted: bool) -> Result<Option<Tensor>> {
+        let dropped = pass.gains().iter().any(|&gain| gain != 1.0);
+        if !dropped {
+            return Ok(wanted.then_some(d));
+        }
+        let mask = pass.take()?;
+        wanted.then(|| multiply(d, &mask)).transpose()
+    }
+}

@@ -1,0 +1,79 @@
+//! Layers of layers: one after another, around, and beside.
+//!
+//! Floor: core.
+
+use candle_core::{Result, Tensor};
+
+use super::super::ops::elementwise::add;
+use super::{Layer, Pass};
+
+/// One after another.
+#[derive(Debug)]
+pub struct Chain(pub Vec<Box<dyn Layer>>);
+
+impl Layer for Chain {
+    fn forward(&self, x: Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        self.0.iter().try_fold(x, |x, layer| layer.forward(x, pass))
+    }
+
+    fn backward(&self, d: Tensor, pass: &mut Pass<'_>, wanted: bool) -> Result<Option<Tensor>> {
+        let mut d = d;
+        for (place, layer) in self.0.iter().enumerate().rev() {
+            let wanted = wanted || self.0[..place].iter().any(|before| before.has_parameters());
+            match layer.backward(d, pass, wanted)? {
+                Some(before) => d = before,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(d))
+    }
+}
+
+/// What the body says, added to its input, or to what a shortcut says of that.
+#[derive(Debug)]
+pub struct Residual {
+    pub body: Chain,
+    pub shortcut: Option<Chain>,
+}
+
+impl Layer for Residual {
+    fn forward(&self, x: Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let beside = match &self.shortcut {
+            Some(shortcut) => shortcut.forward(x.clone(), pass)?,
+            None => x.clone(),
+        };
+        // Into what the body said: the input may be on the tape.
+        add(self.body.forward(x, pass)?, &beside)
+    }
+
+    fn backward(&self, d: Tensor, pass: &mut Pass<'_>, wanted: bool) -> Result<Option<Tensor>> {
+        let through = self.body.backward(d.copy()?, pass, wanted)?;
+        let beside = match &self.shortcut {
+            Some(shortcut) => shortcut.backward(d, pass, wanted)?,
+            None => Some(d),
+        };
+        through.zip(beside).map(|(through, beside)| add(through, &beside)).transpose()
+    }
+}
+
+/// The input and what the body says of it, channel beside channel.
+#[derive(Debug)]
+pub struct Beside {
+    pub body: Chain,
+    /// Of the input.
+    pub channels: usize,
+}
+
+impl Layer for Beside {
+    fn forward(&self, x: Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let said = self.body.forward(x.clone(), pass)?;
+        Tensor::cat(&[&x, &said], 2)
+    }
+
+    fn backward(&self, d: Tensor, pass: &mut Pass<'_>, wanted: bool) -> Result<Option<Tensor>> {
+        let rest = d.dim(2)? - self.channels;
+        let (own, of_body) = (d.narrow(2, 0, self.channels)?, d.narrow(2, self.channels, rest)?);
+        let through = self.body.backward(of_body.contiguous()?, pass, wanted)?;
+        through.map(|through| add(through, &own.contiguous()?)).transpose()
+    }
+}
