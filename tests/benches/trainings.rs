@@ -86,8 +86,15 @@ fn measure(dataset: &Dataset, lanes: u64, least: Duration) -> Result<Measured> {
     let mut cohort = || {
         next += lanes;
         let cohort: Vec<Lane> = (next - lanes..next).map(|seed| lane(dataset, seed)).collect();
-        train_lanes(dataset, &cohort, &[Metric::Accuracy, Metric::Auroc], true, &|| false)
-            .context("nothing stops a training here")
+        train_lanes(
+            dataset,
+            &cohort,
+            &[Metric::Accuracy, Metric::Auroc],
+            true,
+            &agent::trainer::Machine::default(),
+            &|| false,
+        )
+        .context("nothing stops a training here")
     };
     cohort()?;
     let (start, start_cpu_s) = (Instant::now(), cpu_s()?);
@@ -134,6 +141,7 @@ fn lane(dataset: &Dataset, seed: u64) -> Lane {
         train_rows: ascending(train),
         test_rows: ascending(test),
         labels: None,
+        validation_rows: Vec::new(),
     }
 }
 

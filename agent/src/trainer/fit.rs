@@ -226,7 +226,8 @@ impl<'a> Stack<'a> {
         let network = self.network.of_one(self.network.export(place)?)?;
         let (rows, lane) = (&slot.walk.rows, slot.walk.lane);
         let width = outputs(&self.dataset.target);
-        let said = said_of(&network, rows, &lane.validation_rows, self.dataset.width, &self.device)?;
+        let said =
+            said_of(&network, rows, &lane.validation_rows, self.dataset.width, &self.device)?;
         let of_row = rows.targets_of_row();
         let mut targets = vec![0.0; lane.validation_rows.len() * of_row];
         for (&row, targets) in lane.validation_rows.iter().zip(targets.chunks_exact_mut(of_row)) {

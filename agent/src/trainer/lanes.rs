@@ -130,12 +130,7 @@ fn label_rng(study: &Study, dataset: &Dataset, key: &TrialKey) -> StreamRng {
 ///
 /// Whole groups are drawn, on the `order` stream: neither holds a group that the other has. At least
 /// one group stays to train.
-fn held_back(
-    dataset: &Dataset,
-    rows: Vec<u32>,
-    share: f64,
-    seed: u64,
-) -> (Vec<u32>, Vec<u32>) {
+fn held_back(dataset: &Dataset, rows: Vec<u32>, share: f64, seed: u64) -> (Vec<u32>, Vec<u32>) {
     if share == 0.0 {
         return (rows, Vec::new());
     }

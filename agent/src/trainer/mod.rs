@@ -117,8 +117,7 @@ fn train_stack(
 ) -> Result<Option<Vec<Ending>>> {
     if lanes[0].model == Model::Constant {
         let ending = |lane: &&Lane| {
-            let outputs =
-                constant::outputs(dataset, &lane.train_rows, lane.test_rows.len());
+            let outputs = constant::outputs(dataset, &lane.train_rows, lane.test_rows.len());
             evaluate::judged(dataset, lane, &outputs, lane.hyper.epochs, asked)
         };
         return Ok(Some(lanes.iter().map(ending).collect()));
@@ -127,14 +126,14 @@ fn train_stack(
         return Ok(None);
     };
     let lanes = fitted.iter().zip(lanes);
-    let endings = lanes.map(|(fitted, lane)| evaluate::ending(dataset, lane, fitted, asked, &machine.device));
+    let endings =
+        lanes.map(|(fitted, lane)| evaluate::ending(dataset, lane, fitted, asked, &machine.device));
     endings.collect::<Result<_>>().map(Some)
 }
 
 fn failed(error: &dyn std::fmt::Display) -> Ending {
     Ending::Failed { reason: FailReason::Error, detail: error.to_string() }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -150,7 +150,8 @@ mod tests {
     }
 
     fn shown(view: View) -> (Vec<f32>, Vec<f32>) {
-        let (mut image, mut mask) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let (mut image, mut mask) =
+            ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         view.show((2, 3, 1), &mut image, Some(&mut mask));
         (image.to_vec(), mask.to_vec())
     }

@@ -30,9 +30,9 @@ impl Scale {
         };
         let row = |row: u32| &dataset.features[row as usize * width..(row as usize + 1) * width];
         for channel in 0..channels {
-            let of_channel = rows.iter().flat_map(move |&at| {
-                row(at)[channel..].iter().step_by(channels).copied()
-            });
+            let of_channel = rows
+                .iter()
+                .flat_map(move |&at| row(at)[channel..].iter().step_by(channels).copied());
             let (centre, spread) = centre_and_width(of_channel);
             for feature in (channel..width).step_by(channels) {
                 scale.centre[feature] = centre as f32;

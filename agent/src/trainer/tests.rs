@@ -193,7 +193,10 @@ fn a_stopped_training_gives_nothing() {
         asked.set(asked.get() + 1);
         asked.get() > 5
     };
-    assert_eq!(train_lanes(&dataset, &[lane], &[Metric::Auroc], true, &Machine::default(), &stop), None);
+    assert_eq!(
+        train_lanes(&dataset, &[lane], &[Metric::Auroc], true, &Machine::default(), &stop),
+        None
+    );
     assert_eq!(asked.get(), 6);
 }
 
@@ -352,7 +355,15 @@ pub fn lane(dataset: &Dataset, hyper: &Hyper, seed: u64) -> Lane {
     let rows = 0..dataset.rows() as u32;
     let (test_rows, train_rows) = rows.partition(|row| row % 4 == 1);
     let seeds = StreamSeeds { init: seed, order: seed, noise: seed };
-    Lane { model: Model::Mlp, hyper: hyper.clone(), seeds, train_rows, validation_rows: Vec::new(), test_rows, labels: None }
+    Lane {
+        model: Model::Mlp,
+        hyper: hyper.clone(),
+        seeds,
+        train_rows,
+        validation_rows: Vec::new(),
+        test_rows,
+        labels: None,
+    }
 }
 
 /// Clouds around as many corners as there are classes; five features of unlike size.
@@ -419,7 +430,8 @@ fn bits_of(fitted: Vec<Fitted<'_>>) -> Vec<Vec<u32>> {
     let bits = |fitted: Fitted<'_>| {
         assert_eq!(fitted.diverged, None);
         let values = fitted.network.parameters.iter();
-        let numbers = values.flat_map(|p| p.values.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        let numbers =
+            values.flat_map(|p| p.values.flatten_all().unwrap().to_vec1::<f32>().unwrap());
         numbers.map(f32::to_bits).collect()
     };
     fitted.into_iter().map(bits).collect()
@@ -436,7 +448,8 @@ fn endings(dataset: &Dataset, lanes: &[Lane]) -> Vec<Ending> {
 
 fn complete(dataset: &Dataset, lane: &Lane, metrics: &[Metric]) -> Outcome {
     let lanes = std::slice::from_ref(lane);
-    let mut endings = train_lanes(dataset, lanes, metrics, true, &Machine::default(), &|| false).unwrap();
+    let mut endings =
+        train_lanes(dataset, lanes, metrics, true, &Machine::default(), &|| false).unwrap();
     match endings.remove(0) {
         Ending::Complete(outcome) => outcome,
         failed => panic!("{failed:?}"),

@@ -270,12 +270,8 @@ impl Build<'_> {
             return Ok(layers);
         }
         let across = *image;
-        let squares = Squares {
-            height: image.height,
-            width: image.width,
-            channels: own,
-            side: (2, 2),
-        };
+        let squares =
+            Squares { height: image.height, width: image.width, channels: own, side: (2, 2) };
         let mut body: Layers = vec![Box::new(Pool(squares))];
         image.height /= 2;
         image.width /= 2;
@@ -347,7 +343,13 @@ impl Build<'_> {
         Ok(layers)
     }
 
-    fn dense(&mut self, inputs: usize, outputs: usize, rectifies: bool, drops: bool) -> Result<Dense> {
+    fn dense(
+        &mut self,
+        inputs: usize,
+        outputs: usize,
+        rectifies: bool,
+        drops: bool,
+    ) -> Result<Dense> {
         let first = First::Uniform(1.0 / (inputs as f32).sqrt());
         let weights = self.parameter(inputs, outputs, first)?;
         let biases = self.parameter(1, outputs, first)?;
@@ -364,7 +366,9 @@ impl Build<'_> {
     ) -> Result<Conv> {
         let taps = geometry.kernel.0 * geometry.kernel.1;
         let (rows, columns, inputs, said) = match kind {
-            Kind::Plain => (geometry.window(), geometry.outputs, geometry.window(), geometry.outputs),
+            Kind::Plain => {
+                (geometry.window(), geometry.outputs, geometry.window(), geometry.outputs)
+            }
             Kind::ByChannel => (taps, geometry.channels, taps, geometry.channels),
             // PyTorch counts the numbers that one output channel's kernel has.
             Kind::Transposed => {
@@ -434,7 +438,9 @@ impl Image {
         match *dataset.shape.as_slice() {
             [height, width, channels] => Ok(Self { height, width, channels }),
             [width, channels] => Ok(Self { height: 1, width, channels }),
-            _ => bail!("a {model} needs rows that are images or sequences, and these are of a table"),
+            _ => {
+                bail!("a {model} needs rows that are images or sequences, and these are of a table")
+            }
         }
     }
 

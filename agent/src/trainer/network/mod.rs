@@ -152,16 +152,10 @@ impl Network {
 fn first_values(first: First, rows: usize, columns: usize, rng: &mut StreamRng) -> Vec<f32> {
     let count = rows * columns;
     match first {
-        First::Uniform(bound) => {
-            (0..count).map(|_| (2.0 * rng.unit_f32() - 1.0) * bound).collect()
-        }
-        First::Normal(deviation) => {
-            (0..count).map(|_| rng.normal() as f32 * deviation).collect()
-        }
+        First::Uniform(bound) => (0..count).map(|_| (2.0 * rng.unit_f32() - 1.0) * bound).collect(),
+        First::Normal(deviation) => (0..count).map(|_| rng.normal() as f32 * deviation).collect(),
         First::Fixed(value) => vec![value; count],
-        First::Moments => {
-            (0..rows).flat_map(|row| vec![row as f32; columns]).collect()
-        }
+        First::Moments => (0..rows).flat_map(|row| vec![row as f32; columns]).collect(),
     }
 }
 

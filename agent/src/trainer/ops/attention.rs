@@ -126,7 +126,9 @@ impl WithSimd for Attend<'_> {
                     adds: false,
                 };
                 said.run(simd, &mut scratch.said);
-                for (said, made) in scratch.said.chunks_exact(of_head).zip(made.chunks_exact_mut(width)) {
+                for (said, made) in
+                    scratch.said.chunks_exact(of_head).zip(made.chunks_exact_mut(width))
+                {
                     made[at..at + of_head].copy_from_slice(said);
                 }
             }
@@ -149,14 +151,16 @@ impl WithSimd for Back<'_> {
         let Heads { tokens, heads, width } = self.heads;
         let (pitch, of_head) = (3 * width, self.heads.of_head());
         let mut scratch = Scratch::new(&self.heads);
-        let sequences = self.d.chunks_exact(tokens * width).zip(self.x.chunks_exact(tokens * pitch));
+        let sequences =
+            self.d.chunks_exact(tokens * width).zip(self.x.chunks_exact(tokens * pitch));
         for ((d, x), made) in sequences.zip(self.made.chunks_exact_mut(tokens * pitch)) {
             for head in 0..heads {
                 let at = head * of_head;
                 scratch.weigh(simd, x, at, &self.heads);
                 let mut put = |said: &[f32], part: usize| {
                     let at = part * width + at;
-                    for (said, made) in said.chunks_exact(of_head).zip(made.chunks_exact_mut(pitch)) {
+                    for (said, made) in said.chunks_exact(of_head).zip(made.chunks_exact_mut(pitch))
+                    {
                         made[at..at + of_head].copy_from_slice(said);
                     }
                 };
@@ -209,9 +213,8 @@ mod composed {
         let (of_head, tokens) = (heads.of_head(), heads.tokens);
         let shape = vec![rows / tokens, tokens, 3, heads.heads, of_head];
         let x = x.reshape(shape)?.permute(vec![2, 0, 3, 1, 4])?.contiguous()?;
-        let part = |part: usize| {
-            x.get(part)?.reshape((rows / tokens * heads.heads, tokens, of_head))
-        };
+        let part =
+            |part: usize| x.get(part)?.reshape((rows / tokens * heads.heads, tokens, of_head));
         Ok([part(0)?, part(1)?, part(2)?])
     }
 

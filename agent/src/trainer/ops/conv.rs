@@ -213,8 +213,8 @@ pub fn by_channel_back(d: &Tensor, weights: &Tensor, geometry: &Geometry) -> Res
             each.run(|lane, image, place, tap, pixel| {
                 let d = &d[each.place(lane, image, place)];
                 let weights = &weights[each.weight(lane, tap)];
-                let start = ((lane * images + image) * geometry.pixels() + pixel)
-                    * geometry.channels;
+                let start =
+                    ((lane * images + image) * geometry.pixels() + pixel) * geometry.channels;
                 let made = &mut made[start..start + geometry.channels];
                 for ((sum, d), w) in made.iter_mut().zip(d).zip(weights) {
                     *sum += d * w;
@@ -484,7 +484,11 @@ mod tests {
             let x = drawn(1, &[lanes, images * g.pixels(), g.channels]);
             let w = drawn(2, &[lanes, g.kernel.0 * g.kernel.1, g.channels]);
             let d = drawn(3, &[lanes, images * g.places(), g.channels]);
-            near(&by_channel(&x, &w, &g).unwrap(), &composed::by_channel(&x, &w, &g).unwrap(), 1e-5);
+            near(
+                &by_channel(&x, &w, &g).unwrap(),
+                &composed::by_channel(&x, &w, &g).unwrap(),
+                1e-5,
+            );
             let weights = composed::by_channel_weights(&x, &d, &g).unwrap();
             near(&by_channel_weights(&x, &d, &g).unwrap(), &weights, 1e-4);
             let back = composed::by_channel_back(&d, &w, &g).unwrap();

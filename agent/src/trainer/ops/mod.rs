@@ -24,7 +24,11 @@ use candle_core::{
 use slices::{read, write};
 
 /// A new tensor of `shape` from the numbers of `a`, which lie without gaps.
-pub fn made1(a: &Tensor, shape: impl Into<Shape>, f: impl Fn(&[f32], &mut [f32])) -> Result<Tensor> {
+pub fn made1(
+    a: &Tensor,
+    shape: impl Into<Shape>,
+    f: impl Fn(&[f32], &mut [f32]),
+) -> Result<Tensor> {
     let f = |operands: &[&[f32]], made: &mut [f32]| f(operands[0], made);
     a.apply_op1_no_bwd(&Made { shape: shape.into(), f })
 }

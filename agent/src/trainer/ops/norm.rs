@@ -166,7 +166,8 @@ pub fn normalise_sets(x: &Tensor, sets: Sets) -> Result<Tensor> {
                     let columns = group * of_group..(group + 1) * of_group;
                     let rows = || x.chunks_exact(width).map(|row| &row[columns.clone()]);
                     let mean: f32 = rows().map(|row| row.iter().sum::<f32>()).sum::<f32>() * share;
-                    let apart = |row: &[f32]| row.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>();
+                    let apart =
+                        |row: &[f32]| row.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>();
                     let variance = rows().map(apart).sum::<f32>() * share;
                     let spread = 1.0 / (variance + EPSILON).sqrt();
                     for (row, made) in rows().zip(made.chunks_exact_mut(width)) {
@@ -353,7 +354,11 @@ mod tests {
     fn moments_leave_padding_out() {
         let x = drawn(1, &[2, 6, 5]);
         let counts = [6, 4];
-        near(&batch_moments(&x, &counts).unwrap(), &composed::batch_moments(&x, &counts).unwrap(), 1e-5);
+        near(
+            &batch_moments(&x, &counts).unwrap(),
+            &composed::batch_moments(&x, &counts).unwrap(),
+            1e-5,
+        );
         let alone = x.narrow(0, 1, 1).unwrap().narrow(1, 0, 4).unwrap().contiguous().unwrap();
         let alone = batch_moments(&alone, &[4]).unwrap();
         assert_eq!(numbers(&batch_moments(&x, &counts).unwrap())[10..], numbers(&alone));

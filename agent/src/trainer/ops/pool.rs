@@ -124,7 +124,10 @@ mod composed {
         let shape = (images, rows * s.side.0, columns * s.side.1, s.channels);
         let made = made.reshape(shape)?;
         let (below, right) = (s.height - rows * s.side.0, s.width - columns * s.side.1);
-        made.pad_with_zeros(1, 0, below)?.pad_with_zeros(2, 0, right)?.contiguous()?.reshape(x.shape())
+        made.pad_with_zeros(1, 0, below)?
+            .pad_with_zeros(2, 0, right)?
+            .contiguous()?
+            .reshape(x.shape())
     }
 }
 

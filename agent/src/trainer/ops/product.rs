@@ -99,8 +99,7 @@ impl Multiply<'_> {
         }
         for (r, sums) in sums.iter().enumerate() {
             let start = (row + r) * self.columns + column;
-            let (result, _) =
-                S::as_mut_simd_f32s(&mut result[start..start + WIDTH * S::F32_LANES]);
+            let (result, _) = S::as_mut_simd_f32s(&mut result[start..start + WIDTH * S::F32_LANES]);
             result[..WIDTH].copy_from_slice(sums);
         }
     }
@@ -244,7 +243,8 @@ impl WithSimd for All<'_, '_> {
                 right = &plain;
             }
             let left = self.left.lane(lane);
-            let one = Multiply { left, strides, right, pitch: columns, inner, columns, adds: false };
+            let one =
+                Multiply { left, strides, right, pitch: columns, inner, columns, adds: false };
             one.run(simd, &mut self.numbers[lane * rows * columns..(lane + 1) * rows * columns]);
         }
     }

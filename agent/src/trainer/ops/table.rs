@@ -75,7 +75,8 @@ mod tests {
     #[test]
     fn tables_agree_with_what_candle_composes() {
         let table = drawn(1, &[2, 4, 3]);
-        let ids = Tensor::new(&[[[3.0f32], [0.0], [3.0]], [[1.0], [2.0], [2.0]]], &Device::Cpu).unwrap();
+        let ids =
+            Tensor::new(&[[[3.0f32], [0.0], [3.0]], [[1.0], [2.0], [2.0]]], &Device::Cpu).unwrap();
         let flat = composed::flat_ids(&table, &ids).unwrap();
         let said = looked_up(&table, &ids).unwrap();
         let theirs = table.reshape((8, 3)).unwrap().index_select(&flat, 0).unwrap();

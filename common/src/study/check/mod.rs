@@ -130,6 +130,7 @@ fn arm(draft: &ArmDraft) -> Arm {
     let config = |point: crate::space::Config| {
         let mut hyper = draft.fixed.clone();
         point.values.iter().for_each(|(name, value)| grammar::apply(&mut hyper, name, value));
+        grammar::settle(&mut hyper);
         ArmConfig { point, hyper }
     };
     Arm {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::super::finding::{At, Inspection, mean_or_known};
 use super::super::{Hyper, Model, Optimizer};
 use super::ArmDraft;
+use super::recipes;
 use super::sections::check_name;
 use super::walk::{Item, Section};
 use crate::space::{Axis, Space, Value};
@@ -37,7 +38,7 @@ pub(super) fn arms(root: &Section<'_>, inspection: &mut Inspection<'_>) -> Vec<A
 }
 
 fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<ArmDraft> {
-    let known: Vec<&str> = ARM_KEYS.iter().chain(&HYPERS).copied().collect();
+    let known: Vec<&str> = ARM_KEYS.iter().chain(&HYPERS).chain(&recipes::LATER).copied().collect();
     let title = format!("[arms.{}]", name.value);
     let section = item.section(&title, &known, inspection)?;
     if let Some(span) = section.key_span("command") {
@@ -53,13 +54,9 @@ fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Op
         check_search(search, section.find("space").is_some(), inspection);
     }
     let model = model.map(|model| model.value);
-    let mut fixed = match model {
-        Some(Model::Linear) => Hyper { hidden: Vec::new(), ..Hyper::default() },
-        Some(Model::Constant) => Hyper::none(),
-        _ => Hyper::default(),
-    };
+    let mut fixed = recipes::usual(model);
     for (span, item) in section.entries() {
-        if !HYPERS.contains(&item.name.as_str()) {
+        if !is_hyper(&item.name) {
             continue;
         }
         check_model_has(&item.name, span, model, inspection);
@@ -75,6 +72,8 @@ fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Op
         None => At { value: Space::default(), span: name.span.clone() },
     };
     check_momentum(&section, model, &fixed, &space.value, inspection);
+    recipes::augment(&section, &mut fixed, inspection);
+    recipes::check(&section, &fixed, inspection);
     Some(ArmDraft { name, model: model?, fixed, space })
 }
 
@@ -110,13 +109,26 @@ fn check_model_has(
     model: Option<Model>,
     inspection: &mut Inspection<'_>,
 ) {
-    if model == Some(Model::Linear) && MLP_ONLY.contains(&name) {
-        let message = format!("a linear model has no `{name}`");
-        inspection.refuse(span, message, "take it out, or write model = \"mlp\"");
+    if let Some(model) = model.filter(|&model| !recipes::has(model, name)) {
+        let message = format!("a {} has no `{name}`", in_words(model));
+        let mut models = Model::ALL.iter().filter(|&&model| recipes::has(model, name));
+        let other = models.next().map_or("mlp", |model| model.name());
+        inspection.refuse(span, message, format!("take it out, or write model = {other:?}"));
     } else if model == Some(Model::Constant) {
         let message = format!("a constant has no `{name}`: nothing of it is trained");
         inspection.refuse(span, message, "take it out");
     }
+}
+
+fn in_words(model: Model) -> &'static str {
+    match model {
+        Model::Linear => "linear model",
+        model => model.name(),
+    }
+}
+
+fn is_hyper(name: &str) -> bool {
+    HYPERS.contains(&name) || recipes::LATER.contains(&name)
 }
 
 /// Momentum beside Adam would be read and never used.
@@ -132,7 +144,7 @@ fn check_momentum(
         .key_span("momentum")
         .or_else(|| section.key_span("space").filter(|_| varied("momentum")));
     if let Some(span) = written
-        && fixed.optimizer == Optimizer::AdamW
+        && fixed.optimizer != Optimizer::Sgd
         && !varied("optimizer")
         && model != Some(Model::Constant)
     {
@@ -147,7 +159,8 @@ fn space(
     model: Option<Model>,
     inspection: &mut Inspection<'_>,
 ) -> Option<Space> {
-    let section = item.section("space", &HYPERS, inspection)?;
+    let known: Vec<&str> = HYPERS.iter().chain(&recipes::LATER).copied().collect();
+    let section = item.section("space", &known, inspection)?;
     let mut space = Space::default();
     if section.entries().next().is_none() {
         let help = "name what varies, such as lr = [0.001, 0.01], or take `space` out";
@@ -155,7 +168,7 @@ fn space(
     }
     for (span, item) in section.entries() {
         let name = item.name.as_str();
-        if !HYPERS.contains(&name) {
+        if !is_hyper(name) {
             continue;
         }
         check_model_has(name, span, model, inspection);
@@ -238,12 +251,14 @@ fn ranged(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
         inspection.refuse(&item.span, message, help);
         return None;
     };
-    let whole = WHOLE.contains(&name);
-    if name == "hidden" || name == "optimizer" || whole != (kind.name == "int") {
+    let whole = WHOLE.contains(&name) || recipes::WHOLE.contains(&name);
+    let listed = recipes::LISTED.contains(&name) || name == "hidden" || name == "optimizer";
+    if listed || whole != (kind.name == "int") {
         let message = format!("`{name}` cannot range by {}", kind.name);
         let help = match name {
             "hidden" => "list the widths: hidden = [[32], [64, 64]]".to_string(),
             "optimizer" => "list them: optimizer = [\"adam\", \"sgd\"]".to_string(),
+            _ if listed => format!("list the values: {name} = […]"),
             _ if whole => format!("write a list, or {name} = {{ int = [10, 30], step = 10 }}"),
             _ => format!("write a list, or {name} = {{ log = [0.001, 0.1], points = 3 }}"),
         };
@@ -338,7 +353,7 @@ fn hyper(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Value> {
         "epochs" => item.whole(1..=1_000_000, inspection).map(|at| Value::Int(at.value)),
         "batch" => item.whole(1..=16_777_216, inspection).map(|at| Value::Int(at.value)),
         "optimizer" => {
-            let names = ["adam", "sgd"].map(|name| (name, name));
+            let names = ["adam", "adamw", "sgd"].map(|name| (name, name));
             item.choice(&names, inspection).map(|at| Value::Text(at.value.to_string()))
         }
         "hidden" => widths(item, inspection),
@@ -348,6 +363,7 @@ fn hyper(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Value> {
         "weight_decay" => item
             .number("0 or above", |value| value >= 0.0, inspection)
             .map(|at| Value::Float(at.value)),
+        name if recipes::LATER.contains(&name) => recipes::value(item, inspection),
         _ => item
             .number("0 or above, and below 1", share, inspection)
             .map(|at| Value::Float(at.value)),
@@ -378,7 +394,11 @@ pub(in super::super) fn apply(hyper: &mut Hyper, name: &str, value: &Value) {
         ("epochs", Value::Int(epochs)) => hyper.epochs = *epochs as u32,
         ("batch", Value::Int(batch)) => hyper.batch = *batch as u32,
         ("optimizer", Value::Text(word)) => {
-            hyper.optimizer = if word == "sgd" { Optimizer::Sgd } else { Optimizer::AdamW };
+            hyper.optimizer = match word.as_str() {
+                "sgd" => Optimizer::Sgd,
+                "adamw" => Optimizer::AdamW,
+                _ => Optimizer::Adam,
+            };
         }
         ("lr", Value::Float(lr)) => hyper.lr = *lr,
         ("weight_decay", Value::Float(decay)) => hyper.weight_decay = *decay,
@@ -387,7 +407,14 @@ pub(in super::super) fn apply(hyper: &mut Hyper, name: &str, value: &Value) {
         ("hidden", Value::Ints(widths)) => {
             hyper.hidden = widths.iter().map(|&width| width as u32).collect();
         }
-        _ => unreachable!("`{name}` cannot be {value}"),
+        _ => assert!(recipes::apply(hyper, name, value), "`{name}` cannot be {value}"),
+    }
+}
+
+/// After all of a config is applied: Adam without decay is AdamW without decay, and is known as that.
+pub(in super::super) fn settle(hyper: &mut Hyper) {
+    if hyper.optimizer == Optimizer::Adam && hyper.weight_decay == 0.0 {
+        hyper.optimizer = Optimizer::AdamW;
     }
 }
 
@@ -401,9 +428,9 @@ pub(in super::super) fn written(arm: &ArmDraft) -> String {
         return lines.remove(0);
     }
     for name in HYPERS {
-        let foreign = arm.model == Model::Linear && MLP_ONLY.contains(&name);
+        let foreign = !recipes::has(arm.model, name);
         let unused =
-            name == "momentum" && fixed.optimizer == Optimizer::AdamW && !varied("optimizer");
+            name == "momentum" && fixed.optimizer != Optimizer::Sgd && !varied("optimizer");
         if foreign || unused || varied(name) {
             continue;
         }
@@ -411,6 +438,7 @@ pub(in super::super) fn written(arm: &ArmDraft) -> String {
             "epochs" => format!("epochs = {}", fixed.epochs),
             "batch" => format!("batch = {}", fixed.batch),
             "optimizer" => match fixed.optimizer {
+                // What this text always called both.
                 Optimizer::AdamW | Optimizer::Adam => "optimizer = \"adam\"".to_string(),
                 Optimizer::Sgd => "optimizer = \"sgd\"".to_string(),
             },
@@ -421,6 +449,7 @@ pub(in super::super) fn written(arm: &ArmDraft) -> String {
             _ => format!("hidden = {:?}", fixed.hidden),
         });
     }
+    lines.extend(recipes::written(arm.model, fixed, &varied));
     lines.join("\n")
 }
 
@@ -428,8 +457,7 @@ pub(in super::super) fn written(arm: &ArmDraft) -> String {
 const HYPERS: [&str; 8] =
     ["epochs", "batch", "optimizer", "lr", "weight_decay", "momentum", "hidden", "dropout"];
 const WHOLE: [&str; 2] = ["epochs", "batch"];
-const MLP_ONLY: [&str; 2] = ["hidden", "dropout"];
-const ARM_KEYS: [&str; 4] = ["model", "command", "search", "space"];
+const ARM_KEYS: [&str; 5] = ["model", "command", "search", "space", "augment"];
 const LATER_METHODS: [&str; 5] = ["random", "sobol", "halving", "tpe", "gp"];
 /// As many configs as a study may have.
 const LISTED_MAX: usize = 5_000;

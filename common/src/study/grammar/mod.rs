@@ -7,6 +7,7 @@
 
 mod arms;
 mod depth;
+mod recipes;
 mod sections;
 mod walk;
 
@@ -21,7 +22,7 @@ use crate::wire::frame::FRAME_MAX;
 
 use walk::Section;
 
-pub(super) use arms::{apply, written};
+pub(super) use arms::{apply, settle, written};
 
 /// What could be read of a study file. A part that is `None` has its finding already.
 pub(super) struct Draft {
