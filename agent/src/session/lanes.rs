@@ -44,3 +44,42 @@ impl Session {
 pub(super) fn lanes(trials: usize) -> u32 {
     u32::try_from(trials).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use common::id::{LeaseId, StudyId, TrialIndex};
+    use common::time::Timestamp;
+    use common::wire::message::{AgentAbout, FromAgent, ToAgent};
+
+    use super::super::{Effect, Input};
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn a_program_fills_a_thread_and_is_told_to_be_allowed() {
+        let (host, model) = (String::new(), String::new());
+        let device = "cpu".to_string();
+        let version = "0".to_string();
+        let about = AgentAbout { host, device, model, lanes: 8, cohort_lanes: 4, version };
+        let mut session = Session::new(about, 1, 2, vec![], vec![]).with_programs(true);
+        let now = Timestamp(0);
+        let said = session.step(Input::Connected, now);
+        assert_eq!(said[1..], [Effect::Send(FromAgent::Skills { programs: true })]);
+        session.step(Input::Message(ToAgent::Registered { lease_ms: 9, keep: vec![] }), now);
+        let mut study = sample::study(sample::ROWS);
+        study.arms[0].model = Model::Program;
+        let id = StudyId(7);
+        let assign = |counter| ToAgent::Assign {
+            lease: LeaseId { term: 1, counter },
+            study: id,
+            version: 0,
+            trials: vec![TrialIndex(counter)],
+        };
+        session.step(Input::Message(assign(1)), now);
+        let study = Box::new(study);
+        session.step(Input::Message(ToAgent::Study { id, version: 0, study }), now);
+        assert_eq!(session.lanes_free(), 8, "one thread of two, and nothing queued behind it");
+        session.step(Input::Message(assign(2)), now);
+        assert_eq!(session.lanes_free(), 0);
+    }
+}
