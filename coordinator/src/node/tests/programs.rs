@@ -97,7 +97,9 @@ fn a_program_that_asks_for_another_agent_waits_for_one_and_is_given_up_in_the_en
             assert_eq!(turn, 4, "six losses are enough");
             break;
         }
-        let granted = [first, second].into_iter().flat_map(|session| bench.offer(session, 800));
+        let offers = [first, second].into_iter().flat_map(|session| bench.offer(session, 800));
+        // What was offered before and not taken is granted at once.
+        let granted = grants(&sent).into_iter().chain(offers);
         let granted: Vec<Grant> = granted.collect();
         grant = granted.into_iter().find(|grant| grant.3[0] == trial).expect("granted again");
     }
