@@ -78,7 +78,7 @@ mod tests {
             width: 1,
             shape: vec![1],
             tokens: None,
-            levels: vec![0..1],
+            levels: Vec::new(),
             names: vec!["x".into()],
             target: Target::Classes {
                 labels: (0..40).map(|n| u32::from(n % 4 == 0)).collect(),

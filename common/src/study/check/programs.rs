@@ -187,6 +187,9 @@ space = { lr = { log = [0.001, 0.1], points = 3 }, kind = ["a", "b"] }
             let place = &text[findings[0].span.clone()];
             assert_eq!(place, at, "{shown}");
         }
+        let long = STUDY.replace("python", &"p".repeat(8_000)).replace("points = 3", "points = 99");
+        let said = checked(&long, "").expect_err("too long").to_string();
+        assert!(said.contains("in 198 configs"), "{said}");
         let large = "x".repeat(FILE_BYTES_MAX + 1);
         let said = checked(STUDY, &large).expect_err("too large").to_string();
         assert!(said.contains("travels with a study"), "{said}");

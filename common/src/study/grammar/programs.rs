@@ -16,6 +16,7 @@ use super::arms::check_search;
 use super::walk::{Item, Section};
 use crate::name::is_inner_path;
 use crate::space::{Axis, Space, Value};
+use crate::wire::frame::FRAME_MAX;
 
 /// The arm of a table that has a `command`.
 pub(super) fn arm(
@@ -35,11 +36,13 @@ pub(super) fn arm(
         None => At { value: Space::default(), span: name.span.clone() },
     };
     let fixed = fixed(section, inspection);
-    let known: BTreeSet<&str> = STANDARD
-        .into_iter()
-        .chain(fixed.iter().map(|(name, _)| name.as_str()))
-        .chain(space.value.axes.iter().map(|(name, _)| name.as_str()))
-        .collect();
+    // Named is named, whatever is wrong with its value.
+    let varied = section.find("space").filter(|item| item.is_table());
+    let varied = varied.and_then(|item| item.section_any("space", inspection));
+    let varied = varied.iter().flat_map(Section::entries);
+    let own = section.entries().filter(|(_, item)| !KEYS.contains(&item.name.as_str()));
+    let own = own.chain(varied).map(|(_, item)| item.name.as_str());
+    let known: BTreeSet<&str> = STANDARD.into_iter().chain(own).collect();
     let command = command(section.find("command")?, &known, inspection);
     let env = section.find("env").map(|item| env(item, &known, inspection)).unwrap_or_default();
     let files = section.find("files").map(|item| files(item, inspection)).unwrap_or_default();
@@ -54,9 +57,24 @@ pub(super) fn arm(
         item.number(rule, |share| (0.0..1.0).contains(&share), inspection)
     });
     let program = Program { command, env, fixed, files: Vec::new(), time_limit_s, memory_mib };
+    check_travels(&program, &space, inspection);
     let mut hyper = Hyper { program: Some(program), ..Hyper::none() };
     hyper.recipe.validation = share.map_or(0.0, |share| share.value);
     Some(ArmDraft { name, model: Model::Program, fixed: hyper, space, files })
+}
+
+/// Every config has its program written out: refuses what no frame holds before it is.
+fn check_travels(program: &Program, space: &At<Space>, inspection: &mut Inspection<'_>) {
+    let env = program.env.iter().map(|(name, value)| name.len() + value.len());
+    let texts = program.command.iter().map(String::len).chain(env);
+    let fixed = program.fixed.iter().map(|(name, value)| name.len() + value.to_string().len());
+    let each = texts.chain(fixed).fold(0u64, |sum, bytes| sum + bytes as u64);
+    let configs = space.value.size().unwrap_or(u64::MAX);
+    if each.saturating_mul(configs) > FRAME_MAX as u64 {
+        let message =
+            format!("a program of {each} bytes in {configs} configs is more than travels");
+        inspection.refuse(&space.span, message, "shorten its arguments, or make the space smaller");
+    }
 }
 
 fn command(
@@ -184,8 +202,10 @@ fn files(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Vec<At<String>> {
     if files.len() > FILES_MAX {
         let message = format!("`files` names {}; at most {FILES_MAX} travel", files.len());
         inspection.refuse(&item.span, message, "put them into one archive");
+        return Vec::new();
     }
-    files
+    // What is refused is not read either.
+    files.into_iter().filter(|file| is_inner_path(&file.value)).collect()
 }
 
 /// Every further key is a value that the arm's configs have in common.
