@@ -21,6 +21,7 @@ mod inference;
 mod ledger;
 mod metrics;
 mod planning;
+mod programs;
 mod reference;
 mod replicas;
 mod roles;

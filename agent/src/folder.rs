@@ -43,6 +43,10 @@ impl Folder {
     pub fn data(&self) -> PathBuf {
         self.path.join("data")
     }
+
+    pub fn programs(&self) -> PathBuf {
+        self.path.join("programs")
+    }
 }
 
 /// Why a folder cannot be an agent's.

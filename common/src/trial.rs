@@ -57,6 +57,15 @@ pub enum FailReason {
     AgentCrashed,
     /// The lease ran out without a word. Not the trial's own failure, yet counted apart.
     AgentLost,
+    /// A program did not end within its time.
+    TimeLimit,
+    /// A program took more memory than it may, or than there was.
+    OutOfMemory,
+    /// A program said that this config is wrong (exit status 78): trying again gives the same.
+    BadConfig,
+    /// A program asked for another agent (exit status 75). Not the trial's own failure, yet counted
+    /// apart.
+    Elsewhere,
 }
 
 impl FailReason {
@@ -66,12 +75,27 @@ impl FailReason {
             FailReason::Error => "error",
             FailReason::AgentCrashed => "agent crashed",
             FailReason::AgentLost => "agent lost",
+            FailReason::TimeLimit => "time limit",
+            FailReason::OutOfMemory => "out of memory",
+            FailReason::BadConfig => "bad config",
+            FailReason::Elsewhere => "elsewhere",
         }
     }
 
     /// Whether another attempt could end differently.
     pub fn is_final(self) -> bool {
-        matches!(self, FailReason::Diverged)
+        matches!(self, FailReason::Diverged | FailReason::BadConfig)
+    }
+
+    /// Whether only programs fail so; logs of before there were any cannot hold it.
+    pub fn is_of_programs(self) -> bool {
+        matches!(
+            self,
+            FailReason::TimeLimit
+                | FailReason::OutOfMemory
+                | FailReason::BadConfig
+                | FailReason::Elsewhere
+        )
     }
 }
 

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use agent::dataset::NoSource;
 use agent::device::{Device, DeviceError, Wanted};
-use agent::driver::{self, DriverError, News, Seat, Seats, Settings, Train};
+use agent::driver::{self, DriverError, News, Seat, Seats, Settings, Train, Trainer};
 use agent::folder::{Folder, FolderError};
+use agent::program::Programs;
 use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -36,20 +37,29 @@ pub enum EmbeddedError {
     Device(#[from] DeviceError),
     #[error("the agent's folder cannot be used")]
     Folder { source: FolderError },
+    #[error("the folder for programs cannot be used")]
+    Programs { source: std::io::Error },
 }
 
-/// Starts the agent on `folder`, training with `trainer`.
+/// Starts the agent on `folder`; `programs`: it runs those of studies too.
 pub fn start(
     handle: &Handle,
     folder: &Path,
     threads: Option<NonZeroU32>,
-    trainer: Arc<dyn Train>,
+    programs: bool,
 ) -> Result<LocalAgent, EmbeddedError> {
     let device = Device::choose(Wanted::Auto, threads, None)?;
     let folder = Folder::claim(folder).map_err(|source| EmbeddedError::Folder { source })?;
+    let shared = vec![handle.content().folder().to_path_buf()];
+    let trainer: Arc<dyn Train> = if programs {
+        let opened = Programs::open(&folder.programs(), folder.data(), shared.clone());
+        Arc::new(opened.map_err(|source| EmbeddedError::Programs { source })?)
+    } else {
+        Arc::new(Trainer)
+    };
     let settings = Settings {
         folder,
-        shared: vec![handle.content().folder().to_path_buf()],
+        shared,
         device: device.clone(),
         host: agent::device::host_name(),
         grace: GRACE,

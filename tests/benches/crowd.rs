@@ -343,7 +343,10 @@ async fn work(
                 }
                 ToAgent::Elsewhere { .. } | ToAgent::Goodbye { .. } => bail!("not here"),
                 ToAgent::Revoke { .. } => bail!("nothing is cancelled here"),
-                ToAgent::Registered { .. } | ToAgent::Study { .. } | ToAgent::Replicas { .. } => {}
+                ToAgent::Registered { .. }
+                | ToAgent::Study { .. }
+                | ToAgent::Replicas { .. }
+                | ToAgent::SendLog { .. } => {}
             },
             _ = renewals.tick() => {
                 let leases = held.iter().map(|(attempt, _)| attempt.lease).collect();

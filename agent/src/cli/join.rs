@@ -23,8 +23,9 @@ use tokio::sync::oneshot;
 
 use super::{Failure, UNREACHED, duration, printable};
 use crate::device::{self, Device, Wanted};
-use crate::driver::{DriverError, LinkConnector, News, Settings, Trainer};
+use crate::driver::{DriverError, LinkConnector, News, Settings, Train, Trainer};
 use crate::folder::{Folder, FolderError};
+use crate::program::Programs;
 
 /// Train for a coordinator until Ctrl-C
 ///
@@ -34,7 +35,8 @@ use crate::folder::{Folder, FolderError};
 #[command(after_help = "Examples:\n  \
     agent join 10.0.0.5:7461 --token SW1...\n  \
     agent join 10.0.0.5:7461 --token-file token.txt\n  \
-    agent join planner.lab --threads 4 --shared /data")]
+    agent join planner.lab --threads 4 --shared /data\n  \
+    agent join planner.lab --threads 1 --allow-programs")]
 pub struct JoinArgs {
     /// HOST or HOST:PORT of the coordinator, or of several of one cluster; the port is 7461 unless
     /// given
@@ -62,6 +64,10 @@ pub struct JoinArgs {
     /// A folder in which data files may already be; give it once for each folder
     #[arg(long, value_name = "DIR")]
     shared: Vec<PathBuf>,
+    /// Run the programs of studies, with the rights of this user: whoever may submit a study may then
+    /// do on this machine what this user may
+    #[arg(long)]
+    allow_programs: bool,
     /// After Ctrl-C or SIGTERM, how long trainings may go on
     #[arg(long, default_value = "25s", value_parser = duration)]
     grace: Duration,
@@ -86,6 +92,7 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
     set_aside_the_spool_of_another_cluster(&folder, token.as_ref())?;
     let connector = LinkConnector::new(args.addresses, folder.path(), token)
         .context("the kept certificate cannot be used")?;
+    let trainer = trainer_of(args.allow_programs, &folder, &args.shared, quiet)?;
     let settings = Settings {
         folder,
         shared: args.shared,
@@ -112,11 +119,28 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
     let shutdown = async {
         let _ = stopped.await;
     };
-    let running = crate::driver::run(settings, connector, Arc::new(Trainer), shutdown);
+    let running = crate::driver::run(settings, connector, trainer, shutdown);
     runtime.block_on(running).map_err(|error| match error {
         DriverError::Unreached { .. } => Failure { status: UNREACHED, error: error.into() },
         error => anyhow::Error::new(error).into(),
     })
+}
+
+fn trainer_of(
+    programs: bool,
+    folder: &Folder,
+    shared: &[PathBuf],
+    quiet: bool,
+) -> Result<Arc<dyn Train>, Failure> {
+    if !programs {
+        return Ok(Arc::new(Trainer));
+    }
+    let opened = Programs::open(&folder.programs(), folder.data(), shared.to_vec());
+    let programs = opened.context("the folder for programs cannot be used")?;
+    if !quiet {
+        eprintln!("programs of studies run here; {}", printable(&programs.limits_in_words()));
+    }
+    Ok(Arc::new(programs))
 }
 
 /// The first signal asks the agent to leave, the second leaves.

@@ -10,12 +10,14 @@ mod join;
 mod train;
 
 use std::io::{self, IsTerminal, Write};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
+
+use crate::program::{ExecArgs, exec};
 
 /// Trains the trials that a seedsweep coordinator hands out.
 #[derive(Parser)]
@@ -43,6 +45,8 @@ enum Command {
     Devices(devices::DevicesArgs),
     Train(train::TrainArgs),
     Completions(CompletionsArgs),
+    #[command(hide = true)]
+    Exec(ExecArgs),
 }
 
 /// Print a completion script for a shell
@@ -83,6 +87,7 @@ pub fn run() -> ExitCode {
             clap_complete::generate(args.shell, &mut Cli::command(), "agent", &mut io::stdout());
             Ok(())
         }
+        Command::Exec(args) => process::exit(exec(args).into()),
     });
     match ended {
         Ok(()) => ExitCode::SUCCESS,

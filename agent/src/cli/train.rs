@@ -3,7 +3,9 @@
 //! Floor: wiring.
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
@@ -16,7 +18,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{FAILED, Failure, answer, printable};
-use crate::driver::{Job, Trainer, train_cohort};
+use crate::driver::{Job, Train, Trainer, train_cohort};
+use crate::program::Programs;
 
 /// Train one trial by hand and print its outcome
 ///
@@ -24,13 +27,17 @@ use crate::driver::{Job, Trainer, train_cohort};
 #[derive(Args)]
 #[command(after_help = "Example:\n  \
     echo '{\"study\": \"study.toml\", \"trial\": 17}' > trial.json\n  \
-    agent train trial.json --json")]
+    agent train trial.json --json\n  \
+    agent train trial.json --allow-programs")]
 pub struct TrainArgs {
     #[arg(value_name = "TRIAL.json")]
     trial: PathBuf,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Run the arm's program, where it has one; what it writes goes to stderr when it has ended
+    #[arg(long)]
+    allow_programs: bool,
 }
 
 /// What the file says.
@@ -57,13 +64,17 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
     let job = Job {
         // Nobody granted it.
         lease: LeaseId { term: 0, counter: 0 },
+        id: study.id(),
         study: Arc::new(study),
         dataset: Arc::new(dataset),
         trials: vec![trial],
         stop: Arc::default(),
     };
-    let ending = train_cohort(&job, &Trainer, "cpu").and_then(|mut endings| endings.pop());
-    let ending = ending.ok_or_else(|| anyhow!("the training was stopped"))?;
+    if job.has_programs() && !args.allow_programs {
+        let why = anyhow!("this trial runs a program; allow it with --allow-programs");
+        return Err(Failure::usage(why));
+    }
+    let ending = if job.has_programs() { run(&job, &study_path)? } else { ended(&job, &Trainer)? };
     let described = described(&job.study, trial, &ending);
     if args.json {
         answer(&described.to_string())?;
@@ -77,6 +88,35 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
             Err(Failure { status: FAILED, error })
         }
     }
+}
+
+fn ended(job: &Job, trainer: &dyn Train) -> Result<Ending, Failure> {
+    let ending = train_cohort(job, trainer, "cpu").and_then(|mut endings| endings.pop());
+    Ok(ending.ok_or_else(|| anyhow!("the training was stopped"))?)
+}
+
+/// Runs a program in a folder of its own, which is left there when the trial fails.
+fn run(job: &Job, study: &Path) -> Result<Ending, Failure> {
+    let folder = std::env::temp_dir().join(format!("seedsweep-train-{}", process::id()));
+    let shared = study.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let shared = shared.unwrap_or(Path::new(".")).to_path_buf();
+    let programs = Programs::open(&folder, folder.join("cache"), vec![shared])
+        .with_context(|| format!("the folder {} cannot be used", folder.display()))?;
+    eprintln!("running a program; {}", printable(&programs.limits_in_words()));
+    let ending = ended(job, &programs)?;
+    let mut from = 0;
+    while let Some(part) = programs.log(job.id, job.trials[0], from)
+        && !part.bytes.is_empty()
+    {
+        from = part.from + part.bytes.len() as u64;
+        // It is lost only where nobody reads.
+        let _ = io::stderr().write_all(&part.bytes);
+    }
+    match &ending {
+        Ending::Complete(_) => drop(fs::remove_dir_all(&folder)),
+        Ending::Failed { .. } => eprintln!("its folder is {}", folder.join("failed").display()),
+    }
+    Ok(ending)
 }
 
 fn checked(path: &Path) -> Result<Checked, Failure> {

@@ -112,7 +112,7 @@ impl Datasets {
     }
 
     /// Verified bytes from a shared folder or the cache.
-    fn find(&self, data: &Data) -> Option<Vec<u8>> {
+    pub fn find(&self, data: &Data) -> Option<Vec<u8>> {
         let mut names = vec![PathBuf::from(data.digest.hex())];
         names.extend(inner_path(&data.path));
         names.extend(Path::new(&data.path).file_name().map(PathBuf::from));

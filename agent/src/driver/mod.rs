@@ -11,6 +11,7 @@ mod connect;
 mod keep;
 mod news;
 mod over_link;
+mod programs;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -123,6 +124,8 @@ struct Driver {
     began: Instant,
     grace: Duration,
     voice: Voice,
+    /// Asked what its programs wrote.
+    trainer: Arc<dyn Train>,
 }
 
 impl Driver {
@@ -157,14 +160,11 @@ impl Driver {
         let closing = Arc::new(AtomicBool::new(false));
         let (for_line, over) = (tell_me.clone(), Arc::clone(&closing));
         let connecting = tokio::spawn(keep_connected(connector, first_contact, for_line, over));
+        let session =
+            Session::new(device.about(host), random(), threads, left.crashed, left.reports);
         Ok(Self {
-            session: Session::new(
-                device.about(host),
-                random(),
-                threads,
-                left.crashed,
-                left.reports,
-            ),
+            session: session.with_programs(trainer.programs().is_some()),
+            trainer: Arc::clone(trainer),
             events,
             tell_me,
             spool: Some(spool),
@@ -205,6 +205,7 @@ impl Driver {
                     inputs.push(Input::Tick);
                     self.write(Vec::new()).await?;
                     self.voice.speak_of(&self.session, self.began.elapsed());
+                    self.tell_progress();
                 }
                 () = &mut shutdown, if !leaving => {
                     leaving = true;
@@ -242,6 +243,9 @@ impl Driver {
                         if let Some(name) = self.met.take() {
                             self.voice.say(&News::Connected { name });
                         }
+                    }
+                    &ToAgent::SendLog { number, study, trial, from } => {
+                        self.send_log(number, study, trial, from);
                     }
                     _ => {}
                 }
@@ -329,7 +333,7 @@ impl Driver {
                     self.voice.trains(id, &study.name);
                     let stop = Arc::new(AtomicBool::new(false));
                     self.stops.0.insert(lease, Arc::clone(&stop));
-                    self.workers.give(Job { lease, study, dataset, trials, stop });
+                    self.workers.give(Job { lease, id, study, dataset, trials, stop });
                 }
                 Effect::StopCohort { lease } => {
                     if let Some(stop) = self.stops.0.get(&lease) {

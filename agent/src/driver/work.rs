@@ -12,11 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use common::id::{LeaseId, TrialIndex};
-use common::study::Study;
+use common::design::Design;
+use common::id::{LeaseId, StudyId, TrialIndex};
+use common::study::{Model, Study};
 use common::table::Dataset;
 use common::trial::{Ending, FailReason};
 
+use crate::program::Programs;
 use crate::trainer;
 
 /// Trains cohorts. Called from several threads at once, each inside a one-thread rayon pool.
@@ -30,6 +32,16 @@ pub trait Train: Send + Sync + 'static {
         trials: &[TrialIndex],
         stop: &dyn Fn() -> bool,
     ) -> Option<Vec<Ending>>;
+
+    /// The same for a cohort as it was granted.
+    fn train_job(&self, job: &Job, stop: &dyn Fn() -> bool) -> Option<Vec<Ending>> {
+        self.train(&job.study, &job.dataset, &job.trials, stop)
+    }
+
+    /// What runs programs, where they are allowed.
+    fn programs(&self) -> Option<&Programs> {
+        None
+    }
 }
 
 /// The trainer that trains.
@@ -50,10 +62,23 @@ impl Train for Trainer {
 /// One cohort for a thread.
 pub struct Job {
     pub lease: LeaseId,
+    /// As the coordinator calls the study, which may have grown since.
+    pub id: StudyId,
     pub study: Arc<Study>,
     pub dataset: Arc<Dataset>,
     pub trials: Vec<TrialIndex>,
     pub stop: Arc<AtomicBool>,
+}
+
+impl Job {
+    /// Whether a program of a user's is to be run.
+    pub fn has_programs(&self) -> bool {
+        let design = Design::of(&self.study);
+        self.trials
+            .iter()
+            .filter_map(|trial| design.key(*trial))
+            .any(|key| self.study.model_of(key.arm(&self.study)) == Model::Program)
+    }
 }
 
 /// How a thread tells that a cohort ended.
@@ -118,7 +143,11 @@ pub fn run(job: &Job, trainer: &dyn Train, device: &str) -> Option<Vec<Ending>> 
         return None;
     }
     let began = Instant::now();
-    let train = || trainer.train(&job.study, &job.dataset, &job.trials, &stop);
+    let forbidden = trainer.programs().is_none() && job.has_programs();
+    let train = || match forbidden {
+        true => Some(failed(job, "this agent runs no programs: start it with --allow-programs")),
+        false => trainer.train_job(job, &stop),
+    };
     let trained = panic::catch_unwind(AssertUnwindSafe(train));
     let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let mut endings = match trained {

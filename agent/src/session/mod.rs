@@ -6,6 +6,7 @@
 //!
 //! Floor: core.
 
+mod lanes;
 mod outbox;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use common::wire::message::{AgentAbout, FromAgent, ToAgent};
 
 pub use outbox::UNACKNOWLEDGED_MAX;
 
+use lanes::lanes;
 use outbox::Outbox;
 
 /// What the driver tells the session.
@@ -111,6 +113,8 @@ pub struct Session {
     leaving: Option<Leaving>,
     /// Trials that ended since the start.
     ended: u64,
+    /// Whether it may be given trials that run a program.
+    programs: bool,
 }
 
 /// What people are told about a session.
@@ -202,7 +206,13 @@ impl Session {
             hand_back: Vec::new(),
             leaving: None,
             ended: 0,
+            programs: false,
         }
+    }
+
+    /// The same session, allowed to run programs or not.
+    pub fn with_programs(self, programs: bool) -> Self {
+        Self { programs, ..self }
     }
 
     /// Takes one input at `now`, on the driver's monotonic clock.
@@ -254,6 +264,9 @@ impl Session {
                     holding: self.holding(),
                     crashed: self.crashed.iter().copied().collect(),
                 }));
+                if self.programs {
+                    effects.push(Effect::Send(FromAgent::Skills { programs: true }));
+                }
             }
             Input::Disconnected => self.disconnected(),
             Input::Message(message) => self.take_message(message, now, effects),
@@ -305,6 +318,8 @@ impl Session {
             }
             // Where to connect is the driver's to know.
             ToAgent::Replicas { .. } | ToAgent::Elsewhere { .. } | ToAgent::Goodbye { .. } => {}
+            // What programs write is the driver's to read.
+            ToAgent::SendLog { .. } => {}
         }
     }
 
@@ -514,20 +529,6 @@ impl Session {
         }
     }
 
-    /// Lanes that could be granted now: a cohort in training and one queued for each thread, less
-    /// what is held.
-    fn lanes_free(&self) -> u32 {
-        if self.leaving.is_some() || self.outbox.is_full() {
-            return 0;
-        }
-        let load = self.load();
-        let queued_ahead = self.about.cohort_lanes.saturating_mul(lanes(self.threads));
-        self.about
-            .lanes
-            .saturating_add(queued_ahead)
-            .saturating_sub(lanes(load.running_trials + load.waiting_trials))
-    }
-
     fn leave_when_done(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let registered = self.is_registered();
         let Some(leaving) = &mut self.leaving else { return };
@@ -559,10 +560,6 @@ impl Cohort {
         let (study, lease) = (self.study, self.lease);
         self.trials.iter().map(move |&trial| Attempt { study, trial, lease })
     }
-}
-
-fn lanes(trials: usize) -> u32 {
-    u32::try_from(trials).unwrap_or(u32::MAX)
 }
 
 /// A trainer's words may be long; the log keeps their beginning.

@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Model;
+use super::{Model, Program};
 
 /// Every hyperparameter of one training, defaults filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -130,17 +130,6 @@ pub enum Norm {
     Batch,
     Group,
     Layer,
-}
-
-/// A user's own program, as its arm and config start it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Program {
-    /// The program and its arguments; `{name}` stands for what a trial puts there.
-    pub command: Vec<String>,
-    /// Wall clock of one attempt; 0: no limit.
-    pub time_limit_s: u32,
-    /// Resident memory of one attempt; 0: no limit.
-    pub memory_mib: u32,
 }
 
 impl Hyper {
@@ -321,7 +310,7 @@ mod tests {
     #[test]
     fn what_came_later_survives_its_bytes() {
         let recipe = Recipe { clip_norm: 1.5, ..Recipe::default() };
-        let program = Program { command: vec!["x".into()], time_limit_s: 9, memory_mib: 0 };
+        let program = Program { command: vec!["x".into()], time_limit_s: 9, ..Program::default() };
         let all = [
             Hyper::default(),
             Hyper { optimizer: Optimizer::Adam, ..Hyper::default() },

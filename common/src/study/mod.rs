@@ -10,6 +10,7 @@ mod control;
 mod finding;
 mod grammar;
 mod hyper;
+pub mod program;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,9 +23,8 @@ use crate::space::Config;
 pub use check::{Checked, check};
 pub use control::{CONSTANT, Control, PERMUTED};
 pub use finding::{Finding, Findings};
-pub use hyper::{
-    Augment, Hyper, Layers, Loss, LossKind, Norm, Optimizer, Program, Recipe, Schedule, Shape,
-};
+pub use hyper::{Augment, Hyper, Layers, Loss, LossKind, Norm, Optimizer, Recipe, Schedule, Shape};
+pub use program::{Program, ProgramFile};
 
 /// A checked study.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -239,7 +239,7 @@ impl Study {
     /// came from elsewhere.
     pub fn is_well_named(&self) -> bool {
         let arms = self.arms.iter().all(|arm| is_name(&arm.name));
-        arms && is_name(&self.name) && is_inner_path(&self.data.path)
+        arms && is_name(&self.name) && is_inner_path(&self.data.path) && self.has_sound_programs()
     }
 
     pub fn primary(&self) -> Metric {

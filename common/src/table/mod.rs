@@ -10,6 +10,7 @@ mod csv;
 mod dataset;
 mod json_lines;
 mod parquet;
+mod places;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::study::Format;
 pub use copies::Copies;
 pub use dataset::{Dataset, Target};
 pub(crate) use dataset::{LEVELS_MAX, codes, distinct, feature_columns, kept_rows};
+pub use places::places;
 pub use stream::{Part, Streamed, Wanted, parquet_rows};
 
 /// Columns of equal length.

@@ -54,7 +54,8 @@ pub async fn demo(args: DemoArgs, output: &Output) -> anyhow::Result<ExitCode> {
     }
     let study = out.join("study.toml");
     let Some(read) = study::read(&study, output)? else { return Ok(ExitCode::from(1)) };
-    run::run_study(read, &out, args.threads, output).await
+    let how = run::How { threads: args.threads, programs: false };
+    run::run_study(read, &out, how, output).await
 }
 
 /// Writes a file of the demonstration; one that was changed by hand is left alone.

@@ -30,13 +30,7 @@ pub struct ExplainArgs {
 
 /// `coordinator explain TRIAL`.
 pub async fn explain(args: ExplainArgs, output: &Output) -> anyhow::Result<ExitCode> {
-    let (study, trial) = match args.trial.rsplit_once(':') {
-        Some((study, trial)) => (Some(study), trial),
-        None => (None, args.trial.as_str()),
-    };
-    let trial = trial.parse().map(TrialIndex).with_context(|| {
-        format!("{:?} is no trial; write its number, or STUDY:NUMBER", args.trial)
-    })?;
+    let (study, trial) = trial_of(&args.trial)?;
     let client = connect::client(&args.target).await?;
     let study = connect::find_study(&client, study).await?;
     let request = Request::Explain { study: study.id, trial };
@@ -48,6 +42,18 @@ pub async fn explain(args: ExplainArgs, output: &Output) -> anyhow::Result<ExitC
     answer["study"] = json!(study.id.to_string());
     output.answer(&text, "seedsweep.explain/1", answer);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads `17` or `STUDY:17`.
+pub fn trial_of(text: &str) -> anyhow::Result<(Option<&str>, TrialIndex)> {
+    let (study, trial) = match text.rsplit_once(':') {
+        Some((study, trial)) => (Some(study), trial),
+        None => (None, text),
+    };
+    let trial = trial.parse().map(TrialIndex);
+    let trial = trial
+        .with_context(|| format!("{text:?} is no trial; write its number, or STUDY:NUMBER"))?;
+    Ok((study, trial))
 }
 
 fn in_words(explanation: &Explanation) -> String {

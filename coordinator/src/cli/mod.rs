@@ -16,6 +16,7 @@ mod doctor;
 mod explain;
 mod files;
 mod ledger;
+mod logs;
 mod look;
 mod members;
 mod output;
@@ -139,6 +140,8 @@ enum Command {
     Extend(control::ExtendArgs),
     /// Say where a trial is, and why it is not running.
     Explain(explain::ExplainArgs),
+    /// What a trial's own program wrote, and how far it is.
+    Logs(logs::LogsArgs),
     /// Write the report on any table of scores, or fit a mixed model to it.
     Analyze(analyze::AnalyzeArgs),
     /// Hold the report's claims against studies whose truth is known.
@@ -153,6 +156,9 @@ enum Command {
     Token(admin::TokenArgs),
     /// Replicas, and admitted machines and operators: list, remove.
     Members(members::MembersArgs),
+    #[cfg(feature = "embedded")]
+    #[command(hide = true)]
+    Exec(run::ExecArgs),
     /// Completions for a shell.
     #[command(
         after_help = "Example:\n  coordinator completions bash > ~/.local/share/bash-completion/completions/coordinator"
@@ -163,6 +169,10 @@ enum Command {
 /// The program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    #[cfg(feature = "embedded")]
+    if let Command::Exec(args) = cli.command {
+        return ExitCode::from(run::exec(args));
+    }
     let output = Output::new(cli.shared.json, cli.shared.quiet);
     let default_log = if matches!(cli.command, Command::Start(_)) { "info" } else { "error" };
     start_log(cli.shared.log.as_deref().unwrap_or(default_log));
@@ -208,6 +218,9 @@ async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Retry(args) => control::retry(args, output).await,
         Command::Extend(args) => control::extend(args, output).await,
         Command::Explain(args) => explain::explain(args, output).await,
+        Command::Logs(args) => logs::logs(args, output).await,
+        #[cfg(feature = "embedded")]
+        Command::Exec(args) => Ok(ExitCode::from(run::exec(args))),
         Command::Analyze(args) => analyze::analyze(args, output),
         Command::Calibrate(args) => calibrate::calibrate(args, output).await,
         Command::Doctor(args) => doctor::doctor(args, output).await,

@@ -8,12 +8,12 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use common::ledger::Purpose;
+use common::study::Model;
 use common::wire::message::StudyStatus;
 use serde_json::json;
 
@@ -27,7 +27,7 @@ use crate::cluster::{self, Opening};
 /// Run a study file in this process.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  coordinator run study.toml --out results\n\nCtrl-C stops cleanly; the same command goes on where it stopped."
+    after_help = "Examples:\n  coordinator run study.toml --out results\n  coordinator run study.toml --allow-programs\n\nCtrl-C stops cleanly; the same command goes on where it stopped."
 )]
 pub struct RunArgs {
     /// The study file.
@@ -38,14 +38,31 @@ pub struct RunArgs {
     /// Threads that train; default: one a core.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroU32>,
+    /// Run the study's own programs on this machine, with the rights of this user.
+    #[arg(long)]
+    allow_programs: bool,
 }
+
+/// Become a program under limits; for this program's own use.
+pub use agent::program::{ExecArgs, exec};
 
 /// `coordinator run STUDY [--out DIR]`.
 pub async fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let Some(read) = study::read(&args.study, output)? else { return Ok(ExitCode::from(1)) };
     let name = &read.checked.study.name;
     let out = args.out.unwrap_or_else(|| default_out(&args.study, name));
-    run_study(read, &out, args.threads, output).await
+    let study = &read.checked.study;
+    if study.has_programs() && !args.allow_programs {
+        let names = study.arms.iter().filter(|arm| arm.model == Model::Program);
+        let names: Vec<&str> = names.map(|arm| arm.name.as_str()).collect();
+        bail!(
+            "this study runs programs (arms {}): to run them on this machine, with the rights of \
+             this user, add --allow-programs",
+            names.join(", ")
+        );
+    }
+    let how = How { threads: args.threads, programs: args.allow_programs };
+    run_study(read, &out, how, output).await
 }
 
 /// The study file's own folder when it is called as the study is, else a folder called so.
@@ -58,11 +75,18 @@ fn default_out(study: &Path, name: &str) -> PathBuf {
     if own { folder.to_path_buf() } else { PathBuf::from(name) }
 }
 
+/// How the agent in this process trains.
+pub struct How {
+    /// One a core where not said.
+    pub threads: Option<NonZeroU32>,
+    pub programs: bool,
+}
+
 /// Runs a checked study to its report in `out`.
 pub async fn run_study(
     read: ReadStudy,
     out: &Path,
-    threads: Option<NonZeroU32>,
+    how: How,
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
@@ -70,9 +94,9 @@ pub async fn run_study(
     let cluster = cluster::open(&data_folder, Opening::default())
         .await
         .with_context(|| format!("in {}", data_folder.display()))?;
-    let trainer = Arc::new(agent::driver::Trainer);
     let agent_folder = data_folder.join("agent");
-    let mut agent = crate::embedded::start(&cluster.handle, &agent_folder, threads, trainer)?;
+    let mut agent =
+        crate::embedded::start(&cluster.handle, &agent_folder, how.threads, how.programs)?;
     let client = Client::here(cluster.handle.clone());
     read.checked.notes.iter().for_each(|note| output.say(format!("note: {note}")));
     let name = read.checked.study.name.clone();

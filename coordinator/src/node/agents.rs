@@ -15,7 +15,7 @@ use common::wire::message::{AgentAbout, FromAgent, OutcomeRow, RowEnd, ToAgent};
 use super::health::Health;
 use super::{Asker, Node, Now, Output, SessionId};
 use crate::planted::planted;
-use crate::scheduler::command::{Command, Item};
+use crate::scheduler::command::{Command, Item, PROGRAMS_LEVEL};
 use crate::scheduler::lease::Lease;
 use crate::scheduler::state::{TrialState, short_digest};
 use crate::scheduler::{Applied, Ended};
@@ -26,6 +26,8 @@ pub(super) struct Session {
     pub address: String,
     pub about: Option<AgentAbout>,
     pub offered: u32,
+    /// Whether it runs programs.
+    pub programs: bool,
     /// Trials it ended, on this and earlier connections.
     pub complete: u64,
     pub failed: u64,
@@ -43,7 +45,9 @@ impl Node {
         let before = self.soft.gone.remove(&member);
         let (complete, failed) = before.map_or((0, 0), |gone| (gone.complete, gone.failed));
         let heard = now.wall;
-        let arrived = Session { member, address, about: None, offered: 0, complete, failed, heard };
+        let (about, offered, programs) = (None, 0, false);
+        let arrived =
+            Session { member, address, about, offered, programs, complete, failed, heard };
         self.sessions.insert(session, arrived);
         if !self.soft.leading {
             self.let_go(session);
@@ -114,6 +118,13 @@ impl Node {
                     }
                 }
             }
+            FromAgent::Skills { programs } => {
+                if let Some(entry) = self.sessions.get_mut(&session) {
+                    entry.programs = programs;
+                }
+            }
+            FromAgent::Progress { items } => self.progress_said(member, items),
+            FromAgent::Log { number, part } => self.log_said(session, member, number, part),
         }
     }
 
@@ -288,6 +299,9 @@ impl Node {
             },
             Ending::Failed { reason, detail } => {
                 let detail = detail.chars().take(DETAIL_CHARACTERS_MAX).collect();
+                // Before every replica knows what only programs fail of, no study runs one.
+                let unknown = reason.is_of_programs() && self.state.level < PROGRAMS_LEVEL;
+                let reason = if unknown { FailReason::Error } else { reason };
                 let lease = self.soft.leases.lease(attempt.lease);
                 let alone = lease.is_none_or(|lease| lease.granted == 1);
                 Item::Failed { attempt, reason, detail, alone }

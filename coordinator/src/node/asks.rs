@@ -185,6 +185,9 @@ impl Node {
             // Only the leader knows who is connected, and what is leased to whom.
             _ if !self.soft.leading => return self.elsewhere(id),
             Request::Explain { study, trial } => self.explain(study, trial, now),
+            Request::Log { study, trial, from } => {
+                return self.ask_for_log(id, (study, trial, from), now);
+            }
             Request::Agents => Response::Agents { agents: self.agents() },
             // The driver answers the others from its folders.
             _ => Response::Refused { why: "this question is not for the log".to_string() },

@@ -7,6 +7,7 @@ use common::id::{StudyId, TrialIndex};
 use common::study::Study;
 use common::wire::message::{Explanation, Response, StudyState, TrialPlace};
 
+use super::grants::runs_program;
 use super::{Node, Now, Room, asks};
 use crate::scheduler::LOSSES_MAX;
 use crate::scheduler::state::{StudyRecord, TrialState};
@@ -76,10 +77,15 @@ impl Node {
                 vec!["it was given up: it kills the agents that train it".to_string()]
             }
             TrialPlace::Failed => vec!["it was given up; `coordinator retry` opens it".to_string()],
-            TrialPlace::Leased { agent, left_ms, .. } => vec![format!(
-                "agent {agent} has it; unless it says that it goes on, the lease ends in {} s",
-                left_ms.div_ceil(1_000)
-            )],
+            TrialPlace::Leased { agent, left_ms, lease } => {
+                let held = format!(
+                    "agent {agent} has it; unless it says that it goes on, the lease ends in {} s",
+                    left_ms.div_ceil(1_000)
+                );
+                let said = self.soft.said.get(lease);
+                let said = said.map(|words| format!("its program said last: {words}"));
+                [Some(held), said].into_iter().flatten().collect()
+            }
             TrialPlace::Waiting => self.why_waiting(study, record, trial, now),
         };
         if let Some(tally) = record.tallies.get(&trial) {
@@ -115,7 +121,7 @@ impl Node {
                 "this coordinator leads only just now, and hears for {left} s what agents have"
             ));
         }
-        reasons.extend(self.busy(study, record));
+        reasons.extend(self.busy(study, record, trial));
         let queue = self.soft.queues.get(&study);
         if queue.is_some_and(|queue| queue.is_suspect(trial)) {
             reasons.push("it was in training when agents died: it will be tried alone".to_string());
@@ -127,7 +133,7 @@ impl Node {
     }
 
     /// Whether there are lanes, and who is served before.
-    fn busy(&self, study: StudyId, record: &StudyRecord) -> Vec<String> {
+    fn busy(&self, study: StudyId, record: &StudyRecord, trial: TrialIndex) -> Vec<String> {
         let mut reasons = Vec::new();
         let connected: Vec<_> =
             self.sessions.values().filter(|session| session.about.is_some()).collect();
@@ -139,6 +145,10 @@ impl Node {
             reasons.push("no agent is connected; `coordinator start` prints how they join".into());
         } else if aside == connected.len() {
             reasons.push("every agent is set aside; `coordinator agents` says why".into());
+        } else if runs_program(record, trial) && connected.iter().all(|session| !session.programs) {
+            reasons.push(
+                "no agent allows programs; join one with `agent join --allow-programs`".into(),
+            );
         } else if connected.iter().all(|session| session.offered == 0) {
             let lanes: u32 = connected.iter().filter_map(|s| Some(s.about.as_ref()?.lanes)).sum();
             let agents = connected.len();

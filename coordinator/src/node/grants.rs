@@ -1,17 +1,21 @@
 //! Which agent is granted which trials.
 //!
 //! A trial is granted only while it is open, under no lease, and no outcome of it is on its way
-//! into the log; and not to the agent it last failed on, while there are others.
+//! into the log; and not to the agent it last failed on, while there are others. Programs go to agents
+//! that allow them alone.
 //!
 //! Floor: core.
 
+use common::design::Design;
 use common::id::{MemberId, StudyId, TrialIndex};
+use common::study::{Arm, Model};
+use common::trial::FailReason;
 use common::wire::message::{StudyState, ToAgent};
 
 use super::agents::Session;
 use super::{Node, Now, SessionId};
 use crate::scheduler::placement::Fit;
-use crate::scheduler::state::TrialState;
+use crate::scheduler::state::{StudyRecord, TrialState};
 
 impl Node {
     /// Hands waiting trials to free lanes: the study of highest priority first, of equal ones the
@@ -69,34 +73,47 @@ impl Node {
         };
         let width = self.cohort_width(session, record.open(), study, slots);
         let (leases, proposed) = (&self.soft.leases, &self.soft.proposed);
-        let others = self
-            .sessions
-            .values()
-            .any(|s| s.member != member && s.about.is_some() && self.is_in_use(s.member));
+        let others = match record.tallies.is_empty() {
+            true => Vec::new(),
+            false => self.others_than(member),
+        };
         let fit = |trial: TrialIndex| {
             let free = record.trial(trial) == Some(TrialState::Open)
                 && leases.holder(study, trial).is_none()
                 && !proposed.contains(&(study, trial));
-            let last = record.tallies.get(&trial).and_then(|tally| tally.past.last());
             match free {
                 false => Fit::Nowhere,
-                true if others && last.is_some_and(|last| last.agent == member) => Fit::Elsewhere,
+                true if is_better_elsewhere(record, trial, member, &others) => Fit::Elsewhere,
                 true => Fit::Here,
             }
         };
+        let programs = self.sessions.get(&session).is_some_and(|entry| entry.programs);
         let Some(queue) = self.soft.queues.get_mut(&study) else { return false };
-        let trials = queue.take(width, &fit);
+        let trials = queue.take(width, programs, &fit);
         let version = record.version;
         let Some(entry) = self.sessions.get_mut(&session) else { return false };
         if trials.is_empty() {
             return false;
         }
-        entry.offered = entry.offered.saturating_sub(lanes(entry).1);
+        let taken = match trials.first().is_some_and(|first| runs_program(record, *first)) {
+            // The agent takes a program to fill one of its threads, with nothing queued behind it.
+            true => lanes(entry).1.saturating_mul(2),
+            false => lanes(entry).1,
+        };
+        entry.offered = entry.offered.saturating_sub(taken);
         let deadline = self.deadline(now);
         let term = self.replica.term();
         let lease = self.soft.leases.grant(term, member, study, trials.clone(), deadline);
         self.tell(session, ToAgent::Assign { lease, study, version, trials });
         true
+    }
+
+    /// Other agents that could be granted something, and whether they run programs.
+    fn others_than(&self, member: MemberId) -> Vec<(MemberId, bool)> {
+        let others = self.sessions.values().filter(|session| {
+            session.member != member && session.about.is_some() && self.is_in_use(session.member)
+        });
+        others.map(|session| (session.member, session.programs)).collect()
     }
 
     /// Lanes of the next cohort: the agent's width, less near the end so that no agent idles.
@@ -106,6 +123,35 @@ impl Node {
         let width = self.sessions.get(&session).map_or(1, |entry| lanes(entry).1);
         u64::from(width).min(share) as usize
     }
+}
+
+/// Whether a trial should rather wait for another agent: it last failed on this one, or its program
+/// asked here for another one and not yet everywhere.
+fn is_better_elsewhere(
+    record: &StudyRecord,
+    trial: TrialIndex,
+    member: MemberId,
+    others: &[(MemberId, bool)],
+) -> bool {
+    let Some(tally) = record.tallies.get(&trial) else { return false };
+    let program = runs_program(record, trial);
+    let mut able = others.iter().filter(|(_, programs)| *programs || !program);
+    let sent_on = |member: MemberId| {
+        let past = tally.past.iter();
+        past.into_iter().any(|p| p.agent == member && p.reason == FailReason::Elsewhere)
+    };
+    if sent_on(member) && able.clone().any(|(other, _)| !sent_on(*other)) {
+        return true;
+    }
+    tally.past.last().is_some_and(|last| last.agent == member) && able.next().is_some()
+}
+
+/// Whether a trial runs a program of a user's.
+pub(super) fn runs_program(record: &StudyRecord, trial: TrialIndex) -> bool {
+    let study = &record.study;
+    let runs = |arm: &Arm| study.model_of(arm) == Model::Program;
+    study.arms.iter().any(runs)
+        && Design::of(study).key(trial).is_some_and(|key| runs(key.arm(study)))
 }
 
 /// Lanes of an agent, and of one of its cohorts.

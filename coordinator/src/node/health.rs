@@ -85,7 +85,13 @@ impl Node {
     fn own_failure(&self, attempt: &Attempt) -> Option<(MemberId, String)> {
         let record = self.state.studies.get(&attempt.study)?;
         let last = record.tallies.get(&attempt.trial)?.past.last()?;
-        let blamed = matches!(last.reason, FailReason::Error | FailReason::AgentCrashed);
+        let blamed = matches!(
+            last.reason,
+            FailReason::Error
+                | FailReason::AgentCrashed
+                | FailReason::TimeLimit
+                | FailReason::OutOfMemory
+        );
         let ours = blamed && last.lease == attempt.lease;
         ours.then(|| (last.agent, last.detail.clone()))
     }

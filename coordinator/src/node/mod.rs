@@ -12,6 +12,7 @@ mod explain;
 mod grants;
 mod health;
 mod io;
+mod logs;
 mod members;
 mod peers;
 mod reads;
@@ -290,6 +291,7 @@ impl Node {
         self.tick_peers(now);
         if self.soft.leading {
             self.expire_leases(now);
+            self.answer_late_logs(now);
             self.tend_members(now);
         }
     }
@@ -514,6 +516,7 @@ impl Node {
         if leading == self.soft.leading {
             return;
         }
+        self.drop_log_asks();
         self.soft = Soft { leading, began: now.mono, ..Soft::default() };
         if !leading {
             let waiting = std::mem::take(&mut self.waiting);

@@ -11,6 +11,7 @@ use common::wire::message::{StudyState, ToAgent};
 
 use super::agents::Session;
 use super::health::Health;
+use super::logs::LogAsks;
 use super::{Node, Now};
 use crate::scheduler::Ended;
 use crate::scheduler::lease::Leases;
@@ -37,6 +38,9 @@ pub(super) struct Soft {
     pub change_until: u64,
     /// A level was asked for; likewise.
     pub level_until: u64,
+    /// What running programs said last of how far they are.
+    pub said: BTreeMap<LeaseId, String>,
+    pub logs: LogAsks,
 }
 
 impl Node {

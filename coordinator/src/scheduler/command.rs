@@ -138,8 +138,12 @@ impl Command {
         match self {
             Command::Control { control: Control::Cancel, .. } => 1,
             Command::Control { .. } => 2,
+            Command::Submit { study, .. } if study.has_programs() => PROGRAMS_LEVEL,
             Command::Submit { study, .. } if study.judged().len() < study.arms.len() => 3,
             Command::Look { .. } => LEDGER_LEVEL,
+            Command::Reports { items, .. } if items.iter().any(Item::is_of_programs) => {
+                PROGRAMS_LEVEL
+            }
             _ => 1,
         }
     }
@@ -150,6 +154,10 @@ impl Item {
         match self {
             Item::Complete { attempt, .. } | Item::Failed { attempt, .. } => *attempt,
         }
+    }
+
+    fn is_of_programs(&self) -> bool {
+        matches!(self, Item::Failed { reason, .. } if reason.is_of_programs())
     }
 }
 
@@ -169,10 +177,13 @@ pub enum EntryError {
 }
 
 /// The newest level this program knows.
-pub const LEVEL: u16 = LEDGER_LEVEL;
+pub const LEVEL: u16 = PROGRAMS_LEVEL;
 
 /// From this level on studies have controls, looks are recorded, states have ledgers, and no outcome is shown without one.
 pub const LEDGER_LEVEL: u16 = 3;
+
+/// From this level on studies may run programs, and attempts fail as only programs do.
+pub const PROGRAMS_LEVEL: u16 = 4;
 
 /// Format of entries; below 251, so that it is the first byte.
 const FORMAT: u16 = 2;

@@ -1,7 +1,7 @@
 //! How attempts end: the first outcome stands, failures are counted once a lease.
 //!
-//! A trial that died alone is itself to blame; one that died in company, or whose agent vanished,
-//! counts a loss. Each has its limit.
+//! A trial that died alone is itself to blame; one that died in company, whose agent vanished, or
+//! whose program asked for another agent, counts a loss. Each has its limit.
 //!
 //! Floor: core.
 
@@ -144,9 +144,13 @@ impl StudyRecord {
 impl Tally {
     fn count(&mut self, failure: PastFailure, alone: bool) {
         let own = match failure.reason {
-            FailReason::Diverged | FailReason::Error => true,
+            FailReason::Diverged
+            | FailReason::Error
+            | FailReason::TimeLimit
+            | FailReason::OutOfMemory
+            | FailReason::BadConfig => true,
             FailReason::AgentCrashed => alone,
-            FailReason::AgentLost => false,
+            FailReason::AgentLost | FailReason::Elsewhere => false,
         };
         if own {
             self.own += 1;

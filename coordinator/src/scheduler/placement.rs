@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::design::Design;
 use common::id::TrialIndex;
-use common::study::{Shape, Study};
+use common::study::{Model, Shape, Study};
 
 /// What of one study waits.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ struct ShapeQueue {
     returned: BTreeSet<TrialIndex>,
     /// These brought an agent down once: each is tried alone.
     suspects: BTreeSet<TrialIndex>,
+    /// Each runs a program, and goes alone to an agent that allows it.
+    programs: bool,
 }
 
 impl Queue {
@@ -59,7 +61,8 @@ impl Queue {
                 let next = queues.len();
                 let shape = *shapes.entry(within.hyper.shape(model)).or_insert(next);
                 if shape == next {
-                    queues.push(ShapeQueue::default());
+                    let programs = model == Model::Program;
+                    queues.push(ShapeQueue { programs, ..ShapeQueue::default() });
                 }
                 queues[shape].configs.push((number, config));
                 shape_of.insert((number, config), shape);
@@ -78,19 +81,27 @@ impl Queue {
     }
 
     /// Up to `count` trials of one shape that are [`Fit::Here`]; the shape with the lowest index next
-    /// goes first. A suspect goes alone.
-    pub fn take(&mut self, count: usize, fit: &dyn Fn(TrialIndex) -> Fit) -> Vec<TrialIndex> {
-        if let Some(alone) = self.take_suspect(fit) {
+    /// goes first. A suspect goes alone, and so does a program; without `programs` none is taken.
+    pub fn take(
+        &mut self,
+        count: usize,
+        programs: bool,
+        fit: &dyn Fn(TrialIndex) -> Fit,
+    ) -> Vec<TrialIndex> {
+        if let Some(alone) = self.take_suspect(programs, fit) {
             return vec![alone];
         }
         let design = &self.design;
         let mut skipped = Vec::new();
-        let heads = self.shapes.iter_mut().enumerate().filter_map(|(number, shape)| {
+        let shapes = self.shapes.iter_mut().enumerate();
+        let allowed = shapes.filter(|(_, shape)| programs || !shape.programs);
+        let heads = allowed.filter_map(|(number, shape)| {
             shape.peek(design, fit, &mut skipped).map(|head| (head, number))
         });
         let mut taken = BTreeSet::new();
         if let Some((_, number)) = heads.min() {
             let shape = &mut self.shapes[number];
+            let count = if shape.programs { 1 } else { count };
             // A trial that came back before the cursor reached it is met twice.
             while taken.len() < count {
                 let next = shape.next(design, fit, &mut skipped);
@@ -102,8 +113,12 @@ impl Queue {
         taken.into_iter().collect()
     }
 
-    fn take_suspect(&mut self, fit: &dyn Fn(TrialIndex) -> Fit) -> Option<TrialIndex> {
-        for shape in &mut self.shapes {
+    fn take_suspect(
+        &mut self,
+        programs: bool,
+        fit: &dyn Fn(TrialIndex) -> Fit,
+    ) -> Option<TrialIndex> {
+        for shape in self.shapes.iter_mut().filter(|shape| programs || !shape.programs) {
             shape.suspects.retain(|trial| fit(*trial) != Fit::Nowhere);
             let here = shape.suspects.iter().find(|trial| fit(**trial) == Fit::Here).copied();
             if let Some(trial) = here {
@@ -190,6 +205,9 @@ impl ShapeQueue {
 
 #[cfg(test)]
 mod tests {
+    use common::design::TrialKey;
+    use common::study::Arm;
+
     use super::*;
     use crate::sample::{controlled, study};
 
@@ -197,7 +215,7 @@ mod tests {
     fn a_trial_that_comes_back_before_its_turn_is_handed_out_once() {
         let mut queue = Queue::new(&study(1));
         queue.put_back(TrialIndex(2), false);
-        let taken = queue.take(4, &|_| Fit::Here);
+        let taken = queue.take(4, true, &|_| Fit::Here);
         assert_eq!(taken, [0, 1, 2, 3].map(TrialIndex));
     }
 
@@ -207,7 +225,8 @@ mod tests {
         let mut queue = Queue::new(&study);
         let mut all = Vec::new();
         loop {
-            let taken = queue.take(5, &|trial| if trial.0 == 7 { Fit::Nowhere } else { Fit::Here });
+            let taken =
+                queue.take(5, true, &|trial| if trial.0 == 7 { Fit::Nowhere } else { Fit::Here });
             if taken.is_empty() {
                 break;
             }
@@ -222,8 +241,8 @@ mod tests {
     fn a_trial_that_only_fits_elsewhere_is_kept_for_later() {
         let mut queue = Queue::new(&study(1));
         let not_two = |trial: TrialIndex| if trial.0 == 2 { Fit::Elsewhere } else { Fit::Here };
-        assert_eq!(queue.take(3, &not_two), [0, 1, 3].map(TrialIndex));
-        assert_eq!(queue.take(2, &|_| Fit::Here), [2, 4].map(TrialIndex));
+        assert_eq!(queue.take(3, true, &not_two), [0, 1, 3].map(TrialIndex));
+        assert_eq!(queue.take(2, true, &|_| Fit::Here), [2, 4].map(TrialIndex));
     }
 
     #[test]
@@ -231,9 +250,9 @@ mod tests {
         let (small, large) = (study(1), study(2));
         let mut queue = Queue::new(&small);
         let trials = |study| Design::of(study).trials().expect("small");
-        assert_eq!(queue.take(99, &|_| Fit::Here).len() as u64, trials(&small));
+        assert_eq!(queue.take(99, true, &|_| Fit::Here).len() as u64, trials(&small));
         queue.grow(&large);
-        let gained = queue.take(99, &|_| Fit::Here);
+        let gained = queue.take(99, true, &|_| Fit::Here);
         let expected: Vec<_> = (trials(&small)..trials(&large)).map(TrialIndex).collect();
         assert_eq!(gained, expected);
     }
@@ -245,7 +264,7 @@ mod tests {
         let mut queue = Queue::new(&study);
         let mut taken = Vec::new();
         loop {
-            let cohort = queue.take(99, &|_| Fit::Here);
+            let cohort = queue.take(99, true, &|_| Fit::Here);
             let keys = cohort.iter().map(|trial| design.key(*trial).expect("in it"));
             let arms: BTreeSet<u32> = keys.map(|key| key.arm).collect();
             if cohort.is_empty() {
@@ -261,6 +280,31 @@ mod tests {
     fn a_suspect_goes_first_and_alone() {
         let mut queue = Queue::new(&study(1));
         queue.put_back(TrialIndex(3), true);
-        assert_eq!(queue.take(4, &|_| Fit::Here), [TrialIndex(3)]);
+        assert_eq!(queue.take(4, true, &|_| Fit::Here), [TrialIndex(3)]);
+    }
+
+    #[test]
+    fn a_program_goes_alone_to_an_agent_that_allows_it() {
+        let mut study = study(1);
+        let trained = study.arms[0].clone();
+        study.arms.push(Arm { name: "own".into(), model: Model::Program, ..trained });
+        let design = Design::of(&study);
+        let arm = |trial: &TrialIndex| design.key(*trial).expect("in it").arm;
+        let mut queue = Queue::new(&study);
+        let models = queue.take(99, false, &|_| Fit::Here);
+        assert!(models.len() > 1 && models.iter().all(|trial| arm(trial) == 0), "{models:?}");
+        assert!(queue.take(99, false, &|_| Fit::Here).is_empty());
+        for _ in 0..models.len() {
+            let alone = queue.take(99, true, &|_| Fit::Here);
+            assert_eq!(alone.iter().map(arm).collect::<Vec<_>>(), [1]);
+        }
+        assert!(queue.take(99, true, &|_| Fit::Here).is_empty());
+        queue.put_back(models[0], true);
+        let own = design.key(models[0]).map(|key| TrialKey { arm: 1, ..key });
+        let own = own.and_then(|key| design.index(&key)).expect("in it");
+        queue.put_back(own, true);
+        assert_eq!(queue.take(1, false, &|_| Fit::Here), [models[0]]);
+        assert!(queue.take(1, false, &|_| Fit::Here).is_empty());
+        assert_eq!(queue.take(1, true, &|_| Fit::Here), [own]);
     }
 }

@@ -5,7 +5,7 @@
 use common::id::{ClusterId, LeaseId, MemberId, StudyId, TrialIndex};
 use common::wire::message::peer::{Enrolment, Leadership, Private};
 use common::wire::message::{
-    AgentAbout, Bulk, FromAgent, Greeting, Hello, MAGIC, Open, Renewal, ToAgent,
+    AgentAbout, Bulk, FromAgent, Greeting, Hello, LogPart, MAGIC, Open, Renewal, ToAgent,
 };
 
 use super::{Sample, attempt, digest, named, replica, reports, study, variants};
@@ -15,10 +15,13 @@ variants!(open, Open: Agent Ask Fetch Upload Renew Watch Peer Snapshot Enrol);
 variants!(bulk, Bulk: Here Refused);
 variants!(renewal, Renewal: Renewed Refused);
 variants!(enrolment, Enrolment: Enrolled Elsewhere Refused);
-variants!(said_up, FromAgent: Register Offer NeedStudy Renew Reports HandBack);
+variants!(
+    said_up,
+    FromAgent: Register Offer NeedStudy Renew Reports HandBack Skills Progress Log
+);
 variants!(
     said_down,
-    ToAgent: Registered Assign Study Revoke Acknowledge Replicas Elsewhere Goodbye
+    ToAgent: Registered Assign Study Revoke Acknowledge Replicas Elsewhere Goodbye SendLog
 );
 
 /// Hello, greeting, and the first frames of streams with their answers.
@@ -76,6 +79,10 @@ pub fn from_agent() -> Vec<Sample> {
         FromAgent::Renew { leases: leases() },
         FromAgent::Reports { reports: reports() },
         FromAgent::HandBack { leases: leases() },
+        FromAgent::Skills { programs: true },
+        FromAgent::Progress { items: vec![(leases()[1], "step=3 auroc=0.91".to_string())] },
+        FromAgent::Log { number: 70_000, part: Some(log_part()) },
+        FromAgent::Log { number: 1, part: None },
     ];
     named("FromAgent", said_up::ALL, said_up, messages)
 }
@@ -96,6 +103,12 @@ pub fn to_agent() -> Vec<Sample> {
         ToAgent::Replicas { addresses: addresses.clone() },
         ToAgent::Elsewhere { leader, addresses },
         ToAgent::Goodbye { why: "leaving".to_string() },
+        ToAgent::SendLog {
+            number: 70_000,
+            study: StudyId(5),
+            trial: TrialIndex(251),
+            from: 1 << 20,
+        },
     ];
     named("ToAgent", said_down::ALL, said_down, messages)
 }
@@ -108,6 +121,17 @@ pub fn about() -> AgentAbout {
         lanes: 128,
         cohort_lanes: 32,
         version: "0.1.0".to_string(),
+    }
+}
+
+pub fn log_part() -> LogPart {
+    LogPart {
+        lease: leases()[1],
+        from: 300,
+        bytes: b"epoch 1\n\xff".to_vec(),
+        written: 309,
+        running: true,
+        state: "step=3 auroc=0.91".to_string(),
     }
 }
 

@@ -15,13 +15,14 @@ use coordinator::disk::{FORMAT, FolderIdentity};
 use coordinator::replica::Proposal;
 use coordinator::replica::log::{Base, SnapshotRecord, Vote};
 use coordinator::scheduler::command::{
-    Admission, Command, Entry, Item, LEDGER_LEVEL, LEVEL, Origin,
+    Admission, Command, Entry, Item, LEDGER_LEVEL, LEVEL, Origin, PROGRAMS_LEVEL,
 };
 use coordinator::scheduler::state::{Reply, State, TrialState};
 
 use super::operators::{controls, past_failure, rows, token};
 use super::{
-    STUDY, Sample, attempt, controlled, named, outcome, replica, reports, study, variants,
+    STUDY, Sample, attempt, controlled, named, outcome, programmed, replica, reports, study,
+    variants,
 };
 
 variants!(
@@ -77,6 +78,9 @@ fn commands() -> Vec<Command> {
     commands.push(Command::Submit { study: Box::new(controlled()), text: STUDY.to_string(), at });
     let look = |(who, purpose)| Command::Look { study: id, who: MemberId(who), purpose, at };
     commands.extend([(16, Purpose::Export), (1, Purpose::Report)].map(look));
+    let (own, items) = (Box::new(programmed()), program_items());
+    commands.push(Command::Submit { study: own, text: STUDY.to_string(), at });
+    commands.push(Command::Reports { agent: MemberId(16), at, items });
     commands
 }
 
@@ -95,6 +99,23 @@ fn items() -> Vec<Item> {
         failed(3, FailReason::Diverged, false),
         failed(4, FailReason::AgentCrashed, true),
     ]
+}
+
+/// As only programs fail.
+fn program_items() -> Vec<Item> {
+    let reasons = [
+        FailReason::TimeLimit,
+        FailReason::OutOfMemory,
+        FailReason::BadConfig,
+        FailReason::Elsewhere,
+    ];
+    let item = |(trial, reason)| Item::Failed {
+        attempt: Attempt { study: study().id(), ..attempt(trial) },
+        reason,
+        detail: "of its own".to_string(),
+        alone: true,
+    };
+    (5..).zip(reasons).map(item).collect()
 }
 
 fn admission() -> Admission {
@@ -139,7 +160,12 @@ fn state_of(level: u16) -> State {
 /// A whole state, and those of its parts that one state does not show all of.
 pub fn states() -> Vec<Sample> {
     // What was written before there were ledgers, and now.
-    let mut all: Vec<Sample> = [("State", LEDGER_LEVEL - 1), ("State.Ledgers", LEDGER_LEVEL)]
+    let levels = [
+        ("State", LEDGER_LEVEL - 1),
+        ("State.Ledgers", LEDGER_LEVEL),
+        ("State.Programs", PROGRAMS_LEVEL),
+    ];
+    let mut all: Vec<Sample> = levels
         .map(|(name, level)| {
             let state = state_of(level);
             let bytes = state.encode().expect("short");

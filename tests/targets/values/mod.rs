@@ -15,7 +15,8 @@ use std::fmt::Debug;
 use std::num::NonZeroU64;
 
 use common::id::{Digest, LeaseId, ReplicaId, StudyId, TrialIndex};
-use common::study::{Study, check};
+use common::space::{Config, Value};
+use common::study::{Arm, ArmConfig, Hyper, Model, Program, ProgramFile, Study, check};
 use common::trial::{Attempt, Ending, FailReason, Outcome, Report};
 use common::wire::codec;
 use serde::Serialize;
@@ -102,6 +103,32 @@ pub fn controlled() -> Study {
         Ok(checked) => checked.study,
         Err(findings) => panic!("the sample study is valid: {findings}"),
     }
+}
+
+/// The same with an arm that runs a program.
+pub fn programmed() -> Study {
+    let program = Program {
+        command: vec!["python".to_string(), "train.py".to_string(), "{lr}".to_string()],
+        env: vec![("LEVEL".to_string(), "{depth}".to_string())],
+        fixed: vec![("depth".to_string(), Value::Int(3))],
+        files: vec![ProgramFile {
+            path: "train.py".to_string(),
+            bytes: b"print(1)\n\xff".to_vec(),
+        }],
+        time_limit_s: 600,
+        memory_mib: 2_048,
+    };
+    let config = |(files, lr): (&[ProgramFile], f64)| ArmConfig {
+        point: Config { values: vec![("lr".to_string(), Value::Float(lr))] },
+        hyper: Hyper {
+            program: Some(Program { files: files.to_vec(), ..program.clone() }),
+            ..Hyper::none()
+        },
+    };
+    let configs = [(program.files.as_slice(), 0.1), (&[], 0.25)].map(config).to_vec();
+    let written = "command = [\"python\", \"train.py\", \"{lr}\"]".to_string();
+    let arm = Arm { name: "own".to_string(), model: Model::Program, written, configs };
+    Study { arms: vec![arm], ..study() }
 }
 
 /// The rows that [`STUDY`] names.

@@ -12,13 +12,13 @@ use common::wire::message::{
     StudyStatus, TokenStatus, TrialPlace, Violation, Which,
 };
 
-use super::agents::about;
+use super::agents::{about, log_part};
 use super::{STUDY, Sample, digest, named, outcome, replica, study, variants};
 
 variants!(
     request,
     Request: HasData Submit Status Study Control WouldRetry Explain Outcomes Agents Tokens CreateToken
-        RevokeToken Members RemoveMember Replicas RemoveReplica Look OutcomesFor Ledger
+        RevokeToken Members RemoveMember Replicas RemoveReplica Look OutcomesFor Ledger Log
 );
 variants!(purpose, Purpose: Report Export Run);
 variants!(control, Control: Cancel Pause Resume Priority Retry Extend);
@@ -26,7 +26,7 @@ variants!(which, Which: Failed Ranges);
 variants!(
     response,
     Response: Done HasData NeedsData Submitted Status Study Retried Extended Explained Outcomes Agents
-        Tokens Members Replicas Elsewhere Refused Looked Ledger
+        Tokens Members Replicas Elsewhere Refused Looked Ledger Log
 );
 variants!(study_state, StudyState: Active Paused Finished Cancelled);
 variants!(row_end, RowEnd: Complete Failed);
@@ -77,6 +77,7 @@ fn requests() -> Vec<Request> {
         Request::Look { study, purpose: Purpose::Export },
         Request::OutcomesFor { study, from: TrialIndex(40), look: 17 },
         Request::Ledger { study },
+        Request::Log { study, trial: TrialIndex(17), from: 70_000 },
     ]
 }
 
@@ -165,6 +166,7 @@ fn every_response() -> Vec<Response> {
         Response::Looked { number: Some(17) },
         Response::Ledger(Box::new(ledger())),
         Response::Looked { number: None },
+        Response::Log { agent: MemberId(18), part: log_part() },
     ]
 }
 

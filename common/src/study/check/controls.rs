@@ -48,7 +48,9 @@ pub(super) fn beside(written: Vec<Arm>, wanted: &ControlsDraft) -> Vec<Arm> {
         controls.push(constant());
     }
     if let Some(repeats) = &wanted.permuted {
-        controls.extend((0..).zip(&arms).map(|(of, arm)| permuted(of, arm, repeats.value)));
+        // A program reads its labels itself.
+        let models = (0..).zip(&arms).filter(|(_, arm)| arm.model != Model::Program);
+        controls.extend(models.map(|(of, arm)| permuted(of, arm, repeats.value)));
     }
     arms.append(&mut controls);
     arms

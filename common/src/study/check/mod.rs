@@ -8,11 +8,12 @@
 mod controls;
 mod data;
 mod division;
+mod programs;
 mod size;
 
 use super::finding::{At, Inspection, did_you_mean};
 use super::grammar::{self, ArmDraft, Draft, SeedsDraft, TaskKind};
-use super::{Arm, ArmConfig, Findings, Seeds, Study};
+use super::{Arm, ArmConfig, Findings, Model, Seeds, Study};
 use crate::metric::Metric;
 use crate::table::Dataset;
 
@@ -46,12 +47,13 @@ pub fn check(
 }
 
 fn study(
-    draft: Draft,
+    mut draft: Draft,
     read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
     notes: &mut Vec<String>,
     inspection: &mut Inspection<'_>,
 ) -> Option<(Study, Dataset)> {
     let metrics = metrics(&draft, inspection);
+    programs::read_files(&mut draft, read, inspection);
     let facts = data::facts(&draft, read, notes, inspection);
     let outer = division::outer(&draft, facts.as_ref(), notes, inspection);
     controls::check(&draft, inspection);
@@ -85,6 +87,7 @@ fn study(
         budget: draft.budget,
     };
     notes.extend(controls::notes(&study));
+    notes.extend(programs::notes(&study, draft.controls.permuted.is_some()));
     size::check_controls(&study, &seeds_span, inspection);
     size::check_travels(&study, inspection);
     Some((study, dataset))
@@ -133,11 +136,15 @@ fn arm(draft: &ArmDraft) -> Arm {
         grammar::settle(&mut hyper);
         ArmConfig { point, hyper }
     };
+    let configs = match draft.model {
+        Model::Program => programs::configs(draft),
+        _ => draft.space.value.configs().into_iter().map(config).collect(),
+    };
     Arm {
         name: draft.name.value.clone(),
         model: draft.model,
         written: grammar::written(draft),
-        configs: draft.space.value.configs().into_iter().map(config).collect(),
+        configs,
     }
 }
 

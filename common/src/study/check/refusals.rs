@@ -102,12 +102,6 @@ fn what_later_versions_bring_is_refused_by_name() {
     refused("[arms.a]", "[budget]\nhours = 8\n[arms.a]", "hours", &["not in this version"]);
     refused("[arms.a]", "[stop]\nhalf_width = 0.1\n[arms.a]", "stop", &["not in this version"]);
     refused(
-        "model = \"mlp\"",
-        "command = [\"python\"]",
-        "command",
-        &["programs are not in this version"],
-    );
-    refused(
         "space =",
         "search = { method = \"tpe\" }\nspace =",
         "\"tpe\"",
@@ -328,7 +322,6 @@ fn words_that_this_version_refuses_are_not_offered() {
         ("[seeds]", "[zzzzzz]\n[seeds]", "stop"),
         ("[seeds]", "zzzzzz = 1\n[seeds]", "inner"),
         ("count = 2", "count = 2\nzzzzzz = 1", "tune"),
-        ("space", "zzzzzz = 1\nspace", "command"),
         ("[arms.a]", "[budget]\nzzzzzz = 1\n[arms.a]", "hours"),
         ("\"classification\"", "\"zzzzzz\"", "segmentation"),
     ] {

@@ -88,7 +88,8 @@ pub(super) fn check_travels(study: &Study, inspection: &mut Inspection<'_>) {
             grouped(bytes as u128),
             grouped(room as u128)
         );
-        inspection.refuse(&(0..0), message, "make the arms' spaces or the notes smaller");
+        let help = "make the arms' spaces, their files or the notes smaller";
+        inspection.refuse(&(0..0), message, help);
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::super::finding::{At, Inspection, mean_or_known};
 use super::super::{Hyper, Model, Optimizer};
 use super::ArmDraft;
+use super::programs;
 use super::recipes;
 use super::sections::check_name;
 use super::walk::{Item, Section};
@@ -38,14 +39,16 @@ pub(super) fn arms(root: &Section<'_>, inspection: &mut Inspection<'_>) -> Vec<A
 }
 
 fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<ArmDraft> {
-    let known: Vec<&str> = ARM_KEYS.iter().chain(&HYPERS).chain(&recipes::LATER).copied().collect();
     let title = format!("[arms.{}]", name.value);
-    let section = item.section(&title, &known, inspection)?;
-    if let Some(span) = section.key_span("command") {
-        let message = "programs are not in this version";
-        inspection.refuse(span, message, format!("known models: {}", model_names().join(", ")));
-        return None;
+    if item.is_table()
+        && let Some(section) = item.section_any(&title, inspection)
+        && section.find("command").is_some()
+    {
+        return programs::arm(name, &section, inspection);
     }
+    let known: Vec<&str> =
+        ARM_KEYS.iter().chain(&HYPERS).chain(&recipes::LATER).copied().collect();
+    let section = item.section(&title, &known, inspection)?;
     let models = Model::ALL.map(|model| (model.name(), model));
     let model = section
         .require("model", "model = \"mlp\"", inspection)
@@ -74,15 +77,11 @@ fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Op
     check_momentum(&section, model, &fixed, &space.value, inspection);
     recipes::augment(&section, &mut fixed, inspection);
     recipes::check(&section, &fixed, inspection);
-    Some(ArmDraft { name, model: model?, fixed, space })
-}
-
-fn model_names() -> Vec<&'static str> {
-    Model::ALL.iter().map(|model| model.name()).collect()
+    Some(ArmDraft { name, model: model?, fixed, space, files: Vec::new() })
 }
 
 /// `{ method = "grid" }`.
-fn check_search(item: &Item<'_>, has_space: bool, inspection: &mut Inspection<'_>) {
+pub(super) fn check_search(item: &Item<'_>, has_space: bool, inspection: &mut Inspection<'_>) {
     let Some(section) = item.section("search", &["method"], inspection) else { return };
     let method = section
         .require("method", "method = \"grid\"", inspection)
@@ -421,6 +420,9 @@ pub(in super::super) fn settle(hyper: &mut Hyper) {
 /// Model and fixed hyperparameters in canonical TOML, defaults filled in, without what the space
 /// varies: a space that grows, or a default written out, leaves earlier configs what they were.
 pub(in super::super) fn written(arm: &ArmDraft) -> String {
+    if let Some(program) = &arm.fixed.program {
+        return programs::written(program, arm.fixed.recipe.validation);
+    }
     let fixed = &arm.fixed;
     let varied = |name: &str| arm.space.value.axes.iter().any(|(axis, _)| axis == name);
     let mut lines = vec![format!("model = {:?}", arm.model.name())];

@@ -7,6 +7,7 @@
 
 mod arms;
 mod depth;
+mod programs;
 mod recipes;
 mod sections;
 mod walk;
@@ -87,6 +88,8 @@ pub(super) struct ArmDraft {
     /// Defaults and what is written beside the space.
     pub fixed: Hyper,
     pub space: At<Space>,
+    /// Of a program, beside the study file: to be read.
+    pub files: Vec<At<String>>,
 }
 
 /// Reads a study file. Syntax errors alone give no draft.

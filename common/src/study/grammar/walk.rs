@@ -12,6 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::super::finding::{At, Inspection, mean_or_known, nearest};
+use crate::space::Value;
 
 /// A value of the document.
 #[derive(Clone)]
@@ -227,6 +228,32 @@ impl<'a> Item<'a> {
         Some(Section::open_any(name, self.span.clone(), table))
     }
 
+    /// One value of whatever type: a number, a text, true or false, or a list of whole numbers.
+    pub fn value(&self, inspection: &mut Inspection<'_>) -> Option<Value> {
+        match self.value {
+            DeValue::String(text) => Some(Value::Text(text.to_string())),
+            DeValue::Boolean(value) => Some(Value::Bool(*value)),
+            DeValue::Integer(_) => {
+                self.whole(i64::MIN..=i64::MAX, inspection).map(|at| Value::Int(at.value))
+            }
+            DeValue::Float(_) => {
+                self.number("finite", |_| true, inspection).map(|at| Value::Float(at.value))
+            }
+            DeValue::Array(_) => {
+                let list = self.list(inspection)?;
+                let mut whole = |item: &Item<'_>| item.whole(i64::MIN..=i64::MAX, inspection);
+                let items: Vec<_> = list.iter().map(&mut whole).collect();
+                items
+                    .into_iter()
+                    .map(|at| at.map(|at| at.value))
+                    .collect::<Option<_>>()
+                    .map(Value::Ints)
+            }
+            _ => self
+                .expected("a number, a text, true, false or a list of whole numbers", inspection),
+        }
+    }
+
     pub fn is_text(&self) -> bool {
         self.value.is_str()
     }
@@ -285,5 +312,5 @@ fn clipped(text: &str) -> String {
 }
 
 /// Words with a message of their own, and no use in this version.
-const LATER: [&str; 6] = ["stop", "command", "inner", "hours", "tune", "segmentation"];
+const LATER: [&str; 5] = ["stop", "inner", "hours", "tune", "segmentation"];
 const TEXT_SHOWN_MAX: usize = 40;

@@ -24,6 +24,27 @@ pub enum FromAgent {
     Reports { reports: Vec<Report> },
     /// Not started, given back: the agent is leaving.
     HandBack { leases: Vec<LeaseId> },
+    /// After `Register`: what else this agent may be given. One that never says it runs no programs.
+    Skills { programs: bool },
+    /// What programs said last of how far they are, for people. Never in the log.
+    Progress { items: Vec<(LeaseId, String)> },
+    /// Answer to `SendLog`; `None`: nothing is kept of that trial here.
+    Log { number: u64, part: Option<LogPart> },
+}
+
+/// A part of what one attempt of a program wrote to stdout and stderr.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogPart {
+    pub lease: LeaseId,
+    /// Place of the first byte among all that was written.
+    pub from: u64,
+    pub bytes: Vec<u8>,
+    /// All that was written so far; what is long ago is not kept.
+    pub written: u64,
+    /// The program still runs.
+    pub running: bool,
+    /// How the attempt ended, in words; of one that runs, what it said last of how far it is.
+    pub state: String,
 }
 
 /// What an agent says of itself, for people and for placement.
@@ -83,7 +104,17 @@ pub enum ToAgent {
     Goodbye {
         why: String,
     },
+    /// Send what a trial's program wrote, from this byte on. Sent to agents that run programs alone.
+    SendLog {
+        number: u64,
+        study: StudyId,
+        trial: TrialIndex,
+        from: u64,
+    },
 }
 
 /// Outcomes in one `Reports` message; further limited by the frame's bytes.
 pub const REPORTS_MAX: usize = 64;
+
+/// Bytes of one [`LogPart`].
+pub const LOG_PART_MAX: usize = 256 << 10;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ClusterId, Digest, MemberId};
 
-pub use agents::{AgentAbout, FromAgent, REPORTS_MAX, ToAgent};
+pub use agents::{AgentAbout, FromAgent, LOG_PART_MAX, LogPart, REPORTS_MAX, ToAgent};
 pub use operators::{
     AgentStatus, Answer, Ask, Control, Explanation, MemberStatus, NewToken, OutcomeRow,
     PastFailure, ReplicaRole, ReplicaStatus, Request, Response, RowEnd, StudyState, StudyStatus,

@@ -13,7 +13,7 @@ use crate::study::Study;
 use crate::time::Timestamp;
 use crate::trial::{FailReason, Outcome};
 
-use super::Role;
+use super::{LogPart, Role};
 
 /// One question or command, with what is needed to answer it once and not from the past.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,6 +103,12 @@ pub enum Request {
     },
     Ledger {
         study: StudyId,
+    },
+    /// What a trial's program wrote to stdout and stderr, from this byte on.
+    Log {
+        study: StudyId,
+        trial: TrialIndex,
+        from: u64,
     },
 }
 
@@ -208,6 +214,11 @@ pub enum Response {
         number: Option<u64>,
     },
     Ledger(Box<Ledger>),
+    /// `agent` keeps it.
+    Log {
+        agent: MemberId,
+        part: LogPart,
+    },
 }
 
 /// A study as the coordinator knows it; `status --json` prints these fields.

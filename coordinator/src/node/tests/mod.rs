@@ -5,6 +5,7 @@
 
 mod control;
 mod looks;
+mod programs;
 mod refused;
 
 use std::num::NonZeroU64;

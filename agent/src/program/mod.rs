@@ -1,0 +1,305 @@
+//! Programs of users: started, watched, and asked how well they did.
+//!
+//! A program is arbitrary code: it runs only on an agent that was told to allow it, with the rights
+//! of the agent's user and under limits, in a folder of its own, its environment cleared to a list.
+//! None of its processes outlives its attempt. Deliberately absent: a shell; arguments are passed on
+//! as they are.
+//!
+//! Floor: shell.
+
+mod attempt;
+mod cgroup;
+mod held_out;
+mod log;
+mod place;
+mod processes;
+mod results;
+mod scores;
+mod shim;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use common::id::{Digest, LeaseId, StudyId, TrialIndex};
+use common::study::{Data, Format, Study};
+use common::table::{Dataset, places};
+use common::trial::Ending;
+use common::wire::message::LogPart;
+
+use crate::dataset::Datasets;
+use crate::driver::{Job, Train, Trainer};
+
+pub use shim::{ExecArgs, exec};
+
+use cgroup::Delegated;
+use log::{Logs, Tail, only_newest};
+use place::Place;
+
+/// Runs the programs of one agent, and trains what is no program.
+pub struct Programs {
+    folder: PathBuf,
+    datasets: Datasets,
+    /// Why memory is watched and not limited.
+    cgroups: Result<Delegated, String>,
+    /// Numbers of the graphics cards that programs may use.
+    cards: Vec<String>,
+    /// Places of attempts that run now; each has its card.
+    taken: Mutex<BTreeSet<usize>>,
+    running: Mutex<BTreeMap<(StudyId, TrialIndex), Arc<Live>>>,
+    logs: Logs,
+    files: Mutex<BTreeMap<Digest, DataFile>>,
+}
+
+/// An attempt that runs.
+#[derive(Debug)]
+struct Live {
+    lease: LeaseId,
+    tail: Mutex<Tail>,
+    progress: Mutex<Progress>,
+}
+
+/// What a program said last of how far it is.
+#[derive(Debug, Default)]
+struct Progress {
+    words: String,
+    told: Option<(String, Instant)>,
+}
+
+/// A data file as programs are given it.
+#[derive(Clone, Debug)]
+struct DataFile {
+    path: PathBuf,
+    /// Length and last change when its bytes were verified.
+    seen: (u64, SystemTime),
+    /// Where rows lie in it, unless where they do in the study.
+    places: Option<Arc<Vec<u32>>>,
+}
+
+impl Programs {
+    /// `folder` is made; `cache` and `shared` are where data files may be. Ends whatever an earlier
+    /// life of this agent left running.
+    pub fn open(folder: &Path, cache: PathBuf, shared: Vec<PathBuf>) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let folder = folder.canonicalize()?;
+        for name in [WORK, FAILED, CHECKPOINTS, DATA] {
+            fs::create_dir_all(folder.join(name))?;
+        }
+        processes::kill_those_of(&folder.join(WORK));
+        for left in fs::read_dir(folder.join(WORK))? {
+            set_aside(&folder, &left?.path(), "the agent died")?;
+        }
+        only_newest(&folder.join(CHECKPOINTS), CHECKPOINTS_KEPT, &|_| false)?;
+        let logs = Logs::open(folder.join("logs"))?;
+        Ok(Self {
+            datasets: Datasets::new(cache, shared),
+            cgroups: Delegated::find(),
+            cards: cards(),
+            taken: Mutex::default(),
+            running: Mutex::default(),
+            logs,
+            files: Mutex::default(),
+            folder,
+        })
+    }
+
+    /// How memory is limited here, for people.
+    pub fn limits_in_words(&self) -> String {
+        match &self.cgroups {
+            Ok(_) => "a control group limits the memory and processes of each".to_string(),
+            Err(why) => format!(
+                "their memory is looked at every {} ms and not limited by the system: {why}",
+                watch::MEMORY_EVERY.as_millis()
+            ),
+        }
+    }
+
+    /// What running programs said of how far they are and was not told yet; of each once a second.
+    pub fn progress(&self) -> Vec<(LeaseId, String)> {
+        let now = Instant::now();
+        let running: Vec<Arc<Live>> = locked(&self.running).values().map(Arc::clone).collect();
+        let news = |live: &Arc<Live>| {
+            let mut progress = locked(&live.progress);
+            let early = |at: &Instant| now.duration_since(*at) < TOLD_EVERY;
+            let old = progress
+                .told
+                .as_ref()
+                .is_some_and(|(words, at)| *words == progress.words || early(at));
+            if old || progress.words.is_empty() {
+                return None;
+            }
+            progress.told = Some((progress.words.clone(), now));
+            Some((live.lease, progress.words.clone()))
+        };
+        running.iter().filter_map(news).collect()
+    }
+
+    /// What a trial's program wrote, from byte `from` on; `None` when nothing is kept of it.
+    pub fn log(&self, study: StudyId, trial: TrialIndex, from: u64) -> Option<LogPart> {
+        let live = locked(&self.running).get(&(study, trial)).map(Arc::clone);
+        match live {
+            Some(live) => {
+                let kept = locked(&live.tail).kept();
+                let words = locked(&live.progress).words.clone();
+                Some(log::part(live.lease, &kept, from, (true, words)))
+            }
+            None => self.logs.read(study, trial, from),
+        }
+    }
+
+    fn begin(&self, job: &Job, trial: TrialIndex) -> Arc<Live> {
+        let lease = job.lease;
+        let live = Arc::new(Live { lease, tail: Mutex::default(), progress: Mutex::default() });
+        locked(&self.running).insert((job.id, trial), Arc::clone(&live));
+        live
+    }
+
+    fn end(&self, job: &Job, trial: TrialIndex, live: &Live, state: &str) {
+        let kept = locked(&live.tail).kept();
+        if let Err(error) = self.logs.keep((job.id, trial), live.lease, &kept, state) {
+            tracing::warn!(%error, "what a program wrote could not be kept");
+        }
+        locked(&self.running).remove(&(job.id, trial));
+    }
+
+    /// Removes what nobody needs any more of an attempt's folders: all of one that went well, and of
+    /// those that failed all but the last few.
+    fn tidy(&self, place: &Place, ending: Option<&Ending>, state: &str) -> io::Result<()> {
+        match ending {
+            Some(Ending::Failed { .. }) => set_aside(&self.folder, &place.folder, state)?,
+            _ => fs::remove_dir_all(&place.folder)?,
+        }
+        let over = match ending {
+            Some(Ending::Complete(_)) => true,
+            Some(Ending::Failed { reason, .. }) => reason.is_final(),
+            None => false,
+        };
+        if over {
+            fs::remove_dir_all(&place.checkpoint)?;
+        }
+        let running: BTreeSet<String> =
+            locked(&self.running).keys().map(|(study, trial)| format!("{study}-{trial}")).collect();
+        let in_use = |name: &OsStr| name.to_str().is_some_and(|name| running.contains(name));
+        only_newest(&self.folder.join(CHECKPOINTS), CHECKPOINTS_KEPT, &in_use)
+    }
+
+    /// A data file that programs may read, with the study's bytes.
+    fn data_file(&self, data: &Data) -> Result<DataFile, String> {
+        let mut files = locked(&self.files);
+        if let Some(known) = files.get(&data.digest)
+            && seen(&known.path).is_some_and(|seen| seen == known.seen)
+        {
+            return Ok(known.clone());
+        }
+        let bytes =
+            self.datasets.find(data).ok_or("the data file is not on this machine any more")?;
+        let ending = match data.format {
+            Format::Csv => "csv",
+            Format::Tsv => "tsv",
+            Format::Parquet => "parquet",
+        };
+        let path = self.folder.join(DATA).join(format!("{}.{ending}", data.digest.hex()));
+        let failed = |error: io::Error| format!("{} cannot be written: {error}", path.display());
+        // A program may have changed what it was to read alone.
+        let _ = fs::remove_file(&path);
+        fs::write(&path, &bytes).map_err(failed)?;
+        read_only(&path).map_err(failed)?;
+        let places = places(data, &bytes)?.map(Arc::new);
+        let seen = seen(&path).ok_or("the data file vanished")?;
+        let file = DataFile { path, seen, places };
+        files.insert(data.digest, file.clone());
+        Ok(file)
+    }
+
+    /// The lowest free place, and the card that goes with it.
+    fn take_place(&self) -> (usize, Option<String>) {
+        let mut taken = locked(&self.taken);
+        let free = (0..).find(|place| !taken.contains(place)).unwrap_or_default();
+        taken.insert(free);
+        let card = self.cards.get(free % self.cards.len().max(1)).cloned();
+        (free, card)
+    }
+
+    fn leave_place(&self, place: usize) {
+        locked(&self.taken).remove(&place);
+    }
+}
+
+impl Train for Programs {
+    fn train(
+        &self,
+        study: &Study,
+        dataset: &Dataset,
+        trials: &[TrialIndex],
+        stop: &dyn Fn() -> bool,
+    ) -> Option<Vec<Ending>> {
+        Trainer.train(study, dataset, trials, stop)
+    }
+
+    fn train_job(&self, job: &Job, stop: &dyn Fn() -> bool) -> Option<Vec<Ending>> {
+        if !job.has_programs() {
+            return self.train(&job.study, &job.dataset, &job.trials, stop);
+        }
+        job.trials.iter().map(|trial| attempt::run(self, job, *trial, stop)).collect()
+    }
+
+    fn programs(&self) -> Option<&Programs> {
+        Some(self)
+    }
+}
+
+/// What the variable says, else every card of this machine.
+fn cards() -> Vec<String> {
+    if let Ok(listed) = std::env::var("CUDA_VISIBLE_DEVICES") {
+        return listed.split(',').map(|card| card.trim().to_string()).collect();
+    }
+    let Ok(entries) = fs::read_dir("/dev") else { return Vec::new() };
+    let number = |entry: io::Result<fs::DirEntry>| {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        name.strip_prefix("nvidia")?.parse::<u32>().ok()
+    };
+    let numbers: BTreeSet<u32> = entries.filter_map(number).collect();
+    numbers.into_iter().map(|number| number.to_string()).collect()
+}
+
+/// Keeps the folder of an attempt that failed, with why it did.
+fn set_aside(folder: &Path, attempt: &Path, state: &str) -> io::Result<()> {
+    // The newest stay, and this makes it one of them.
+    fs::write(attempt.join("ending.txt"), format!("{state}\n"))?;
+    let failed = folder.join(FAILED);
+    let name = attempt.file_name().unwrap_or_default();
+    let _ = fs::remove_dir_all(failed.join(name));
+    fs::rename(attempt, failed.join(name))?;
+    only_newest(&failed, FAILED_KEPT, &|_| false)
+}
+
+fn seen(path: &Path) -> Option<(u64, SystemTime)> {
+    let about = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
+    Some((about.len(), about.modified().ok()?))
+}
+
+fn read_only(path: &Path) -> io::Result<()> {
+    let mut permissions = fs::metadata(path)?.permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(path, permissions)
+}
+
+/// A panic elsewhere leaves nothing half done behind these locks.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const WORK: &str = "work";
+const FAILED: &str = "failed";
+const CHECKPOINTS: &str = "checkpoints";
+const DATA: &str = "data";
+/// Folders of attempts that failed, kept to be looked at.
+const FAILED_KEPT: usize = 4;
+/// Checkpoints of trials that did not end here.
+const CHECKPOINTS_KEPT: usize = 64;
+const TOLD_EVERY: Duration = Duration::from_secs(1);
