@@ -10,6 +10,7 @@ pub mod dataset;
 pub mod device;
 pub mod driver;
 pub mod folder;
+pub mod record;
 pub mod session;
 pub mod spool;
 pub mod trainer;

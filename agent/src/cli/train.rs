@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{FAILED, Failure, answer, printable};
+use crate::device::{Device, Wanted};
 use crate::driver::{Job, Trainer, train_cohort};
 
 /// Train one trial by hand and print its outcome
@@ -62,7 +63,8 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
         trials: vec![trial],
         stop: Arc::default(),
     };
-    let ending = train_cohort(&job, &Trainer, "cpu").and_then(|mut endings| endings.pop());
+    let device = Device::choose(Wanted::Cpu, None, None).map_err(Failure::usage)?;
+    let ending = train_cohort(&job, &Trainer, &device.record()).and_then(|mut endings| endings.pop());
     let ending = ending.ok_or_else(|| anyhow!("the training was stopped"))?;
     let described = described(&job.study, trial, &ending);
     if args.json {
@@ -95,6 +97,8 @@ fn described(study: &Study, trial: TrialIndex, ending: &Ending) -> Value {
     let mut described = Map::new();
     described.insert("schema".into(), json!("seedsweep.trial/1"));
     described.insert("study".into(), json!(study.id().to_string()));
+    // A row of outcomes lies under its study and so under these bytes; here it stands alone.
+    described.insert("data_digest".into(), json!(study.data.digest.hex()));
     described.insert("trial".into(), json!(trial.0));
     if let Some(key) = Design::of(study).key(trial) {
         let names = study.seeds.factors.iter().map(|factor| factor.name.clone());

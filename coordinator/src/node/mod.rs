@@ -15,6 +15,7 @@ mod io;
 mod members;
 mod peers;
 mod reads;
+mod repeats;
 mod soft;
 #[cfg(test)]
 mod tests;
@@ -266,6 +267,7 @@ impl Node {
     pub fn settle(&mut self, now: Now) {
         let room = self.room == Room::Plenty || planted!(self.settings.planted, Full);
         if self.soft.leading && now.mono >= self.soft.grants_from && room {
+            self.grant_repeats(now);
             self.grant(now);
         }
     }
@@ -290,6 +292,7 @@ impl Node {
         self.tick_peers(now);
         if self.soft.leading {
             self.expire_leases(now);
+            self.tend_repeats(now);
             self.tend_members(now);
         }
     }
@@ -453,7 +456,10 @@ impl Node {
         match applied {
             Applied::Submitted { study, .. } => self.open_queue(*study),
             Applied::Resumed { study } => self.open_queue(*study),
-            Applied::Cancelled { study } => self.study_stopped(*study),
+            Applied::Cancelled { study } => {
+                self.study_stopped(*study);
+                self.stop_repeats(*study);
+            }
             Applied::Retried { study, trials } => self.trials_wait_again(*study, trials),
             Applied::Extended { study, .. } => self.study_grew(*study),
             Applied::Reported(ended) => ended.iter().for_each(|ended| self.ended(ended, now)),
