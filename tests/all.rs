@@ -30,3 +30,4 @@ mod simulated;
 mod small_disk;
 mod studies;
 mod tidy;
+mod verify;

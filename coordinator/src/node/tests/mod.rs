@@ -6,6 +6,7 @@
 mod control;
 mod looks;
 mod refused;
+mod repeats;
 
 use std::num::NonZeroU64;
 
