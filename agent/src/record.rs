@@ -54,9 +54,8 @@ fn card() -> String {
 
 /// `driver 550.54.15; cuda 12.4.1` from what the driver and the toolkit say of themselves.
 fn card_of(driver: &str, runtime: &str) -> String {
-    let is_version = |word: &&str| {
-        word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.')
-    };
+    let is_version =
+        |word: &&str| word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.');
     let driver = driver.lines().next().unwrap_or_default();
     let driver = driver.split_whitespace().find(is_version).unwrap_or("unknown");
     let runtime: serde_json::Value = serde_json::from_str(runtime).unwrap_or_default();
@@ -98,7 +97,10 @@ mod tests {
         assert_eq!(words, expected);
         assert!(!words[2].is_empty());
         // Other numbers of cohorts at once change no outcome.
-        assert_eq!(device.record(), Device { threads: std::num::NonZeroU32::MIN, ..device }.record());
+        assert_eq!(
+            device.record(),
+            Device { threads: std::num::NonZeroU32::MIN, ..device }.record()
+        );
     }
 
     #[test]
@@ -110,7 +112,8 @@ mod tests {
 
     #[test]
     fn a_cards_driver_and_runtime_are_read_from_what_they_say() {
-        let driver = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar 5\nGCC 12.2.0";
+        let driver =
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar 5\nGCC 12.2.0";
         let runtime = r#"{"cuda": {"name": "CUDA SDK", "version": "12.4.1"}}"#;
         assert_eq!(card_of(driver, runtime), "driver 550.54.15; cuda 12.4.1");
         assert_eq!(card_of("", "no json"), "driver unknown; cuda unknown");

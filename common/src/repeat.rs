@@ -19,7 +19,10 @@ use crate::trial::Outcome;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Again {
     /// So many, drawn with a seed from all arms alike.
-    Drawn { count: u32, seed: u64 },
+    Drawn {
+        count: u32,
+        seed: u64,
+    },
     These(Vec<TrialIndex>),
 }
 

@@ -182,7 +182,12 @@ impl Task {
             _ => trials.clone(),
         };
         let (study, number, times) = (*study, *number, times.checked_sub(1)?);
-        (trials != Again::These(Vec::new())).then_some(Task::Verify { study, number, trials, times })
+        (trials != Again::These(Vec::new())).then_some(Task::Verify {
+            study,
+            number,
+            trials,
+            times,
+        })
     }
 
     fn is_fresh(&self) -> bool {

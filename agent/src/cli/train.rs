@@ -64,7 +64,8 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
         stop: Arc::default(),
     };
     let device = Device::choose(Wanted::Cpu, None, None).map_err(Failure::usage)?;
-    let ending = train_cohort(&job, &Trainer, &device.record()).and_then(|mut endings| endings.pop());
+    let ending =
+        train_cohort(&job, &Trainer, &device.record()).and_then(|mut endings| endings.pop());
     let ending = ending.ok_or_else(|| anyhow!("the training was stopped"))?;
     let described = described(&job.study, trial, &ending);
     if args.json {

@@ -31,7 +31,8 @@ impl Handle {
             };
             match compared {
                 Ok(Some((first, apart))) => {
-                    let bytes = apart.as_ref().map_or(0, |d| 8 * d.metrics.len() + 4 * d.rows.len());
+                    let bytes =
+                        apart.as_ref().map_or(0, |d| 8 * d.metrics.len() + 4 * d.rows.len());
                     room = room.saturating_sub(bytes);
                     (devices.0, *difference) = (first, apart.map(Box::new));
                 }

@@ -42,10 +42,7 @@ pub async fn verify(
         None => (place.out.map_or_else(PathBuf::new, Path::to_path_buf), None),
     };
     if !Disk::is_in(&run::data_folder(&out)) {
-        bail!(
-            "{} is no output folder: `coordinator run STUDY --out {0}` makes one",
-            out.display()
-        );
+        bail!("{} is no output folder: `coordinator run STUDY --out {0}` makes one", out.display());
     }
     let Opened { cluster, mut agent, client } = run::open(&out, threads).await?;
     let verifying = async {

@@ -233,9 +233,7 @@ fn a_cancelled_study_is_trained_again_no_more_unless_it_is_asked_for_anew() {
     let granted = bench.offer(session, 4).remove(0);
     bench.control(study, Control::Cancel);
     let states = states(&mut bench, study, these([4, 5]));
-    let cancelled = |state: &RepeatState| {
-        matches!(state, RepeatState::Failed { reason, .. } if reason == "cancelled")
-    };
+    let cancelled = |state: &RepeatState| matches!(state, RepeatState::Failed { reason, .. } if reason == "cancelled");
     assert!(states.iter().all(cancelled), "{states:?}");
     assert!(!bench.node.is_repetition(granted.1));
     asked(&mut bench, study, 2, these([4]));
@@ -260,7 +258,8 @@ fn nobody_trains_for_a_client_that_has_left_and_a_paused_study_says_why_it_waits
     assert!(held.contains("paused"), "{held}");
     assert!(bench.offer(session, 4).is_empty());
     bench.control(active, Control::Resume);
-    assert_eq!(bench.offer(session, 400)[0].3, [TrialIndex(trial)], "before all else");
+    let state = &asked(&mut bench, active, 1, these([trial])).trials[0].state;
+    assert_eq!(*state, RepeatState::Leased { agent: AGENT }, "before all that is open");
 }
 
 #[test]
@@ -271,11 +270,11 @@ fn two_clients_have_the_same_trial_trained_again_each_for_itself() {
         asked(&mut bench, study, number, these([4]));
     }
     for _ in 0..2 {
-        let granted = bench.offer(session, 8);
-        assert_eq!(granted.len(), 1, "a trial is under one lease");
-        let reports = attempts(&granted[0]).into_iter().map(done).collect();
+        // A trial is under one lease: the other one waits for its end.
+        let [granted] = bench.offer(session, 4).try_into().expect("one grant");
+        assert_eq!(bench.say(session, FromAgent::Renew { leases: vec![granted.1] }), []);
+        let reports = attempts(&granted).into_iter().map(done).collect();
         bench.say(session, FromAgent::Reports { reports });
-        bench.say(session, FromAgent::Offer { lanes: 0 });
     }
     for number in [1, 2] {
         assert!(is_same(&asked(&mut bench, study, number, these([4])).trials[0].state));
