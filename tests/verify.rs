@@ -78,7 +78,7 @@ fn a_study_in_a_folder_is_verified_in_one_process() {
     let changed = fs::read_to_string(study).expect("readable").replace("count = 1", "count = 2");
     site.write("alone.toml", &changed);
     let other = site.run(Program::Coordinator, &verify);
-    assert!(other.stderr.contains("was not run in this folder"), "{other}");
+    assert!(other.stdout.contains("was not run in this folder"), "{other}");
 }
 
 fn each(verified: &Value) -> &Vec<Value> {
