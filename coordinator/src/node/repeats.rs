@@ -340,11 +340,14 @@ impl Node {
 
     /// Forgets what no client has asked for in a while.
     pub(super) fn tend_repeats(&mut self, now: Now) {
-        let left = |_: &(StudyId, u64), repeating: &mut Repeating| {
-            now.mono.since_ms(repeating.asked) >= LEFT_AFTER_MS
-        };
-        let gone: Vec<_> = self.soft.repeats.extract_if(.., left).collect();
-        let leases: BTreeSet<LeaseId> = gone.into_iter().flat_map(|(_, one)| one.leases).collect();
+        let mut leases = BTreeSet::new();
+        self.soft.repeats.retain(|_, repeating| {
+            let has_left = now.mono.since_ms(repeating.asked) >= LEFT_AFTER_MS;
+            if has_left {
+                leases.append(&mut repeating.leases);
+            }
+            !has_left
+        });
         if !leases.is_empty() {
             self.revoke_repeats(|lease, _| leases.contains(&lease));
         }
