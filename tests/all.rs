@@ -31,3 +31,4 @@ mod simulated;
 mod small_disk;
 mod studies;
 mod tidy;
+mod verify;

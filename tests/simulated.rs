@@ -22,6 +22,7 @@ fn twenty_thousand_schedules_hold() {
         ("snapshots", figures.snapshots / 4),
         ("memberships", figures.memberships),
         ("trials", figures.trials / 10),
+        ("trials to compare", figures.repeats * 10),
     ] {
         assert!(seen > SCHEDULES / 10, "{what}: {seen}");
     }

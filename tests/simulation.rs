@@ -43,6 +43,8 @@ pub struct Figures {
     pub trials: u64,
     /// Trainings beyond one a trial.
     pub again: u64,
+    /// Complete trials that were trained again because an operator asked for it.
+    pub repeats: u64,
     pub answers: u64,
     /// Equal for equal schedules.
     pub trace: u64,
@@ -60,6 +62,7 @@ impl Figures {
         self.memberships += other.memberships;
         self.trials += other.trials;
         self.again += other.again;
+        self.repeats += other.repeats;
         self.answers += other.answers;
         // Whatever the order in which they were played.
         self.trace = self.trace.wrapping_add(other.trace);
@@ -70,13 +73,13 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hours = self.virtual_ms as f64 / 3_600_000.0;
         let Self { steps, messages, entries, crashes, elections, snapshots, .. } = self;
-        let Self { memberships, trials, again, answers, trace, .. } = self;
+        let Self { memberships, trials, again, repeats, answers, trace, .. } = self;
         write!(
             f,
             "{hours:.1} virtual hours, {steps} steps, {messages} messages, {entries} entries written, \
              {crashes} crashes, {elections} elections, {snapshots} snapshots installed, \
              {memberships} changes of the membership, {trials} trials and {again} trainings beyond \
-             one a trial, {answers} answers; trace {trace:016x}"
+             one a trial, {repeats} of complete ones to compare, {answers} answers; trace {trace:016x}"
         )
     }
 }

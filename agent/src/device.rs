@@ -25,7 +25,7 @@ pub enum Wanted {
 /// What trains.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Device {
-    /// `cpu`, as outcomes name it.
+    /// `cpu`: what a record of an outcome begins with.
     pub name: String,
     /// The processor's name.
     pub model: String,

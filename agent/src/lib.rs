@@ -11,6 +11,7 @@ pub mod device;
 pub mod driver;
 pub mod folder;
 pub mod program;
+pub mod record;
 pub mod session;
 pub mod spool;
 pub mod trainer;

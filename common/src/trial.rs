@@ -20,7 +20,9 @@ pub struct Outcome {
     pub epochs: u32,
     /// Training and evaluation, wall clock, this lane's share of its cohort.
     pub duration_us: u64,
-    /// As the agent names it, such as `cpu`.
+    /// What it was trained on and with, in one line that begins with the device's name, such as
+    /// `cpu; AMD EPYC 9B14; avx2; seedsweep 0.1.0; candle 0.11.1; 1 thread`; before there were such
+    /// records, the name alone. Which data: the study says so, whose digest covers theirs.
     pub device: String,
 }
 

@@ -141,6 +141,11 @@ impl Client {
         Self { way, id, next: AtomicU64::new(1), seen: AtomicU64::new(0), fresh: false }
     }
 
+    /// Drawn anew by every client.
+    pub fn id(&self) -> ClientId {
+        self.id
+    }
+
     /// Questions are answered with all that is acknowledged to anybody.
     pub fn fresh(mut self, fresh: bool) -> Self {
         self.fresh = fresh;

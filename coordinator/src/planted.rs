@@ -48,6 +48,8 @@ pub enum Fault {
     Stranger,
     /// Outcomes are shown for a look that nobody took.
     Unlooked,
+    /// What a trial gave when it was trained again is compared with another trial's outcome.
+    Unlike,
 }
 
 /// Whether this fault is planted here.

@@ -8,9 +8,10 @@ use std::collections::VecDeque;
 
 use common::id::{ClientId, MemberId, ReplicaId, TrialIndex};
 use common::ledger::Purpose;
+use common::repeat::Again;
 use common::study::Study;
 use common::wire::message::{
-    Answer, Ask, Control, NewToken, Request, Response, Role, StudyState, Which,
+    Answer, Ask, Control, NewToken, RepeatState, Request, Response, Role, StudyState, Which,
 };
 
 use super::invariants::{Broken, Seen};
@@ -47,6 +48,13 @@ pub enum Task {
         study: usize,
         look: u64,
     },
+    /// Has complete trials of a study trained again; asks so often.
+    Verify {
+        study: usize,
+        number: u64,
+        trials: Again,
+        times: u32,
+    },
     /// Looks for agents that were set aside, and starts them anew.
     Agents,
 }
@@ -72,6 +80,14 @@ impl Operator {
             second.push_back(Task::RevokeToken(token));
             second.push_back(Task::Status { fresh: rng.chance(500) });
             second.push_back(Task::Look(rng.below(studies.len() as u64) as usize));
+        }
+        // A stream of its own: schedules without it are as they were.
+        let mut verifies = Rng::new(plan.seed, 7);
+        if !plan.is_calm && verifies.chance(250) {
+            let study = verifies.below(studies.len() as u64) as usize;
+            let (number, count) = (verifies.next(), verifies.within(1, 5) as u32);
+            let trials = Again::Drawn { count, seed: number };
+            second.push_back(Task::Verify { study, number, trials, times: 30 });
         }
         let operator =
             |tasks, target| Self { tasks, asking: None, next: 1, seen: 0, target, looks: 0 };
@@ -143,8 +159,35 @@ impl Task {
                 let (study, from) = (studies[*study].id(), TrialIndex(0));
                 Request::OutcomesFor { study, from, look: *look }
             }
+            Task::Verify { study, number, trials, .. } => {
+                let (study, trials) = (studies[*study].id(), trials.clone());
+                Request::Repeat { study, number: *number, trials }
+            }
             Task::Agents => Request::Agents,
         }
+    }
+
+    /// What is still to be asked for of trials that are trained again.
+    fn goes_on(&self, response: &Response) -> Option<Task> {
+        let Task::Verify { study, number, trials, times } = self else { return None };
+        let trials = match response {
+            Response::Repeats(repeats) => {
+                let ended = |state: &RepeatState| {
+                    matches!(state, RepeatState::Done { .. } | RepeatState::Failed { .. })
+                };
+                let left = repeats.trials.iter().filter(|repeat| !ended(&repeat.state));
+                Again::These(left.map(|repeat| repeat.trial).collect())
+            }
+            // Nothing is complete yet.
+            _ => trials.clone(),
+        };
+        let (study, number, times) = (*study, *number, times.checked_sub(1)?);
+        (trials != Again::These(Vec::new())).then_some(Task::Verify {
+            study,
+            number,
+            trials,
+            times,
+        })
     }
 
     fn is_fresh(&self) -> bool {
@@ -240,6 +283,9 @@ impl World {
         {
             let read = Task::Read { study: *study, look: *look };
             self.operators[operator].tasks.push_front(read);
+        }
+        if let Some(rest) = task.goes_on(&answer.response) {
+            self.operators[operator].tasks.push_front(rest);
         }
         if let (Task::Remove(id), true) = (&task, refused) {
             // Without a majority that is up it is refused: again when it is.

@@ -167,7 +167,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug with its name and the rule that it breaks.
-    pub const ALL: [(&'static str, Bug); 22] = [
+    pub const ALL: [(&'static str, Bug); 23] = [
         ("fence", Bug::Core(Planted::Fence)),
         ("ack-early", Bug::Core(Planted::AckEarly)),
         ("no-sync", Bug::NoSync),
@@ -190,6 +190,7 @@ impl Bug {
         ("unheard", Bug::Core(Planted::Unheard)),
         ("stranger", Bug::Core(Planted::Stranger)),
         ("unlooked", Bug::Core(Planted::Unlooked)),
+        ("unlike", Bug::Core(Planted::Unlike)),
     ];
 
     pub fn named(name: &str) -> Option<Self> {

@@ -25,6 +25,7 @@ pub fn devices(args: DevicesArgs) -> Result<(), Failure> {
             "devices": [{
                 "device": device.name,
                 "model": device.model,
+                "record": device.record(),
                 "threads": device.threads,
                 "cohort_lanes": device.cohort_lanes,
                 "lanes": device.lanes(),

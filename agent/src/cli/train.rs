@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{FAILED, Failure, answer, printable};
+use crate::device::{Device, Wanted};
 use crate::driver::{Job, Train, Trainer, train_cohort};
 use crate::program::Programs;
 
@@ -91,7 +92,8 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
 }
 
 fn ended(job: &Job, trainer: &dyn Train) -> Result<Ending, Failure> {
-    let ending = train_cohort(job, trainer, "cpu").and_then(|mut endings| endings.pop());
+    let device = Device::choose(Wanted::Cpu, None, None).map_err(Failure::usage)?;
+    let ending = train_cohort(job, trainer, &device.record()).and_then(|mut endings| endings.pop());
     Ok(ending.ok_or_else(|| anyhow!("the training was stopped"))?)
 }
 
@@ -135,6 +137,8 @@ fn described(study: &Study, trial: TrialIndex, ending: &Ending) -> Value {
     let mut described = Map::new();
     described.insert("schema".into(), json!("seedsweep.trial/1"));
     described.insert("study".into(), json!(study.id().to_string()));
+    // A row of outcomes lies under its study and so under these bytes; here it stands alone.
+    described.insert("data_digest".into(), json!(study.data.digest.hex()));
     described.insert("trial".into(), json!(trial.0));
     if let Some(key) = Design::of(study).key(trial) {
         let names = study.seeds.factors.iter().map(|factor| factor.name.clone());

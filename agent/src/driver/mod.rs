@@ -155,7 +155,7 @@ impl Driver {
             let _ = for_workers.blocking_send(Event::Told(Input::Ended { lease, endings }));
         });
         let threads = device.threads.get() as usize;
-        let workers = Workers::start(threads, &device.name, trainer, &ended)
+        let workers = Workers::start(threads, &device.record(), trainer, &ended)
             .map_err(|source| DriverError::Threads { source })?;
         let closing = Arc::new(AtomicBool::new(false));
         let (for_line, over) = (tell_me.clone(), Arc::clone(&closing));

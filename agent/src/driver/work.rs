@@ -24,7 +24,7 @@ use crate::trainer;
 /// Trains cohorts. Called from several threads at once, each inside a one-thread rayon pool.
 pub trait Train: Send + Sync + 'static {
     /// One ending a trial, in their order; `None` when `stop` said so. Durations and the device's
-    /// name are filled in by the caller.
+    /// record are filled in by the caller.
     fn train(
         &self,
         study: &Study,

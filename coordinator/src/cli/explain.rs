@@ -37,9 +37,17 @@ pub async fn explain(args: ExplainArgs, output: &Output) -> anyhow::Result<ExitC
     let Response::Explained(explanation) = client.ask(request).await? else {
         return Err(ClientError::Unexpected.into());
     };
-    let text = format!("study {}, {}", study.name, in_words(&explanation));
+    let data = client.study(study.id).await?.study.data;
+    let text = format!(
+        "study {}, {}\ndata {} with digest {}",
+        study.name,
+        in_words(&explanation),
+        data.path,
+        data.digest.hex()
+    );
     let mut answer = for_programs(&explanation);
     answer["study"] = json!(study.id.to_string());
+    answer["data_digest"] = json!(data.digest.hex());
     output.answer(&text, "seedsweep.explain/1", answer);
     Ok(ExitCode::SUCCESS)
 }

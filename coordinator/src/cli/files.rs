@@ -4,17 +4,19 @@
 //!
 //! Floor: wiring.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use common::id::{Digest, StudyId};
+use common::id::{Digest, MemberId, StudyId};
 use common::ledger::Purpose;
 use common::name::is_name;
+use common::study::Study;
 use common::table::Dataset;
-use common::wire::message::{Request, Response, StudyStatus};
+use common::wire::message::{OutcomeRow, Request, Response, RowEnd, StudyStatus};
 use serde_json::{Value, json};
 
 use super::output::Output;
@@ -186,7 +188,7 @@ pub async fn write_all(
         output.say(format!("computing the report of {} trials", rows.len()));
     }
     let built = report::build(&material);
-    let environment = environment(client, &stored.study.name, id).await?;
+    let environment = environment(client, &stored.study, id, rows).await?;
     std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let mut paths = Vec::new();
     let mut write = |name: &str, bytes: &[u8]| {
@@ -222,7 +224,12 @@ pub fn material<'a>(
 }
 
 /// Where and with what the outcomes were made. Apart from the report, which depends on them alone.
-async fn environment(client: &Client, name: &str, id: StudyId) -> anyhow::Result<Value> {
+async fn environment(
+    client: &Client,
+    study: &Study,
+    id: StudyId,
+    rows: &[OutcomeRow],
+) -> anyhow::Result<Value> {
     // A report is not given up for want of its agents' names.
     let agents = match client.ask(Request::Agents).await {
         Ok(Response::Agents { agents }) => agents,
@@ -243,12 +250,37 @@ async fn environment(client: &Client, name: &str, id: StudyId) -> anyhow::Result
         .collect();
     Ok(json!({
         "schema": "seedsweep.environment/1",
-        "study": { "name": name, "id": id.to_string() },
+        "study": { "name": study.name, "id": id.to_string() },
+        "data": {
+            "path": study.data.path,
+            "bytes": study.data.bytes,
+            "digest": study.data.digest.hex(),
+        },
         "seedsweep": env!("CARGO_PKG_VERSION"),
         "os": std::env::consts::OS,
         "architecture": std::env::consts::ARCH,
         "agents": agents,
+        "outcomes": records(rows),
     }))
+}
+
+/// What the outcomes were made on and with, each record once: how many, and by which members. Their
+/// data stand above, once for all: every row lies under its study, which names them by digest, and
+/// an agent that has other bytes trains nothing.
+fn records(rows: &[OutcomeRow]) -> Vec<Value> {
+    let mut records: BTreeMap<&str, (u64, BTreeSet<MemberId>)> = BTreeMap::new();
+    for OutcomeRow { agent, end, .. } in rows {
+        if let RowEnd::Complete(outcome) = end {
+            let (count, agents) = records.entry(&outcome.device).or_default();
+            *count += 1;
+            agents.insert(*agent);
+        }
+    }
+    let record = |(record, (count, agents)): (&str, (u64, BTreeSet<MemberId>))| {
+        let agents: Vec<String> = agents.iter().map(ToString::to_string).collect();
+        json!({ "record": record, "trials": count, "agents": agents })
+    };
+    records.into_iter().map(record).collect()
 }
 
 /// The files by name, a line each.
@@ -283,3 +315,35 @@ pub fn write_to(path: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
 
 /// Trials above which the report takes longer than a moment.
 const REPORT_SLOW_ROWS: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use common::id::TrialIndex;
+    use common::time::Timestamp;
+    use common::trial::Outcome;
+
+    use super::*;
+
+    #[test]
+    fn every_record_is_listed_once_with_its_trials_and_who_made_them() {
+        let row = |trial: u64, agent: u64, device: &str| {
+            let device = device.to_string();
+            let outcome =
+                Outcome { metrics: vec![], rows: vec![], epochs: 1, duration_us: 1, device };
+            let (agent, ended) = (MemberId(agent), Timestamp(1));
+            OutcomeRow { trial: TrialIndex(trial), ended, agent, end: RowEnd::Complete(outcome) }
+        };
+        let failed = RowEnd::Failed { reason: "error".to_string(), detail: String::new() };
+        let rows = [
+            row(0, 17, "cpu; a"),
+            row(1, 18, "cpu; b"),
+            row(2, 19, "cpu; a"),
+            OutcomeRow { end: failed, ..row(3, 17, "") },
+        ];
+        let expected = json!([
+            { "record": "cpu; a", "trials": 2, "agents": [MemberId(17).to_string(), MemberId(19).to_string()] },
+            { "record": "cpu; b", "trials": 1, "agents": [MemberId(18).to_string()] },
+        ]);
+        assert_eq!(json!(records(&rows)), expected);
+    }
+}

@@ -20,6 +20,7 @@ mod logs;
 mod look;
 mod members;
 mod output;
+mod repeat;
 #[cfg(feature = "embedded")]
 mod run;
 mod signal;
@@ -148,6 +149,8 @@ enum Command {
     Calibrate(calibrate::CalibrateArgs),
     /// Check this machine and the cluster; say what to mend.
     Doctor(doctor::DoctorArgs),
+    /// Train some complete trials again and say whether their outcomes are the same.
+    Verify(repeat::VerifyArgs),
     /// Read everything in a data folder and say whether it is sound.
     VerifyLog(verify::VerifyLogArgs),
     /// The machines that train.
@@ -224,6 +227,7 @@ async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Analyze(args) => analyze::analyze(args, output),
         Command::Calibrate(args) => calibrate::calibrate(args, output).await,
         Command::Doctor(args) => doctor::doctor(args, output).await,
+        Command::Verify(args) => repeat::verify(args, output).await,
         Command::VerifyLog(args) => verify::verify_log(args, output).await,
         Command::Agents(args) => look::agents(args, output).await,
         Command::Token(args) => admin::token(args, output).await,

@@ -66,7 +66,7 @@ pub async fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
 }
 
 /// The study file's own folder when it is called as the study is, else a folder called so.
-fn default_out(study: &Path, name: &str) -> PathBuf {
+pub fn default_out(study: &Path, name: &str) -> PathBuf {
     let folder = match study.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -82,6 +82,30 @@ pub struct How {
     pub programs: bool,
 }
 
+/// A folder of `run`, with everything that trains in it.
+pub struct Opened {
+    pub cluster: cluster::Cluster,
+    pub agent: crate::embedded::LocalAgent,
+    pub client: Client,
+}
+
+/// Opens the output folder `out`, and begins one where there is none.
+pub async fn open(out: &Path, how: &How) -> anyhow::Result<Opened> {
+    let data_folder = data_folder(out);
+    let cluster = cluster::open(&data_folder, Opening::default())
+        .await
+        .with_context(|| format!("in {}", data_folder.display()))?;
+    let agent_folder = data_folder.join("agent");
+    let agent = crate::embedded::start(&cluster.handle, &agent_folder, how.threads, how.programs)?;
+    let client = Client::here(cluster.handle.clone());
+    Ok(Opened { cluster, agent, client })
+}
+
+/// Where an output folder keeps its log.
+pub fn data_folder(out: &Path) -> PathBuf {
+    out.join(".seedsweep")
+}
+
 /// Runs a checked study to its report in `out`.
 pub async fn run_study(
     read: ReadStudy,
@@ -90,14 +114,7 @@ pub async fn run_study(
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let data_folder = out.join(".seedsweep");
-    let cluster = cluster::open(&data_folder, Opening::default())
-        .await
-        .with_context(|| format!("in {}", data_folder.display()))?;
-    let agent_folder = data_folder.join("agent");
-    let mut agent =
-        crate::embedded::start(&cluster.handle, &agent_folder, how.threads, how.programs)?;
-    let client = Client::here(cluster.handle.clone());
+    let Opened { cluster, mut agent, client } = open(out, &how).await?;
     read.checked.notes.iter().for_each(|note| output.say(format!("note: {note}")));
     let name = read.checked.study.name.clone();
     let (id, known) = client.submit(read.checked.study, read.checked.text, &read.data).await?;
@@ -192,4 +209,4 @@ async fn stop_early(
 }
 
 /// As shells report a program ended by Ctrl-C.
-const INTERRUPTED: u8 = 130;
+pub const INTERRUPTED: u8 = 130;

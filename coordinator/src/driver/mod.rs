@@ -5,6 +5,7 @@
 //!
 //! Floor: shell.
 
+mod repeats;
 mod thread;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -285,6 +286,17 @@ impl Handle {
                     _ => answer,
                 }
             }
+            Request::Repeat { study, number, .. } => {
+                let (study, number) = (*study, *number);
+                let answer = self.ask_log(who, ask).await;
+                match answer.response {
+                    Response::Repeats(repeats) => {
+                        let response = self.compared(study, number, *repeats).await;
+                        Answer { response, ..answer }
+                    }
+                    _ => answer,
+                }
+            }
             Request::HasData { digest } => {
                 let complete = self.shared.content.has(digest);
                 self.answer(Response::HasData { complete })
@@ -352,14 +364,20 @@ impl Handle {
         told.await.ok()
     }
 
-    /// A page of a study's outcomes.
-    pub async fn outcomes(&self, study: StudyId, from: TrialIndex) -> Response {
+    /// Lets readers of the disk see everything applied so far, or says why it cannot be read.
+    async fn flushed(&self) -> Result<(), String> {
         let (done, flushed) = oneshot::channel();
         self.send(Event::Flush { done });
-        if flushed.await.is_err() {
-            let ended = self.shared.ended.borrow().clone();
-            let why = "the newest outcomes cannot be read: the disk is full; make room".to_string();
-            return Response::Refused { why: ended.unwrap_or(why) };
+        flushed.await.map_err(|_| {
+            let why = "the newest outcomes cannot be read: the disk is full; make room";
+            self.shared.ended.borrow().clone().unwrap_or_else(|| why.to_string())
+        })
+    }
+
+    /// A page of a study's outcomes.
+    pub async fn outcomes(&self, study: StudyId, from: TrialIndex) -> Response {
+        if let Err(why) = self.flushed().await {
+            return Response::Refused { why };
         }
         let disk = Arc::clone(&self.shared.disk);
         let read = move || disk.outcomes(study, from, PAGE_BYTES);

@@ -185,6 +185,7 @@ impl Node {
             }
         };
         let items: Vec<Item> = crashed.iter().map(item).collect();
+        crashed.iter().for_each(|one| self.repeat_lost(one, FailReason::AgentCrashed));
         self.propose_reports(session, member, items, now);
     }
 
@@ -244,9 +245,11 @@ impl Node {
 
     fn is_open(&self, attempt: &Attempt) -> bool {
         let record = self.state.studies.get(&attempt.study);
-        record.is_some_and(|record| {
-            record.state.goes_on() && record.trial(attempt.trial) == Some(TrialState::Open)
-        })
+        // One that is trained again has ended, and its lease is known here or of no use.
+        self.is_repetition(attempt.lease)
+            || record.is_some_and(|record| {
+                record.state.goes_on() && record.trial(attempt.trial) == Some(TrialState::Open)
+            })
     }
 
     /// Proposes what is new in the reports; what the log already tells is acknowledged at once.
@@ -254,6 +257,7 @@ impl Node {
         let mut items = Vec::new();
         let mut known = Vec::new();
         for Report { attempt, ending } in reports {
+            self.repeated(member, &attempt, &ending);
             if self.says_nothing_new(&attempt, &ending) {
                 known.push(attempt);
                 self.trial_again(&attempt, false);
@@ -326,7 +330,7 @@ impl Node {
         }
     }
 
-    fn is_plausible(&self, attempt: &Attempt, outcome: &Outcome) -> bool {
+    pub(super) fn is_plausible(&self, attempt: &Attempt, outcome: &Outcome) -> bool {
         self.state.studies.get(&attempt.study).is_none_or(|record| {
             outcome.metrics.len() == record.study.metrics.len()
                 && outcome.rows.len() as u64 <= common::study::ROWS_KEPT_MAX
@@ -374,6 +378,10 @@ impl Node {
 
     pub(super) fn expire_leases(&mut self, now: Now) {
         for (lease_id, lease) in self.soft.leases.expire(now.mono) {
+            if self.repeat_expired(lease_id, lease.study, &lease.trials) {
+                self.tell_member(lease.agent, ToAgent::Revoke { lease: lease_id });
+                continue;
+            }
             let attempt =
                 |trial: &TrialIndex| Attempt { study: lease.study, trial: *trial, lease: lease_id };
             let attempts: Vec<Attempt> = lease.trials.iter().map(attempt).collect();

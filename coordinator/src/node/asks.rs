@@ -189,6 +189,10 @@ impl Node {
                 return self.ask_for_log(id, (study, trial, from), now);
             }
             Request::Agents => Response::Agents { agents: self.agents() },
+            // No look: which trials are meant is drawn without their outcomes, and of two outcomes
+            // only their distance is told. Nobody could choose an arm or a test row by it, so a
+            // ledger that counted it would cry wolf. Who is shown the finding's digests sees no score.
+            Request::Repeat { study, number, trials } => self.repeat(study, number, trials, now),
             // The driver answers the others from its folders.
             _ => Response::Refused { why: "this question is not for the log".to_string() },
         };

@@ -71,7 +71,14 @@ impl Node {
         now: Now,
     ) -> Vec<String> {
         let mut reasons = match place {
-            TrialPlace::Complete => vec!["it has its outcome".to_string()],
+            TrialPlace::Complete => {
+                let lease = self.soft.leases.holder(study, trial);
+                let again = lease.and_then(|lease| self.soft.leases.lease(lease)).map(|lease| {
+                    let agent = lease.agent;
+                    format!("agent {agent} trains it again, to compare: `coordinator verify`")
+                });
+                std::iter::once("it has its outcome".to_string()).chain(again).collect()
+            }
             TrialPlace::Cancelled => vec!["its study was cancelled".to_string()],
             TrialPlace::Failed if record.poison.contains(&trial) => {
                 vec!["it was given up: it kills the agents that train it".to_string()]

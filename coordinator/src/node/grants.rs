@@ -40,12 +40,12 @@ impl Node {
     }
 
     /// Cohorts that can train at once, over all agents.
-    fn slots(&self) -> u32 {
+    pub(super) fn slots(&self) -> u32 {
         let good = self.sessions.values().filter(|session| self.is_in_use(session.member));
         good.map(lanes).map(|(all, one)| all.div_ceil(one)).sum()
     }
 
-    fn is_in_use(&self, member: MemberId) -> bool {
+    pub(super) fn is_in_use(&self, member: MemberId) -> bool {
         self.health_of(member).is_none_or(|health| health.set_aside.is_none())
     }
 
@@ -155,6 +155,6 @@ pub(super) fn runs_program(record: &StudyRecord, trial: TrialIndex) -> bool {
 }
 
 /// Lanes of an agent, and of one of its cohorts.
-fn lanes(session: &Session) -> (u32, u32) {
+pub(super) fn lanes(session: &Session) -> (u32, u32) {
     session.about.as_ref().map_or((1, 1), |about| (about.lanes.max(1), about.cohort_lanes.max(1)))
 }

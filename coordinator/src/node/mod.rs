@@ -16,6 +16,7 @@ mod logs;
 mod members;
 mod peers;
 mod reads;
+mod repeats;
 mod soft;
 #[cfg(test)]
 mod tests;
@@ -267,6 +268,7 @@ impl Node {
     pub fn settle(&mut self, now: Now) {
         let room = self.room == Room::Plenty || planted!(self.settings.planted, Full);
         if self.soft.leading && now.mono >= self.soft.grants_from && room {
+            self.grant_repeats(now);
             self.grant(now);
         }
     }
@@ -292,6 +294,7 @@ impl Node {
         if self.soft.leading {
             self.expire_leases(now);
             self.answer_late_logs(now);
+            self.tend_repeats(now);
             self.tend_members(now);
         }
     }
@@ -455,7 +458,10 @@ impl Node {
         match applied {
             Applied::Submitted { study, .. } => self.open_queue(*study),
             Applied::Resumed { study } => self.open_queue(*study),
-            Applied::Cancelled { study } => self.study_stopped(*study),
+            Applied::Cancelled { study } => {
+                self.study_stopped(*study);
+                self.stop_repeats(*study);
+            }
             Applied::Retried { study, trials } => self.trials_wait_again(*study, trials),
             Applied::Extended { study, .. } => self.study_grew(*study),
             Applied::Reported(ended) => ended.iter().for_each(|ended| self.ended(ended, now)),

@@ -12,6 +12,7 @@ use common::wire::message::{StudyState, ToAgent};
 use super::agents::Session;
 use super::health::Health;
 use super::logs::LogAsks;
+use super::repeats::AllRepeats;
 use super::{Node, Now};
 use crate::scheduler::Ended;
 use crate::scheduler::lease::Leases;
@@ -34,6 +35,8 @@ pub(super) struct Soft {
     pub health: BTreeMap<MemberId, Health>,
     /// Trials that agents completed under this leader.
     pub completed: BTreeMap<StudyId, u64>,
+    /// Complete trials that are trained again.
+    pub repeats: AllRepeats,
     /// A change of the membership was asked for; the next one waits until this entry is applied.
     pub change_until: u64,
     /// A level was asked for; likewise.
@@ -56,7 +59,10 @@ impl Node {
 
     pub(super) fn study_stopped(&mut self, study: StudyId) {
         self.soft.queues.remove(&study);
-        for id in self.soft.leases.of_study(study) {
+        // What is trained again goes on: that its study ends is no reason not to look.
+        let open = |id: &LeaseId| !self.soft.leases.is_repetition(*id);
+        let leases = self.soft.leases.of_study(study);
+        for id in leases.into_iter().filter(open).collect::<Vec<_>>() {
             if let Some(lease) = self.soft.leases.end(id) {
                 self.tell_member(lease.agent, ToAgent::Revoke { lease: id });
             }
@@ -136,6 +142,7 @@ impl Node {
     /// Ends a lease and lets its trials wait again, without counting anything.
     pub(super) fn give_back(&mut self, id: LeaseId) {
         let Some(lease) = self.soft.leases.end(id) else { return };
+        self.repeat_given_back(id, lease.study, &lease.trials);
         if let Some(queue) = self.soft.queues.get_mut(&lease.study) {
             lease.trials.into_iter().for_each(|trial| queue.put_back(trial, false));
         }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use common::design::{Design, TrialKey};
+use common::repeat::device_of;
 use common::space::Value;
 use common::study::{Arm, Study};
 use common::trial::{FailReason, Outcome};
@@ -168,7 +169,8 @@ fn columns(material: &Material<'_>) -> Vec<Column> {
     list.extend([
         whole("epochs", &|e| Some(i64::from(e.outcome()?.epochs))),
         real("duration_seconds", &|e| Some(e.outcome()?.duration_us as f64 / 1e6)),
-        text("device", &|e| Some(e.outcome()?.device.clone())),
+        // The whole record of a device would stand in every line; `environment.json` has each once.
+        text("device", &|e| Some(device_of(&e.outcome()?.device).to_string())),
         text("agent", &|e| Some(e.row.agent.to_string())),
         text("reason", &|e| Some(e.failure()?.0.to_string())),
         text("detail", &|e| Some(e.failure()?.1.to_string())),

@@ -6,7 +6,7 @@
 //!
 //! Floor: core.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::id::{LeaseId, MemberId, StudyId, TrialIndex};
 use common::time::Timestamp;
@@ -16,9 +16,11 @@ use common::time::Timestamp;
 pub struct Leases {
     by_id: BTreeMap<LeaseId, Lease>,
     by_trial: BTreeMap<(StudyId, TrialIndex), LeaseId>,
-    /// Entries of `by_trial`, by study.
+    /// Entries of `by_trial`, by study; those of repetitions apart.
     counts: BTreeMap<StudyId, u64>,
     counter: u64,
+    /// Leases of complete trials that are trained again.
+    repetitions: BTreeSet<LeaseId>,
 }
 
 /// One grant: trials of one cohort.
@@ -49,6 +51,19 @@ impl Leases {
         id
     }
 
+    /// Grants complete trials to be trained again. They count for no study's progress.
+    pub fn grant_again(
+        &mut self,
+        term: u64,
+        agent: MemberId,
+        study: StudyId,
+        trials: Vec<TrialIndex>,
+        deadline: Timestamp,
+    ) -> LeaseId {
+        self.repetitions.insert(LeaseId { term, counter: self.counter + 1 });
+        self.grant(term, agent, study, trials, deadline)
+    }
+
     /// Takes over a lease that an agent says it holds. False when one of its trials is leased already.
     pub fn adopt(&mut self, id: LeaseId, lease: Lease) -> bool {
         let taken = |trial: &TrialIndex| {
@@ -71,7 +86,8 @@ impl Leases {
         for trial in &lease.trials {
             let before = self.by_trial.insert((lease.study, *trial), id);
             assert!(before.is_none_or(|holder| holder == id), "a trial is under one lease at most");
-            *self.counts.entry(lease.study).or_default() += u64::from(before.is_none());
+            let counts = before.is_none() && !self.repetitions.contains(&id);
+            *self.counts.entry(lease.study).or_default() += u64::from(counts);
         }
         self.by_id.insert(id, lease);
     }
@@ -95,6 +111,7 @@ impl Leases {
         lease.trials.retain(|held| *held != trial);
         if lease.trials.is_empty() {
             self.by_id.remove(&id);
+            self.repetitions.remove(&id);
         }
         Some((id, agent))
     }
@@ -105,12 +122,15 @@ impl Leases {
         for trial in &lease.trials {
             self.forget(lease.study, *trial);
         }
+        self.repetitions.remove(&id);
         Some(lease)
     }
 
     fn forget(&mut self, study: StudyId, trial: TrialIndex) -> Option<LeaseId> {
         let id = self.by_trial.remove(&(study, trial))?;
-        if let Some(count) = self.counts.get_mut(&study) {
+        if let Some(count) = self.counts.get_mut(&study)
+            && !self.repetitions.contains(&id)
+        {
             *count -= 1;
         }
         Some(id)
@@ -131,6 +151,11 @@ impl Leases {
         self.by_id.get(&id)
     }
 
+    /// Whether a lease is one of complete trials that are trained again.
+    pub fn is_repetition(&self, id: LeaseId) -> bool {
+        self.repetitions.contains(&id)
+    }
+
     /// In order.
     pub fn all(&self) -> impl Iterator<Item = (LeaseId, &Lease)> {
         self.by_id.iter().map(|(id, lease)| (*id, lease))
@@ -144,7 +169,7 @@ impl Leases {
         self.by_id.iter().filter(|(_, lease)| lease.study == study).map(|(id, _)| *id).collect()
     }
 
-    /// Trials of a study under a lease.
+    /// Open trials of a study under a lease.
     pub fn leased(&self, study: StudyId) -> u64 {
         self.counts.get(&study).copied().unwrap_or_default()
     }
@@ -206,6 +231,22 @@ mod tests {
         assert_eq!(leases.release(STUDY, TrialIndex(1)), Some((id, AGENT)));
         assert!(leases.lease(id).is_none());
         assert_eq!(leases.release(STUDY, TrialIndex(1)), None);
+    }
+
+    #[test]
+    fn trials_that_are_trained_again_are_leased_and_not_counted() {
+        let mut leases = Leases::default();
+        let open = leases.grant(1, AGENT, STUDY, trials(0..3), Timestamp(15_000));
+        let again = leases.grant_again(1, AGENT, STUDY, trials(7..9), Timestamp(9_000));
+
+        assert_eq!((leases.leased(STUDY), leases.held_by(AGENT)), (3, 5));
+        assert!(leases.is_repetition(again) && !leases.is_repetition(open));
+        leases.release(STUDY, TrialIndex(7));
+        let over = leases.expire(Timestamp(9_000));
+        assert_eq!((over[0].0, &over[0].1.trials), (again, &trials(8..9)));
+        assert!(!leases.is_repetition(again));
+        leases.end(open);
+        assert_eq!(leases.leased(STUDY), 0);
     }
 
     #[test]

@@ -73,6 +73,15 @@ impl Queue {
         queue
     }
 
+    /// These trials of a study alone.
+    pub fn only(study: &Study, trials: &[TrialIndex]) -> Self {
+        let mut queue = Self::new(study);
+        // The cursors are at their ends.
+        queue.shapes.iter_mut().for_each(|shape| shape.cells = 0);
+        trials.iter().for_each(|trial| queue.put_back(*trial, false));
+        queue
+    }
+
     fn find_ends(&mut self) {
         for shape in &mut self.shapes {
             let cells = shape.configs.iter().map(|(arm, _)| self.design.cells_of(*arm));
@@ -274,6 +283,15 @@ mod tests {
         }
         // Four cells a seed: two configs in three seeds and again in two; the constant in one.
         assert_eq!(taken, [(vec![0, 2], 24 + 16), (vec![1], 4)]);
+    }
+
+    #[test]
+    fn a_queue_of_some_trials_hands_out_these_and_no_others() {
+        let mut queue = Queue::only(&study(2), &[9, 3].map(TrialIndex));
+        assert_eq!(queue.take(1, true, &|_| Fit::Here), [TrialIndex(3)]);
+        assert_eq!(queue.take(5, true, &|_| Fit::Elsewhere), []);
+        assert_eq!(queue.take(5, true, &|_| Fit::Here), [TrialIndex(9)]);
+        assert_eq!(queue.take(5, true, &|_| Fit::Here), []);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A lease has one holder a term, holds open trials, and ends in its time (R5).
+//! A lease has one holder a term, holds open trials, or complete ones that are trained again, and ends
+//! in its time (R5).
 //!
 //! Floor: wiring.
 
@@ -37,11 +38,15 @@ impl Invariant for OneHolder {
                     return Err(format!("lease {lease} is of another term"));
                 }
                 let record = node.state().studies.get(study);
-                let open = |trial: &&TrialIndex| {
-                    record.and_then(|record| record.trial(**trial)) == Some(TrialState::Open)
+                let due = match node.is_repetition(*lease) {
+                    true => TrialState::Complete,
+                    false => TrialState::Open,
                 };
-                if let Some(ended) = trials.iter().find(|trial| !open(trial)) {
-                    return Err(format!("trial {ended} of {study} has ended and is granted again"));
+                let is_due = |trial: &&TrialIndex| {
+                    record.and_then(|record| record.trial(**trial)) == Some(due)
+                };
+                if let Some(ended) = trials.iter().find(|trial| !is_due(trial)) {
+                    return Err(format!("trial {ended} of {study} is granted, and is not {due:?}"));
                 }
             }
             Seen::Leads { replica, node, mono } => {

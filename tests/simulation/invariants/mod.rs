@@ -12,6 +12,7 @@ mod leases;
 mod looks;
 mod never_back;
 mod outcome_once;
+mod repeats;
 mod report;
 mod terms;
 mod waste;
@@ -167,6 +168,7 @@ watch! {
     commands: commands::CommandsOnce,
     full: full::FullDiskGrantsNothing,
     looks: looks::LooksCounted,
+    repeats: repeats::RepeatsAgree,
 }
 
 fn broken<I: Invariant>(result: Result<(), String>) -> Result<(), Broken> {
@@ -180,6 +182,7 @@ impl World {
         let mut watch = std::mem::replace(&mut self.watch, Watch::new(&self.plan));
         let checked = watch.at_rest(self);
         self.figures.again = watch.waste.again();
+        self.figures.repeats = watch.repeats.ended();
         self.figures.elections = watch.terms.elections();
         self.figures.memberships = watch.agree.memberships();
         self.figures.trials = self.studies.iter().map(|_| 0).sum::<u64>() + watch.waste.trials();

@@ -4,12 +4,13 @@
 
 use common::id::{ClientId, LeaseId, MemberId, StudyId, TrialIndex};
 use common::ledger::{LOOKS_KEPT, Ledger, Look, Purpose};
+use common::repeat::{Again, Difference};
 use common::time::Timestamp;
 use common::trial::FailReason;
 use common::wire::message::{
     AgentStatus, Answer, Ask, Control, Explanation, MemberStatus, NewToken, OutcomeRow,
-    PastFailure, ReplicaRole, ReplicaStatus, Request, Response, Role, RowEnd, StudyState,
-    StudyStatus, TokenStatus, TrialPlace, Violation, Which,
+    PastFailure, Repeat, RepeatState, Repeats, ReplicaRole, ReplicaStatus, Request, Response, Role,
+    RowEnd, StudyState, StudyStatus, TokenStatus, TrialPlace, Violation, Which,
 };
 
 use super::agents::{about, log_part};
@@ -18,7 +19,7 @@ use super::{STUDY, Sample, digest, named, outcome, replica, study, variants};
 variants!(
     request,
     Request: HasData Submit Status Study Control WouldRetry Explain Outcomes Agents Tokens CreateToken
-        RevokeToken Members RemoveMember Replicas RemoveReplica Look OutcomesFor Ledger Log
+        RevokeToken Members RemoveMember Replicas RemoveReplica Look OutcomesFor Ledger Log Repeat
 );
 variants!(purpose, Purpose: Report Export Run);
 variants!(control, Control: Cancel Pause Resume Priority Retry Extend);
@@ -26,13 +27,15 @@ variants!(which, Which: Failed Ranges);
 variants!(
     response,
     Response: Done HasData NeedsData Submitted Status Study Retried Extended Explained Outcomes Agents
-        Tokens Members Replicas Elsewhere Refused Looked Ledger Log
+        Tokens Members Replicas Elsewhere Refused Looked Ledger Log Repeats
 );
 variants!(study_state, StudyState: Active Paused Finished Cancelled);
 variants!(row_end, RowEnd: Complete Failed);
 variants!(place, TrialPlace: Waiting Leased Complete Failed Cancelled);
 variants!(standing, ReplicaRole: Leader Follower Learner Joining Leaving);
 variants!(role, Role: Agent Operator Peer);
+variants!(again, Again: Drawn These);
+variants!(repeat_state, RepeatState: Waiting Leased Done Failed);
 
 const STUDY_ID: StudyId = StudyId(0xaabb_ccdd_eeff);
 
@@ -51,6 +54,8 @@ pub fn asks() -> Vec<Sample> {
     all.push(Sample::of("Ask", ask));
     let purposes = vec![Purpose::Report, Purpose::Export, Purpose::Run];
     all.extend(named("Purpose", purpose::ALL, purpose, purposes));
+    let agains = vec![Again::Drawn { count: 20, seed: 7 }, Again::These(vec![TrialIndex(300)])];
+    all.extend(named("Again", again::ALL, again, agains));
     all
 }
 
@@ -78,6 +83,7 @@ fn requests() -> Vec<Request> {
         Request::OutcomesFor { study, from: TrialIndex(40), look: 17 },
         Request::Ledger { study },
         Request::Log { study, trial: TrialIndex(17), from: 70_000 },
+        Request::Repeat { study, number: 9, trials: Again::These(vec![TrialIndex(4)]) },
     ]
 }
 
@@ -124,6 +130,7 @@ pub fn responses() -> Vec<Sample> {
         ReplicaRole::Leaving,
     ];
     all.extend(named("ReplicaRole", standing::ALL, standing, roles));
+    all.extend(named("RepeatState", repeat_state::ALL, repeat_state, repeat_states()));
     all
 }
 
@@ -167,6 +174,25 @@ fn every_response() -> Vec<Response> {
         Response::Ledger(Box::new(ledger())),
         Response::Looked { number: None },
         Response::Log { agent: MemberId(18), part: log_part() },
+        Response::Repeats(Box::new(repeats())),
+    ]
+}
+
+fn repeats() -> Repeats {
+    let trials = (4..).map(TrialIndex).zip(repeat_states());
+    let trials = trials.map(|(trial, state)| Repeat { trial, state }).collect();
+    Repeats { agents: 2, held: Some("paused".to_string()), trials }
+}
+
+fn repeat_states() -> Vec<RepeatState> {
+    let difference = Difference { metrics: vec![0.5, 0.0], epochs: 1, rows: vec![0.25] };
+    let devices = ("cpu".to_string(), "cuda:0; NVIDIA H100".to_string());
+    let (agent, difference) = (MemberId(17), Some(Box::new(difference)));
+    vec![
+        RepeatState::Waiting,
+        RepeatState::Leased { agent },
+        RepeatState::Done { agent, devices, difference },
+        RepeatState::Failed { reason: "error".to_string(), detail: "no data".to_string() },
     ]
 }
 

@@ -9,6 +9,7 @@
 mod agents;
 mod operators;
 pub mod peer;
+mod repeats;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,7 @@ pub use operators::{
     PastFailure, ReplicaRole, ReplicaStatus, Request, Response, RowEnd, StudyState, StudyStatus,
     TokenStatus, TrialPlace, Violation, Which,
 };
+pub use repeats::{Repeat, RepeatState, Repeats};
 
 /// First message each way on a connection. Its layout never changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ClientId, Digest, LeaseId, MemberId, ReplicaId, StudyId, TrialIndex};
 use crate::ledger::{Ledger, Purpose};
+use crate::repeat::Again;
 use crate::study::Study;
 use crate::time::Timestamp;
 use crate::trial::{FailReason, Outcome};
 
-use super::{LogPart, Role};
+use super::{LogPart, Repeats, Role};
 
 /// One question or command, with what is needed to answer it once and not from the past.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,6 +110,13 @@ pub enum Request {
         study: StudyId,
         trial: TrialIndex,
         from: u64,
+    },
+    /// Has complete trials trained again, and says how far that is: asked again and again until all
+    /// have ended. `number` is drawn by the client; a leader that does not know it begins.
+    Repeat {
+        study: StudyId,
+        number: u64,
+        trials: Again,
     },
 }
 
@@ -219,6 +227,7 @@ pub enum Response {
         agent: MemberId,
         part: LogPart,
     },
+    Repeats(Box<Repeats>),
 }
 
 /// A study as the coordinator knows it; `status --json` prints these fields.

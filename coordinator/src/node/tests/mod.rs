@@ -7,6 +7,7 @@ mod control;
 mod looks;
 mod programs;
 mod refused;
+mod repeats;
 
 use std::num::NonZeroU64;
 
