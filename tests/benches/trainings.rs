@@ -158,6 +158,7 @@ fn dataset() -> Dataset {
         target,
         groups: None,
         leave_out: None,
+        spacing: None,
     }
 }
 

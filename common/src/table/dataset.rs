@@ -37,6 +37,8 @@ pub struct Dataset {
     pub target: Target,
     pub groups: Option<Vec<u32>>,
     pub leave_out: Option<Vec<u32>>,
+    /// [rows]: height and width of a pixel in mm, where the file says so.
+    pub spacing: Option<Vec<[f32; 2]>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -119,6 +121,7 @@ impl Dataset {
             target: target_of(data, column(target), &rows)?,
             groups: group.map(numbered).transpose()?,
             leave_out: leave_out.map(numbered).transpose()?,
+            spacing: None,
         })
     }
 

@@ -141,6 +141,7 @@ fn data(written: &DataDraft, bytes: &[u8], facts: &Facts) -> Option<Data> {
             Task::Classification { classes: facts.classes.as_ref()?.names.clone() }
         }
         TaskKind::Regression => Task::Regression,
+        TaskKind::Segmentation => return None,
     };
     let mut drop: Vec<String> = written.drop.iter().map(|name| name.value.clone()).collect();
     drop.sort_unstable();

@@ -93,14 +93,13 @@ fn study(
 /// The metrics that exist and belong to the task.
 fn metrics(draft: &Draft, inspection: &mut Inspection<'_>) -> Vec<Metric> {
     let task = draft.data.task.as_ref().map(|task| task.value);
-    let fits = |metric: &Metric| {
-        task.is_none_or(|task| metric.is_classification() == (task == TaskKind::Classification))
-    };
+    let fits = |metric: &Metric| task.is_none_or(|task| task == TaskKind::of(*metric));
     let fitting: Vec<&str> =
         Metric::ALL.iter().filter(|metric| fits(metric)).map(|metric| metric.name()).collect();
     let of_task = match task {
         Some(TaskKind::Classification) => "for classification",
         Some(TaskKind::Regression) => "for regression",
+        Some(TaskKind::Segmentation) => "for segmentation",
         None => "here",
     };
     let mut metrics = Vec::new();
@@ -109,8 +108,7 @@ fn metrics(draft: &Draft, inspection: &mut Inspection<'_>) -> Vec<Metric> {
         match name.parse::<Metric>() {
             Ok(metric) if fits(&metric) => metrics.push(metric),
             Ok(metric) => {
-                let other =
-                    if metric.is_classification() { "classification" } else { "regression" };
+                let other = TaskKind::of(metric).name();
                 let message = format!("metric {name:?} measures {other}, not this study's task");
                 inspection.refuse(span, message, known);
             }

@@ -16,6 +16,7 @@ use toml::de::DeTable;
 
 use super::finding::{At, Inspection, NOT_TOML};
 use super::{Budget, Diverged, Format, Hyper, Missing, Model, SeedFactor};
+use crate::metric::Metric;
 use crate::space::Space;
 use crate::wire::frame::FRAME_MAX;
 
@@ -53,6 +54,26 @@ pub(super) struct DataDraft {
 pub(super) enum TaskKind {
     Classification,
     Regression,
+    Segmentation,
+}
+
+impl TaskKind {
+    /// What a metric measures.
+    pub fn of(metric: Metric) -> Self {
+        match metric {
+            _ if metric.is_classification() => TaskKind::Classification,
+            _ if metric.is_segmentation() => TaskKind::Segmentation,
+            _ => TaskKind::Regression,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            TaskKind::Classification => "classification",
+            TaskKind::Regression => "regression",
+            TaskKind::Segmentation => "segmentation",
+        }
+    }
 }
 
 pub(super) struct OuterDraft {
