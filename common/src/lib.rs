@@ -10,6 +10,7 @@ pub mod id;
 pub mod ledger;
 pub mod metric;
 pub mod name;
+pub mod samples;
 pub mod seed;
 pub mod space;
 pub mod split;

@@ -8,6 +8,7 @@
 mod controls;
 mod data;
 mod division;
+mod samples;
 mod size;
 
 use super::finding::{At, Inspection, did_you_mean};
@@ -33,10 +34,19 @@ pub fn check(
     text: &str,
     read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
 ) -> Result<Checked, Findings> {
+    check_within(text, read, u64::MAX)
+}
+
+/// The same, and data that take more than `memory` bytes are refused, with what they take.
+pub fn check_within(
+    text: &str,
+    read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    memory: u64,
+) -> Result<Checked, Findings> {
     let mut inspection = Inspection::new(text);
     let mut notes = Vec::new();
     let checked = grammar::read(text, &mut inspection)
-        .and_then(|draft| study(draft, read, &mut notes, &mut inspection));
+        .and_then(|draft| study(draft, read, memory, &mut notes, &mut inspection));
     match checked {
         Some((study, dataset)) if inspection.is_clean() => {
             Ok(Checked { study, dataset, text: text.to_string(), notes })
@@ -48,11 +58,12 @@ pub fn check(
 fn study(
     draft: Draft,
     read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    memory: u64,
     notes: &mut Vec<String>,
     inspection: &mut Inspection<'_>,
 ) -> Option<(Study, Dataset)> {
     let metrics = metrics(&draft, inspection);
-    let facts = data::facts(&draft, read, notes, inspection);
+    let facts = data::facts(&draft, read, memory, notes, inspection);
     let outer = division::outer(&draft, facts.as_ref(), notes, inspection);
     controls::check(&draft, inspection);
     size::check(&draft, outer.as_ref(), inspection);
@@ -61,7 +72,11 @@ fn study(
     }
     let facts = facts?;
     let data = facts.data?;
-    let dataset = match Dataset::of(&data, &facts.table) {
+    let dataset = match facts.samples {
+        Some(samples) => Dataset::of_samples(&data, samples),
+        None => Dataset::of(&data, &facts.table),
+    };
+    let dataset = match dataset {
         Ok(dataset) => dataset,
         Err(sentence) => {
             inspection.refuse(&draft.data.path.as_ref()?.span, sentence, "");

@@ -6,6 +6,7 @@
 //! Floor: common.
 
 mod arms;
+mod data;
 mod depth;
 mod sections;
 mod walk;
@@ -48,6 +49,8 @@ pub(super) struct DataDraft {
     pub drop_broken: bool,
     pub group: Option<At<String>>,
     pub missing: Option<Missing>,
+    /// Of segmentation, by number, as written.
+    pub classes: Option<At<Vec<String>>>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -151,7 +154,7 @@ pub(super) fn read(text: &str, inspection: &mut Inspection<'_>) -> Option<Draft>
         budget: Budget { attempts: 3, diverged: Diverged::Report },
     };
     sections::study(&root, &mut draft, inspection);
-    sections::data(&root, &mut draft.data, inspection);
+    data::data(&root, &mut draft.data, inspection);
     draft.outer = sections::split(&root, inspection);
     draft.seeds = sections::seeds(&root, inspection);
     draft.arms = arms::arms(&root, inspection);

@@ -1,0 +1,3 @@
+//! Files of every format, sound and broken.
+//!
+//! Floor: common.
