@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod metric;
 pub mod name;
 pub mod repeat;
+pub mod samples;
 pub mod seed;
 pub mod space;
 pub mod split;

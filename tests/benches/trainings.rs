@@ -166,6 +166,7 @@ fn dataset() -> Dataset {
         target,
         groups: None,
         leave_out: None,
+        spacing: None,
     }
 }
 

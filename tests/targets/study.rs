@@ -51,7 +51,7 @@ pub(super) fn run(input: &[u8]) -> Read {
 /// The first byte says which format the others are read as.
 pub(super) fn table(input: &[u8]) -> Read {
     let (format, bytes) = input.split_first()?;
-    let format = [Format::Csv, Format::Tsv, Format::Parquet][usize::from(*format) % 3];
+    let format = &[Format::Csv, Format::Tsv, Format::Parquet][usize::from(*format) % 3];
     match Table::read(format, bytes) {
         Ok(table) => {
             assert!(table.rows > 0 && !table.columns.is_empty());

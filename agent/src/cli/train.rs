@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use common::design::Design;
 use common::id::{LeaseId, TrialIndex};
-use common::study::{Checked, Study, check};
+use common::study::{Checked, Study, check_within};
 use common::trial::{Ending, Outcome};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -126,10 +126,13 @@ fn checked(path: &Path) -> Result<Checked, Failure> {
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let shown = path.display().to_string();
+    let memory = link::folder::free_memory();
     let mut read = |name: &str| {
-        fs::read(folder.join(name)).map_err(|error| format!("cannot read {name}: {error}"))
+        link::folder::read(&folder.join(name), memory)
+            .map_err(|error| format!("cannot read {name}: {error}"))
     };
-    check(&text, &mut read).map_err(|findings| anyhow!(findings.render(&shown)).into())
+    check_within(&text, &mut read, memory)
+        .map_err(|findings| anyhow!(findings.render(&shown)).into())
 }
 
 /// The trial, what it stands for, and how it ended, under stable keys.

@@ -244,13 +244,12 @@ fn inner_path(written: &str) -> Option<PathBuf> {
     (inside && !written.is_empty()).then(|| path.to_path_buf())
 }
 
-/// The file's bytes, when they are the study's. The length is compared before anything is read.
+/// The bytes of a file or folder, when they are the study's. The length is compared before anything is read.
 fn verified(path: &Path, data: &Data) -> Option<Vec<u8>> {
-    let metadata = fs::metadata(path).ok()?;
-    if !metadata.is_file() || metadata.len() != data.bytes {
+    if link::folder::length(path).ok()? != data.bytes {
         return None;
     }
-    let bytes = fs::read(path).ok()?;
+    let bytes = link::folder::read(path, data.bytes).ok()?;
     (Digest::of(&bytes) == data.digest).then_some(bytes)
 }
 

@@ -86,6 +86,7 @@ mod tests {
             },
             groups,
             leave_out: None,
+            spacing: None,
         }
     }
 

@@ -198,10 +198,18 @@ impl Programs {
         }
         let bytes =
             self.datasets.find(data).ok_or("the data file is not on this machine any more")?;
-        let ending = match data.format {
+        let ending = match &data.format {
             Format::Csv => "csv",
             Format::Tsv => "tsv",
             Format::Parquet => "parquet",
+            Format::Npy => "npy",
+            Format::Npz(_) | Format::Idx(_) | Format::Images(_) | Format::Nifti(_) => {
+                return Err(format!(
+                    "{} is no table, and a program is given tables; write it as csv, tsv, parquet or \
+                     npy, for example with a column of file names",
+                    data.path
+                ));
+            }
         };
         let path = self.folder.join(DATA).join(format!("{}.{ending}", data.digest.hex()));
         let failed = |error: io::Error| format!("{} cannot be written: {error}", path.display());

@@ -5,8 +5,8 @@
 //! Floor: core.
 
 use candle_core::{Device, Result};
-use common::metric::Metric;
 use common::metric::score::{Predictions, score};
+use common::metric::{Metric, case_dice};
 use common::table::{Dataset, Target};
 use common::trial::{Ending, FailReason, Outcome};
 
@@ -59,7 +59,15 @@ pub fn judged(
             let rows = outputs.chunks_exact(classes).zip(&truth).map(of_truth).collect();
             (scores(&predictions, asked), rows)
         }
-        Target::Masks { .. } => unimplemented!(),
+        Target::Masks { labels, pixels, classes } => {
+            let truth: Vec<u8> = lane
+                .test_rows
+                .iter()
+                .flat_map(|&row| &labels[row as usize * pixels..(row as usize + 1) * pixels])
+                .copied()
+                .collect();
+            masks(dataset, lane, outputs, &truth, *classes as usize, asked)
+        }
         Target::Values(values) => {
             let truth: Vec<f32> = pick(values, &lane.test_rows);
             let predictions = Predictions::Values { predicted: outputs, truth: &truth };
@@ -94,6 +102,41 @@ pub fn predict(
         }
     }
     Ok(said)
+}
+
+/// The likeliest class of each pixel, beside the true ones: the metrics, and one dice a row.
+fn masks(
+    dataset: &Dataset,
+    lane: &Lane,
+    outputs: &[f32],
+    truth: &[u8],
+    classes: usize,
+    asked: &Asked<'_>,
+) -> (Vec<f64>, Vec<f32>) {
+    // The first of equal ones.
+    let likeliest = |p: &[f32]| {
+        let best = p.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1));
+        best.map_or(0, |(class, _)| class as u8)
+    };
+    let predicted: Vec<u8> = outputs.chunks_exact(classes).map(likeliest).collect();
+    let shape = match *dataset.shape.as_slice() {
+        [height, width, _] => [height, width],
+        _ => [1, truth.len() / lane.test_rows.len().max(1)],
+    };
+    let cases = dataset.groups.as_ref().map(|groups| pick(groups, &lane.test_rows));
+    let spacing = dataset.spacing.as_ref().map(|spacing| pick(spacing, &lane.test_rows));
+    let predictions = Predictions::Masks {
+        predicted: &predicted,
+        truth,
+        shape,
+        classes,
+        cases: cases.as_deref(),
+        spacing: spacing.as_deref(),
+    };
+    let pixels = shape[0] * shape[1];
+    let rows = predicted.chunks_exact(pixels).zip(truth.chunks_exact(pixels));
+    let rows = rows.map(|(predicted, truth)| case_dice(predicted, truth, classes) as f32).collect();
+    (scores(&predictions, asked), rows)
 }
 
 fn scores(predictions: &Predictions<'_>, asked: &Asked<'_>) -> Vec<f64> {

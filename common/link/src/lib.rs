@@ -13,6 +13,7 @@ mod client;
 mod closing;
 mod connection;
 mod error;
+pub mod folder;
 mod identity;
 mod joining;
 pub mod limits;

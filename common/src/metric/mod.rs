@@ -4,12 +4,15 @@
 //!
 //! Floor: common.
 
+mod masks;
 pub mod score;
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use masks::case_dice;
 
 /// A measure of a trained model on its test rows.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -25,10 +28,14 @@ pub enum Metric {
     Rmse,
     Mae,
     R2,
+    /// Of segmentation, as are the next two: means over cases.
+    Dice,
+    Iou,
+    Hausdorff95,
 }
 
 impl Metric {
-    pub const ALL: [Metric; 10] = [
+    pub const ALL: [Metric; 13] = [
         Metric::Auroc,
         Metric::Auprc,
         Metric::Accuracy,
@@ -39,6 +46,9 @@ impl Metric {
         Metric::Rmse,
         Metric::Mae,
         Metric::R2,
+        Metric::Dice,
+        Metric::Iou,
+        Metric::Hausdorff95,
     ];
 
     pub fn name(self) -> &'static str {
@@ -53,16 +63,26 @@ impl Metric {
             Metric::Rmse => "rmse",
             Metric::Mae => "mae",
             Metric::R2 => "r2",
+            Metric::Dice => "dice",
+            Metric::Iou => "iou",
+            Metric::Hausdorff95 => "hausdorff95",
         }
     }
 
     pub fn is_classification(self) -> bool {
-        !matches!(self, Metric::Rmse | Metric::Mae | Metric::R2)
+        !matches!(self, Metric::Rmse | Metric::Mae | Metric::R2) && !self.is_segmentation()
+    }
+
+    pub fn is_segmentation(self) -> bool {
+        matches!(self, Metric::Dice | Metric::Iou | Metric::Hausdorff95)
     }
 
     /// Whether a larger value is a better model.
     pub fn larger_is_better(self) -> bool {
-        !matches!(self, Metric::LogLoss | Metric::Brier | Metric::Rmse | Metric::Mae)
+        !matches!(
+            self,
+            Metric::LogLoss | Metric::Brier | Metric::Rmse | Metric::Mae | Metric::Hausdorff95
+        )
     }
 }
 

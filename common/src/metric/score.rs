@@ -8,6 +8,7 @@
 //! Floor: common.
 
 use super::Metric;
+use super::masks::Masks;
 
 /// What a model said about its test rows, and the truth.
 #[derive(Clone, Copy, Debug)]
@@ -23,13 +24,26 @@ pub enum Predictions<'a> {
         predicted: &'a [f32],
         truth: &'a [f32],
     },
+    Masks {
+        /// [rows, height · width], class indices; class 0 surrounds the others.
+        predicted: &'a [u8],
+        truth: &'a [u8],
+        /// Height and width.
+        shape: [usize; 2],
+        classes: usize,
+        /// [rows]: rows with equal numbers are one case; without it each row is one.
+        cases: Option<&'a [u32]>,
+        /// [rows]: height and width of a pixel, in mm.
+        spacing: Option<&'a [[f32; 2]]>,
+    },
 }
 
 /// The value of `metric`; NaN where it is not defined for these rows.
 ///
 /// Not defined: anything without rows, with a prediction that is not finite, or for the other kind
 /// of task; auroc and auprc unless every class has a row and not all rows; f1 where neither truth
-/// nor prediction holds the positive class; r2 where the truth does not vary.
+/// nor prediction holds the positive class; r2 where the truth does not vary. Masks that are empty
+/// have a score by definition: `Masks::score`.
 pub fn score(metric: Metric, predictions: &Predictions<'_>) -> f64 {
     match *predictions {
         Predictions::Classes { probabilities, classes, truth } => {
@@ -47,6 +61,10 @@ pub fn score(metric: Metric, predictions: &Predictions<'_>) -> f64 {
                 && predicted.len() == truth.len()
                 && predicted.iter().all(|value| value.is_finite());
             if sound { of_values(metric, predicted, truth) } else { f64::NAN }
+        }
+        Predictions::Masks { predicted, truth, shape, classes, cases, spacing } => {
+            let masks = Masks { predicted, truth, shape, classes, cases, spacing };
+            if masks.is_sound() { masks.score(metric) } else { f64::NAN }
         }
     }
 }
@@ -114,7 +132,12 @@ fn of_classes(metric: Metric, rows: &Classes<'_>) -> f64 {
             let misses = row.iter().enumerate();
             misses.map(|(c, &p)| (f64::from(p) - f64::from(u8::from(c == class))).powi(2)).sum()
         }),
-        Metric::Rmse | Metric::Mae | Metric::R2 => f64::NAN,
+        Metric::Rmse
+        | Metric::Mae
+        | Metric::R2
+        | Metric::Dice
+        | Metric::Iou
+        | Metric::Hausdorff95 => f64::NAN,
     }
 }
 

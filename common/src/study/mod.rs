@@ -20,7 +20,7 @@ use crate::name::{is_inner_path, is_name};
 use crate::seed::Stream;
 use crate::space::Config;
 
-pub use check::{Checked, check};
+pub use check::{Checked, check, check_within};
 pub use control::{CONSTANT, Control, PERMUTED};
 pub use finding::{Finding, Findings};
 pub use hyper::{Augment, Hyper, Layers, Loss, LossKind, Norm, Optimizer, Recipe, Schedule, Shape};
@@ -62,11 +62,40 @@ pub struct Data {
     pub rows: u64,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+/// How the bytes are read. Those of a folder are its files, packed (`samples::pack`).
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum Format {
     Csv,
     Tsv,
     Parquet,
+    /// One array of numpy's, [rows, columns]: a table whose columns are called by their numbers.
+    Npy,
+    /// Named arrays of numpy's: an `.npz`, or a folder of `.npy` files.
+    Npz(Arrays),
+    /// A folder of IDX files, as MNIST comes in.
+    Idx(Arrays),
+    /// A folder of PNG and JPEG files: a folder a class, or `images/` and `masks/`.
+    Images(Pictures),
+    /// A folder of NIfTI volumes, `images/` and `labels/`: each slice along the last axis is a row.
+    Nifti(Pictures),
+}
+
+/// Which arrays hold what.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Arrays {
+    /// Features, rows first.
+    pub x: String,
+    /// `x` is numbers of tokens.
+    pub tokens: bool,
+}
+
+/// What images become.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Pictures {
+    /// Height and width that all are resized to; `None`: they have one size.
+    pub size: Option<[u32; 2]>,
+    /// One channel, or three; `None`: one where all are grey.
+    pub gray: Option<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

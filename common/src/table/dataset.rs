@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use super::{Column, Table, Values};
 use crate::id::Digest;
+use crate::samples::{Asked, Samples};
 use crate::split::Labels;
 use crate::study::{Data, Missing, Task};
 
@@ -33,10 +34,13 @@ pub struct Dataset {
     pub tokens: Option<u32>,
     /// The features of each text column, one a level.
     pub levels: Vec<Range<usize>>,
+    /// [width]; empty where a row is a sequence or an image ([`Dataset::name`]).
     pub names: Vec<String>,
     pub target: Target,
     pub groups: Option<Vec<u32>>,
     pub leave_out: Option<Vec<u32>>,
+    /// [rows]: height and width of a pixel in mm, where the file says so.
+    pub spacing: Option<Vec<[f32; 2]>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -81,11 +85,83 @@ impl Dataset {
                 data.path, data.digest
             ));
         }
-        let table = Table::read(data.format, bytes).map_err(|errors| {
-            let sentences: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            format!("{}: {}", data.path, sentences.join("; "))
-        })?;
+        let said = |sentences: Vec<String>| format!("{}: {}", data.path, sentences.join("; "));
+        if !data.format.is_table() {
+            let segmentation = matches!(data.task, Task::Segmentation { .. });
+            let (format, target) = (&data.format, data.target.as_str());
+            let asked = Asked { format, target, segmentation, memory: u64::MAX };
+            let samples = Samples::read(&asked, bytes)
+                .map_err(|errors| said(errors.iter().map(ToString::to_string).collect()))?;
+            return Self::of_samples(data, samples);
+        }
+        let table = Table::read(&data.format, bytes)
+            .map_err(|errors| said(errors.iter().map(ToString::to_string).collect()))?;
         Self::of(data, &table)
+    }
+
+    /// The rows of `samples` that `data` asks for. Features stay where they are.
+    pub(crate) fn of_samples(data: &Data, samples: Samples) -> Result<Self, String> {
+        let Samples { shape, mut features, tokens, table, mut masks, mut spacing, .. } = samples;
+        let width: usize = shape.iter().product();
+        let rows = samples_kept(&table, &features, data);
+        if rows.len() < table.rows {
+            keep_rows(&mut features, width, &rows);
+            masks.iter_mut().for_each(|masks| {
+                keep_rows(masks, shape[0] * shape[1], &rows);
+            });
+            spacing.iter_mut().for_each(|spacing| keep_rows(spacing, 1, &rows));
+        }
+        let place = |name: &String| {
+            table.find(name).ok_or_else(|| format!("{} has no `{name}`", data.path))
+        };
+        let numbered = |name: &String| -> Result<Vec<u32>, String> {
+            let column = &table.columns[place(name)?];
+            codes(column, &rows, &distinct(column, &rows))
+                .ok_or_else(|| format!("{}: `{name}` is missing in some rows", data.path))
+        };
+        let target = match (masks, &data.task) {
+            (Some(labels), Task::Segmentation { classes }) => {
+                let (pixels, classes) = (shape[0] * shape[1], classes.len() as u32);
+                if labels.iter().any(|&label| u32::from(label) >= classes) {
+                    return Err(format!("{}: a class the study does not know", data.path));
+                }
+                Target::Masks { labels, pixels, classes }
+            }
+            _ => target_of(data, &table.columns[place(&data.target)?], &rows)?,
+        };
+        let names = if shape.len() == 1 {
+            (0..width).map(|place| format!("x{place}")).collect()
+        } else {
+            Vec::new()
+        };
+        Ok(Self {
+            digest: data.digest,
+            features,
+            width,
+            shape,
+            tokens,
+            levels: Vec::new(),
+            names,
+            target,
+            groups: data.group.as_ref().map(numbered).transpose()?,
+            leave_out: data.leave_out.as_ref().map(numbered).transpose()?,
+            spacing,
+        })
+    }
+
+    /// What a feature is called: its column, or its place in a sequence or an image, from 0.
+    pub fn name(&self, feature: usize) -> String {
+        if let Some(name) = self.names.get(feature) {
+            return name.clone();
+        }
+        let mut left = feature;
+        let mut places: Vec<String> = Vec::new();
+        for side in self.shape.iter().rev() {
+            places.push((left % side).to_string());
+            left /= side;
+        }
+        places.reverse();
+        format!("x[{}]", places.join(", "))
     }
 
     /// The rows of `table` that `data` asks for.
@@ -119,6 +195,7 @@ impl Dataset {
             target: target_of(data, column(target), &rows)?,
             groups: group.map(numbered).transpose()?,
             leave_out: leave_out.map(numbered).transpose()?,
+            spacing: None,
         })
     }
 
@@ -139,6 +216,26 @@ impl Dataset {
             leave_out: self.leave_out.as_deref(),
         }
     }
+}
+
+/// The samples used: all, or those without a missing number or value.
+pub(crate) fn samples_kept(table: &Table, features: &[f32], data: &Data) -> Vec<usize> {
+    let used = [Some(&data.target), data.group.as_ref(), data.leave_out.as_ref()];
+    let used: Vec<usize> = used.into_iter().flatten().filter_map(|name| table.find(name)).collect();
+    let width = (features.len() / table.rows.max(1)).max(1);
+    let whole = |row: &usize| {
+        let numbers = &features[row * width..(row + 1) * width];
+        data.missing != Missing::Drop || !numbers.iter().any(|number| number.is_nan())
+    };
+    kept_rows(table, &used, data.missing).into_iter().filter(whole).collect()
+}
+
+/// Moves the rows that are kept to the front, and cuts off the others.
+fn keep_rows<T: Copy>(values: &mut Vec<T>, width: usize, rows: &[usize]) {
+    for (to, &from) in rows.iter().enumerate() {
+        values.copy_within(from * width..(from + 1) * width, to * width);
+    }
+    values.truncate(rows.len() * width);
 }
 
 /// Places of the columns that are features: neither dropped nor playing another part.

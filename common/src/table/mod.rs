@@ -1,4 +1,4 @@
-//! Tables: columns from CSV, TSV or Parquet bytes, and the rows a study makes of them.
+//! Tables: columns from CSV, TSV, Parquet or numpy's bytes, and the rows a study makes of them.
 //!
 //! A table that was read has named columns of equal length, no name twice, and at least one row.
 //! Deliberately absent: files; bytes arrive as arguments.
@@ -13,15 +13,17 @@ mod parquet;
 mod places;
 mod stream;
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use crate::study::Format;
+use crate::samples::{SampleError, npy_table};
+use crate::study::{Arrays, Format};
 
 pub use copies::Copies;
 pub use dataset::{Dataset, Target};
-pub(crate) use dataset::{LEVELS_MAX, codes, distinct, feature_columns, kept_rows};
+pub(crate) use dataset::{LEVELS_MAX, codes, distinct, feature_columns, kept_rows, samples_kept};
 pub use places::places;
 pub use stream::{Part, Streamed, Wanted, parquet_rows};
 
@@ -55,11 +57,15 @@ impl Table {
     /// (read as text); nulls and NaN are missing; fields of a struct become columns `outer.inner`.
     ///
     /// Errors: everything that is wrong with the file, never an empty list.
-    pub fn read(format: Format, bytes: &[u8]) -> Result<Self, Vec<TableError>> {
-        match format {
+    pub fn read(format: impl Borrow<Format>, bytes: &[u8]) -> Result<Self, Vec<TableError>> {
+        match format.borrow() {
             Format::Csv => csv::read(bytes, b','),
             Format::Tsv => csv::read(bytes, b'\t'),
             Format::Parquet => parquet::read(bytes),
+            Format::Npy => npy_table(bytes).map_err(|source| vec![TableError::Samples { source }]),
+            Format::Npz(_) | Format::Idx(_) | Format::Images(_) | Format::Nifti(_) => {
+                Err(vec![TableError::NoTable])
+            }
         }
     }
 
@@ -94,7 +100,7 @@ impl Column {
 }
 
 impl Format {
-    pub const NAMES: [&'static str; 3] = ["csv", "tsv", "parquet"];
+    pub const NAMES: [&'static str; 5] = ["csv", "tsv", "parquet", "npy", "npz"];
 
     /// By the end of the file's name, in any case.
     pub fn of_path(path: &str) -> Option<Self> {
@@ -103,8 +109,15 @@ impl Format {
             "csv" => Some(Format::Csv),
             "tsv" => Some(Format::Tsv),
             "parquet" => Some(Format::Parquet),
+            "npy" => Some(Format::Npy),
+            "npz" => Some(Format::Npz(Arrays { x: "x".to_string(), tokens: false })),
             _ => None,
         }
+    }
+
+    /// Whether rows are those of a [`Table`].
+    pub fn is_table(&self) -> bool {
+        matches!(self, Format::Csv | Format::Tsv | Format::Parquet | Format::Npy)
     }
 }
 
@@ -159,6 +172,10 @@ pub enum TableError {
     JsonTwice { line: u64, key: String },
     #[error("the file has no object in it; write one a line")]
     JsonEmpty,
+    #[error(transparent)]
+    Samples { source: SampleError },
+    #[error("the file is no table")]
+    NoTable,
     #[error("the file has {rows} rows; at most {ROWS_MAX} can be used")]
     TooLong { rows: usize },
 }

@@ -14,7 +14,7 @@ pub fn places(data: &Data, bytes: &[u8]) -> Result<Option<Vec<u32>>, String> {
     if data.missing != Missing::Drop {
         return Ok(None);
     }
-    let table = Table::read(data.format, bytes)
+    let table = Table::read(&data.format, bytes)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
     let parts = [Some(&data.target), data.group.as_ref(), data.leave_out.as_ref()];
     let parts: Vec<usize> =

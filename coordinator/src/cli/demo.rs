@@ -19,8 +19,8 @@ use super::{files, run, study};
     after_help = "Examples:\n  coordinator demo\n  coordinator demo --write-only --out my-first-study"
 )]
 pub struct DemoArgs {
-    /// Which demonstration; `wdbc` is the only one.
-    #[arg(default_value = "wdbc", value_parser = ["wdbc"])]
+    /// Which demonstration: a clinical table (wdbc), or images (digits).
+    #[arg(default_value = "wdbc", value_parser = ["wdbc", "digits"])]
     name: String,
     /// Folder for study, data and report; default: the demonstration's name.
     #[arg(long, value_name = "DIR")]
@@ -37,9 +37,10 @@ pub struct DemoArgs {
 pub async fn demo(args: DemoArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let out = args.out.unwrap_or_else(|| PathBuf::from(&args.name));
     std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
-    let written: Vec<PathBuf> = FILES
+    let demonstration = if args.name == "digits" { &DIGITS } else { &FILES };
+    let written: Vec<PathBuf> = demonstration
         .iter()
-        .map(|(name, text)| keep(&out, name, text, output))
+        .map(|(name, content)| keep(&out, name, content, output))
         .collect::<Result<_, _>>()?;
     if args.write_only {
         let study = out.join("study.toml");
@@ -59,19 +60,25 @@ pub async fn demo(args: DemoArgs, output: &Output) -> anyhow::Result<ExitCode> {
 }
 
 /// Writes a file of the demonstration; one that was changed by hand is left alone.
-fn keep(out: &Path, name: &str, text: &str, output: &Output) -> anyhow::Result<PathBuf> {
+fn keep(out: &Path, name: &str, content: &[u8], output: &Output) -> anyhow::Result<PathBuf> {
     let path = out.join(name);
-    match std::fs::read_to_string(&path) {
-        Ok(there) if there == text => {}
+    match std::fs::read(&path) {
+        Ok(there) if there == content => {}
         Ok(_) => output.say(format!("{} was changed and is used as it is", path.display())),
-        Err(_) => std::fs::write(&path, text)
+        Err(_) => std::fs::write(&path, content)
             .with_context(|| format!("cannot write {}", path.display()))?,
     }
     Ok(path)
 }
 
-const FILES: [(&str, &str); 3] = [
-    ("study.toml", include_str!("../../demo/wdbc/study.toml")),
-    ("breast-cancer.csv", include_str!("../../demo/wdbc/breast-cancer.csv")),
-    ("SOURCE.md", include_str!("../../demo/wdbc/SOURCE.md")),
+const DIGITS: [(&str, &[u8]); 3] = [
+    ("study.toml", include_bytes!("../../demo/digits/study.toml")),
+    ("digits.npz", include_bytes!("../../demo/digits/digits.npz")),
+    ("SOURCE.md", include_bytes!("../../demo/digits/SOURCE.md")),
+];
+
+const FILES: [(&str, &[u8]); 3] = [
+    ("study.toml", include_bytes!("../../demo/wdbc/study.toml")),
+    ("breast-cancer.csv", include_bytes!("../../demo/wdbc/breast-cancer.csv")),
+    ("SOURCE.md", include_bytes!("../../demo/wdbc/SOURCE.md")),
 ];

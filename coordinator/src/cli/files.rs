@@ -133,7 +133,8 @@ pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCod
 
 /// The rows of a study from its data file, which must be the one that it was checked with.
 fn read_table(path: &Path, stored: &StoredStudy) -> anyhow::Result<Dataset> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = link::folder::read(path, link::folder::free_memory())
+        .with_context(|| format!("cannot read {}", path.display()))?;
     if Digest::of(&bytes) != stored.study.data.digest {
         bail!(
             "{} is not the data file of {}: its digest is another one",

@@ -63,11 +63,12 @@ pub fn check(args: CheckArgs, output: &Output) -> anyhow::Result<ExitCode> {
     }
     text.push_str(&format!("\n{}: {}", study.data.target, target_in_words(&read.checked)));
     let features = &read.checked.dataset.names;
-    text.push_str(&format!(
-        "\n{}: {}",
-        counted(features.len() as u64, "feature"),
-        shortened(features)
-    ));
+    let dataset = &read.checked.dataset;
+    let shown = match features.as_slice() {
+        [] => dataset.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × "),
+        names => shortened(names),
+    };
+    text.push_str(&format!("\n{}: {shown}", counted(dataset.width as u64, "feature")));
     notes.iter().for_each(|note| text.push_str(&format!("\nnote: {note}")));
     let answer = json!({
         "valid": true,
@@ -83,6 +84,7 @@ pub fn check(args: CheckArgs, output: &Output) -> anyhow::Result<ExitCode> {
             .collect::<Vec<_>>(),
         "target": target_in_words(&read.checked),
         "features": features,
+        "shape": dataset.shape,
         "notes": notes,
         "findings": [],
     });
@@ -110,16 +112,19 @@ pub fn read(path: &Path, output: &Output) -> anyhow::Result<Option<ReadStudy>> {
         .with_context(|| format!("cannot read the study file {}", path.display()))?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut data = Vec::new();
-    let checked = common::study::check(&text, &mut |name| {
-        let bytes = std::fs::read(folder.join(name)).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                format!("there is no file {}", folder.join(name).display())
-            }
-            _ => format!("cannot read {}: {error}", folder.join(name).display()),
-        })?;
+    let memory = link::folder::free_memory();
+    let mut read = |name: &str| {
+        let bytes =
+            link::folder::read(&folder.join(name), memory).map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => {
+                    format!("there is no file {}", folder.join(name).display())
+                }
+                _ => format!("cannot read {}: {error}", folder.join(name).display()),
+            })?;
         data.clone_from(&bytes);
         Ok(bytes)
-    });
+    };
+    let checked = common::study::check_within(&text, &mut read, memory);
     match checked {
         Ok(checked) => Ok(Some(ReadStudy { checked, data })),
         Err(findings) => {
@@ -219,6 +224,16 @@ fn target_in_words(checked: &Checked) -> String {
             let least = values.iter().copied().fold(f32::INFINITY, f32::min);
             let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             format!("numbers from {least} to {most}")
+        }
+        (Task::Segmentation { classes }, Target::Masks { labels, pixels, .. }) => {
+            let count =
+                |class: usize| labels.iter().filter(|label| usize::from(**label) == class).count();
+            let all = labels.len().max(1) as f64;
+            let share = |(class, name): (usize, &String)| {
+                format!("{name} {:.1} %", 100.0 * count(class) as f64 / all)
+            };
+            let each: Vec<String> = classes.iter().enumerate().map(share).collect();
+            format!("masks of {pixels} pixels: {}", shortened(&each))
         }
         _ => "numbers".to_string(),
     }

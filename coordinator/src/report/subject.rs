@@ -137,9 +137,21 @@ pub fn metric(study: &Study) -> String {
                        as predicting their mean"
                 .to_string()
         }
+        Metric::Dice => format!(
+            "twice the pixels that are in the predicted and in the true mask, over those of both; {CASES}"
+        ),
+        Metric::Iou => format!(
+            "the pixels that are in the predicted and in the true mask, over those in either; {CASES}"
+        ),
+        Metric::Hausdorff95 => format!(
+            "the distance that 95 % of the border of predicted and true masks stay below, in mm where the data say how large a pixel is, else in pixels; {CASES}"
+        ),
     };
     format!("{} is {text}.", study.primary())
 }
+
+/// How a score of masks is averaged.
+const CASES: &str = "the mean over foreground classes, then over cases";
 
 /// Class names that are spelled out.
 const CLASSES_SHOWN: usize = 12;

@@ -242,7 +242,7 @@ impl Build<'_> {
         let image = Image::of(dataset, "unet")?;
         let levels = hyper.layers.channels.len();
         let halvings = 1usize << levels.saturating_sub(1);
-        if image.height % halvings != 0 || image.width % halvings != 0 {
+        if !image.height.is_multiple_of(halvings) || !image.width.is_multiple_of(halvings) {
             bail!(
                 "a unet of {levels} levels needs images whose sides {halvings} divides, and these \
                  are {} by {}; write fewer channels, or a size in [data]",
@@ -297,7 +297,7 @@ impl Build<'_> {
     /// encoder layers, a norm, the mean over tokens, a dense layer.
     fn transformer(&mut self, hyper: &Hyper, dataset: &Dataset) -> Result<Layers> {
         let (width, heads) = (hyper.layers.width as usize, hyper.layers.heads as usize);
-        if width % heads.max(1) != 0 {
+        if !width.is_multiple_of(heads.max(1)) {
             bail!("a transformer's width, {width}, must be a multiple of its heads, {heads}");
         }
         let (tokens, channels) = match (dataset.tokens, dataset.shape.as_slice()) {
@@ -387,7 +387,9 @@ impl Build<'_> {
         let (width, rows) = (image.channels, image.pixels());
         let (scale, shift) = self.scale_and_shift(width)?;
         let groups = match norm {
-            Norm::Group => (1..=width.div_ceil(4)).rev().find(|n| width % n == 0).unwrap_or(1),
+            Norm::Group => {
+                (1..=width.div_ceil(4)).rev().find(|n| width.is_multiple_of(*n)).unwrap_or(1)
+            }
             _ => 1,
         };
         let layer: Box<dyn Layer> = match norm {

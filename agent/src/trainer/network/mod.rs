@@ -107,15 +107,9 @@ impl Network {
         Ok(())
     }
 
-    /// A copy of one lane's values, for [`Network::put`] or [`Network::of_one`].
+    /// A copy of one lane's values, for [`Network::of_one`].
     pub fn export(&self, lane: usize) -> Result<Vec<Tensor>> {
         self.parameters.iter().map(|p| p.values.narrow(0, lane, 1)?.copy()).collect()
-    }
-
-    /// Sets one lane's values to what was exported.
-    pub fn put(&self, lane: usize, values: &[Tensor]) -> Result<()> {
-        let each = self.parameters.iter().zip(values);
-        each.map(|(parameter, values)| parameter.values.slice_set(values, 0, lane)).collect()
     }
 
     /// A network of one lane with exported values, which is not trained any more.
@@ -134,12 +128,6 @@ impl Network {
             parameter.values = parameter.state.get(0)?;
         }
         Ok(())
-    }
-
-    /// Bytes of one lane's values and moments.
-    pub fn bytes_of_lane(&self) -> Result<usize> {
-        let lanes = self.parameters.first().map_or(Ok(1), |p| p.values.dim(0))?.max(1);
-        Ok(self.parameters.iter().map(|p| p.state.elem_count()).sum::<usize>() * 4 / lanes)
     }
 
     /// What the network says of `x`, as it was trained: nothing is dropped, nothing moves.

@@ -17,8 +17,7 @@ mod slices;
 pub mod table;
 
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, InplaceOp2, InplaceOp3, Layout, Result, Shape,
-    Tensor,
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, InplaceOp2, Layout, Result, Shape, Tensor,
 };
 
 use slices::{read, write};
@@ -56,15 +55,6 @@ pub fn made3(
 pub fn changed2(a: &Tensor, b: &Tensor, f: impl Fn(&mut [f32], &[f32])) -> Result<()> {
     let f = |changed: &mut [f32], operands: &[&[f32]]| f(changed, operands[0]);
     a.inplace_op2(b, &Changed { f })
-}
-
-pub fn changed3(
-    a: &Tensor,
-    [b, c]: [&Tensor; 2],
-    f: impl Fn(&mut [f32], [&[f32]; 2]),
-) -> Result<()> {
-    let f = |changed: &mut [f32], operands: &[&[f32]]| f(changed, [operands[0], operands[1]]);
-    a.inplace_op3(b, c, &Changed { f })
 }
 
 /// Runs `f`, compiled for the vectors that this processor has.
@@ -151,25 +141,6 @@ impl<F: Fn(&mut [f32], &[&[f32]])> InplaceOp2 for Changed<F> {
         of_b: &Layout,
     ) -> Result<()> {
         (self.f)(write(a, of_a)?, &[read(b, of_b)?]);
-        Ok(())
-    }
-}
-
-impl<F: Fn(&mut [f32], &[&[f32]])> InplaceOp3 for Changed<F> {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        a: &mut CpuStorage,
-        of_a: &Layout,
-        b: &CpuStorage,
-        of_b: &Layout,
-        c: &CpuStorage,
-        of_c: &Layout,
-    ) -> Result<()> {
-        (self.f)(write(a, of_a)?, &[read(b, of_b)?, read(c, of_c)?]);
         Ok(())
     }
 }

@@ -7,8 +7,10 @@ use std::ops::Range;
 
 use super::super::finding::{At, Inspection, did_you_mean};
 use super::super::grammar::{DataDraft, Draft, OuterKindDraft, TaskKind};
-use super::super::{Data, Missing, Task};
+use super::super::{Data, Format, Missing, Task};
 use crate::id::Digest;
+use crate::samples::pack::is_packed;
+use crate::samples::{Samples, bytes_in_words};
 use crate::table::{
     LEVELS_MAX, LISTED_MAX, Table, Values, codes, distinct, feature_columns, first, is_number,
     kept_rows,
@@ -19,6 +21,8 @@ pub(super) struct Facts {
     /// `None` when some part of it has a finding.
     pub data: Option<Data>,
     pub table: Table,
+    /// In place of the table, where rows are no table's.
+    pub samples: Option<Samples>,
     /// Rows kept.
     pub rows: usize,
     pub classes: Option<Labelled>,
@@ -35,7 +39,7 @@ pub(super) struct Labelled {
 }
 
 impl Labelled {
-    fn of(table: &Table, place: usize, rows: &[usize]) -> Self {
+    pub fn of(table: &Table, place: usize, rows: &[usize]) -> Self {
         let column = &table.columns[place];
         let rows: Vec<usize> =
             rows.iter().copied().filter(|&row| !column.is_missing(row)).collect();
@@ -53,12 +57,12 @@ impl Labelled {
 }
 
 /// The columns that the study file names, where the table has them.
-struct Parts {
-    target: Option<usize>,
-    group: Option<usize>,
-    leave_out: Option<usize>,
+pub(super) struct Parts {
+    pub target: Option<usize>,
+    pub group: Option<usize>,
+    pub leave_out: Option<usize>,
     /// Whether some name is no column: then other columns may be misread.
-    unresolved: bool,
+    pub unresolved: bool,
 }
 
 impl Parts {
@@ -67,16 +71,21 @@ impl Parts {
     }
 }
 
-/// Reads and checks the table. `None` when there is none to go on with.
+/// Reads and checks the rows. `None` when there are none to go on with.
 pub(super) fn facts(
     draft: &Draft,
     read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    memory: u64,
     notes: &mut Vec<String>,
     inspection: &mut Inspection<'_>,
 ) -> Option<Facts> {
     let written = &draft.data;
-    let At { value: (path, _), span } = written.path.as_ref()?;
-    let (bytes, table) = load(written, read, inspection)?;
+    let At { value: (path, format), span } = written.path.as_ref()?;
+    let bytes = bytes(written, read, inspection)?;
+    if !format.is_table() {
+        return super::samples::facts(draft, &bytes, memory, notes, inspection);
+    }
+    let table = table(written, &bytes, memory, inspection)?;
     let parts = parts(draft, &table, inspection);
     let drop: Vec<String> = written.drop.iter().map(|name| name.value.clone()).collect();
     let features = feature_columns(&table, &drop, &parts.places());
@@ -104,33 +113,69 @@ pub(super) fn facts(
     let labelled = |place: Option<usize>| place.map(|place| Labelled::of(&table, place, &rows));
     let (groups, leave_out) = (labelled(parts.group), labelled(parts.leave_out));
     let rows = rows.len();
-    let mut facts = Facts { data: None, table, rows, classes, groups, leave_out };
+    let mut facts = Facts { data: None, table, samples: None, rows, classes, groups, leave_out };
     facts.data = data(written, &bytes, &facts);
     Some(facts)
 }
 
-/// The bytes of the data file and the table they are.
-fn load(
+/// The bytes of the data file or folder.
+fn bytes(
     written: &DataDraft,
     read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
     inspection: &mut Inspection<'_>,
-) -> Option<(Vec<u8>, Table)> {
-    let At { value: (path, format), span } = written.path.as_ref()?;
-    let bytes = match read(path) {
-        Ok(bytes) => bytes,
+) -> Option<Vec<u8>> {
+    let At { value: (path, _), span } = written.path.as_ref()?;
+    match read(path) {
+        Ok(bytes) => Some(bytes),
         Err(error) => {
             let help = "the path is relative to the study file";
             inspection.refuse(span, format!("cannot read {path}: {error}"), help);
-            return None;
+            None
         }
-    };
-    match Table::read(*format, &bytes) {
-        Ok(table) => Some((bytes, table)),
+    }
+}
+
+/// The table that the bytes are.
+fn table(
+    written: &DataDraft,
+    bytes: &[u8],
+    memory: u64,
+    inspection: &mut Inspection<'_>,
+) -> Option<Table> {
+    let At { value: (path, format), span } = written.path.as_ref()?;
+    if is_packed(bytes) {
+        let message = format!("{path} is a folder, and its format is a file's");
+        inspection.refuse(span, message, "name the file, or write the format of a folder");
+        return None;
+    }
+    let needs = table_needs(format, bytes);
+    if needs > memory {
+        let (needs, free) = (bytes_in_words(needs), bytes_in_words(memory));
+        let message = format!("{path} takes {needs} of memory as a table, and {free} are free");
+        let help = "write a file of fewer rows or columns, or use a machine with more memory";
+        inspection.refuse(span, message, help);
+        return None;
+    }
+    match Table::read(format, bytes) {
+        Ok(table) => Some(table),
         Err(errors) => {
             errors.iter().for_each(|error| inspection.refuse(span, format!("{path}: {error}"), ""));
             None
         }
     }
+}
+
+/// What a table takes at least: cells of 64 bits, and features of 32 beside them.
+fn table_needs(format: &Format, bytes: &[u8]) -> u64 {
+    let delimiter = match format {
+        Format::Csv => b',',
+        Format::Tsv => b'\t',
+        _ => return bytes.len() as u64,
+    };
+    let header = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let columns = header.iter().filter(|&&byte| byte == delimiter).count() as u64 + 1;
+    let rows = bytes.iter().filter(|&&byte| byte == b'\n').count() as u64;
+    rows * columns * 12
 }
 
 /// What the study keeps of its table, when all of it is known.
@@ -141,6 +186,7 @@ fn data(written: &DataDraft, bytes: &[u8], facts: &Facts) -> Option<Data> {
             Task::Classification { classes: facts.classes.as_ref()?.names.clone() }
         }
         TaskKind::Regression => Task::Regression,
+        TaskKind::Segmentation => return None,
     };
     let mut drop: Vec<String> = written.drop.iter().map(|name| name.value.clone()).collect();
     drop.sort_unstable();
@@ -281,7 +327,7 @@ fn check_missing(
 }
 
 /// `3 rows: 1, 4, 9`. Row 1 is the first below the header.
-fn listed(rows: &[usize]) -> String {
+pub(super) fn listed(rows: &[usize]) -> String {
     let numbers: Vec<usize> = rows.iter().take(LISTED_MAX).map(|row| row + 1).collect();
     let noun = if rows.len() == 1 { "row" } else { "rows" };
     format!(
@@ -352,7 +398,7 @@ fn odd_cells(name: &str, texts: &[Option<String>], rows: &[usize]) -> Option<Str
 }
 
 /// Class names that may be one name, written in several ways.
-fn class_notes(classes: &Labelled) -> Vec<String> {
+pub(super) fn class_notes(classes: &Labelled) -> Vec<String> {
     let mut alike: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for name in &classes.names {
         alike.entry(name.trim().to_lowercase()).or_default().push(format!("{name:?}"));
@@ -389,7 +435,7 @@ fn check_finite(
 }
 
 /// The target against the task. Gives the classes of a classification.
-fn check_target(
+pub(super) fn check_target(
     draft: &DataDraft,
     table: &Table,
     parts: &Parts,

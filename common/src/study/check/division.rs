@@ -47,9 +47,9 @@ pub(super) fn outer(
 fn stratify(written: &OuterDraft, task: Option<TaskKind>, inspection: &mut Inspection<'_>) -> bool {
     let classes = task == Some(TaskKind::Classification);
     if let Some(At { value: true, span }) = &written.stratify
-        && task == Some(TaskKind::Regression)
+        && let Some(task @ (TaskKind::Regression | TaskKind::Segmentation)) = task
     {
-        let message = "stratify deals classes evenly, and a regression has none";
+        let message = format!("stratify deals classes evenly, and a {} has none", task.name());
         inspection.refuse(span, message, "take it out");
     }
     let drawn = !matches!(written.kind, OuterKindDraft::LeaveOut(_));

@@ -9,6 +9,7 @@ mod controls;
 mod data;
 mod division;
 mod programs;
+mod samples;
 mod size;
 
 use super::finding::{At, Inspection, did_you_mean};
@@ -34,10 +35,19 @@ pub fn check(
     text: &str,
     read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
 ) -> Result<Checked, Findings> {
+    check_within(text, read, u64::MAX)
+}
+
+/// The same, and data that take more than `memory` bytes are refused, with what they take.
+pub fn check_within(
+    text: &str,
+    read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    memory: u64,
+) -> Result<Checked, Findings> {
     let mut inspection = Inspection::new(text);
     let mut notes = Vec::new();
     let checked = grammar::read(text, &mut inspection)
-        .and_then(|draft| study(draft, read, &mut notes, &mut inspection));
+        .and_then(|draft| study(draft, read, memory, &mut notes, &mut inspection));
     match checked {
         Some((study, dataset)) if inspection.is_clean() => {
             Ok(Checked { study, dataset, text: text.to_string(), notes })
@@ -49,12 +59,13 @@ pub fn check(
 fn study(
     mut draft: Draft,
     read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    memory: u64,
     notes: &mut Vec<String>,
     inspection: &mut Inspection<'_>,
 ) -> Option<(Study, Dataset)> {
     let metrics = metrics(&draft, inspection);
     programs::read_files(&mut draft, read, inspection);
-    let facts = data::facts(&draft, read, notes, inspection);
+    let facts = data::facts(&draft, read, memory, notes, inspection);
     let outer = division::outer(&draft, facts.as_ref(), notes, inspection);
     controls::check(&draft, inspection);
     size::check(&draft, outer.as_ref(), inspection);
@@ -63,7 +74,11 @@ fn study(
     }
     let facts = facts?;
     let data = facts.data?;
-    let dataset = match Dataset::of(&data, &facts.table) {
+    let dataset = match facts.samples {
+        Some(samples) => Dataset::of_samples(&data, samples),
+        None => Dataset::of(&data, &facts.table),
+    };
+    let dataset = match dataset {
         Ok(dataset) => dataset,
         Err(sentence) => {
             inspection.refuse(&draft.data.path.as_ref()?.span, sentence, "");
@@ -96,14 +111,13 @@ fn study(
 /// The metrics that exist and belong to the task.
 fn metrics(draft: &Draft, inspection: &mut Inspection<'_>) -> Vec<Metric> {
     let task = draft.data.task.as_ref().map(|task| task.value);
-    let fits = |metric: &Metric| {
-        task.is_none_or(|task| metric.is_classification() == (task == TaskKind::Classification))
-    };
+    let fits = |metric: &Metric| task.is_none_or(|task| task == TaskKind::of(*metric));
     let fitting: Vec<&str> =
         Metric::ALL.iter().filter(|metric| fits(metric)).map(|metric| metric.name()).collect();
     let of_task = match task {
         Some(TaskKind::Classification) => "for classification",
         Some(TaskKind::Regression) => "for regression",
+        Some(TaskKind::Segmentation) => "for segmentation",
         None => "here",
     };
     let mut metrics = Vec::new();
@@ -112,8 +126,7 @@ fn metrics(draft: &Draft, inspection: &mut Inspection<'_>) -> Vec<Metric> {
         match name.parse::<Metric>() {
             Ok(metric) if fits(&metric) => metrics.push(metric),
             Ok(metric) => {
-                let other =
-                    if metric.is_classification() { "classification" } else { "regression" };
+                let other = TaskKind::of(metric).name();
                 let message = format!("metric {name:?} measures {other}, not this study's task");
                 inspection.refuse(span, message, known);
             }

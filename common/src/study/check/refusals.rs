@@ -96,7 +96,12 @@ fn what_later_versions_bring_is_refused_by_name() {
         &["not in this version"],
     );
     refused("\"auroc\"", "{ name = \"auroc\", at = \"step:9\" }", "\"step:9\"", &["at = \"last\""]);
-    refused("\"classification\"", "\"segmentation\"", "\"segmentation\"", &["not in this version"]);
+    refused(
+        "\"classification\"",
+        "\"segmentation\"",
+        "\"segmentation\"",
+        &["a table holds no task"],
+    );
     refused("[seeds]", "inner = { folds = 3 }\n[seeds]", "inner", &["nested cross-validation"]);
     refused("count = 2", "count = 2\ntune = 2", "tune", &["inner folds"]);
     refused("[arms.a]", "[budget]\nhours = 8\n[arms.a]", "hours", &["not in this version"]);
@@ -323,7 +328,6 @@ fn words_that_this_version_refuses_are_not_offered() {
         ("[seeds]", "zzzzzz = 1\n[seeds]", "inner"),
         ("count = 2", "count = 2\nzzzzzz = 1", "tune"),
         ("[arms.a]", "[budget]\nzzzzzz = 1\n[arms.a]", "hours"),
-        ("\"classification\"", "\"zzzzzz\"", "segmentation"),
     ] {
         let (_, found) = findings(part, by, "", "");
         let shown = found[0].to_string();

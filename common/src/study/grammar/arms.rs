@@ -46,8 +46,7 @@ fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Op
     {
         return programs::arm(name, &section, inspection);
     }
-    let known: Vec<&str> =
-        ARM_KEYS.iter().chain(&HYPERS).chain(&recipes::LATER).copied().collect();
+    let known: Vec<&str> = ARM_KEYS.iter().chain(&HYPERS).chain(&recipes::LATER).copied().collect();
     let section = item.section(&title, &known, inspection)?;
     let models = Model::ALL.map(|model| (model.name(), model));
     let model = section

@@ -6,6 +6,7 @@
 //! Floor: common.
 
 mod arms;
+mod data;
 mod depth;
 mod programs;
 mod recipes;
@@ -18,6 +19,7 @@ use toml::de::DeTable;
 
 use super::finding::{At, Inspection, NOT_TOML};
 use super::{Budget, Diverged, Format, Hyper, Missing, Model, SeedFactor};
+use crate::metric::Metric;
 use crate::space::Space;
 use crate::wire::frame::FRAME_MAX;
 
@@ -49,12 +51,34 @@ pub(super) struct DataDraft {
     pub drop_broken: bool,
     pub group: Option<At<String>>,
     pub missing: Option<Missing>,
+    /// Of segmentation, by number, as written.
+    pub classes: Option<At<Vec<String>>>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum TaskKind {
     Classification,
     Regression,
+    Segmentation,
+}
+
+impl TaskKind {
+    /// What a metric measures.
+    pub fn of(metric: Metric) -> Self {
+        match metric {
+            _ if metric.is_classification() => TaskKind::Classification,
+            _ if metric.is_segmentation() => TaskKind::Segmentation,
+            _ => TaskKind::Regression,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            TaskKind::Classification => "classification",
+            TaskKind::Regression => "regression",
+            TaskKind::Segmentation => "segmentation",
+        }
+    }
 }
 
 pub(super) struct OuterDraft {
@@ -134,7 +158,7 @@ pub(super) fn read(text: &str, inspection: &mut Inspection<'_>) -> Option<Draft>
         budget: Budget { attempts: 3, diverged: Diverged::Report },
     };
     sections::study(&root, &mut draft, inspection);
-    sections::data(&root, &mut draft.data, inspection);
+    data::data(&root, &mut draft.data, inspection);
     draft.outer = sections::split(&root, inspection);
     draft.seeds = sections::seeds(&root, inspection);
     draft.arms = arms::arms(&root, inspection);

@@ -200,7 +200,7 @@ pub(super) fn check(section: &Section<'_>, hyper: &Hyper, inspection: &mut Inspe
             "write validation = 0.1, a share of the training rows that is kept from training";
         inspection.refuse(span, message, help);
     }
-    if hyper.layers.width % hyper.layers.heads.max(1) != 0 {
+    if !hyper.layers.width.is_multiple_of(hyper.layers.heads.max(1)) {
         let span = section.key_span("heads").or_else(|| section.key_span("width"));
         let (width, heads) = (hyper.layers.width, hyper.layers.heads);
         let message = format!("width, {width}, is no multiple of heads, {heads}");

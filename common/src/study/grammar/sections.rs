@@ -3,10 +3,10 @@
 //! Floor: common.
 
 use super::super::finding::{At, Inspection};
-use super::super::{Budget, Diverged, Format, Missing, SeedFactor};
+use super::super::{Budget, Diverged, SeedFactor};
 use super::walk::{Item, Section};
-use super::{ControlsDraft, DataDraft, Draft, OuterDraft, OuterKindDraft, SeedsDraft, TaskKind};
-use crate::name::{is_inner_path, is_name};
+use super::{ControlsDraft, Draft, OuterDraft, OuterKindDraft, SeedsDraft};
+use crate::name::is_name;
 use crate::seed::Stream;
 
 pub(super) fn study(root: &Section<'_>, draft: &mut Draft, inspection: &mut Inspection<'_>) {
@@ -72,69 +72,6 @@ pub(super) fn check_name(key: &str, name: &At<String>, inspection: &mut Inspecti
         let help = "1 to 64 of the letters A–Z and a–z, digits, `.`, `_` and `-`, no dot first";
         inspection.refuse(&name.span, message, help);
     }
-}
-
-pub(super) fn data(root: &Section<'_>, draft: &mut DataDraft, inspection: &mut Inspection<'_>) {
-    let example = "[data] with path, target and task";
-    let Some(item) = root.require("data", example, inspection) else { return };
-    let known = ["path", "target", "task", "drop", "group", "missing"];
-    let Some(section) = item.section("[data]", &known, inspection) else { return };
-    draft.path = section
-        .require("path", "path = \"rows.csv\"", inspection)
-        .and_then(|item| item.text(inspection))
-        .and_then(|path| checked_path(path, inspection));
-    draft.target = section
-        .require("target", "target = \"diagnosis\"", inspection)
-        .and_then(|item| item.text(inspection));
-    draft.task = section
-        .require("task", "task = \"classification\"", inspection)
-        .and_then(|item| task(item, inspection));
-    let before = inspection.count();
-    draft.drop = section.find("drop").map(|item| item.texts(inspection)).unwrap_or_default();
-    draft.drop_broken = inspection.count() > before || section.is_misspelt("drop");
-    draft.group = section.find("group").and_then(|item| item.text(inspection));
-    let ways = [("refuse", Missing::Refuse), ("drop", Missing::Drop), ("mean", Missing::Mean)];
-    draft.missing = match section.find("missing") {
-        Some(item) => item.choice(&ways, inspection).map(|way| way.value),
-        None => Some(Missing::Refuse),
-    };
-}
-
-fn task(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<At<TaskKind>> {
-    let tasks = [
-        ("classification", Some(TaskKind::Classification)),
-        ("regression", Some(TaskKind::Regression)),
-        ("segmentation", None),
-    ];
-    let task = item.choice(&tasks, inspection)?;
-    if task.value.is_none() {
-        let message = "task = \"segmentation\" is not in this version";
-        inspection.refuse(&task.span, message, "known here: classification, regression");
-    }
-    Some(At { value: task.value?, span: task.span })
-}
-
-/// A path relative to the study file that stays beneath its folder, to a table of a known format.
-fn checked_path(path: At<String>, inspection: &mut Inspection<'_>) -> Option<At<(String, Format)>> {
-    let written = &path.value;
-    if written.split('/').any(|part| part == "..") {
-        let message = format!("path {written:?} leaves the study file's folder");
-        inspection.refuse(&path.span, message, "put the data beside the study file, or below");
-        return None;
-    }
-    if !is_inner_path(written) {
-        let message = format!("path {written:?} is not relative to the study file");
-        let help = "put the data beside the study file and write its name, with / between folders";
-        inspection.refuse(&path.span, message, help);
-        return None;
-    }
-    let Some(format) = Format::of_path(written) else {
-        let message = format!("path {written:?} does not say a format that is read");
-        let help = format!("the name must end with one of: .{}", Format::NAMES.join(", ."));
-        inspection.refuse(&path.span, message, help);
-        return None;
-    };
-    Some(At { value: (path.value, format), span: path.span })
 }
 
 pub(super) fn split(root: &Section<'_>, inspection: &mut Inspection<'_>) -> Option<OuterDraft> {

@@ -59,6 +59,7 @@ pub fn of_path(name: &str) -> Option<Form> {
             Format::Csv => Form::Csv,
             Format::Tsv => Form::Tsv,
             Format::Parquet => Form::Parquet,
+            _ => return None,
         });
     }
     let (_, ending) = name.rsplit_once('.')?;

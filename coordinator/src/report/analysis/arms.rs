@@ -283,8 +283,12 @@ fn bounds(metric: Metric) -> (f64, f64) {
         | Metric::Auprc
         | Metric::Accuracy
         | Metric::BalancedAccuracy
-        | Metric::F1 => (0.0, 1.0),
-        Metric::LogLoss | Metric::Brier | Metric::Rmse | Metric::Mae => (0.0, f64::INFINITY),
+        | Metric::F1
+        | Metric::Dice
+        | Metric::Iou => (0.0, 1.0),
+        Metric::LogLoss | Metric::Brier | Metric::Rmse | Metric::Mae | Metric::Hausdorff95 => {
+            (0.0, f64::INFINITY)
+        }
         Metric::R2 => (f64::NEG_INFINITY, 1.0),
     }
 }

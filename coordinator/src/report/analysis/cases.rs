@@ -50,6 +50,10 @@ pub enum CaseScore {
     Probability,
     AbsoluteError,
     SquaredError,
+    /// Mean over the foreground classes of one row's masks: the metric, where each row is a case.
+    Dice,
+    /// The same, where the metric is another one or counts rows of a case together.
+    DiceOfRow,
 }
 
 impl<'a> Cases<'a> {
@@ -110,6 +114,8 @@ impl CaseScore {
             | Metric::BalancedAccuracy
             | Metric::F1
             | Metric::Brier => CaseScore::Probability,
+            Metric::Dice if study.data.group.is_none() => CaseScore::Dice,
+            Metric::Dice | Metric::Iou | Metric::Hausdorff95 => CaseScore::DiceOfRow,
         }
     }
 
@@ -123,19 +129,22 @@ impl CaseScore {
                 row if row < 0.5 => 0.0,
                 _ => 0.5,
             },
-            CaseScore::Probability => wide,
+            CaseScore::Probability | CaseScore::Dice | CaseScore::DiceOfRow => wide,
             CaseScore::AbsoluteError => wide.abs(),
             CaseScore::SquaredError => wide * wide,
         }
     }
 
     pub fn larger_is_better(self) -> bool {
-        matches!(self, CaseScore::Correct | CaseScore::Probability)
+        matches!(
+            self,
+            CaseScore::Correct | CaseScore::Probability | CaseScore::Dice | CaseScore::DiceOfRow
+        )
     }
 
     /// Whether the mean over rows is the primary metric, or rises and falls with it on one test set.
     pub fn is_the_metrics(self) -> bool {
-        self != CaseScore::Probability
+        !matches!(self, CaseScore::Probability | CaseScore::DiceOfRow)
     }
 
     /// As in "each row is scored by …".
@@ -147,6 +156,9 @@ impl CaseScore {
             CaseScore::Probability => "the probability given to its true class",
             CaseScore::AbsoluteError => "its absolute error",
             CaseScore::SquaredError => "its squared error",
+            CaseScore::Dice | CaseScore::DiceOfRow => {
+                "its dice, averaged over the classes of its masks"
+            }
         }
     }
 }

@@ -48,6 +48,11 @@ impl Form {
             Metric::Mae | Metric::LogLoss => Form::Mean(case),
             Metric::Rmse => Form::Rmse,
             Metric::R2 => Form::R2,
+            Metric::Dice | Metric::Iou | Metric::Hausdorff95 => {
+                return Err(format!(
+                    "{metric} is a mean over cases, and of each row its mean dice alone is kept"
+                ));
+            }
             Metric::Auprc => {
                 return Err(format!("{metric} cannot be written as parts of single rows"));
             }

@@ -69,7 +69,7 @@ pub fn telling(data: &Dataset) -> Vec<String> {
             Target::Masks { .. } => false,
         }
     };
-    (0..data.width).filter(|place| tells(*place)).map(|place| data.names[place].clone()).collect()
+    (0..data.width).filter(|place| tells(*place)).map(|place| data.name(place)).collect()
 }
 
 /// Features that seem to name rows: whole numbers, nearly each row another one.
@@ -84,7 +84,7 @@ pub fn naming(data: &Dataset) -> Vec<String> {
         values.dedup();
         values.len() as f64 >= NAMED_SHARE * rows as f64
     };
-    (0..data.width).filter(|place| names(*place)).map(|place| data.names[place].clone()).collect()
+    (0..data.width).filter(|place| names(*place)).map(|place| data.name(place)).collect()
 }
 
 /// Least and largest share of each class in a block's test rows, and whether every class is in the
@@ -185,6 +185,7 @@ mod tests {
             target,
             groups: None,
             leave_out: None,
+            spacing: None,
         }
     }
 

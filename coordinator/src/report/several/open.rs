@@ -274,7 +274,10 @@ fn chance(metric: Metric) -> Option<f64> {
         | Metric::LogLoss
         | Metric::Brier
         | Metric::Rmse
-        | Metric::Mae => None,
+        | Metric::Mae
+        | Metric::Dice
+        | Metric::Iou
+        | Metric::Hausdorff95 => None,
     }
 }
 
