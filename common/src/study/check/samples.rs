@@ -22,35 +22,9 @@ pub(super) fn facts(
     let At { value: (path, format), span } = written.path.as_ref()?;
     let (task, target) = (written.task.as_ref()?, written.target.as_ref()?);
     let segmentation = task.value == TaskKind::Segmentation;
-    let asked = Asked { format, target: &target.value, segmentation, memory };
-    let samples = match Samples::read(&asked, bytes) {
-        Ok(samples) => samples,
-        Err(errors) => {
-            errors.iter().for_each(|error| inspection.refuse(span, format!("{path}: {error}"), ""));
-            return None;
-        }
-    };
+    let (samples, masks) = sound(draft, bytes, memory, inspection)?;
     notes.extend(samples.notes.iter().cloned());
-    let masks = match &samples.masks {
-        Some(masks) => match mask_classes(written.classes.as_ref(), masks, path) {
-            Ok(classes) => Some(classes),
-            Err(error) => {
-                let at = written.classes.as_ref().map_or(span, |classes| &classes.span);
-                inspection.refuse(at, format!("{path}: {error}"), "");
-                return None;
-            }
-        },
-        None => None,
-    };
     let missing = written.missing?;
-    let torn = samples.torn_rows();
-    if missing == Missing::Refuse && !torn.is_empty() {
-        let message = format!("numbers are missing (NaN) in {}", listed(&torn));
-        let help = "write missing = \"mean\" in [data] to fill them with the training rows' means, \
-                    or missing = \"drop\" to leave these rows out";
-        inspection.refuse(span, message, help);
-        return None;
-    }
     let group = written.group.as_ref().map(|group| group.value.clone()).or_else(|| {
         // A patient's slices are never torn apart.
         matches!(format, Format::Nifti(_)).then(|| "file".to_string())
@@ -103,6 +77,48 @@ pub(super) fn facts(
     let nothing = Table { columns: Vec::new(), rows: 0 };
     let samples = Some(samples);
     Some(Facts { data: Some(data), table: nothing, samples, rows, classes, groups, leave_out })
+}
+
+/// The samples, and the classes of their masks, when both are as the study file says.
+fn sound(
+    draft: &Draft,
+    bytes: &[u8],
+    memory: u64,
+    inspection: &mut Inspection<'_>,
+) -> Option<(Samples, Option<Vec<String>>)> {
+    let written = &draft.data;
+    let At { value: (path, format), span } = written.path.as_ref()?;
+    let (task, target) = (written.task.as_ref()?, written.target.as_ref()?);
+    let segmentation = task.value == TaskKind::Segmentation;
+    let asked = Asked { format, target: &target.value, segmentation, memory };
+    let samples = match Samples::read(&asked, bytes) {
+        Ok(samples) => samples,
+        Err(errors) => {
+            errors.iter().for_each(|error| inspection.refuse(span, format!("{path}: {error}"), ""));
+            return None;
+        }
+    };
+    let masks = match &samples.masks {
+        Some(masks) => match mask_classes(written.classes.as_ref(), masks, path) {
+            Ok(classes) => Some(classes),
+            Err(error) => {
+                let at = written.classes.as_ref().map_or(span, |classes| &classes.span);
+                inspection.refuse(at, format!("{path}: {error}"), "");
+                return None;
+            }
+        },
+        None => None,
+    };
+    let missing = written.missing?;
+    let torn = samples.torn_rows();
+    if missing == Missing::Refuse && !torn.is_empty() {
+        let message = format!("numbers are missing (NaN) in {}", listed(&torn));
+        let help = "write missing = \"mean\" in [data] to fill them with the training rows' means, \
+                    or missing = \"drop\" to leave these rows out";
+        inspection.refuse(span, message, help);
+        return None;
+    }
+    Some((samples, masks))
 }
 
 /// The place of a column that is named; a finding where there is none.
