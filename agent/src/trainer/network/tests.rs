@@ -153,7 +153,7 @@ fn check(case: &Case) -> f64 {
                 "{}, parameter {number}, number {at}: {slope} is not in {inside:?}",
                 case.name
             );
-            steep += f64::from(slope.abs() > 10.0 * CLOSE);
+            steep += f64::from(slope.abs() > 2.0 * CLOSE);
             all += 1.0;
         }
     }
