@@ -102,17 +102,11 @@ pub fn open(
             order: seed(Stream::Order),
             noise: seed(Stream::Noise),
         };
-        let (train_rows, validation_rows) =
-            held_back(dataset, train_rows, hyper.recipe.validation, seeds.order);
-        Ok(Lane {
-            model: study.model_of(key.arm(study)),
-            hyper,
-            seeds,
-            train_rows,
-            validation_rows,
-            test_rows,
-            labels,
-        })
+        let model = study.model_of(key.arm(study));
+        // A program is given its validation rows by what runs it.
+        let share = if model == Model::Program { 0.0 } else { hyper.recipe.validation };
+        let (train_rows, validation_rows) = held_back(dataset, train_rows, share, seeds.order);
+        Ok(Lane { model, hyper, seeds, train_rows, validation_rows, test_rows, labels })
     };
     trials.iter().map(&mut open_one).collect()
 }
