@@ -169,6 +169,7 @@ fn outcome(key: &TrialKey, index: u64) -> Outcome {
         epochs: 7,
         duration_us: 250_000,
         device: "cpu".into(),
+        curve: None,
     }
 }
 

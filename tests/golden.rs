@@ -142,7 +142,7 @@ proptest! {
             trial: TrialIndex(trial),
             lease: LeaseId { term, counter },
         };
-        let outcome = Outcome { metrics, rows, epochs: trial as u32, duration_us, device };
+        let outcome = Outcome { metrics, rows, epochs: trial as u32, duration_us, device, curve: None };
         let report = Report { attempt, ending: Ending::Complete(outcome) };
         is_canonical(&common::wire::message::FromAgent::Reports { reports: vec![report] });
     }

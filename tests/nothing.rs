@@ -50,6 +50,7 @@ impl Train for Nothing {
                 epochs: 30,
                 duration_us: 1,
                 device: String::new(),
+                curve: None,
             })
         };
         Some(trials.iter().map(outcome).collect())

@@ -374,6 +374,7 @@ mod tests {
             epochs: 30,
             duration_us: 1_000,
             device: "cpu".into(),
+            curve: None,
         };
         Report { attempt: attempt(trial), ending: Ending::Complete(outcome) }
     }

@@ -5,6 +5,7 @@
 //!
 //! Floor: common.
 
+pub mod curve;
 pub mod design;
 pub mod id;
 pub mod ledger;

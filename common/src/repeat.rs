@@ -179,7 +179,7 @@ mod tests {
 
     fn outcome(metrics: &[f64], rows: &[f32]) -> Outcome {
         let (metrics, rows) = (metrics.to_vec(), rows.to_vec());
-        Outcome { metrics, rows, epochs: 2, duration_us: 1, device: "cpu".to_string() }
+        Outcome { metrics, rows, epochs: 2, duration_us: 1, device: "cpu".to_string(), curve: None }
     }
 
     /// Two arms, of which one is a control that is trained with the first seed alone.

@@ -1,16 +1,22 @@
 //! What an attempt at a trial ends with.
 //!
-//! An outcome's digest covers what was measured, never how long it took or where: on one kind of
-//! processor it is equal run to run, and a difference is a finding.
+//! An outcome's digest covers what was measured, never how long it took, where, or on what way: on
+//! one kind of processor it is equal run to run, and a difference is a finding. An outcome without a
+//! curve has the bytes that it had before there were any.
 //!
 //! Floor: common.
 
+use std::fmt;
+
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 
+use crate::curve::Curve;
 use crate::id::{Digest, LeaseId, StudyId, TrialIndex};
 
 /// A finished training: every metric of the study in its order, and one score a test row.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// The study's metrics, primary first; NaN where a metric is not defined (one class in a fold).
     pub metrics: Vec<f64>,
@@ -24,6 +30,8 @@ pub struct Outcome {
     /// `cpu; AMD EPYC 9B14; avx2; seedsweep 0.1.0; candle 0.11.1; 1 thread`; before there were such
     /// records, the name alone. Which data: the study says so, whose digest covers theirs.
     pub device: String,
+    /// How it went; boxed, since most of an outcome's travels are without one.
+    pub curve: Option<Box<Curve>>,
 }
 
 impl Outcome {
@@ -38,6 +46,57 @@ impl Outcome {
         }
         hasher.update(&self.epochs.to_le_bytes());
         Digest(*hasher.finalize().as_bytes())
+    }
+}
+
+/// Fields in their order; a curve, where there is one, is announced by [`CURVE`] among the epochs,
+/// which readers of before refuse as a number too large.
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let announced = if self.curve.is_some() { CURVE } else { 0 };
+        let fields = FIELDS.len() - usize::from(self.curve.is_none());
+        let mut written = serializer.serialize_struct("Outcome", fields)?;
+        written.serialize_field(FIELDS[0], &self.metrics)?;
+        written.serialize_field(FIELDS[1], &self.rows)?;
+        written.serialize_field(FIELDS[2], &(u64::from(self.epochs) | announced))?;
+        written.serialize_field(FIELDS[3], &self.duration_us)?;
+        written.serialize_field(FIELDS[4], &self.device)?;
+        if let Some(curve) = &self.curve {
+            written.serialize_field(FIELDS[5], curve)?;
+        }
+        written.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Outcome {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_struct("Outcome", &FIELDS, InOrder)
+    }
+}
+
+/// Reads an outcome's fields one after another: they lie in a sequence wherever they are kept.
+struct InOrder;
+
+impl<'de> Visitor<'de> for InOrder {
+    type Value = Outcome;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the fields of an outcome")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut fields: A) -> Result<Outcome, A::Error> {
+        fn next<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(
+            fields: &mut A,
+        ) -> Result<T, A::Error> {
+            fields.next_element()?.ok_or_else(|| A::Error::custom("an outcome has more fields"))
+        }
+        let (metrics, rows) = (next(&mut fields)?, next(&mut fields)?);
+        let epochs: u64 = next(&mut fields)?;
+        let (duration_us, device) = (next(&mut fields)?, next(&mut fields)?);
+        let curve = if epochs & CURVE == 0 { None } else { Some(next(&mut fields)?) };
+        let epochs = u32::try_from(epochs & !CURVE)
+            .map_err(|_| A::Error::custom("an outcome has fewer epochs"))?;
+        Ok(Outcome { metrics, rows, epochs, duration_us, device, curve })
     }
 }
 
@@ -119,9 +178,51 @@ pub struct Report {
 /// The reason of a trial that was given up because it killed whoever trained it.
 pub const POISON: &str = "poison";
 
+const FIELDS: [&str; 6] = ["metrics", "rows", "epochs", "duration_us", "device", "curve"];
+
+/// Above every number of epochs: a curve follows.
+const CURVE: u64 = 1 << 32;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::curve::{Quantity, Trace};
+    use crate::wire::codec::{decode, encode};
+
+    #[test]
+    fn a_curve_travels_with_its_outcome_and_costs_nothing_where_there_is_none() {
+        let mut trace = Trace::default();
+        (1..=60).for_each(|at| trace.push(at, 1.0 / f64::from(at), Some(0.5)));
+        let curve = trace.curve(Quantity::Loss).map(Box::new);
+        let device = "cpu".to_string();
+        let plain = Outcome {
+            metrics: vec![0.5],
+            rows: vec![1.0],
+            epochs: 3,
+            duration_us: 5,
+            device,
+            curve: None,
+        };
+        // As five fields that follow one another.
+        let fields = (vec![0.5f64], vec![1.0f32], 3u32, 5u64, "cpu");
+        assert_eq!(encode(&plain).unwrap(), encode(&fields).unwrap());
+        for epochs in [0, 3, 300, u32::MAX] {
+            let (plain, full) = (
+                Outcome { epochs, ..plain.clone() },
+                Outcome { epochs, curve: curve.clone(), ..plain.clone() },
+            );
+            let bytes = encode(&full).unwrap();
+            assert_eq!(decode::<Outcome>(&bytes).unwrap(), full);
+            assert_eq!(decode::<Outcome>(&encode(&plain).unwrap()).unwrap(), plain);
+            assert_eq!(plain.digest(), full.digest());
+            // A program of before there were curves finds a number of epochs that is none.
+            assert!(decode::<(Vec<f64>, Vec<f32>, u32)>(&bytes).is_err());
+        }
+        let many = (vec![0.5f64], vec![1.0f32], 1u64 << 33, 5u64, "cpu");
+        assert!(decode::<Outcome>(&encode(&many).unwrap()).is_err());
+        let announced = (vec![0.5f64], vec![1.0f32], CURVE | 3, 5u64, "cpu");
+        assert!(decode::<Outcome>(&encode(&announced).unwrap()).is_err());
+    }
 
     #[test]
     fn outcome_digest_ignores_where_and_how_long() {
@@ -131,6 +232,7 @@ mod tests {
             epochs: 3,
             duration_us: 1,
             device: "cpu".into(),
+            curve: None,
         };
         let elsewhere = Outcome { duration_us: 2, device: "cuda:0".into(), ..outcome.clone() };
         let other = Outcome { metrics: vec![0.8], ..outcome.clone() };

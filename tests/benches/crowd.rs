@@ -383,6 +383,7 @@ fn outcome(shared: &Shared, attempt: &Attempt) -> Ending {
         epochs: 1,
         duration_us: 1,
         device: String::new(),
+        curve: None,
     })
 }
 

@@ -496,6 +496,7 @@ impl World {
             epochs: 2,
             duration_us: 1,
             device: "cpu".to_string(),
+            curve: None,
         })
     }
 

@@ -58,6 +58,7 @@ fn scored(trial: u64) -> Ending {
         epochs: 1,
         duration_us: 0,
         device: String::new(),
+        curve: None,
     })
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use common::id::TrialIndex;
 use common::trial::{Ending, FailReason, Outcome};
 
+use super::curve::Told;
 use super::place::Place;
 use super::results::{self, Failure};
 use super::watch::{Ran, Watched};
@@ -64,12 +65,14 @@ fn outcome(
         },
         Err(_) => None,
     };
-    let mut watched = match Watched::start(place, group, live) {
+    let told = Told::of(job.study.primary().name());
+    let mut watched = match Watched::start(place, group, live, told) {
         Ok(watched) => watched,
         Err(why) => return error(format!("the program cannot be started: {why}")),
     };
     let ran = watched.run(stop);
     let last = watched.last_line();
+    let curve = watched.curve().map(Box::new);
     drop(watched);
     let words = locked(&live.tail).text();
     Some(match ran {
@@ -89,7 +92,8 @@ fn outcome(
                 let read = scores::read(&place.files, place.test_rows);
                 let rows = read.map_err(|why| (FailReason::Error, why))?;
                 let rows = if job.study.keeps_rows() { rows } else { Vec::new() };
-                Ok(Outcome { metrics, rows, epochs, duration_us: 0, device: String::new() })
+                let device = String::new();
+                Ok(Outcome { metrics, rows, epochs, duration_us: 0, device, curve })
             }),
     })
 }

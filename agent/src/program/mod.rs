@@ -9,6 +9,7 @@
 
 mod attempt;
 mod cgroup;
+mod curve;
 mod held_out;
 mod log;
 mod place;

@@ -12,9 +12,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::curve::Curve;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
 use super::cgroup::Group;
+use super::curve::{self, Told};
 use super::place::Place;
 use super::results::{Exit, Line, in_words, json_line, metric_line};
 use super::{Live, locked, processes};
@@ -39,15 +41,26 @@ pub struct Watched<'a> {
     place: &'a Place,
     cgroup: Option<Group>,
     live: Arc<Live>,
-    /// The last line of stdout that began with `::metric`.
-    metric: Arc<Mutex<Option<Line>>>,
+    metric: Arc<Mutex<Metrics>>,
     readers: mpsc::Receiver<()>,
     kills_before: u64,
     over: bool,
 }
 
+/// What lines of stdout said that began with `::metric`.
+struct Metrics {
+    last: Option<Line>,
+    told: Told,
+}
+
 impl<'a> Watched<'a> {
-    pub fn start(place: &'a Place, cgroup: Option<Group>, live: &Arc<Live>) -> io::Result<Self> {
+    /// `told`: where the curve is gathered of what the program says.
+    pub fn start(
+        place: &'a Place,
+        cgroup: Option<Group>,
+        live: &Arc<Live>,
+        told: Told,
+    ) -> io::Result<Self> {
         let mut command = Command::new(SELF);
         command.args(["exec", "--parent", &std::process::id().to_string()]);
         if let Some(group) = &cgroup {
@@ -60,7 +73,7 @@ impl<'a> Watched<'a> {
         let mut child = command.spawn()?;
         let group = Pid::from_child(&child);
         let (done, readers) = mpsc::channel();
-        let metric = Arc::new(Mutex::new(None));
+        let metric = Arc::new(Mutex::new(Metrics { last: None, told }));
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let mut watched = Self {
             child,
@@ -142,7 +155,16 @@ impl<'a> Watched<'a> {
         while self.readers.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok() {}
         match last_line(&self.place.out, true) {
             Some(text) => Some(json_line(&text)),
-            None => locked(&self.metric).clone().map(Ok),
+            None => locked(&self.metric).last.clone().map(Ok),
+        }
+    }
+
+    /// The curve of the lines among which the one that counts is. Asked after [`Watched::last_line`].
+    pub fn curve(&self) -> Option<Curve> {
+        let told = locked(&self.metric).told.clone();
+        match last_line(&self.place.out, true) {
+            Some(_) => curve::of_file(&self.place.out, told),
+            None => told.curve(),
         }
     }
 
@@ -187,10 +209,17 @@ impl<'a> Watched<'a> {
 
     fn see_progress(&self) {
         let line = last_line(&self.place.out, false).and_then(|text| json_line(&text).ok());
-        let line = line.or_else(|| locked(&self.metric).clone());
+        let line = line.or_else(|| locked(&self.metric).last.clone());
         if let Some(line) = line {
             locked(&self.live.progress).words = in_words(&line);
         }
+    }
+}
+
+impl Metrics {
+    fn take(&mut self, said: Line) {
+        self.told.take(&said);
+        self.last = Some(said);
     }
 }
 
@@ -201,11 +230,7 @@ impl Drop for Watched<'_> {
 }
 
 /// Keeps the last of a stream, and of its lines those that tell a metric.
-fn read_all(
-    mut pipe: Box<dyn Read + Send>,
-    live: &Live,
-    metric: Option<&Arc<Mutex<Option<Line>>>>,
-) {
+fn read_all(mut pipe: Box<dyn Read + Send>, live: &Live, metric: Option<&Arc<Mutex<Metrics>>>) {
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut line: Vec<u8> = Vec::new();
     let mut too_long = false;
@@ -223,7 +248,7 @@ fn read_all(
             if piece.ends_with(b"\n") {
                 let said = (!too_long).then(|| metric_line(&String::from_utf8_lossy(&line)));
                 if let Some(Some(said)) = said {
-                    *locked(metric) = Some(said);
+                    locked(metric).take(said);
                 }
                 line.clear();
                 too_long = false;
@@ -231,7 +256,7 @@ fn read_all(
         }
     }
     if let (Some(metric), Some(said)) = (metric, metric_line(&String::from_utf8_lossy(&line))) {
-        *locked(metric) = Some(said);
+        locked(metric).take(said);
     }
 }
 

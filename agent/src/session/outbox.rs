@@ -123,6 +123,7 @@ mod tests {
             epochs: u32::MAX,
             duration_us: u64::MAX,
             device: "cuda:0".into(),
+            curve: None,
         };
         Report { attempt, ending: Ending::Complete(outcome) }
     }

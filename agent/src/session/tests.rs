@@ -45,6 +45,7 @@ fn complete() -> Ending {
         epochs: 1,
         duration_us: 1,
         device: "cpu".into(),
+        curve: None,
     })
 }
 

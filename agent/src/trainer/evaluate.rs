@@ -37,7 +37,11 @@ pub fn ending(
         let epochs = fitted.epochs;
         return Ok(diverged(format!("predictions were not finite after epoch {epochs}")));
     }
-    Ok(judged(dataset, lane, &outputs, fitted.epochs, asked))
+    let mut ending = judged(dataset, lane, &outputs, fitted.epochs, asked);
+    if let Ending::Complete(outcome) = &mut ending {
+        outcome.curve = fitted.curve.clone().map(Box::new);
+    }
+    Ok(ending)
 }
 
 /// The outcome of a lane that says `outputs` of its test rows, as [`predict`] gives them.
@@ -81,6 +85,7 @@ pub fn judged(
         epochs,
         duration_us: 0,
         device: String::new(),
+        curve: None,
     })
 }
 

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use candle_core::{Device, Result, Tensor};
+use common::curve::{Curve, Quantity, Trace};
 use common::table::Dataset;
 
 use super::lanes::Lane;
@@ -28,6 +29,8 @@ pub struct Fitted<'a> {
     pub epochs: u32,
     /// The epoch, from 1, after which the loss was not finite.
     pub diverged: Option<u32>,
+    /// Losses by epoch.
+    pub curve: Option<Curve>,
 }
 
 /// Trains `lanes`, all of one shape and at least one, `width` at once: one a lane, in their order.
@@ -71,6 +74,9 @@ struct Slot<'a> {
     loss: Loss,
     /// Sum over the epoch's steps.
     sum: f32,
+    /// Sum over the epoch's rows.
+    told: f64,
+    trace: Trace,
     best: Option<Best>,
 }
 
@@ -121,15 +127,19 @@ impl<'a> Stack<'a> {
             pace: Pace::new(&lane.hyper, steps.saturating_mul(lane.hyper.epochs)),
             loss: Loss::of(&self.dataset.target, &lane.hyper.recipe),
             sum: 0.0,
+            told: 0.0,
+            trace: Trace::default(),
             best: None,
         }))
     }
 
     /// One minibatch of every lane.
     fn step(&mut self) -> Result<()> {
+        let met: Vec<usize> = self.slots.iter().map(|slot| slot.walk.met()).collect();
         let (sums, mut gradients) = self.gradients()?;
-        for (slot, sum) in self.slots.iter_mut().zip(sums) {
+        for ((slot, sum), met) in self.slots.iter_mut().zip(sums).zip(met) {
             slot.sum += sum;
+            slot.told += f64::from(sum) * (slot.walk.met() - met) as f64;
             slot.pace.advance();
         }
         let longest: Vec<f64> =
@@ -201,9 +211,13 @@ impl<'a> Stack<'a> {
             return Ok(false);
         }
         let lane = self.slots[place].walk.lane;
+        let held_out = !lane.validation_rows.is_empty();
+        let validation = if held_out { Some(self.validation_loss(place)?) } else { None };
+        let slot = &mut self.slots[place];
+        let mean = slot.told / slot.walk.met().max(1) as f64;
+        slot.trace.push(done, mean, validation.map(f64::from));
         let mut stale = false;
-        if !lane.validation_rows.is_empty() && lane.hyper.recipe.patience > 0 {
-            let loss = self.validation_loss(place)?;
+        if let Some(loss) = validation.filter(|_| lane.hyper.recipe.patience > 0) {
             let slot = &mut self.slots[place];
             if slot.best.as_ref().is_none_or(|best| loss < best.loss) {
                 let values = self.network.export(place)?;
@@ -216,7 +230,7 @@ impl<'a> Stack<'a> {
             return Ok(false);
         }
         let slot = &mut self.slots[place];
-        slot.sum = 0.0;
+        (slot.sum, slot.told) = (0.0, 0.0);
         slot.walk.begin(&self.dataset.digest, done);
         Ok(true)
     }
@@ -250,6 +264,7 @@ impl<'a> Stack<'a> {
             rows: slot.walk.rows.clone(),
             epochs,
             diverged,
+            curve: slot.trace.curve(Quantity::Loss),
         };
         self.fitted[slot.number] = Some(fitted);
         Ok(())

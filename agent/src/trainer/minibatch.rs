@@ -52,6 +52,11 @@ impl<'a> Walk<'a> {
         self.at >= self.order.len()
     }
 
+    /// Rows of the epoch that were met so far.
+    pub fn met(&self) -> usize {
+        self.at
+    }
+
     /// The rows of the next step, at most `places`, and at least one unless the epoch is over.
     fn next(&mut self, places: usize) -> std::ops::Range<usize> {
         let start = self.at;

@@ -329,6 +329,48 @@ fn every_row_trains_or_tests() {
     assert_ne!(lanes[0].as_ref().unwrap().test_rows, lanes[1].as_ref().unwrap().test_rows);
 }
 
+#[test]
+fn a_curve_has_the_losses_of_each_epoch_and_changes_nothing() {
+    let data = blobs(120, 2);
+    let plain = lane(&data, &Hyper { epochs: 50, ..small() }, 3);
+    let (held_out, rest) = plain.train_rows.split_at(20);
+    let (held_out, rest) = (held_out.to_vec(), rest.to_vec());
+    let watched = Lane { train_rows: rest.clone(), validation_rows: held_out, ..plain.clone() };
+    let blind = Lane { train_rows: rest, ..plain.clone() };
+    let alone = complete(&data, &watched, &[Metric::Auroc]);
+    let curve = alone.curve.clone().expect("fifty epochs");
+    let points: Vec<_> = curve.points().collect();
+    assert_eq!((points.len(), points[0].at, points[31].at), (32, 1, 50));
+    assert!(points[31].value < 0.5 * points[0].value, "{points:?}");
+    assert!(points.iter().all(|point| point.held_out.is_some()));
+
+    // The same beside others, and weights do not know who was watched.
+    let lanes = [plain.clone(), watched.clone(), blind.clone()];
+    let both: Vec<Outcome> = endings(&data, &lanes)
+        .into_iter()
+        .map(|ending| match ending {
+            Ending::Complete(outcome) => outcome,
+            failed => panic!("{failed:?}"),
+        })
+        .collect();
+    assert_eq!(both[1].curve, alone.curve);
+    assert_eq!(both[1].digest(), both[2].digest());
+    let of_blind = both[2].curve.clone().expect("fifty epochs");
+    for (one, other) in points.iter().zip(of_blind.points()) {
+        assert_eq!((one.at, one.value, other.held_out), (other.at, other.value, None));
+    }
+
+    // Of one step an epoch the first mean is the loss of the first weights: close to ln 2.
+    let whole = Hyper { batch: 1_000, dropout: 0.0, lr: 1e-6, epochs: 2, ..small() };
+    let first = complete(&data, &lane(&data, &whole, 3), &[Metric::Auroc]).curve.expect("two");
+    let log_loss = complete(&data, &lane(&data, &whole, 3), &[Metric::LogLoss]).metrics[0];
+    let value = f64::from(first.points().next().expect("two").value);
+    assert!((value - log_loss).abs() < 0.1 && (0.3..2.0).contains(&value), "{value} {log_loss}");
+    // One epoch is a point, and no curve.
+    let short = lane(&data, &Hyper { epochs: 1, ..small() }, 3);
+    assert_eq!(complete(&data, &short, &[Metric::Auroc]).curve, None);
+}
+
 /// Lane `number`: its own step size, decay, dropout, seeds, epochs and training rows.
 fn assorted_lane(dataset: &Dataset, number: u64, optimizer: Optimizer) -> Lane {
     let hyper = Hyper {

@@ -54,69 +54,99 @@ pub fn parquet_rows<R: ChunkReader + 'static, E: From<TableError>>(
     wanted: &BTreeMap<String, Wanted>,
     mut each: impl FnMut(&BTreeMap<&str, Part>) -> Result<(), E>,
 ) -> Result<Streamed, E> {
-    // The library asserts here and there what a damaged file does not keep.
-    let reading = AssertUnwindSafe(|| rows(file, wanted, &mut each));
-    catch_unwind(reading).unwrap_or_else(|_| Err(TableError::Damaged.into()))
+    let mut groups = sober(|| Groups::open(file, wanted))?;
+    while let Some(parts) = sober(|| groups.next())? {
+        each(&parts)?;
+    }
+    Ok(groups.streamed)
 }
 
-fn rows<R: ChunkReader + 'static, E: From<TableError>>(
-    file: R,
-    wanted: &BTreeMap<String, Wanted>,
-    each: &mut impl FnMut(&BTreeMap<&str, Part>) -> Result<(), E>,
-) -> Result<Streamed, E> {
-    let refused = |source| TableError::Parquet { source };
-    let reader = SerializedFileReader::new(file).map_err(refused)?;
-    let descriptors = reader.metadata().file_metadata().schema_descr().columns().to_vec();
-    let name = |column: &ColumnDescPtr| column.path().parts().join(".");
-    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
-    for column in wanted.keys() {
-        let found = descriptors.iter().position(|known| name(known) == *column);
-        let known = || descriptors.iter().map(name).collect::<Vec<_>>().join(", ");
-        let place =
-            found.ok_or_else(|| TableError::NoColumn { column: column.clone(), known: known() })?;
-        places.insert(column, place);
+/// What the library does with a file: it asserts here and there what a damaged one does not keep.
+/// What a caller does is none of it, and its panics are its own.
+fn sober<T>(read: impl FnOnce() -> Result<T, TableError>) -> Result<T, TableError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or(Err(TableError::Damaged))
+}
+
+/// The row groups that are still to be read.
+struct Groups<'a, R: ChunkReader + 'static> {
+    reader: SerializedFileReader<R>,
+    descriptors: Vec<ColumnDescPtr>,
+    wanted: &'a BTreeMap<String, Wanted>,
+    places: BTreeMap<&'a str, usize>,
+    codings: BTreeMap<&'a str, Coding>,
+    group: usize,
+    streamed: Streamed,
+}
+
+impl<'a, R: ChunkReader + 'static> Groups<'a, R> {
+    fn open(file: R, wanted: &'a BTreeMap<String, Wanted>) -> Result<Self, TableError> {
+        let reader =
+            SerializedFileReader::new(file).map_err(|source| TableError::Parquet { source })?;
+        let descriptors = reader.metadata().file_metadata().schema_descr().columns().to_vec();
+        let name = |column: &ColumnDescPtr| column.path().parts().join(".");
+        let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+        for column in wanted.keys() {
+            let found = descriptors.iter().position(|known| name(known) == *column);
+            let known = || descriptors.iter().map(name).collect::<Vec<_>>().join(", ");
+            let place = found
+                .ok_or_else(|| TableError::NoColumn { column: column.clone(), known: known() })?;
+            places.insert(column, place);
+        }
+        let (codings, group, streamed) = (BTreeMap::new(), 0, Streamed::default());
+        Ok(Self { reader, descriptors, wanted, places, codings, group, streamed })
     }
-    let mut codings: BTreeMap<&str, Coding> = BTreeMap::new();
-    let mut streamed = Streamed::default();
-    for group in 0..reader.num_row_groups() {
-        let group = reader.get_row_group(group).map_err(refused)?;
+
+    /// The whole rows of the next row group that has any.
+    fn next(&mut self) -> Result<Option<BTreeMap<&'a str, Part>>, TableError> {
+        while self.group < self.reader.num_row_groups() {
+            let read = self.read(self.group)?;
+            self.group += 1;
+            if let Some(parts) = read {
+                return Ok(Some(parts));
+            }
+        }
+        Ok(None)
+    }
+
+    fn read(&mut self, group: usize) -> Result<Option<BTreeMap<&'a str, Part>>, TableError> {
+        let group =
+            self.reader.get_row_group(group).map_err(|source| TableError::Parquet { source })?;
         let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
-        let mut read: BTreeMap<&str, Read> = BTreeMap::new();
-        for (column, &place) in &places {
+        let mut read: BTreeMap<&'a str, Read> = BTreeMap::new();
+        for (&column, &place) in &self.places {
+            let descriptor = &self.descriptors[place];
             let text = matches!(
-                descriptors[place].physical_type(),
+                descriptor.physical_type(),
                 Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY | Physical::BOOLEAN
             );
-            let levels = match wanted[*column] {
+            let levels = match self.wanted[column] {
                 Wanted::Levels => true,
                 Wanted::Numbers => false,
                 Wanted::AsStored => text,
             };
-            let coding = levels.then(|| codings.entry(column).or_default());
-            read.insert(column, part(&*group, place, &descriptors[place], (column, rows, coding))?);
+            let coding = levels.then(|| self.codings.entry(column).or_default());
+            read.insert(column, part(&*group, place, descriptor, (column, rows, coding))?);
         }
         let whole: Vec<bool> =
             (0..rows).map(|row| read.values().all(|column| column.has(row))).collect();
         let kept = whole.iter().filter(|whole| **whole).count();
-        streamed.rows += kept;
-        streamed.left_out += rows - kept;
+        self.streamed.rows += kept;
+        self.streamed.left_out += rows - kept;
         if kept == 0 {
-            continue;
+            return Ok(None);
         }
-        let mut parts: BTreeMap<&str, Part> = BTreeMap::new();
-        for (column, read) in read {
+        let part = |(column, read): (&'a str, Read)| {
             let part = match read {
                 Read::Numbers(numbers) => Part::Numbers(filtered(numbers, &whole)),
                 Read::Codes(codes) => Part::Levels {
                     codes: filtered(codes, &whole),
-                    names: codings.get(column).map_or_else(Vec::new, |c| c.names.clone()),
+                    names: self.codings.get(column).map_or_else(Vec::new, |c| c.names.clone()),
                 },
             };
-            parts.insert(column, part);
-        }
-        each(&parts)?;
+            (column, part)
+        };
+        Ok(Some(read.into_iter().map(part).collect()))
     }
-    Ok(streamed)
 }
 
 /// One column of one row group; a missing cell is NaN, or [`MISSING`].
@@ -275,6 +305,16 @@ mod tests {
         assert_eq!(streamed, Streamed { rows: 4, left_out: 2 });
         assert_eq!((parts, sizes), (2, vec![0.1, 1e300, 0.1, 1e300]));
         assert_eq!((stages, ages), (text("stage"), text("age")));
+    }
+
+    #[test]
+    #[should_panic(expected = "the caller's own")]
+    fn a_callers_panic_is_no_damage_of_the_file() {
+        let file = Bytes::from(written(parquet::basic::Compression::UNCOMPRESSED));
+        let wanted = BTreeMap::from([("size".to_string(), Wanted::Numbers)]);
+        let _ = parquet_rows(file, &wanted, |_| -> Result<(), TableError> {
+            panic!("the caller's own")
+        });
     }
 
     #[test]

@@ -94,6 +94,7 @@ pub fn row(index: u64, score: Option<f64>) -> OutcomeRow {
             epochs: 1,
             duration_us: 1,
             device: String::new(),
+            curve: None,
         }),
         None => RowEnd::Failed {
             reason: FailReason::AgentCrashed.name().to_string(),

@@ -329,8 +329,14 @@ mod tests {
     fn every_record_is_listed_once_with_its_trials_and_who_made_them() {
         let row = |trial: u64, agent: u64, device: &str| {
             let device = device.to_string();
-            let outcome =
-                Outcome { metrics: vec![], rows: vec![], epochs: 1, duration_us: 1, device };
+            let outcome = Outcome {
+                metrics: vec![],
+                rows: vec![],
+                epochs: 1,
+                duration_us: 1,
+                device,
+                curve: None,
+            };
             let (agent, ended) = (MemberId(agent), Timestamp(1));
             OutcomeRow { trial: TrialIndex(trial), ended, agent, end: RowEnd::Complete(outcome) }
         };

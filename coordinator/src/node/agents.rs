@@ -15,7 +15,7 @@ use common::wire::message::{AgentAbout, FromAgent, OutcomeRow, RowEnd, ToAgent};
 use super::health::Health;
 use super::{Asker, Node, Now, Output, SessionId};
 use crate::planted::planted;
-use crate::scheduler::command::{Command, Item, PROGRAMS_LEVEL};
+use crate::scheduler::command::{CURVES_LEVEL, Command, Item, PROGRAMS_LEVEL};
 use crate::scheduler::lease::Lease;
 use crate::scheduler::state::{TrialState, short_digest};
 use crate::scheduler::{Applied, Ended};
@@ -292,7 +292,11 @@ impl Node {
 
     fn item(&self, attempt: Attempt, ending: Ending) -> Item {
         match ending {
-            Ending::Complete(outcome) if self.is_plausible(&attempt, &outcome) => {
+            Ending::Complete(mut outcome) if self.is_plausible(&attempt, &outcome) => {
+                if self.state.level < CURVES_LEVEL {
+                    // Some replica's program could not read it.
+                    outcome.curve = None;
+                }
                 Item::Complete { attempt, outcome: Box::new(outcome) }
             }
             Ending::Complete(_) => Item::Failed {

@@ -17,6 +17,7 @@ mod case_model;
 mod cases;
 mod choice;
 mod controls;
+mod curves;
 mod leakage;
 mod spreads;
 
@@ -26,6 +27,7 @@ pub use cases::{
 };
 pub use choice::{ArmCost, CheapestConfig, Cost};
 pub use controls::{Beside, ControlledPart, ControlsPart};
+pub use curves::{CurvePart, CurvePoint, Shows};
 pub use leakage::LeakageCheck;
 pub use spreads::{ArmRanks, EqualSpread, RanksPart, SeedSpread, SpreadsPart};
 
@@ -59,6 +61,9 @@ pub struct Report {
     /// Absent where a study has no control.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub controls: Option<ControlsPart>,
+    /// Of trainings whose outcomes say how they went.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub curves: Vec<CurvePart>,
     pub seed_use: SeedUse,
     pub determinism: Determinism,
     pub leakage: Vec<LeakageCheck>,

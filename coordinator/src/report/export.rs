@@ -1,12 +1,13 @@
 //! The outcomes themselves as a table: Parquet and CSV, one row a trial, in trial order.
 //!
 //! Both formats come from the same columns. A text cell that a spreadsheet would run as a formula
-//! is quoted in CSV. Deliberately absent: trials that have not ended.
+//! is quoted in CSV. Learning curves lie beside their outcomes, points between blanks. Deliberately absent: trials that have not ended.
 //!
 //! Floor: core.
 
 use std::sync::Arc;
 
+use common::curve::{Curve, Point, Quantity};
 use common::design::{Design, TrialKey};
 use common::repeat::device_of;
 use common::space::Value;
@@ -104,6 +105,10 @@ impl Ended<'_> {
         }
     }
 
+    fn curve(&self) -> Option<&Curve> {
+        self.outcome()?.curve.as_deref()
+    }
+
     fn failure(&self) -> Option<(&str, &str)> {
         match &self.row.end {
             RowEnd::Complete(_) => None,
@@ -176,7 +181,27 @@ fn columns(material: &Material<'_>) -> Vec<Column> {
         text("detail", &|e| Some(e.failure()?.1.to_string())),
         text("digest", &|e| Some(e.outcome()?.digest().hex())),
     ]);
+    if ended.iter().any(|e| e.curve().is_some()) {
+        let points = |e: &Ended<'_>, number: &dyn Fn(Point) -> Option<String>| {
+            let numbers: Vec<String> = e.curve()?.points().filter_map(number).collect();
+            (!numbers.is_empty()).then(|| numbers.join(" "))
+        };
+        list.extend([
+            text("curve", &|e| Some(shown(&e.curve()?.of))),
+            text("curve.at", &|e| points(e, &|point| Some(point.at.to_string()))),
+            text("curve.values", &|e| points(e, &|point| Some(point.value.to_string()))),
+            text("curve.validation", &|e| points(e, &|point| Some(point.held_out?.to_string()))),
+        ]);
+    }
     list
+}
+
+/// What a curve shows, by its name.
+fn shown(of: &Quantity) -> String {
+    match of {
+        Quantity::Loss => "loss".to_string(),
+        Quantity::Named(name) => name.clone(),
+    }
 }
 
 /// Names of all hyperparameters that some arm varies, in the study's order.

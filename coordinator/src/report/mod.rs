@@ -138,6 +138,7 @@ pub fn build(material: &Material<'_>) -> Report {
         lottery,
         monitor,
         controls,
+        curves: analysis::curves::of_all(material),
         seed_use,
         determinism,
         leakage,

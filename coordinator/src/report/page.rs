@@ -96,6 +96,11 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     list.extend(spreads::blocks(report));
     list.extend(case_model::blocks(report));
     list.extend(outlook::blocks(report));
+    let curves = figures::curves(report);
+    if !curves.is_empty() {
+        list.push(Block::Heading("How did the trainings go?".into()));
+        list.extend(curves.into_iter().map(Block::Figure));
+    }
     list.extend(trust::blocks(report));
     list.extend(leakage::blocks(report));
     list.extend(looks::blocks(report));

@@ -91,6 +91,7 @@ fn complete(score: f64) -> RowEnd {
         epochs: 7,
         duration_us: 250_000,
         device: "cpu".into(),
+        curve: None,
     })
 }
 

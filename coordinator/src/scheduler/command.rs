@@ -11,7 +11,7 @@ use common::study::Study;
 use common::time::Timestamp;
 use common::trial::{Attempt, FailReason, Outcome};
 use common::wire::codec::{self, CodecError};
-use common::wire::message::{Control, NewToken, OutcomeRow};
+use common::wire::message::{Control, NewToken, OutcomeRow, RowEnd};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -141,6 +141,8 @@ impl Command {
             Command::Submit { study, .. } if study.has_programs() => PROGRAMS_LEVEL,
             Command::Submit { study, .. } if study.judged().len() < study.arms.len() => 3,
             Command::Look { .. } => LEDGER_LEVEL,
+            Command::Reports { items, .. } if items.iter().any(Item::has_curve) => CURVES_LEVEL,
+            Command::Adopt { rows, .. } if rows.iter().any(has_curve) => CURVES_LEVEL,
             Command::Reports { items, .. } if items.iter().any(Item::is_of_programs) => {
                 PROGRAMS_LEVEL
             }
@@ -156,9 +158,17 @@ impl Item {
         }
     }
 
+    fn has_curve(&self) -> bool {
+        matches!(self, Item::Complete { outcome, .. } if outcome.curve.is_some())
+    }
+
     fn is_of_programs(&self) -> bool {
         matches!(self, Item::Failed { reason, .. } if reason.is_of_programs())
     }
+}
+
+fn has_curve(row: &OutcomeRow) -> bool {
+    matches!(&row.end, RowEnd::Complete(outcome) if outcome.curve.is_some())
 }
 
 /// Why a committed entry cannot be applied.
@@ -177,13 +187,16 @@ pub enum EntryError {
 }
 
 /// The newest level this program knows.
-pub const LEVEL: u16 = PROGRAMS_LEVEL;
+pub const LEVEL: u16 = CURVES_LEVEL;
 
 /// From this level on studies have controls, looks are recorded, states have ledgers, and no outcome is shown without one.
 pub const LEDGER_LEVEL: u16 = 3;
 
 /// From this level on studies may run programs, and attempts fail as only programs do.
 pub const PROGRAMS_LEVEL: u16 = 4;
+
+/// From this level on outcomes may have curves; before, they are accepted without.
+pub const CURVES_LEVEL: u16 = 5;
 
 /// Format of entries; below 251, so that it is the first byte.
 const FORMAT: u16 = 2;

@@ -70,8 +70,14 @@ impl Bench {
     fn report(&mut self, trial: u64, counter: u64, value: f64) -> Ended {
         let attempt = self.attempt(trial, counter);
         let device = "cpu".to_string();
-        let outcome =
-            Outcome { metrics: vec![value], rows: vec![], epochs: 1, duration_us: 5, device };
+        let outcome = Outcome {
+            metrics: vec![value],
+            rows: vec![],
+            epochs: 1,
+            duration_us: 5,
+            device,
+            curve: None,
+        };
         self.item(Item::Complete { attempt, outcome: Box::new(outcome) })
     }
 

@@ -8,7 +8,7 @@ use common::wire::message::{
     AgentAbout, Bulk, FromAgent, Greeting, Hello, LogPart, MAGIC, Open, Renewal, ToAgent,
 };
 
-use super::{Sample, attempt, digest, named, replica, reports, study, variants};
+use super::{Sample, attempt, digest, named, replica, report_with_curve, reports, study, variants};
 
 variants!(greeting, Greeting: Welcome Refused);
 variants!(open, Open: Agent Ask Fetch Upload Renew Watch Peer Snapshot Enrol);
@@ -83,6 +83,7 @@ pub fn from_agent() -> Vec<Sample> {
         FromAgent::Progress { items: vec![(leases()[1], "step=3 auroc=0.91".to_string())] },
         FromAgent::Log { number: 70_000, part: Some(log_part()) },
         FromAgent::Log { number: 1, part: None },
+        FromAgent::Reports { reports: vec![report_with_curve()] },
     ];
     named("FromAgent", said_up::ALL, said_up, messages)
 }

@@ -15,14 +15,14 @@ use coordinator::disk::{FORMAT, FolderIdentity};
 use coordinator::replica::Proposal;
 use coordinator::replica::log::{Base, SnapshotRecord, Vote};
 use coordinator::scheduler::command::{
-    Admission, Command, Entry, Item, LEDGER_LEVEL, LEVEL, Origin, PROGRAMS_LEVEL,
+    Admission, CURVES_LEVEL, Command, Entry, Item, LEDGER_LEVEL, LEVEL, Origin, PROGRAMS_LEVEL,
 };
 use coordinator::scheduler::state::{Reply, State, TrialState};
 
 use super::operators::{controls, past_failure, rows, token};
 use super::{
-    STUDY, Sample, attempt, controlled, named, outcome, programmed, replica, reports, study,
-    variants,
+    STUDY, Sample, attempt, controlled, named, outcome, outcome_with_curve, programmed, replica,
+    reports, study, variants,
 };
 
 variants!(
@@ -80,6 +80,9 @@ fn commands() -> Vec<Command> {
     commands.extend([(16, Purpose::Export), (1, Purpose::Report)].map(look));
     let (own, items) = (Box::new(programmed()), program_items());
     commands.push(Command::Submit { study: own, text: STUDY.to_string(), at });
+    commands.push(Command::Reports { agent: MemberId(16), at, items });
+    let attempt = Attempt { study: id, ..attempt(10) };
+    let items = vec![Item::Complete { attempt, outcome: Box::new(outcome_with_curve()) }];
     commands.push(Command::Reports { agent: MemberId(16), at, items });
     commands
 }
@@ -164,6 +167,7 @@ pub fn states() -> Vec<Sample> {
         ("State", LEDGER_LEVEL - 1),
         ("State.Ledgers", LEDGER_LEVEL),
         ("State.Programs", PROGRAMS_LEVEL),
+        ("State.Curves", CURVES_LEVEL),
     ];
     let mut all: Vec<Sample> = levels
         .map(|(name, level)| {

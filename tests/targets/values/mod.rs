@@ -14,6 +14,7 @@ mod peers;
 use std::fmt::Debug;
 use std::num::NonZeroU64;
 
+use common::curve::{Quantity, Trace};
 use common::id::{Digest, LeaseId, ReplicaId, StudyId, TrialIndex};
 use common::space::{Config, Value};
 use common::study::{Arm, ArmConfig, Hyper, Model, Program, ProgramFile, Study, check};
@@ -149,7 +150,14 @@ fn outcome() -> Outcome {
         epochs: 60,
         duration_us: 1_234_567,
         device: "cpu".to_string(),
+        curve: None,
     }
+}
+
+fn outcome_with_curve() -> Outcome {
+    let mut trace = Trace::default();
+    (1..=60).for_each(|at| trace.push(at, 1.0 / f64::from(at), Some(0.5)));
+    Outcome { curve: trace.curve(Quantity::Loss).map(Box::new), ..outcome() }
 }
 
 fn endings() -> Vec<Ending> {
@@ -164,6 +172,10 @@ fn endings() -> Vec<Ending> {
 fn reports() -> Vec<Report> {
     let report = |(trial, ending)| Report { attempt: attempt(trial), ending };
     (7..).zip(endings()).map(report).collect()
+}
+
+fn report_with_curve() -> Report {
+    Report { attempt: attempt(1), ending: Ending::Complete(outcome_with_curve()) }
 }
 
 fn digest(byte: u8) -> Digest {

@@ -179,7 +179,7 @@ impl std::ops::Deref for TempPath {
 fn outcome(value: f64) -> Outcome {
     let rows = (0..6).map(|row| row as f32 * value as f32).collect();
     let device = "cpu".to_string();
-    Outcome { metrics: vec![value, f64::NAN], rows, epochs: 2, duration_us: 5, device }
+    Outcome { metrics: vec![value, f64::NAN], rows, epochs: 2, duration_us: 5, device, curve: None }
 }
 
 const STEPS: usize = 17;

@@ -4,6 +4,7 @@
 //! Floor: core.
 
 mod control;
+mod curves;
 mod looks;
 mod programs;
 mod refused;
@@ -241,7 +242,7 @@ fn attempts(grant: &Grant) -> Vec<Attempt> {
 fn done(attempt: Attempt) -> Report {
     let metrics = vec![attempt.trial.0 as f64 / 100.0];
     let device = "cpu".to_string();
-    let outcome = Outcome { metrics, rows: vec![], epochs: 2, duration_us: 1, device };
+    let outcome = Outcome { metrics, rows: vec![], epochs: 2, duration_us: 1, device, curve: None };
     Report { attempt, ending: Ending::Complete(outcome) }
 }
 

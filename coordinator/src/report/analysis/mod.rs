@@ -15,6 +15,7 @@ pub mod choice;
 pub mod comparisons;
 pub mod components;
 pub mod controls;
+pub mod curves;
 pub mod drawn;
 pub mod estimate;
 pub mod influence;

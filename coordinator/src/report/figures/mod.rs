@@ -11,6 +11,7 @@ mod axes;
 mod canvas;
 mod caterpillar;
 mod critical;
+mod curves;
 mod distribution;
 mod estimates;
 mod forest;
@@ -34,6 +35,7 @@ use canvas::Ink;
 
 pub use caterpillar::{caterpillar, no_seed_effect};
 pub use critical::critical;
+pub use curves::curves;
 pub use distribution::{distribution, distribution_of};
 pub use estimates::{estimates, spelled};
 pub use forest::{arms_forest, contrast_forest};

@@ -48,6 +48,7 @@ fn of_rows(
             epochs: 1,
             duration_us: 1_000,
             device: "cpu".into(),
+            curve: None,
         };
         row(index, RowEnd::Complete(outcome))
     };

@@ -2,6 +2,8 @@
 //!
 //! Floor: core.
 
+mod curves;
+
 use common::stats::monitor::{Sequence, confidence_sequence};
 
 use super::super::figures::{self, Figure, Planner};

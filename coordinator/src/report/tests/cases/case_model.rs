@@ -47,7 +47,17 @@ fn simulated(arms: &[(&str, u32)], seeds: u32, folds: u32, rows: u64) -> (Study,
         let rows: Vec<f32> = (0..rows as u32).map(|row| error(&key, row)).collect();
         let mean = rows.iter().map(|row| f64::from(*row)).sum::<f64>() / rows.len() as f64;
         let (metrics, device) = (vec![mean], "cpu".to_string());
-        row(index, RowEnd::Complete(Outcome { metrics, rows, epochs: 1, duration_us: 1, device }))
+        row(
+            index,
+            RowEnd::Complete(Outcome {
+                metrics,
+                rows,
+                epochs: 1,
+                duration_us: 1,
+                device,
+                curve: None,
+            }),
+        )
     };
     let all = (0..design.trials().expect("small")).map(of_trial).collect();
     (study, all)

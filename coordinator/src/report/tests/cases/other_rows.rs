@@ -41,7 +41,17 @@ pub fn outcomes(
         let rows: Vec<f32> = test.iter().map(|test| error(&key, *test)).collect();
         let mean = rows.iter().map(|row| f64::from(row.abs())).sum::<f64>() / rows.len() as f64;
         let (metrics, device) = (vec![mean], "cpu".to_string());
-        row(index, RowEnd::Complete(Outcome { metrics, rows, epochs: 1, duration_us: 1, device }))
+        row(
+            index,
+            RowEnd::Complete(Outcome {
+                metrics,
+                rows,
+                epochs: 1,
+                duration_us: 1,
+                device,
+                curve: None,
+            }),
+        )
     };
     (0..design.trials().expect("small")).map(of_trial).collect()
 }
