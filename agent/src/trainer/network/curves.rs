@@ -73,19 +73,16 @@ fn recipes(curves: &Curves) -> Vec<(Case, &Curve)> {
     };
     let layered =
         |case: Case, layers: Layers| Case { hyper: Hyper { layers, ..case.hyper }, ..case };
-    let of = |name: &str, base: &str| {
+    let of = |name: &'static str, base: &str| {
         let case = cases().into_iter().find(|case| case.name == base).unwrap();
-        let name = curves.cases.keys().find(|key| *key == name).unwrap().clone();
         // Longer steps of this one part PyTorch's own 32 bits from its 64.
         let lr = if name == "transformer of tokens" { 0.005 } else { 0.02 };
         let hyper = Hyper { epochs: 17, lr, weight_decay: 0.01, dropout: 0.0, ..case.hyper };
-        (name, Case { hyper, ..case })
+        Case { name, hyper, ..case }
     };
-    let mut all: Vec<(String, Case)> =
-        cases().into_iter().map(|case| of(case.name, case.name)).collect();
+    let mut all: Vec<Case> = cases().into_iter().map(|case| of(case.name, case.name)).collect();
     let mut add = |name, base, change: &dyn Fn(Case) -> Case| {
-        let (name, case) = of(name, base);
-        all.push((name, change(case)));
+        all.push(change(of(name, base)));
     };
     add("mlp, adam", "mlp", &|case| coupled(case, 0.0));
     add("mlp, sgd", "mlp", &pushed);
@@ -106,8 +103,8 @@ fn recipes(curves: &Curves) -> Vec<(Case, &Curve)> {
         Case { hyper: Hyper { recipe, ..case.hyper }, ..case }
     });
     assert_eq!(all.len(), curves.cases.len());
-    let imported = |(name, case): (String, Case)| {
-        let curve = &curves.cases[&name];
+    let imported = |case: Case| {
+        let curve = &curves.cases[case.name];
         (with_rows(case, curve), curve)
     };
     all.into_iter().map(imported).collect()

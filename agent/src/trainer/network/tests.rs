@@ -5,7 +5,7 @@
 use candle_core::{DType, Device, Tensor};
 use common::id::Digest;
 use common::seed::{Stream, StreamRng};
-use common::study::{Hyper, Layers, Loss, Model, Norm, Recipe};
+use common::study::{Hyper, Layers, Loss, Model, Norm, Optimizer, Recipe};
 use common::table::{Dataset, Target};
 
 use super::super::fit::{Stack, fit, said_of};
@@ -261,6 +261,29 @@ fn lanes_train_alike_by_candles_own_operations() {
         println!("{}: {apart} apart", case.name);
         assert!(apart < 1e-4, "{}: {apart} apart", case.name);
     }
+}
+
+#[test]
+fn a_divergence_is_seen_by_candles_own_operations_too() {
+    let mut seen = 0;
+    for case in cases() {
+        let hyper = Hyper {
+            optimizer: Optimizer::Sgd,
+            lr: 1e12,
+            epochs: 4,
+            dropout: 0.0,
+            ..case.hyper.clone()
+        };
+        let lane = Lane { model: case.model, ..lane(&case.dataset, &hyper, 1) };
+        let diverged = || {
+            let fitted = fit(&case.dataset, &[&lane], 1, &Device::Cpu, &|| false);
+            fitted.unwrap().unwrap()[0].diverged
+        };
+        let ours = diverged();
+        assert_eq!(ours, composed(diverged), "{}", case.name);
+        seen += usize::from(ours.is_some());
+    }
+    assert!(seen > 8, "{seen} cases diverged");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Axis 0 is the lane; no number of a lane is read for another's. On a processor each is a loop of
 //! ours, compiled for the widest vectors that the machine has: every sum is taken in one order, so
 //! its bits depend neither on those vectors nor on who trains beside. Elsewhere each is composed of
-//! candle's own operations, and the tests hold both against one another.
+//! candle's own operations; the tests hold both against one another, and train every model by both.
 //!
 //! Floor: core.
 
