@@ -12,6 +12,12 @@ use common::table::Values;
 
 use super::{Read, kept};
 
+macro_rules! written {
+    ($name:literal) => {
+        include_bytes!(concat!("../data/samples/written/", $name)).as_slice()
+    };
+}
+
 /// The first byte says which format the others are read as.
 pub(super) fn run(input: &[u8]) -> Read {
     let (which, bytes) = input.split_first()?;
@@ -150,13 +156,6 @@ fn npy(kind: &str, shape: &[usize], body: &[u8]) -> Vec<u8> {
     let length = (text.len() as u16).to_le_bytes();
     [b"\x93NUMPY\x01\x00", &length[..], text.as_bytes(), body].concat()
 }
-
-macro_rules! written {
-    ($name:literal) => {
-        include_bytes!(concat!("../data/samples/written/", $name)).as_slice()
-    };
-}
-use written;
 
 /// Two by two, grey: 0, 1, 1, 0.
 const PNG: &[u8] = written!("mask.png");
