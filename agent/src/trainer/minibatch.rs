@@ -52,6 +52,11 @@ impl<'a> Walk<'a> {
         self.at >= self.order.len()
     }
 
+    #[cfg(test)]
+    pub fn order(&self) -> &[u32] {
+        &self.order
+    }
+
     /// The rows of the next step, at most `places`, and at least one unless the epoch is over.
     fn next(&mut self, places: usize) -> std::ops::Range<usize> {
         let start = self.at;

@@ -11,7 +11,7 @@ use candle_core::{Result, Tensor};
 use common::study::{Hyper, Optimizer, Schedule};
 
 use super::network::Parameter;
-use super::ops::{changed2, made1, vectorised};
+use super::ops::{by_loops, changed2, made1, vectorised};
 
 /// What a lane's next step needs.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,7 +111,7 @@ pub fn step(
     optimizer: Optimizer,
     paces: &[&Pace],
 ) -> Result<()> {
-    if !gradient.device().is_cpu() {
+    if !by_loops(gradient) {
         return composed::step(parameter, gradient, optimizer, paces);
     }
     let all = gradient.elem_count();
@@ -164,7 +164,7 @@ pub fn clip(gradients: &mut [Option<Tensor>], longest: &[f64]) -> Result<()> {
 /// Σ g² of each lane.
 fn squares_of(gradient: &Tensor) -> Result<Vec<f32>> {
     let lanes = gradient.dim(0)?;
-    if !gradient.device().is_cpu() {
+    if !by_loops(gradient) {
         return gradient.sqr()?.reshape((lanes, ()))?.sum(1)?.to_vec1();
     }
     let one = gradient.elem_count() / lanes;

@@ -13,9 +13,11 @@ use std::array::from_fn;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use pulp::{Arch, Simd, WithSimd};
 
+use super::{by_loops, hold_composed};
+
 /// [lanes, m, k] · [lanes, k, n] → [lanes, m, n]; either may be a transposed view.
 pub fn product(left: &Tensor, right: &Tensor) -> Result<Tensor> {
-    match left.device().is_cpu() {
+    match by_loops(left) {
         true => left.apply_op2_no_bwd(right, &Product),
         false => left.matmul(right),
     }
@@ -178,6 +180,7 @@ impl CustomOp2 for Product {
         right: &CpuStorage,
         right_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        hold_composed();
         let (left, right) = (Stack::new(left, left_layout)?, Stack::new(right, right_layout)?);
         if left.lanes != right.lanes || left.columns != right.rows {
             bail!("no product of {left_layout:?} and {right_layout:?}");
