@@ -88,7 +88,7 @@ fn hold(samples: &Samples, segmentation: bool) {
 pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
     let of = |name: &str, kind: u8, bytes: &[u8]| (name.to_string(), [&[kind], bytes].concat());
     let folder = |name: &str, kind: u8, files: &[(&str, &[u8])]| of(name, kind, &packed(files));
-    vec![
+    let seeds = vec![
         of("npz", NPZ, written!("../arrays.npz")),
         of("tokens", TOKENS, written!("tokens.npz")),
         of("npy", TABLE, written!("tokens/x.npy")),
@@ -138,7 +138,13 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
                 ("labels/p1.nii.gz", written!("nifti/labels/p1_a.nii.gz")),
             ],
         ),
-    ]
+    ];
+    for (name, bytes) in &seeds {
+        let read = run(bytes).expect("not empty");
+        let refused = read.is::<Vec<String>>() || read.is::<String>();
+        assert!(!refused, "{name} teaches nothing, since it is refused");
+    }
+    seeds
 }
 
 fn packed(files: &[(&str, &[u8])]) -> Vec<u8> {

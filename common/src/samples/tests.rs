@@ -24,7 +24,7 @@ pub fn checked(metric: &str, data: &str, bytes: &[u8]) -> Checked {
 
 #[track_caller]
 pub fn refused(metric: &str, data: &str, bytes: &[u8], words: &str) {
-    let told = check(&study(metric, data), &mut |_| Ok(bytes.to_vec())).err().expect("refused");
+    let told = check(&study(metric, data), &mut |_| Ok(bytes.to_vec())).expect_err("refused");
     assert!(told.to_string().contains(words), "{told}");
 }
 

@@ -133,7 +133,8 @@ fn check(case: &Case) -> f64 {
             let own = numbers(&gradient.get(lane).unwrap());
             let along = unit(&own);
             let mut rng = StreamRng::new(&Digest::of(b"ways"), Stream::Split, number as u64, 0);
-            let ways = (0..3).map(|_| unit(&own.iter().map(|_| rng.normal() as f32).collect()));
+            let ways = (0..3)
+                .map(|_| unit(&own.iter().map(|_| rng.normal() as f32).collect::<Vec<f32>>()));
             for (way, direction) in std::iter::once(along).chain(ways).enumerate() {
                 let said: f64 =
                     own.iter().zip(&direction).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
@@ -184,7 +185,7 @@ fn slope(
 }
 
 /// Of length 1; 0 stays.
-fn unit(numbers: &Vec<f32>) -> Vec<f32> {
+fn unit(numbers: &[f32]) -> Vec<f32> {
     let length = numbers.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     numbers.iter().map(|x| (f64::from(*x) / length.max(1e-30)) as f32).collect()
 }

@@ -149,6 +149,7 @@ pub fn spread_over_runs(d: &Tensor, run: usize) -> Result<Tensor> {
     })
 }
 
+/// The same of candle's own operations.
 mod composed {
     use super::*;
 
