@@ -90,6 +90,7 @@ impl<'a> Stack<'a> {
         device: &Device,
     ) -> Result<Self> {
         let (first, width) = (lanes[0], width.clamp(1, lanes.len()));
+        let width = if device.is_cpu() { width.min(LANES_IN_CACHE) } else { width };
         let (hyper, copies) = (&first.hyper, copies(first.hyper.optimizer));
         let mut stack = Self {
             dataset,
@@ -277,6 +278,9 @@ pub fn said_of(
     Ok(all)
 }
 
+/// On a processor, lanes beyond these wait for a place: the state of more leaves the nearest caches,
+/// and every lane gets slower. Outcomes do not depend on it.
+const LANES_IN_CACHE: usize = 8;
 /// Bound the memory of an evaluation.
 const ROWS_AT_ONCE: usize = 1024;
 const NUMBERS_AT_ONCE: usize = 1 << 18;
