@@ -49,7 +49,7 @@ impl<'a> Side<'a> {
         })
     }
 
-    /// Cohorts of `lanes` by this project's trainer, all of them in training at once.
+    /// Cohorts of `lanes` by this project's trainer, which has as many in training as its caches hold.
     pub fn ours(work: &'a Work, lanes: u32) -> Self {
         let mut next = 0;
         Self::here(ours_named(lanes), move || {
