@@ -98,6 +98,41 @@ fn write_only_writes_and_runs_nothing() {
     assert!(check["trials"].as_u64() >= Some(1_000));
 }
 
+/// Fewer seeds and epochs than the demonstration has: what was changed by hand is used as it is.
+#[test]
+fn the_seed_lottery_ends_in_a_table_of_both_designs() {
+    let site = Site::new();
+    let written = site
+        .run(Program::Coordinator, &["demo", "phantom", "--write-only", "--json"])
+        .done()
+        .json();
+    assert_eq!(written["files"].as_array().map(Vec::len), Some(3));
+    for name in ["holdout", "folds"] {
+        let path = site.path("phantom").join(format!("{name}.toml"));
+        let text = fs::read_to_string(&path).expect("readable");
+        let small = text.replace("count = 50", "count = 3").replace("epochs = 20", "epochs = 1");
+        assert_ne!(small, text);
+        fs::write(path, small).expect("written");
+    }
+    let answer = site.run(Program::Coordinator, &["demo", "phantom", "--json"]).done().json();
+    assert_eq!(answer["schema"], "seedsweep.lottery/1");
+    let rows = answer["lottery"].as_array().expect("a list");
+    let told: Vec<[Option<u64>; 2]> =
+        rows.iter().map(|row| ["seeds", "rows"].map(|key| row[key].as_u64())).collect();
+    assert_eq!(told, [[Some(3), Some(27)], [Some(3), Some(108)]]);
+    assert_eq!([&rows[0]["played_on"], &rows[1]["played_on"]], ["hold-out", "cross-validation"]);
+    for row in rows {
+        let number = |key: &str| row[key].as_f64().expect("a number");
+        assert!(number("worst") < number("best") && number("sd") > 0.0, "{row}");
+        assert!((0.0..=1.0).contains(&number("beats_share_t")), "{row}");
+    }
+    let table = fs::read_to_string(site.path("phantom/lottery.md")).expect("readable");
+    assert!(table.contains("phantom-holdout") && table.contains("cross-validation"), "{table}");
+    for name in ["holdout/report.html", "folds/report.html"] {
+        assert!(site.path("phantom").join(name).is_file(), "{name}");
+    }
+}
+
 /// A page without the section on looks, and without what the verdicts say of them.
 fn page_without_looks(page: &str, looks: &str) -> String {
     assert!(page.contains(looks), "{looks}");

@@ -36,7 +36,7 @@ macro_rules! fuzz {
     };
 }
 
-fuzz!(frame message raft entry state transfer spool token join study table);
+fuzz!(frame message raft entry state transfer spool token join study table samples);
 
 #[test]
 fn the_corpus_begins_with_real_values() {

@@ -16,6 +16,7 @@ pub mod driver;
 pub mod embedded;
 pub mod node;
 pub mod peers;
+pub mod phantom;
 pub mod planted;
 mod raft_log;
 pub mod replica;

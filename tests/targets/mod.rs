@@ -11,6 +11,7 @@
 mod join;
 mod log;
 mod replica;
+mod samples;
 mod spool;
 mod study;
 pub mod values;
@@ -32,7 +33,7 @@ pub struct Target {
 /// What came of an input, kept so that its memory can be told from what reading it took.
 pub type Read = Option<Box<dyn Any>>;
 
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     Target {
         name: "frame",
         run: wire::frames,
@@ -73,6 +74,13 @@ pub const TARGETS: [Target; 11] = [
         is_compact: false,
         room: TABLE_ROOM,
         seeds: study::table_seeds,
+    },
+    Target {
+        name: "samples",
+        run: samples::run,
+        is_compact: false,
+        room: TABLE_ROOM,
+        seeds: samples::seeds,
     },
 ];
 

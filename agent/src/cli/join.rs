@@ -132,10 +132,11 @@ fn trainer_of(
     shared: &[PathBuf],
     quiet: bool,
 ) -> Result<Arc<dyn Train>, Failure> {
+    let trainer = Trainer::new(Some(folder.path()));
     if !programs {
-        return Ok(Arc::new(Trainer));
+        return Ok(Arc::new(trainer));
     }
-    let opened = Programs::open(&folder.programs(), folder.data(), shared.to_vec());
+    let opened = Programs::open(&folder.programs(), folder.data(), shared.to_vec(), trainer);
     let programs = opened.context("the folder for programs cannot be used")?;
     if !quiet {
         eprintln!("programs of studies run here; {}", printable(&programs.limits_in_words()));
@@ -245,7 +246,7 @@ fn default_folder(address: &str, token: Option<&JoinToken>) -> Result<Folder, Fa
         1 => format!("agent-{name}"),
         number => format!("agent-{name}-{number}"),
     };
-    let base = base.data_dir().join("seedsweep");
+    let base = base.data_dir().join(FOLDERS);
     for number in 1..=FOLDERS_MAX {
         let path = base.join(path(number));
         check_certificate(&path, token)?;
@@ -256,6 +257,21 @@ fn default_folder(address: &str, token: Option<&JoinToken>) -> Result<Folder, Fa
     }
     let base = base.display();
     Err(anyhow::anyhow!("{FOLDERS_MAX} agents use the folders in {base}; give --folder").into())
+}
+
+/// The folders of this user's agents that were not told another one.
+pub fn default_folders() -> Vec<PathBuf> {
+    let Ok(base) = etcetera::choose_base_strategy() else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(base.data_dir().join(FOLDERS)) else { return Vec::new() };
+    let is_agents = |path: &PathBuf| {
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.starts_with("agent-"))
+    };
+    let mut folders: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_agents).collect();
+    folders.sort();
+    folders
 }
 
 /// Outcomes for one cluster are nothing to another: its lease ids may even be the same.
@@ -279,6 +295,8 @@ fn set_aside_the_spool_of_another_cluster(
     Ok(())
 }
 
+/// Of the user's data folder.
+const FOLDERS: &str = "seedsweep";
 const FOLDERS_MAX: u32 = 64;
 const NAME_CHARS_MAX: usize = 100;
 

@@ -75,7 +75,11 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
         let why = anyhow!("this trial runs a program; allow it with --allow-programs");
         return Err(Failure::usage(why));
     }
-    let ending = if job.has_programs() { run(&job, &study_path)? } else { ended(&job, &Trainer)? };
+    let ending = if job.has_programs() {
+        run(&job, &study_path)?
+    } else {
+        ended(&job, &Trainer::new(None))?
+    };
     let described = described(&job.study, trial, &ending);
     if args.json {
         answer(&described.to_string())?;
@@ -102,7 +106,7 @@ fn run(job: &Job, study: &Path) -> Result<Ending, Failure> {
     let folder = std::env::temp_dir().join(format!("seedsweep-train-{}", process::id()));
     let shared = study.parent().filter(|parent| !parent.as_os_str().is_empty());
     let shared = shared.unwrap_or(Path::new(".")).to_path_buf();
-    let programs = Programs::open(&folder, folder.join("cache"), vec![shared])
+    let programs = Programs::open(&folder, folder.join("cache"), vec![shared], Trainer::new(None))
         .with_context(|| format!("the folder {} cannot be used", folder.display()))?;
     eprintln!("running a program; {}", printable(&programs.limits_in_words()));
     let ending = ended(job, &programs)?;

@@ -148,6 +148,48 @@ async fn a_file_of_another_length_is_refused_before_it_is_fetched() {
     assert!(!part_of(dir.path()).exists());
 }
 
+/// A study of a folder of IDX files, and the folder's bytes as they travel.
+fn of_folder(folder: &Path) -> (Data, Vec<u8>) {
+    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/samples/written/idx");
+    fs::create_dir_all(folder).expect("made");
+    for file in fs::read_dir(samples).expect("there") {
+        let file = file.expect("readable");
+        fs::copy(file.path(), folder.join(file.file_name())).expect("copied");
+    }
+    let packed = link::folder::read(folder, u64::MAX).expect("read");
+    let text = "[study]\nname = \"s\"\nmetric = \"accuracy\"\n[data]\npath = \"mnist\"\n\
+                format = \"idx\"\ntask = \"classification\"\n[split]\nouter = { folds = 2 }\n\
+                [seeds]\ncount = 2\n[arms.a]\nmodel = \"linear\"\n";
+    let checked = common::study::check(text, &mut |_| Ok(packed.clone())).expect("checked");
+    (checked.study.data, packed)
+}
+
+#[tokio::test]
+async fn a_folder_of_samples_is_read_in_place_or_fetched_as_one_file() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let shared = dir.path().join("shared");
+    let (data, packed) = of_folder(&shared.join("mnist"));
+    let there = datasets(dir.path(), std::slice::from_ref(&shared));
+    let rows = there.obtain(&data, &Unused).await.expect("found");
+    assert_eq!((rows.rows(), rows.shape.as_slice()), (6, &[3, 4, 1][..]));
+    // One more file, or another byte of one, is another folder.
+    for name in ["train-labels-idx1-ubyte", "notes"] {
+        let path = shared.join("mnist").join(name);
+        let before = fs::read(&path).ok();
+        let mut other = before.clone().unwrap_or_default();
+        other.push(1);
+        fs::write(&path, other).expect("written");
+        let source = Source::of(&packed);
+        let again = datasets(&dir.path().join(name), std::slice::from_ref(&shared));
+        assert_eq!(again.obtain(&data, &source).await.expect("fetched"), rows);
+        assert_eq!(source.asked(), 1, "{name}");
+        match before {
+            Some(before) => fs::write(&path, before).expect("written"),
+            None => fs::remove_file(&path).expect("removed"),
+        }
+    }
+}
+
 #[test]
 fn paths_that_leave_the_shared_folder_are_not_followed() {
     for refused in ["../sample.csv", "/etc/passwd", "a/../../b", "./a", ""] {

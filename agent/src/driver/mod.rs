@@ -14,6 +14,7 @@ mod over_link;
 mod programs;
 #[cfg(test)]
 mod tests;
+mod widths;
 mod work;
 
 use std::collections::BTreeMap;
@@ -46,6 +47,7 @@ pub use connect::{
 };
 pub use news::{News, Tell};
 pub use over_link::LinkConnector;
+pub use widths::found_in as widths_found_in;
 pub use work::{Job, Train, Trainer, run as train_cohort};
 
 use work::Workers;

@@ -7,6 +7,7 @@
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
@@ -18,8 +19,9 @@ use common::study::{Model, Study};
 use common::table::Dataset;
 use common::trial::{Ending, FailReason};
 
+use super::widths::Measured;
 use crate::program::Programs;
-use crate::trainer;
+use crate::trainer::{self, Machine};
 
 /// Trains cohorts. Called from several threads at once, each inside a one-thread rayon pool.
 pub trait Train: Send + Sync + 'static {
@@ -45,7 +47,19 @@ pub trait Train: Send + Sync + 'static {
 }
 
 /// The trainer that trains.
-pub struct Trainer;
+#[derive(Debug)]
+pub struct Trainer {
+    machine: Machine,
+}
+
+impl Trainer {
+    /// Trains on the processor, at widths that it finds and keeps in the agent's folder, if there is
+    /// one.
+    pub fn new(folder: Option<&Path>) -> Self {
+        let widths = Arc::new(Measured::open(folder));
+        Self { machine: Machine { widths, ..Machine::default() } }
+    }
+}
 
 impl Train for Trainer {
     fn train(
@@ -55,7 +69,7 @@ impl Train for Trainer {
         trials: &[TrialIndex],
         stop: &dyn Fn() -> bool,
     ) -> Option<Vec<Ending>> {
-        trainer::train(study, dataset, trials, &trainer::Machine::default(), stop)
+        trainer::train(study, dataset, trials, &self.machine, stop)
     }
 }
 

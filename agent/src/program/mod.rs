@@ -54,6 +54,8 @@ pub struct Programs {
     taken: Mutex<BTreeSet<usize>>,
     running: Mutex<BTreeMap<(StudyId, TrialIndex), Arc<Live>>>,
     logs: Logs,
+    /// Of arms that are no programs.
+    trainer: Trainer,
     files: Mutex<BTreeMap<Digest, DataFile>>,
 }
 
@@ -85,7 +87,12 @@ struct DataFile {
 impl Programs {
     /// `folder` is made; `cache` and `shared` are where data files may be. Ends whatever an earlier
     /// life of this agent left running.
-    pub fn open(folder: &Path, cache: PathBuf, shared: Vec<PathBuf>) -> io::Result<Self> {
+    pub fn open(
+        folder: &Path,
+        cache: PathBuf,
+        shared: Vec<PathBuf>,
+        trainer: Trainer,
+    ) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let folder = folder.canonicalize()?;
         for name in [WORK, FAILED, CHECKPOINTS, DATA] {
@@ -104,6 +111,7 @@ impl Programs {
             taken: Mutex::default(),
             running: Mutex::default(),
             logs,
+            trainer,
             files: Mutex::default(),
             folder,
         })
@@ -247,7 +255,7 @@ impl Train for Programs {
         trials: &[TrialIndex],
         stop: &dyn Fn() -> bool,
     ) -> Option<Vec<Ending>> {
-        Trainer.train(study, dataset, trials, stop)
+        self.trainer.train(study, dataset, trials, stop)
     }
 
     fn train_job(&self, job: &Job, stop: &dyn Fn() -> bool) -> Option<Vec<Ending>> {

@@ -133,11 +133,11 @@ impl<'a> Stack<'a> {
         }))
     }
 
-    /// One minibatch of every lane.
-    fn step(&mut self) -> Result<()> {
+    /// One minibatch of every lane, and the loss of each before it moved.
+    pub fn step(&mut self) -> Result<Vec<f32>> {
         let met: Vec<usize> = self.slots.iter().map(|slot| slot.walk.met()).collect();
         let (sums, mut gradients) = self.gradients()?;
-        for ((slot, sum), met) in self.slots.iter_mut().zip(sums).zip(met) {
+        for ((slot, &sum), met) in self.slots.iter_mut().zip(&sums).zip(met) {
             slot.sum += sum;
             slot.told += f64::from(sum) * (slot.walk.met() - met) as f64;
             slot.pace.advance();
@@ -153,7 +153,7 @@ impl<'a> Stack<'a> {
                 step(parameter, gradient, optimizer, &paces)?;
             }
         }
-        Ok(())
+        Ok(sums)
     }
 
     /// The loss of each lane's next minibatch, and its gradients by parameter.
@@ -178,7 +178,7 @@ impl<'a> Stack<'a> {
     }
 
     /// After a step: lanes whose epoch is over go on to the next, or are done and make room.
-    fn settle(&mut self) -> Result<()> {
+    pub fn settle(&mut self) -> Result<()> {
         let mut keep = Vec::with_capacity(self.slots.len());
         for place in 0..self.slots.len() {
             if !self.slots[place].walk.is_over() || self.goes_on(place)? {

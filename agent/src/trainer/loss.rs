@@ -5,11 +5,13 @@
 //!
 //! Floor: core.
 
-use candle_core::{Device, Result, Tensor};
+use std::cell::RefCell;
+
+use candle_core::{Result, Tensor};
 use common::study;
 use common::table::Target;
 
-use super::ops::{made2, vectorised};
+use super::ops::{by_loops, made1, vectorised};
 
 /// What a training makes small, as one lane's hyperparameters have it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,16 +53,15 @@ impl Loss {
     fn of_row(self, outputs: &[f32], target: f32) -> f32 {
         match self.kind {
             Kind::CrossEntropy | Kind::DiceCrossEntropy => {
-                let log_sum = log_sum(outputs);
-                let of_class = log_sum - outputs[target as usize];
+                let of_class = nats(outputs, outputs[target as usize]);
                 if self.smoothing == 0.0 {
                     return of_class;
                 }
                 let mean = outputs.iter().sum::<f32>() / outputs.len() as f32;
-                (1.0 - self.smoothing) * of_class + self.smoothing * (log_sum - mean)
+                (1.0 - self.smoothing) * of_class + self.smoothing * nats(outputs, mean)
             }
             Kind::Focal(gamma) => {
-                let nats = log_sum(outputs) - outputs[target as usize];
+                let nats = nats(outputs, outputs[target as usize]);
                 (1.0 - (-nats).exp()).max(0.0).powf(gamma) * nats
             }
             Kind::SquaredError => (outputs[0] - target).powi(2),
@@ -90,7 +91,7 @@ impl Loss {
                 outputs.iter_mut().for_each(|output| *output *= weight);
             }
             Kind::Focal(gamma) => {
-                let nats = log_sum(outputs) - outputs[target as usize];
+                let nats = nats(outputs, outputs[target as usize]);
                 let p = (-nats).exp();
                 let rest = (1.0 - p).max(0.0);
                 // γ·(1 − p)^(γ−1)·p·ln p, which is 0 at p = 1 for every γ.
@@ -147,25 +148,28 @@ impl Loss {
 /// `truth` [lanes · rows · 2]: target and weight of each row. One loss a lane.
 pub fn losses(outputs: &Tensor, truth: Vec<f32>, losses: &[Loss]) -> Result<(Vec<f32>, Tensor)> {
     let (lanes, rows, width) = outputs.dims3()?;
-    let device = outputs.device();
-    let said = match device.is_cpu() {
-        true => outputs.clone(),
-        // What has one number a class and row is small beside what made it.
-        false => outputs.to_device(&Device::Cpu)?,
-    };
-    let truth = Tensor::from_vec(truth, (lanes, rows, 2), &Device::Cpu)?;
-    let sums = std::cell::RefCell::new(vec![0.0f32; lanes]);
-    let gradient = made2([&said, &truth], said.shape(), |[said, truth], gradient| {
+    let mut sums = vec![0.0f32; lanes];
+    let judge = |said: &[f32], gradient: &mut [f32], sums: &mut [f32]| {
         vectorised(|| {
             let each = said.chunks_exact(rows * width).zip(truth.chunks_exact(rows * 2));
             let each = each.zip(gradient.chunks_exact_mut(rows * width));
-            let mut sums = sums.borrow_mut();
             for (((said, truth), gradient), (sum, loss)) in each.zip(sums.iter_mut().zip(losses)) {
                 *sum = loss.of_lane(said, truth, width, gradient);
             }
         });
+    };
+    if !by_loops(outputs) {
+        // What has one number a class and row is small beside what made it.
+        let said: Vec<f32> = outputs.flatten_all()?.to_vec1()?;
+        let mut gradient = vec![0.0; said.len()];
+        judge(&said, &mut gradient, &mut sums);
+        return Ok((sums, Tensor::from_vec(gradient, outputs.shape(), outputs.device())?));
+    }
+    let kept = RefCell::new(sums);
+    let gradient = made1(outputs, outputs.shape(), |said, gradient| {
+        judge(said, gradient, &mut kept.borrow_mut());
     })?;
-    Ok((sums.into_inner(), gradient.to_device(device)?))
+    Ok((kept.into_inner(), gradient))
 }
 
 /// Outputs become probabilities.
@@ -180,11 +184,13 @@ pub fn softmax(outputs: &mut [f32]) {
     outputs.iter_mut().for_each(|output| *output /= sum);
 }
 
+/// ln Σ exp(outputs) − `output`. What is large in both is taken off first: the loss of a sure and
+/// right answer is small, and would be rounded as the outputs are.
 #[inline(always)]
-fn log_sum(outputs: &[f32]) -> f32 {
+fn nats(outputs: &[f32], output: f32) -> f32 {
     let top = largest(outputs);
     let sum: f32 = outputs.iter().map(|output| (output - top).exp()).sum();
-    sum.ln() + top
+    sum.ln() + (top - output)
 }
 
 #[inline(always)]
@@ -236,6 +242,12 @@ mod tests {
     fn cross_entropy_of_even_outputs_is_ln_classes() {
         let loss = loss(Kind::CrossEntropy, 0.0).of_row(&[7.0, 7.0, 7.0], 1.0);
         assert!((loss - 3f32.ln()).abs() < 1e-6, "{loss}");
+    }
+
+    #[test]
+    fn cross_entropy_of_a_sure_answer_keeps_its_digits() {
+        let loss = loss(Kind::CrossEntropy, 0.0).of_row(&[3e4, 3e4 - 8.0], 0.0);
+        assert!((f64::from(loss) / (-8f64).exp().ln_1p() - 1.0).abs() < 2e-4, "{loss}");
     }
 
     #[test]

@@ -57,6 +57,11 @@ impl<'a> Walk<'a> {
         self.at
     }
 
+    #[cfg(test)]
+    pub fn order(&self) -> &[u32] {
+        &self.order
+    }
+
     /// The rows of the next step, at most `places`, and at least one unless the epoch is over.
     fn next(&mut self, places: usize) -> std::ops::Range<usize> {
         let start = self.at;

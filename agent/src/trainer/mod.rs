@@ -19,8 +19,10 @@ mod optimizer;
 mod rows;
 mod scale;
 mod shuffle;
+mod width;
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use candle_core::{Device, Result};
 use common::id::TrialIndex;
@@ -30,19 +32,20 @@ use common::table::Dataset;
 use common::trial::{Ending, FailReason};
 
 pub use lanes::{Lane, LaneError, StreamSeeds, open};
+pub use width::{Climb, Fixed, How, Widths};
 
 /// What trains.
 #[derive(Clone, Debug)]
 pub struct Machine {
     pub device: Device,
-    /// Lanes trained at once; more wait for a place.
-    pub lanes: usize,
+    /// How many lanes train at once; more wait for a place.
+    pub widths: Arc<dyn Widths>,
 }
 
 impl Default for Machine {
-    /// The calling thread. On a processor more lanes are slower: their state leaves the nearest caches.
+    /// The calling thread, at a width that suits most processors.
     fn default() -> Self {
-        Self { device: Device::Cpu, lanes: 8 }
+        Self { device: Device::Cpu, widths: Arc::new(Fixed(8)) }
     }
 }
 
@@ -89,6 +92,7 @@ pub fn train_lanes(
         let members: Vec<&Lane> = stack.iter().map(|&at| &lanes[at]).collect();
         let outcomes = match train_stack(dataset, &members, &report, machine, stop) {
             Ok(outcomes) => outcomes?,
+            Err(error) if width::is_no_room(&error) => vec![no_room(&error); stack.len()],
             Err(error) => vec![failed(&error); stack.len()],
         };
         for (at, ending) in stack.into_iter().zip(outcomes) {
@@ -122,17 +126,47 @@ fn train_stack(
         };
         return Ok(Some(lanes.iter().map(ending).collect()));
     }
-    let Some(fitted) = fit::fit(dataset, lanes, machine.lanes, &machine.device, stop)? else {
-        return Ok(None);
-    };
+    let Some(fitted) = fitted(dataset, lanes, machine, stop)? else { return Ok(None) };
     let lanes = fitted.iter().zip(lanes);
     let endings =
         lanes.map(|(fitted, lane)| evaluate::ending(dataset, lane, fitted, asked, &machine.device));
     endings.collect::<Result<_>>().map(Some)
 }
 
+/// Fits the lanes as wide as there is memory for. What there was no room for is tried again at half
+/// the width, and no trial has failed by it.
+fn fitted<'a>(
+    dataset: &'a Dataset,
+    lanes: &[&'a Lane],
+    machine: &Machine,
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<Vec<fit::Fitted<'a>>>> {
+    let kind = width::kind(dataset, lanes[0]);
+    loop {
+        let width = machine.widths.begin(&kind, lanes.len()).clamp(1, lanes.len());
+        let ended = |how| machine.widths.ended(&kind, width, lanes.len(), how);
+        match fit::fit(dataset, lanes, width, &machine.device, stop) {
+            Err(error) if width > 1 && width::is_no_room(&error) => ended(How::NoRoom),
+            Ok(Some(fitted)) => {
+                let shown = |(fitted, lane): (&fit::Fitted<'_>, &&Lane)| {
+                    u64::from(fitted.epochs) * lane.train_rows.len() as u64
+                };
+                let rows = fitted.iter().zip(lanes).map(shown).sum();
+                ended(How::Trained { rows });
+                return Ok(Some(fitted));
+            }
+            other => return other,
+        }
+    }
+}
+
 fn failed(error: &dyn std::fmt::Display) -> Ending {
     Ending::Failed { reason: FailReason::Error, detail: error.to_string() }
+}
+
+/// Not even one lane had room.
+fn no_room(error: &dyn std::fmt::Display) -> Ending {
+    Ending::Failed { reason: FailReason::OutOfMemory, detail: error.to_string() }
 }
 
 #[cfg(test)]

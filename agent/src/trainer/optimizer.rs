@@ -9,9 +9,10 @@ use std::f64::consts::PI;
 
 use candle_core::{Result, Tensor};
 use common::study::{Hyper, Optimizer, Schedule};
+use pulp::{Arch, Simd, WithSimd};
 
 use super::network::Parameter;
-use super::ops::{changed2, made1, vectorised};
+use super::ops::{by_loops, changed2, made1};
 
 /// What a lane's next step needs.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,27 +112,42 @@ pub fn step(
     optimizer: Optimizer,
     paces: &[&Pace],
 ) -> Result<()> {
-    if !gradient.device().is_cpu() {
+    if !by_loops(gradient) {
         return composed::step(parameter, gradient, optimizer, paces);
     }
-    let all = gradient.elem_count();
-    let one = all / paces.len();
     changed2(&parameter.state, gradient, |state, gradient| {
-        vectorised(|| {
-            let (values, moments) = state.split_at_mut(all);
-            for (lane, pace) in paces.iter().enumerate() {
-                let own = lane * one..(lane + 1) * one;
-                let (values, gradient) = (&mut values[own.clone()], &gradient[own.clone()]);
-                match optimizer {
-                    Optimizer::AdamW | Optimizer::Adam => {
-                        let (first, second) = moments.split_at_mut(all);
-                        adam(values, (&mut first[own.clone()], &mut second[own]), gradient, pace);
-                    }
-                    Optimizer::Sgd => sgd(values, &mut moments[own], gradient, pace),
-                }
-            }
-        });
+        Arch::new().dispatch(Step { state, gradient, optimizer, paces });
     })
+}
+
+/// A step of all lanes. Not a closure: what is compiled apart from it would miss the wide vectors.
+struct Step<'a> {
+    state: &'a mut [f32],
+    gradient: &'a [f32],
+    optimizer: Optimizer,
+    paces: &'a [&'a Pace],
+}
+
+impl WithSimd for Step<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let all = self.gradient.len();
+        let one = all / self.paces.len();
+        let (values, moments) = self.state.split_at_mut(all);
+        for (lane, pace) in self.paces.iter().enumerate() {
+            let own = lane * one..(lane + 1) * one;
+            let (values, gradient) = (&mut values[own.clone()], &self.gradient[own.clone()]);
+            match self.optimizer {
+                Optimizer::AdamW | Optimizer::Adam => {
+                    let (first, second) = moments.split_at_mut(all);
+                    adam(values, (&mut first[own.clone()], &mut second[own]), gradient, pace);
+                }
+                Optimizer::Sgd => sgd(values, &mut moments[own], gradient, pace),
+            }
+        }
+    }
 }
 
 /// Shortens each lane's gradients to a norm of at most its `longest`, over all of them together; 0:
@@ -164,7 +180,7 @@ pub fn clip(gradients: &mut [Option<Tensor>], longest: &[f64]) -> Result<()> {
 /// Σ g² of each lane.
 fn squares_of(gradient: &Tensor) -> Result<Vec<f32>> {
     let lanes = gradient.dim(0)?;
-    if !gradient.device().is_cpu() {
+    if !by_loops(gradient) {
         return gradient.sqr()?.reshape((lanes, ()))?.sum(1)?.to_vec1();
     }
     let one = gradient.elem_count() / lanes;

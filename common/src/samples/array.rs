@@ -6,6 +6,8 @@
 //!
 //! Floor: common.
 
+use flate2::Crc;
+
 use super::SampleError;
 use super::inflate::{RATIO_MAX, inflate};
 use crate::table::{Column, Values};
@@ -22,6 +24,8 @@ pub struct Array<'a> {
     body: Body<'a>,
     /// Bytes before the numbers.
     header: usize,
+    /// Of the whole file, where something says it.
+    sum: Option<u32>,
 }
 
 /// How one entry is written.
@@ -67,7 +71,7 @@ impl<'a> Body<'a> {
                 each(bytes);
                 Some(())
             }
-            Body::Deflated(bytes) => inflate(bytes, each),
+            Body::Deflated(bytes) => inflate(bytes, each).map(|_| ()),
         }
     }
 
@@ -111,6 +115,7 @@ impl<'a> Array<'a> {
             fortran: value("fortran_order").ok_or_else(broken)?.starts_with("True"),
             body,
             header: start + length as usize,
+            sum: None,
         };
         array.check_length()?;
         Ok(array)
@@ -141,9 +146,15 @@ impl<'a> Array<'a> {
             fortran: false,
             body: Body::Plain(bytes),
             header: 4 + header,
+            sum: None,
         };
         array.check_length()?;
         Ok(array)
+    }
+
+    /// The same array of a file with this sum.
+    pub fn of_sum(self, sum: u32) -> Self {
+        Self { sum: Some(sum), ..self }
     }
 
     /// Entries in all; what a shape says that no memory holds is refused when the array is found.
@@ -229,9 +240,11 @@ impl<'a> Array<'a> {
     fn entries(&self, each: &mut dyn FnMut(&[u8])) -> Result<(), SampleError> {
         let size = self.element.size;
         let (mut skip, mut left) = (self.header, self.count());
+        let mut sum = Crc::new();
         // An entry may lie across two pieces.
         let mut torn: Vec<u8> = Vec::new();
         let whole = self.body.pieces(&mut |piece| {
+            sum.update(piece);
             let skipped = skip.min(piece.len());
             skip -= skipped;
             let mut piece = &piece[skipped..];
@@ -256,6 +269,11 @@ impl<'a> Array<'a> {
         });
         if whole.is_none() || left > 0 {
             let why = "ends before its last number";
+            return Err(SampleError::Damaged { name: self.name.clone(), why });
+        }
+        // Nothing follows the last number where numpy wrote it.
+        if self.sum.is_some_and(|said| said != sum.sum()) {
+            let why = "is not what its archive says";
             return Err(SampleError::Damaged { name: self.name.clone(), why });
         }
         Ok(())

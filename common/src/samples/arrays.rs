@@ -215,7 +215,7 @@ fn of_archive(bytes: &[u8]) -> Result<Vec<Array<'_>>, SampleError> {
             CompressionMethod::DEFLATE => Body::Deflated(content),
             _ => return Err(SampleError::Archive),
         };
-        arrays.push(Array::npy(stem, body)?);
+        arrays.push(Array::npy(stem, body)?.of_sum(member.crc32()));
     }
     let layout = "write it by numpy's savez_compressed(…, x=…, y=…)";
     if arrays.is_empty() { Err(SampleError::Nothing { what: "array", layout }) } else { Ok(arrays) }

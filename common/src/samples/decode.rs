@@ -116,7 +116,11 @@ fn png(bytes: &[u8]) -> Decoder<ZCursor<&[u8]>> {
 }
 
 fn jpeg_options() -> DecoderOptions {
-    DecoderOptions::new_safe().set_max_width(SIDE_MAX).set_max_height(SIDE_MAX)
+    // Otherwise what cannot be decoded is grey.
+    DecoderOptions::new_safe()
+        .set_strict_mode(true)
+        .set_max_width(SIDE_MAX)
+        .set_max_height(SIDE_MAX)
 }
 
 /// Samples, channels and what white is.
@@ -140,12 +144,30 @@ fn png_samples(bytes: &[u8]) -> Result<Decoded, String> {
 }
 
 fn jpeg_samples(bytes: &[u8], head: Head) -> Result<Decoded, String> {
+    // The decoder goes on where bytes end, and what it makes up is no image.
+    jpeg_end(bytes).ok_or("it ends early")?;
     let space = if head.gray { ColorSpace::Luma } else { ColorSpace::RGB };
     let options = jpeg_options().jpeg_set_out_colorspace(space);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     let bytes = decoder.decode().map_err(|error| error.to_string())?;
     let channels = if head.gray { 1 } else { 3 };
     Ok((bytes.into_iter().map(u16::from).collect(), channels, 255.0))
+}
+
+/// Where a JPEG says that it ends (ITU-T T.81, B.1).
+fn jpeg_end(bytes: &[u8]) -> Option<usize> {
+    let mut at = 2;
+    loop {
+        // Between segments lie bits, among which 0xff is followed by 0 or by a restart.
+        while *bytes.get(at)? != 0xff || matches!(bytes.get(at + 1)?, 0 | 1 | 0xd0..=0xd7 | 0xff) {
+            at += 1;
+        }
+        if bytes[at + 1] == 0xd9 {
+            return Some(at);
+        }
+        let length = bytes.get(at + 2..at + 4)?;
+        at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]]));
+    }
 }
 
 fn sized(height: usize, width: usize, gray: bool) -> Result<Head, String> {

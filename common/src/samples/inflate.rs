@@ -5,12 +5,13 @@
 //!
 //! Floor: common.
 
-use flate2::{Decompress, FlushDecompress, Status};
+use flate2::{Crc, Decompress, FlushDecompress, Status};
 
-/// Gives `each` what a raw deflate stream stands for, until it says that it has enough.
+/// Gives `each` what a raw deflate stream stands for, until it says that it has enough. What is
+/// behind the stream, where it was read to its end.
 ///
 /// Errors: `None` where the stream is damaged or ends early.
-pub fn inflate(mut input: &[u8], each: &mut dyn FnMut(&[u8]) -> bool) -> Option<()> {
+pub fn inflate<'a>(mut input: &'a [u8], each: &mut dyn FnMut(&[u8]) -> bool) -> Option<&'a [u8]> {
     let mut stream = Decompress::new(false);
     let mut piece = vec![0; PIECE];
     loop {
@@ -19,7 +20,7 @@ pub fn inflate(mut input: &[u8], each: &mut dyn FnMut(&[u8]) -> bool) -> Option<
         let (taken, given) = (stream.total_in() - taken, stream.total_out() - given);
         input = input.get(taken as usize..)?;
         if !each(piece.get(..given as usize)?) || status == Status::StreamEnd {
-            return Some(());
+            return Some(input);
         }
         if taken == 0 && given == 0 {
             return None;
@@ -27,23 +28,33 @@ pub fn inflate(mut input: &[u8], each: &mut dyn FnMut(&[u8]) -> bool) -> Option<
     }
 }
 
-/// All of a gzip file's content, of at most `most` bytes. A file that is not gzip is `None`.
+/// All of a gzip file's content, of at most `most` bytes, as its sum and length say. A file that is
+/// not gzip, or that was changed, is `None`.
 pub fn gunzip(bytes: &[u8], most: usize) -> Option<Vec<u8>> {
-    let mut content = Vec::new();
-    let mut fits = true;
-    gunzip_pieces(bytes, &mut |piece| {
-        fits = content.len() + piece.len() <= most;
-        if fits {
-            content.extend(piece);
+    let (mut content, mut rest) = (Vec::new(), bytes);
+    // A file may be several behind one another.
+    while content.is_empty() || is_gzip(rest) {
+        let (mut fits, mut sum) = (true, Crc::new());
+        rest = inflate(gzip_body(rest)?, &mut |piece| {
+            fits = content.len() + piece.len() <= most;
+            if fits {
+                sum.update(piece);
+                content.extend(piece);
+            }
+            fits
+        })?;
+        let (said, behind) = rest.split_first_chunk::<8>()?;
+        if !fits || *said != [sum.sum().to_le_bytes(), sum.amount().to_le_bytes()].concat()[..] {
+            return None;
         }
-        fits
-    })?;
-    fits.then_some(content)
+        rest = behind;
+    }
+    Some(content)
 }
 
 /// The same in pieces, until `each` has enough.
 pub fn gunzip_pieces(bytes: &[u8], each: &mut dyn FnMut(&[u8]) -> bool) -> Option<()> {
-    inflate(gzip_body(bytes)?, each)
+    inflate(gzip_body(bytes)?, each).map(|_| ())
 }
 
 pub fn is_gzip(bytes: &[u8]) -> bool {

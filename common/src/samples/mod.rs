@@ -192,3 +192,5 @@ fn text_column(name: &str, texts: impl Iterator<Item = String>) -> Column {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod written;

@@ -138,11 +138,9 @@ fn masks(
     let pairs: Vec<(File<'_>, (File<'_>, Head))> =
         masks.iter().copied().zip(images.iter().copied().zip(heads.iter().copied())).collect();
     let each_mask = each(&pairs, |&((name, bytes), ((image, _), head))| {
-        let decoded = decode::mask(bytes)
-            .map_err(|why| SampleError::Image { name: name.to_string(), why })?;
-        let Some((own, numbers)) = decoded else {
-            return Err(SampleError::Colours { name: name.to_string() });
-        };
+        let damaged = |why| SampleError::Image { name: name.to_string(), why };
+        // Before anything is allocated for it.
+        let own = decode::head(bytes).map_err(damaged)?;
         if (own.height, own.width) != (head.height, head.width) {
             return Err(SampleError::MaskSize {
                 name: image.to_string(),
@@ -150,6 +148,9 @@ fn masks(
                 mask: format!("{} × {}", own.height, own.width),
             });
         }
+        let Some((_, numbers)) = decode::mask(bytes).map_err(damaged)? else {
+            return Err(SampleError::Colours { name: name.to_string() });
+        };
         if let Some(&value) = numbers.iter().find(|&&number| number > 255) {
             let value = i64::from(value);
             return Err(SampleError::Class { name: name.to_string(), value, classes: 256 });

@@ -11,24 +11,24 @@ const ARRAYS: &[u8] = include_bytes!("../../../tests/data/samples/arrays.npz");
 const DIGITS: &[u8] = include_bytes!("../../../coordinator/demo/digits/digits.npz");
 
 /// A study of `data`, with a metric of its task.
-fn study(metric: &str, data: &str) -> String {
+pub fn study(metric: &str, data: &str) -> String {
     format!(
         "[study]\nname = \"s\"\nmetric = \"{metric}\"\n[data]\n{data}\n[split]\n\
          outer = {{ folds = 2 }}\n[seeds]\ncount = 2\n[arms.a]\nmodel = \"linear\"\n"
     )
 }
 
-fn checked(metric: &str, data: &str, bytes: &[u8]) -> Checked {
+pub fn checked(metric: &str, data: &str, bytes: &[u8]) -> Checked {
     check(&study(metric, data), &mut |_| Ok(bytes.to_vec())).unwrap_or_else(|all| panic!("{all}"))
 }
 
 #[track_caller]
-fn refused(metric: &str, data: &str, bytes: &[u8], words: &str) {
+pub fn refused(metric: &str, data: &str, bytes: &[u8], words: &str) {
     let told = check(&study(metric, data), &mut |_| Ok(bytes.to_vec())).expect_err("refused");
     assert!(told.to_string().contains(words), "{told}");
 }
 
-fn packed(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub fn packed(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut pack = Pack::default();
     files.iter().for_each(|(name, content)| assert!(pack.add(name, content), "{name}"));
     pack.finish()

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use super::output::Output;
 use super::{Fresh, Target, connect, studies};
 use crate::client::{Client, Shown, StoredStudy};
-use crate::report::{self, Looks, Material};
+use crate::report::{self, Looks, Material, Report};
 
 /// Write a study's report.
 #[derive(Debug, Args)]
@@ -90,9 +90,9 @@ pub struct Asked<'a> {
 /// What was written.
 pub struct Written {
     pub paths: Vec<PathBuf>,
-    /// The report's verdict, and its kind.
-    pub verdict: String,
+    /// Of the report's verdict.
     pub kind: Value,
+    pub report: Report,
 }
 
 /// `coordinator report STUDY`.
@@ -109,10 +109,11 @@ pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCod
         let out = args.out.unwrap_or_else(|| own_folder(status.id, &status.name));
         let asked = Asked { purpose: Purpose::Report, table: table.as_ref() };
         let written = write_all(&client, status.id, asked, &out, output).await?;
-        let text = format!("{}\n{}", written.verdict, naming(&written.paths));
+        let verdict = &written.report.verdict.text;
+        let text = format!("{verdict}\n{}", naming(&written.paths));
         let answer = json!({
             "files": written.paths,
-            "verdict": written.verdict,
+            "verdict": verdict,
             "verdict_kind": written.kind,
         });
         output.answer(&text, "seedsweep.files/1", answer);
@@ -210,7 +211,7 @@ pub async fn write_all(
         write(name, stored.text.as_bytes())?;
     }
     let kind = serde_json::to_value(built.verdict.kind)?;
-    Ok(Written { paths, verdict: built.verdict.text.clone(), kind })
+    Ok(Written { paths, kind, report: built })
 }
 
 pub fn material<'a>(

@@ -8,7 +8,7 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -106,13 +106,50 @@ pub fn data_folder(out: &Path) -> PathBuf {
     out.join(".seedsweep")
 }
 
-/// Runs a checked study to its report in `out`.
+/// Runs a checked study to its report in `out`, and answers.
 pub async fn run_study(
     read: ReadStudy,
     out: &Path,
     how: How,
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
+    let Some(Ran { status, trained, took, written }) = to_report(read, out, how, output).await?
+    else {
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
+    let verdict = &written.report.verdict.text;
+    let text = format!("{verdict}\n{}", files::naming(&written.paths));
+    let answer = json!({
+        "study": status.id.to_string(),
+        "name": status.name,
+        "complete": status.complete,
+        "failed": status.failed,
+        "trained": trained,
+        "seconds": took.as_secs_f64(),
+        "verdict": verdict,
+        "verdict_kind": written.kind,
+        "files": written.paths,
+    });
+    output.answer(&text, "seedsweep.run/1", answer);
+    Ok(watch::exit_code(&status))
+}
+
+/// A study that ran to its end.
+pub struct Ran {
+    pub status: StudyStatus,
+    /// Trials that ended in this run.
+    pub trained: u64,
+    pub took: Duration,
+    pub written: files::Written,
+}
+
+/// Runs a checked study to its report in `out`; `None` when it was interrupted, which is said.
+pub async fn to_report(
+    read: ReadStudy,
+    out: &Path,
+    how: How,
+    output: &Output,
+) -> anyhow::Result<Option<Ran>> {
     let started = Instant::now();
     let Opened { cluster, mut agent, client } = open(out, &how).await?;
     read.checked.notes.iter().for_each(|note| output.say(format!("note: {note}")));
@@ -131,7 +168,8 @@ pub async fn run_study(
         Ended::Broken(why) => bail!("{why}"),
         Ended::Interrupted => {
             output.warn("stopping: the trainings under way end first; Ctrl-C again leaves at once");
-            return stop_early(agent, cluster, &client, before, output).await;
+            stop_early(agent, cluster, &client, before, output).await?;
+            return Ok(None);
         }
     };
     let asked = files::Asked { purpose: Purpose::Run, table: Some(&read.checked.dataset) };
@@ -146,20 +184,7 @@ pub async fn run_study(
     } else {
         output.say(format!("{name}: every training was done before; the report is written again"));
     }
-    let text = format!("{}\n{}", written.verdict, files::naming(&written.paths));
-    let answer = json!({
-        "study": id.to_string(),
-        "name": name,
-        "complete": status.complete,
-        "failed": status.failed,
-        "trained": newly,
-        "seconds": started.elapsed().as_secs_f64(),
-        "verdict": written.verdict,
-        "verdict_kind": written.kind,
-        "files": written.paths,
-    });
-    output.answer(&text, "seedsweep.run/1", answer);
-    Ok(watch::exit_code(&status))
+    Ok(Some(Ran { status, trained: newly, took: started.elapsed(), written }))
 }
 
 enum Ended {
@@ -193,10 +218,10 @@ async fn stop_early(
     client: &Client,
     before: StudyStatus,
     output: &Output,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<()> {
     tokio::select! {
         stopped = agent.stop() => stopped?,
-        () = interrupted() => return Ok(ExitCode::from(INTERRUPTED)),
+        () = interrupted() => return Ok(()),
     }
     let status = super::connect::status_of(client, before.id).await?;
     cluster.handle.stop().await;
@@ -205,7 +230,7 @@ async fn stop_early(
         "stopped after {done} of {} trainings; the same command goes on from there",
         status.planned
     ));
-    Ok(ExitCode::from(INTERRUPTED))
+    Ok(())
 }
 
 /// As shells report a program ended by Ctrl-C.

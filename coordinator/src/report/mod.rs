@@ -24,6 +24,7 @@ mod html;
 mod latex;
 mod leakage;
 mod looks;
+mod lotteries;
 mod lottery;
 mod markdown;
 mod methods;
@@ -53,6 +54,7 @@ pub use export::{ExportError, csv, parquet};
 pub use html::html;
 pub use latex::latex;
 pub use looks::{Looks, date};
+pub use lotteries::{LotteryRow, lottery_rows, lottery_table};
 pub use markdown::markdown;
 
 use analysis::by_row::ByRow;

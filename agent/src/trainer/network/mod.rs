@@ -217,4 +217,6 @@ impl<'a> Pass<'a> {
 }
 
 #[cfg(test)]
+mod curves;
+#[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use candle_core::{D, Result, Tensor};
 use pulp::{Arch, Simd, WithSimd};
 
 use super::product::{Multiply, transpose};
-use super::{made1, made2};
+use super::{by_loops, made1, made2};
 
 /// Sizes of an attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Heads {
 /// [lanes, sequences · tokens, width].
 pub fn attend(x: &Tensor, heads: &Heads) -> Result<Tensor> {
     let (lanes, rows, _) = x.dims3()?;
-    if !x.device().is_cpu() {
+    if !by_loops(x) {
         return composed::attend(x, heads);
     }
     made1(x, (lanes, rows, heads.width), |x, made| {
@@ -47,7 +47,7 @@ pub fn attend(x: &Tensor, heads: &Heads) -> Result<Tensor> {
 
 /// The gradient of [`attend`]. Shapes: d [lanes, sequences · tokens, width] → as x.
 pub fn attend_back(d: &Tensor, x: &Tensor, heads: &Heads) -> Result<Tensor> {
-    if !d.device().is_cpu() {
+    if !by_loops(d) {
         return composed::attend_back(d, x, heads);
     }
     made2([d, x], x.shape(), |[d, x], made| {

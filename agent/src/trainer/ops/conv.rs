@@ -11,7 +11,7 @@ use candle_core::{DType, Result, Tensor};
 use pulp::{Arch, Simd, WithSimd};
 
 use super::product::{Multiply, transpose};
-use super::{made2, vectorised};
+use super::{by_loops, made2, vectorised};
 
 /// Sizes of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl Geometry {
 pub fn convolve(x: &Tensor, weights: &Tensor, geometry: &Geometry) -> Result<Tensor> {
     let (lanes, images) = (x.dim(0)?, x.dim(1)? / geometry.pixels());
     let shape = (lanes, images * geometry.places(), geometry.outputs);
-    if !x.device().is_cpu() {
+    if !by_loops(x) {
         return composed::windows(x, geometry)?.matmul(weights);
     }
     made2([x, weights], shape, |[x, weights], made| {
@@ -135,7 +135,7 @@ pub fn convolve(x: &Tensor, weights: &Tensor, geometry: &Geometry) -> Result<Ten
 pub fn convolve_weights(x: &Tensor, d: &Tensor, geometry: &Geometry) -> Result<Tensor> {
     let lanes = x.dim(0)?;
     let shape = (lanes, geometry.window(), geometry.outputs);
-    if !x.device().is_cpu() {
+    if !by_loops(x) {
         return composed::windows(x, geometry)?.transpose(1, 2)?.matmul(d);
     }
     made2([x, d], shape, |[x, d], made| {
@@ -148,7 +148,7 @@ pub fn convolve_weights(x: &Tensor, d: &Tensor, geometry: &Geometry) -> Result<T
 pub fn convolve_back(d: &Tensor, weights: &Tensor, geometry: &Geometry) -> Result<Tensor> {
     let (lanes, images) = (d.dim(0)?, d.dim(1)? / geometry.places());
     let shape = (lanes, images * geometry.pixels(), geometry.channels);
-    if !d.device().is_cpu() {
+    if !by_loops(d) {
         return composed::back(d, weights, geometry);
     }
     made2([d, weights], shape, |[d, weights], made| {
@@ -161,7 +161,7 @@ pub fn by_channel(x: &Tensor, weights: &Tensor, geometry: &Geometry) -> Result<T
     let (lanes, images) = (x.dim(0)?, x.dim(1)? / geometry.pixels());
     let channels = geometry.channels;
     let shape = (lanes, images * geometry.places(), channels);
-    if !x.device().is_cpu() {
+    if !by_loops(x) {
         return composed::by_channel(x, weights, geometry);
     }
     let each = EachTap::new(geometry, lanes, images);
@@ -183,7 +183,7 @@ pub fn by_channel(x: &Tensor, weights: &Tensor, geometry: &Geometry) -> Result<T
 pub fn by_channel_weights(x: &Tensor, d: &Tensor, geometry: &Geometry) -> Result<Tensor> {
     let (lanes, images) = (x.dim(0)?, x.dim(1)? / geometry.pixels());
     let shape = (lanes, geometry.kernel.0 * geometry.kernel.1, geometry.channels);
-    if !x.device().is_cpu() {
+    if !by_loops(x) {
         return composed::by_channel_weights(x, d, geometry);
     }
     let each = EachTap::new(geometry, lanes, images);
@@ -204,7 +204,7 @@ pub fn by_channel_weights(x: &Tensor, d: &Tensor, geometry: &Geometry) -> Result
 pub fn by_channel_back(d: &Tensor, weights: &Tensor, geometry: &Geometry) -> Result<Tensor> {
     let (lanes, images) = (d.dim(0)?, d.dim(1)? / geometry.places());
     let shape = (lanes, images * geometry.pixels(), geometry.channels);
-    if !d.device().is_cpu() {
+    if !by_loops(d) {
         return composed::by_channel_back(d, weights, geometry);
     }
     let each = EachTap::new(geometry, lanes, images);

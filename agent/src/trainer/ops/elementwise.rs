@@ -4,7 +4,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{changed2, made1, vectorised};
+use super::{by_loops, changed2, made1, vectorised};
 
 /// x ← x + b, and with `rectify` below 0 then 0. NaN stays: a rectifier that hid it would hide a
 /// divergence.
@@ -12,9 +12,9 @@ use super::{changed2, made1, vectorised};
 /// Shapes: x [lanes, rows, width], b [lanes, 1, width].
 pub fn add_biases(x: &Tensor, biases: &Tensor, rectify: bool) -> Result<Tensor> {
     let (_, rows, width) = x.dims3()?;
-    if !x.device().is_cpu() {
+    if !by_loops(x) {
         let sum = x.broadcast_add(biases)?;
-        return if rectify { sum.relu() } else { Ok(sum) };
+        return if rectify { composed::rectified(&sum) } else { Ok(sum) };
     }
     changed2(x, biases, |x, biases| {
         vectorised(|| {
@@ -37,8 +37,8 @@ pub fn add_biases(x: &Tensor, biases: &Tensor, rectify: bool) -> Result<Tensor> 
 
 /// Below 0 then 0; NaN stays.
 pub fn rectified(x: Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        return x.relu();
+    if !by_loops(&x) {
+        return composed::rectified(&x);
     }
     made1(&x, x.shape(), |x, made| {
         vectorised(|| {
@@ -54,7 +54,7 @@ pub fn rectified(x: Tensor) -> Result<Tensor> {
 ///
 /// Shapes: d and what the layer said, both [lanes, rows, width]; one gain a lane.
 pub fn gate(gradient: Tensor, said: &Tensor, gains: &[f32]) -> Result<Tensor> {
-    if !gradient.device().is_cpu() {
+    if !by_loops(&gradient) {
         let spoke = said.gt(0.0)?.to_dtype(gradient.dtype())?;
         let gains = Tensor::from_slice(gains, (gains.len(), 1, 1), gradient.device())?;
         return (gradient * spoke)?.broadcast_mul(&gains);
@@ -76,7 +76,7 @@ pub fn gate(gradient: Tensor, said: &Tensor, gains: &[f32]) -> Result<Tensor> {
 
 /// x ← x · y, of one shape.
 pub fn multiply(x: Tensor, y: &Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !by_loops(&x) {
         return x * y;
     }
     changed2(&x, y, |x, y| vectorised(|| x.iter_mut().zip(y).for_each(|(x, y)| *x *= y)))?;
@@ -85,7 +85,7 @@ pub fn multiply(x: Tensor, y: &Tensor) -> Result<Tensor> {
 
 /// x ← x + y, of one shape.
 pub fn add(x: Tensor, y: &Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !by_loops(&x) {
         return x + y;
     }
     changed2(&x, y, |x, y| vectorised(|| x.iter_mut().zip(y).for_each(|(x, y)| *x += y)))?;
@@ -95,7 +95,7 @@ pub fn add(x: Tensor, y: &Tensor) -> Result<Tensor> {
 /// Sums over the rows of [lanes, rows, width] in their order: [lanes, 1, width].
 pub fn sum_rows(x: &Tensor) -> Result<Tensor> {
     let (lanes, rows, width) = x.dims3()?;
-    if !x.device().is_cpu() {
+    if !by_loops(x) {
         return x.sum_keepdim(1);
     }
     made1(x, (lanes, 1, width), |x, sums| {
@@ -113,7 +113,7 @@ pub fn sum_rows(x: &Tensor) -> Result<Tensor> {
 pub fn mean_of_runs(x: &Tensor, run: usize) -> Result<Tensor> {
     let (lanes, rows, width) = x.dims3()?;
     let shape = (lanes, rows / run, width);
-    if !x.device().is_cpu() {
+    if !by_loops(x) {
         return x.reshape((lanes, rows / run, run, width))?.mean(2)?.reshape(shape);
     }
     made1(x, shape, |x, means| {
@@ -133,7 +133,7 @@ pub fn mean_of_runs(x: &Tensor, run: usize) -> Result<Tensor> {
 pub fn spread_over_runs(d: &Tensor, run: usize) -> Result<Tensor> {
     let (lanes, rows, width) = d.dims3()?;
     let shape = (lanes, rows * run, width);
-    if !d.device().is_cpu() {
+    if !by_loops(d) {
         let wide = d.reshape((lanes, rows, 1, width))?.broadcast_as((lanes, rows, run, width))?;
         return (wide / run as f64)?.reshape(shape);
     }
@@ -149,6 +149,16 @@ pub fn spread_over_runs(d: &Tensor, run: usize) -> Result<Tensor> {
     })
 }
 
+/// The same of candle's own operations.
+mod composed {
+    use super::*;
+
+    /// candle's own rectifier makes 0 of what is not a number.
+    pub fn rectified(x: &Tensor) -> Result<Tensor> {
+        x.lt(0.0)?.where_cond(&x.zeros_like()?, x)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
@@ -159,8 +169,10 @@ mod tests {
     #[test]
     fn rectifiers_keep_what_is_not_a_number() {
         let x = Tensor::new(&[f32::NAN, -1.0, 2.0], &Device::Cpu).unwrap();
-        let said = numbers(&rectified(x).unwrap());
-        assert!(said[0].is_nan() && said[1..] == [0.0, 2.0]);
+        for said in [composed::rectified(&x).unwrap(), rectified(x).unwrap()] {
+            let said = numbers(&said);
+            assert!(said[0].is_nan() && said[1..] == [0.0, 2.0]);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Axis 0 is the lane; no number of a lane is read for another's. On a processor each is a loop of
 //! ours, compiled for the widest vectors that the machine has: every sum is taken in one order, so
 //! its bits depend neither on those vectors nor on who trains beside. Elsewhere each is composed of
-//! candle's own operations, and the tests hold both against one another.
+//! candle's own operations; the tests hold both against one another, and train every model by both.
 //!
 //! Floor: core.
 
@@ -21,6 +21,15 @@ use candle_core::{
 };
 
 use slices::{read, write};
+
+/// Whether our loops work on `x`: it lies on a processor.
+pub fn by_loops(x: &Tensor) -> bool {
+    #[cfg(test)]
+    if tests::COMPOSED.get() {
+        return false;
+    }
+    x.device().is_cpu()
+}
 
 /// A new tensor of `shape` from the numbers of `a`, which lie without gaps.
 pub fn made1(
@@ -70,6 +79,7 @@ struct Made<F> {
 
 impl<F: Fn(&[&[f32]], &mut [f32])> Made<F> {
     fn make(&self, operands: &[(&CpuStorage, &Layout)]) -> Result<(CpuStorage, Shape)> {
+        hold_composed();
         let mut slices: [&[f32]; 3] = [&[]; 3];
         for (slice, (storage, layout)) in slices.iter_mut().zip(operands) {
             *slice = read(storage, layout)?;
@@ -140,9 +150,16 @@ impl<F: Fn(&mut [f32], &[&[f32]])> InplaceOp2 for Changed<F> {
         b: &CpuStorage,
         of_b: &Layout,
     ) -> Result<()> {
+        hold_composed();
         (self.f)(write(a, of_a)?, &[read(b, of_b)?]);
         Ok(())
     }
+}
+
+/// In tests of what other devices do, no loop of ours may run.
+fn hold_composed() {
+    #[cfg(test)]
+    assert!(!tests::COMPOSED.get(), "a device has no loops of ours");
 }
 
 /// What candle calls an operation of ours in its errors.
@@ -150,9 +167,23 @@ const NAME: &str = "an operation over lanes";
 
 #[cfg(test)]
 pub mod tests {
+    use std::cell::Cell;
+
     use candle_core::{Device, Tensor};
     use common::id::Digest;
     use common::seed::{Stream, StreamRng};
+
+    thread_local! {
+        pub static COMPOSED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// What `f` gives where every operation is composed of candle's own, as on other devices.
+    pub fn composed<R>(f: impl FnOnce() -> R) -> R {
+        COMPOSED.set(true);
+        let made = f();
+        COMPOSED.set(false);
+        made
+    }
 
     /// Normal numbers of a shape.
     pub fn drawn(seed: u64, shape: &[usize]) -> Tensor {

@@ -7,7 +7,7 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::{changed2, made1, made2, made3, vectorised};
+use super::{by_loops, changed2, made1, made2, made3, vectorised};
 
 /// Mean and variance of each channel over each lane's first rows: [lanes, 2, width].
 ///
@@ -15,7 +15,7 @@ use super::{changed2, made1, made2, made3, vectorised};
 /// Source: Ioffe and Szegedy (2015).
 pub fn batch_moments(x: &Tensor, counts: &[usize]) -> Result<Tensor> {
     let (lanes, rows, width) = x.dims3()?;
-    if !x.device().is_cpu() {
+    if !by_loops(x) {
         return composed::batch_moments(x, counts);
     }
     made1(x, (lanes, 2, width), |x, made| {
@@ -43,7 +43,7 @@ pub fn batch_moments(x: &Tensor, counts: &[usize]) -> Result<Tensor> {
 /// (x − mean) / √(variance + ε) by channel. Shapes: x [lanes, rows, width], moments [lanes, 2, width].
 pub fn normalise(x: &Tensor, moments: &Tensor) -> Result<Tensor> {
     let (_, rows, width) = x.dims3()?;
-    if !x.device().is_cpu() {
+    if !by_loops(x) {
         let centred = x.broadcast_sub(&moments.narrow(1, 0, 1)?)?;
         return centred.broadcast_mul(&composed::spread_of(moments)?);
     }
@@ -70,7 +70,7 @@ pub fn normalise(x: &Tensor, moments: &Tensor) -> Result<Tensor> {
 /// `said`: what [`normalise`] made; all [lanes, rows, width]. Rows that pad get 0.
 pub fn batch_back(d: &Tensor, said: &Tensor, moments: &Tensor, counts: &[usize]) -> Result<Tensor> {
     let (_, rows, width) = d.dims3()?;
-    if !d.device().is_cpu() {
+    if !by_loops(d) {
         return composed::batch_back(d, said, moments, counts);
     }
     made3([d, said, moments], d.shape(), |[d, said, moments], made| {
@@ -118,7 +118,7 @@ fn spread_into(variance: &[f32], spread: &mut [f32]) {
 pub fn run_on(running: &Tensor, moments: &Tensor, counts: &[usize]) -> Result<()> {
     let (_, _, width) = running.dims3()?;
     let correction = |count: usize| count as f32 / (count as f32 - 1.0).max(1.0);
-    if !running.device().is_cpu() {
+    if !by_loops(running) {
         let by: Vec<f32> = counts.iter().flat_map(|&count| [1.0, correction(count)]).collect();
         let by = Tensor::from_vec(by, (counts.len(), 2, 1), running.device())?;
         let share = f64::from(SHARE);
@@ -153,7 +153,7 @@ pub struct Sets {
 /// Shapes: x [lanes, rows, width]. Source: Wu and He (2018); with one group of one row Ba et al. (2016).
 pub fn normalise_sets(x: &Tensor, sets: Sets) -> Result<Tensor> {
     let width = x.dim(2)?;
-    if !x.device().is_cpu() {
+    if !by_loops(x) {
         return composed::normalise_sets(x, sets);
     }
     made1(x, x.shape(), |x, made| {
@@ -184,7 +184,7 @@ pub fn normalise_sets(x: &Tensor, sets: Sets) -> Result<Tensor> {
 /// The gradient of [`normalise_sets`]. Shapes: d, x and what it said, all [lanes, rows, width].
 pub fn sets_back(d: &Tensor, x: &Tensor, said: &Tensor, sets: Sets) -> Result<Tensor> {
     let width = d.dim(2)?;
-    if !d.device().is_cpu() {
+    if !by_loops(d) {
         return composed::sets_back(d, x, said, sets);
     }
     made3([d, x, said], d.shape(), |[d, x, said], made| {
@@ -231,7 +231,7 @@ pub fn sets_back(d: &Tensor, x: &Tensor, said: &Tensor, sets: Sets) -> Result<Te
 /// x · scale + shift by channel. Shapes: x [lanes, rows, width], the others [lanes, 1, width].
 pub fn scaled(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
     let (_, rows, width) = x.dims3()?;
-    if !x.device().is_cpu() {
+    if !by_loops(x) {
         return x.broadcast_mul(scale)?.broadcast_add(shift);
     }
     made3([x, scale, shift], x.shape(), |[x, scale, shift], made| {
@@ -253,7 +253,7 @@ pub fn scaled(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
 /// x · scale by channel.
 pub fn scaled_back(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
     let (_, rows, width) = x.dims3()?;
-    if !x.device().is_cpu() {
+    if !by_loops(x) {
         return x.broadcast_mul(scale);
     }
     made2([x, scale], x.shape(), |[x, scale], made| {

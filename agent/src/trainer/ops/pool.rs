@@ -6,7 +6,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{made1, made3, vectorised};
+use super::{by_loops, made1, made3, vectorised};
 
 /// Images of [height, width, channels] cut into squares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +48,8 @@ impl Squares {
 pub fn largest(x: &Tensor, squares: &Squares) -> Result<Tensor> {
     let (lanes, images) = (x.dim(0)?, x.dim(1)? / squares.pixels());
     let shape = (lanes, images * squares.places(), squares.channels);
-    if !x.device().is_cpu() {
-        return composed::cut(x, squares)?.max(4)?.max(2)?.contiguous()?.reshape(shape);
+    if !by_loops(x) {
+        return composed::largest(x, squares)?.reshape(shape);
     }
     let (pixels_of, channels) = (squares.pixels_of(), squares.channels);
     let of_one = squares.side.0 * squares.side.1;
@@ -76,7 +76,7 @@ pub fn largest(x: &Tensor, squares: &Squares) -> Result<Tensor> {
 ///
 /// Shapes: d and what it said [lanes, images · places, channels], x [lanes, images · pixels, channels].
 pub fn largest_back(d: &Tensor, x: &Tensor, said: &Tensor, squares: &Squares) -> Result<Tensor> {
-    if !d.device().is_cpu() {
+    if !by_loops(d) {
         return composed::largest_back(d, x, said, squares);
     }
     let (pixels_of, channels) = (squares.pixels_of(), squares.channels);
@@ -113,14 +113,20 @@ mod composed {
         x.reshape(vec![images, rows, s.side.0, columns, s.side.1, s.channels])
     }
 
+    /// [images, rows of squares, columns of squares, channels].
+    pub fn largest(x: &Tensor, s: &Squares) -> Result<Tensor> {
+        let cut = cut(x, s)?;
+        // 0, or not a number where one of them is not: a device's maximum passes that over.
+        let torn = (cut.sum(4)?.sum(2)? * 0.0)?;
+        cut.max(4)?.max(2)?.contiguous()? + torn
+    }
+
     pub fn largest_back(d: &Tensor, x: &Tensor, said: &Tensor, s: &Squares) -> Result<Tensor> {
         let cut = cut(x, s)?;
         let (images, rows, columns) = (cut.dim(0)?, cut.dim(1)?, cut.dim(3)?);
         let wide = |t: &Tensor| t.reshape(vec![images, rows, 1, columns, 1, s.channels]);
         let most = cut.broadcast_eq(&wide(said)?)?.to_dtype(d.dtype())?;
-        // Equal ones share: candle has no first.
-        let many = most.sum_keepdim(2)?.sum_keepdim(4)?;
-        let made = most.broadcast_div(&many)?.broadcast_mul(&wide(d)?)?;
+        let made = first(&most, s)?.broadcast_mul(&wide(d)?)?;
         let shape = (images, rows * s.side.0, columns * s.side.1, s.channels);
         let made = made.reshape(shape)?;
         let (below, right) = (s.height - rows * s.side.0, s.width - columns * s.side.1);
@@ -129,24 +135,52 @@ mod composed {
             .contiguous()?
             .reshape(x.shape())
     }
+
+    /// Of the numbers that are 1 in each square, cut as by [`cut`], the first alone.
+    fn first(most: &Tensor, s: &Squares) -> Result<Tensor> {
+        let mut free = most.narrow(2, 0, 1)?.narrow(4, 0, 1)?.ones_like()?;
+        let mut rows = Vec::with_capacity(s.side.0);
+        for y in 0..s.side.0 {
+            let mut row = Vec::with_capacity(s.side.1);
+            for x in 0..s.side.1 {
+                let taken = (most.narrow(2, y, 1)?.narrow(4, x, 1)? * &free)?;
+                free = (free - &taken)?;
+                row.push(taken);
+            }
+            rows.push(Tensor::cat(&row, 4)?);
+        }
+        Tensor::cat(&rows, 2)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{drawn, near};
+    use candle_core::Device;
+
+    use super::super::tests::{drawn, near, numbers};
     use super::*;
 
     #[test]
     fn pooling_agrees_with_what_candle_composes() {
         for side in [(2, 2), (1, 3)] {
             let squares = Squares { height: 4, width: 7, channels: 3, side };
-            let x = drawn(1, &[2, 2 * squares.pixels(), 3]);
+            // Rounded, so that some squares have two of their largest.
+            let x = drawn(1, &[2, 2 * squares.pixels(), 3]).round().unwrap();
             let said = largest(&x, &squares).unwrap();
-            let theirs = composed::cut(&x, &squares).unwrap().max(4).unwrap().max(2).unwrap();
-            near(&said, &theirs.contiguous().unwrap().reshape(said.shape()).unwrap(), 0.0);
+            let theirs = composed::largest(&x, &squares).unwrap();
+            near(&said, &theirs.reshape(said.shape()).unwrap(), 0.0);
             let d = drawn(2, said.dims());
             let ours = largest_back(&d, &x, &said, &squares).unwrap();
             near(&ours, &composed::largest_back(&d, &x, &said, &squares).unwrap(), 0.0);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_the_largest() {
+        let squares = Squares { height: 2, width: 2, channels: 1, side: (2, 2) };
+        let x = Tensor::new(&[[[1.0f32], [f32::NAN], [3.0], [2.0]]], &Device::Cpu).unwrap();
+        for said in [largest(&x, &squares).unwrap(), composed::largest(&x, &squares).unwrap()] {
+            assert!(numbers(&said)[0].is_nan());
         }
     }
 }

@@ -13,9 +13,11 @@ use std::array::from_fn;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use pulp::{Arch, Simd, WithSimd};
 
+use super::{by_loops, hold_composed};
+
 /// [lanes, m, k] · [lanes, k, n] → [lanes, m, n]; either may be a transposed view.
 pub fn product(left: &Tensor, right: &Tensor) -> Result<Tensor> {
-    match left.device().is_cpu() {
+    match by_loops(left) {
         true => left.apply_op2_no_bwd(right, &Product),
         false => left.matmul(right),
     }
@@ -24,7 +26,7 @@ pub fn product(left: &Tensor, right: &Tensor) -> Result<Tensor> {
 /// One matrix product: result [rows, columns] = left [rows, inner] · right [inner, columns].
 pub struct Multiply<'a> {
     pub left: &'a [f32],
-    /// From a row of the left matrix to the next, and from a column.
+    /// From a row of the left matrix to the next, and from a column; one of both is 1.
     pub strides: (usize, usize),
     pub right: &'a [f32],
     /// From a row of the right matrix to the next.
@@ -39,28 +41,42 @@ impl Multiply<'_> {
     /// All rows of `result`, whose length says how many.
     #[inline(always)]
     pub fn run<S: Simd>(&self, simd: S, result: &mut [f32]) {
+        // One of both is 1; told apart here, so that no tile multiplies by it.
+        match self.strides.1 == 1 {
+            true => self.bands::<S, true>(simd, result),
+            false => self.bands::<S, false>(simd, result),
+        }
+    }
+
+    #[inline(always)]
+    fn bands<S: Simd, const PLAIN: bool>(&self, simd: S, result: &mut [f32]) {
         let rows = result.len() / self.columns.max(1);
         let mut row = 0;
         while row + TALL <= rows {
-            self.band::<S, TALL>(simd, row, result);
+            self.band::<S, TALL, PLAIN>(simd, row, result);
             row += TALL;
         }
         while row < rows {
-            self.band::<S, 1>(simd, row, result);
+            self.band::<S, 1, PLAIN>(simd, row, result);
             row += 1;
         }
     }
 
     /// `HEIGHT` rows of the result, from `row` on.
     #[inline(always)]
-    fn band<S: Simd, const HEIGHT: usize>(&self, simd: S, row: usize, result: &mut [f32]) {
+    fn band<S: Simd, const HEIGHT: usize, const PLAIN: bool>(
+        &self,
+        simd: S,
+        row: usize,
+        result: &mut [f32],
+    ) {
         let mut column = 0;
         while column + 2 * S::F32_LANES <= self.columns {
-            self.tile::<S, HEIGHT, 2>(simd, row, column, result);
+            self.tile::<S, HEIGHT, 2, PLAIN>(simd, row, column, result);
             column += 2 * S::F32_LANES;
         }
         while column + S::F32_LANES <= self.columns {
-            self.tile::<S, HEIGHT, 1>(simd, row, column, result);
+            self.tile::<S, HEIGHT, 1, PLAIN>(simd, row, column, result);
             column += S::F32_LANES;
         }
         if column < self.columns {
@@ -69,9 +85,9 @@ impl Multiply<'_> {
     }
 
     /// `HEIGHT` rows by `WIDTH` vectors of the result. By index, since behind iterators the sums are
-    /// not kept in registers.
+    /// not kept in registers. `PLAIN`: the left matrix' rows lie without gaps, else its columns do.
     #[inline(always)]
-    fn tile<S: Simd, const HEIGHT: usize, const WIDTH: usize>(
+    fn tile<S: Simd, const HEIGHT: usize, const WIDTH: usize, const PLAIN: bool>(
         &self,
         simd: S,
         row: usize,
@@ -86,10 +102,24 @@ impl Multiply<'_> {
                 sums.copy_from_slice(&there[..WIDTH]);
             }
         }
+        let rows: [&[f32]; HEIGHT] = match PLAIN {
+            true => from_fn(|r| &self.left[(row + r) * self.strides.0..][..self.inner]),
+            false => [&[]; HEIGHT],
+        };
+        #[expect(
+            clippy::needless_range_loop,
+            reason = "columns are walked, of several rows at once"
+        )]
         for inner in 0..self.inner {
             let start = inner * self.pitch + column;
             let (below, _) = S::as_simd_f32s(&self.right[start..start + WIDTH * S::F32_LANES]);
-            let across: [f32; HEIGHT] = self.left_at(row, inner);
+            let across: [f32; HEIGHT] = match PLAIN {
+                true => from_fn(|r| rows[r][inner]),
+                false => {
+                    let across = &self.left[inner * self.strides.1 + row..][..HEIGHT];
+                    from_fn(|r| across[r])
+                }
+            };
             for r in 0..HEIGHT {
                 let across = simd.splat_f32s(across[r]);
                 for w in 0..WIDTH {
@@ -178,6 +208,7 @@ impl CustomOp2 for Product {
         right: &CpuStorage,
         right_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        hold_composed();
         let (left, right) = (Stack::new(left, left_layout)?, Stack::new(right, right_layout)?);
         if left.lanes != right.lanes || left.columns != right.rows {
             bail!("no product of {left_layout:?} and {right_layout:?}");

@@ -4,7 +4,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::{made2, vectorised};
+use super::{by_loops, made2, vectorised};
 
 /// The vectors of tokens: table [lanes, tokens, width] at `ids` [lanes, rows, 1] → [lanes, rows, width].
 ///
@@ -13,7 +13,7 @@ pub fn looked_up(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let (lanes, tokens, width) = table.dims3()?;
     let rows = ids.dim(1)?;
     let shape = (lanes, rows, width);
-    if !table.device().is_cpu() {
+    if !by_loops(table) {
         let flat = table.reshape((lanes * tokens, width))?;
         return flat.index_select(&composed::flat_ids(table, ids)?, 0)?.reshape(shape);
     }
@@ -34,7 +34,7 @@ pub fn looked_up(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
 pub fn looked_up_back(d: &Tensor, ids: &Tensor, tokens: usize) -> Result<Tensor> {
     let (lanes, rows, width) = d.dims3()?;
     let shape = (lanes, tokens, width);
-    if !d.device().is_cpu() {
+    if !by_loops(d) {
         let sums = Tensor::zeros((lanes * tokens, width), DType::F32, d.device())?;
         let ids = composed::flat_ids(&sums.reshape(shape)?, ids)?;
         return sums.index_add(&ids, &d.reshape((lanes * rows, width))?, 0)?.reshape(shape);

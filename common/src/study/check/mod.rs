@@ -8,6 +8,7 @@
 mod controls;
 mod data;
 mod division;
+mod models;
 mod programs;
 mod samples;
 mod size;
@@ -85,6 +86,7 @@ fn study(
             return None;
         }
     };
+    models::check(&draft.arms, &dataset, inspection);
     let arms = controls::beside(draft.arms.iter().map(arm).collect(), &draft.controls);
     let SeedsDraft { span: seeds_span, factors } = draft.seeds?;
     let seeds = Seeds { factors };
@@ -143,15 +145,12 @@ fn metrics(draft: &Draft, inspection: &mut Inspection<'_>) -> Vec<Metric> {
 }
 
 fn arm(draft: &ArmDraft) -> Arm {
-    let config = |point: crate::space::Config| {
-        let mut hyper = draft.fixed.clone();
-        point.values.iter().for_each(|(name, value)| grammar::apply(&mut hyper, name, value));
-        grammar::settle(&mut hyper);
-        ArmConfig { point, hyper }
-    };
     let configs = match draft.model {
         Model::Program => programs::configs(draft),
-        _ => draft.space.value.configs().into_iter().map(config).collect(),
+        _ => {
+            let points = draft.space.value.configs().into_iter();
+            points.zip(draft.hypers()).map(|(point, hyper)| ArmConfig { point, hyper }).collect()
+        }
     };
     Arm {
         name: draft.name.value.clone(),

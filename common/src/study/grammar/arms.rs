@@ -76,7 +76,9 @@ fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Op
     check_momentum(&section, model, &fixed, &space.value, inspection);
     recipes::augment(&section, &mut fixed, inspection);
     recipes::check(&section, &fixed, inspection);
-    Some(ArmDraft { name, model: model?, fixed, space, files: Vec::new() })
+    let loss = section.find("loss").filter(|item| item.is_text());
+    let loss = loss.and_then(|item| item.text(inspection));
+    Some(ArmDraft { name, model: model?, fixed, loss, space, files: Vec::new() })
 }
 
 /// `{ method = "grid" }`.

@@ -111,9 +111,23 @@ pub(super) struct ArmDraft {
     pub model: Model,
     /// Defaults and what is written beside the space.
     pub fixed: Hyper,
+    /// The loss as written beside the space: it must suit the task.
+    pub loss: Option<At<String>>,
     pub space: At<Space>,
     /// Of a program, beside the study file: to be read.
     pub files: Vec<At<String>>,
+}
+
+impl ArmDraft {
+    /// Of each config of the space, in their order.
+    pub fn hypers(&self) -> impl Iterator<Item = Hyper> {
+        self.space.value.configs().into_iter().map(|point| {
+            let mut hyper = self.fixed.clone();
+            point.values.iter().for_each(|(name, value)| apply(&mut hyper, name, value));
+            settle(&mut hyper);
+            hyper
+        })
+    }
 }
 
 /// Reads a study file. Syntax errors alone give no draft.

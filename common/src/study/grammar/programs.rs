@@ -60,7 +60,7 @@ pub(super) fn arm(
     check_travels(&program, &space, inspection);
     let mut hyper = Hyper { program: Some(program), ..Hyper::none() };
     hyper.recipe.validation = share.map_or(0.0, |share| share.value);
-    Some(ArmDraft { name, model: Model::Program, fixed: hyper, space, files })
+    Some(ArmDraft { name, model: Model::Program, fixed: hyper, loss: None, space, files })
 }
 
 /// Every config has its program written out: refuses what no frame holds before it is.

@@ -1,0 +1,124 @@
+//! Widths as this machine found them, in a file of the agent's folder.
+//!
+//! Cohorts that train at once share what they find; each measures its own wall time. A file that
+//! cannot be read is begun anew, and one that cannot be written costs only what was found.
+//!
+//! Floor: shell.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::trainer::{Climb, How, Widths};
+
+/// Finds widths by measuring, and keeps them.
+#[derive(Debug)]
+pub struct Measured {
+    path: Option<PathBuf>,
+    found: Mutex<BTreeMap<String, Climb>>,
+}
+
+thread_local! {
+    /// When the stack of this thread began.
+    static BEGAN: RefCell<Option<Instant>> = const { RefCell::new(None) };
+}
+
+impl Measured {
+    /// Goes on with what `folder` knows; `None`: nothing is kept.
+    pub fn open(folder: Option<&Path>) -> Self {
+        let found = folder.map(found_in).unwrap_or_default();
+        Self { path: folder.map(path_in), found: Mutex::new(found) }
+    }
+}
+
+/// What is known in an agent's folder, by kind.
+pub fn found_in(folder: &Path) -> BTreeMap<String, Climb> {
+    let text = fs::read_to_string(path_in(folder)).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+fn path_in(folder: &Path) -> PathBuf {
+    folder.join("widths.json")
+}
+
+impl Widths for Measured {
+    fn begin(&self, kind: &str, lanes: usize) -> usize {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let width = match found.get(kind) {
+            Some(climb) => climb.width(lanes),
+            None => Climb::default().width(lanes),
+        };
+        BEGAN.set(Some(Instant::now()));
+        width
+    }
+
+    fn ended(&self, kind: &str, width: usize, lanes: usize, how: How) {
+        let Some(began) = BEGAN.take() else { return };
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if !found.contains_key(kind) && found.len() >= KINDS_MAX {
+            return;
+        }
+        let climb = found.entry(kind.to_string()).or_default();
+        let before = climb.clone();
+        match how {
+            How::NoRoom => climb.note_no_room(width),
+            // A stack that was not full for most of its time says nothing of a full one.
+            How::Trained { rows } if lanes.is_multiple_of(width) && climb.found().is_none() => {
+                let seconds = began.elapsed().as_secs_f64();
+                if seconds >= SHORTEST_S {
+                    climb.note(width, rows as f64 / seconds);
+                }
+            }
+            How::Trained { .. } => {}
+        }
+        if *climb == before {
+            return;
+        }
+        let Some(path) = &self.path else { return };
+        let text = serde_json::to_string_pretty(&*found).unwrap_or_default();
+        let beside = path.with_extension("writing");
+        if let Err(error) = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path)) {
+            tracing::debug!(%error, "what was found of widths is not kept");
+        }
+    }
+}
+
+/// What ends sooner says more of the clock than of the width.
+const SHORTEST_S: f64 = 0.01;
+/// Studies may come with any number of networks.
+const KINDS_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_was_found_is_known_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let measured = Measured::open(Some(folder.path()));
+        for _ in 0..2 {
+            let width = measured.begin("mlp", 8);
+            assert_eq!(width, 4);
+            thread::sleep(Duration::from_millis(12));
+            measured.ended("mlp", width, 8, How::Trained { rows: 1000 });
+        }
+        assert_eq!(measured.begin("mlp", 8), 8);
+        measured.ended("mlp", 8, 8, How::NoRoom);
+        let again = Measured::open(Some(folder.path()));
+        assert_eq!(again.begin("mlp", 64), 2, "what there was no room for is not tried");
+        assert_eq!(found_in(folder.path())["mlp"].no_room, Some(8));
+    }
+
+    #[test]
+    fn a_folder_with_another_file_is_begun_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("widths.json"), "{]").expect("written");
+        assert_eq!(Measured::open(Some(folder.path())).begin("mlp", 8), 4);
+    }
+}
