@@ -176,8 +176,9 @@ mod tests {
             assert_eq!((at[0], at[at.len() - 1]), (1, points));
             let gaps: Vec<u32> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
             let (least, most) = (gaps.iter().min().unwrap(), gaps.iter().max().unwrap());
-            // Even but for the rounding: of one place, or of the stretch that was thinned on the way.
-            let stretch = 1 + points / 128;
+            // Even but for the rounding of both ends: of one place, or of the stretch that was thinned
+            // on the way.
+            let stretch = 1 + points / 64;
             assert!(most - least <= stretch, "{points}: {gaps:?}");
             assert!(curve.points().all(|point| {
                 point.value == 1.0 / point.at as f32 && point.held_out == Some(point.at as f32)

@@ -10,11 +10,16 @@ use crate::table::Target;
 const ARRAYS: &[u8] = include_bytes!("../../../tests/data/samples/arrays.npz");
 const DIGITS: &[u8] = include_bytes!("../../../coordinator/demo/digits/digits.npz");
 
-/// A study of `data`, with a metric of its task.
+/// A study of `data`, with a metric of its task, and an arm that can learn from such rows.
 pub fn study(metric: &str, data: &str) -> String {
+    let arm = match metric {
+        "dice" | "iou" | "hausdorff95" => "model = \"unet\"\nchannels = [2]",
+        _ if data.contains("tokens = true") => "model = \"transformer\"",
+        _ => "model = \"linear\"",
+    };
     format!(
         "[study]\nname = \"s\"\nmetric = \"{metric}\"\n[data]\n{data}\n[split]\n\
-         outer = {{ folds = 2 }}\n[seeds]\ncount = 2\n[arms.a]\nmodel = \"linear\"\n"
+         outer = {{ folds = 2 }}\n[seeds]\ncount = 2\n[arms.a]\n{arm}\n"
     )
 }
 

@@ -88,7 +88,7 @@ fn exported_trials_have_their_curves_beside_them() {
     );
     assert!(of(&first, "curve.values").starts_with("1 0.5 0.33"));
     assert!(of(&first, "curve.validation").starts_with("2 1 0.66"));
-    let last = lines.last().expect("more");
+    let last = lines.next_back().expect("more");
     assert_eq!((of(&last, "arm"), of(&last, "curve")), ("b".into(), String::new()));
     let bare = super::rows(&study, jagged);
     let text = csv(&material(&study, &bare)).expect("written");
