@@ -219,10 +219,11 @@ fn rows() -> String {
 }
 
 /// By name.
-const FIGURES: [&str; 17] = [
+const FIGURES: [&str; 18] = [
     "arms",
     "caterpillar",
     "cells",
+    "curves",
     "designs",
     "differences",
     "distribution",

@@ -1,7 +1,8 @@
 //! The outcomes themselves as a table: Parquet and CSV, one row a trial, in trial order.
 //!
 //! Both formats come from the same columns. A text cell that a spreadsheet would run as a formula
-//! is quoted in CSV. Learning curves lie beside their outcomes, points between blanks. Deliberately absent: trials that have not ended.
+//! is quoted in CSV. Learning curves lie beside their outcomes, points between blanks. Deliberately
+//! absent: trials that have not ended.
 //!
 //! Floor: core.
 
