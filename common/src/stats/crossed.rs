@@ -36,8 +36,8 @@ pub struct Crossed {
     pub independent: Judged,
     /// A new training sample of the same size, T2.
     pub samples: Judged,
-    /// Some variance is zero.
-    pub at_boundary: bool,
+    /// Whose standard errors and degrees of freedom these are.
+    pub method: DfMethod,
 }
 
 /// One standard error and what follows from it.
@@ -106,7 +106,7 @@ fn judged_by(
         difference,
         independent: judged(freedom.contrast(&[1.0])?)?,
         samples: judged(freedom.widened(&[1.0], &[(FOLDS, test_over_train)])?)?,
-        at_boundary: fit.singular(),
+        method,
     })
 }
 
@@ -216,7 +216,7 @@ mod tests {
             assert!((judged.p - p).abs() < 1e-9, "{} {p}", judged.p);
         }
         assert!((crossed.difference - mean).abs() < 1e-12);
-        assert!(!crossed.at_boundary);
+        assert_eq!(crossed.method, DfMethod::KenwardRoger);
     }
 
     #[test]

@@ -28,8 +28,6 @@ pub struct Contrast {
     pub p_adjusted: f64,
     /// Intervals that hold for all contrasts together; Dunnett's only.
     pub ci_adjusted: Option<(f64, f64)>,
-    /// See [`super::Precision`].
-    pub at_boundary: bool,
 }
 
 /// How several contrasts are corrected for being several.
@@ -96,7 +94,6 @@ fn one(freedom: &Freedom, weights: &[f64], level: f64) -> Result<Contrast, Infer
         ci: (estimate - half_width, estimate + half_width),
         p_adjusted: p,
         ci_adjusted: None,
-        at_boundary: precision.at_boundary,
     })
 }
 

@@ -19,8 +19,8 @@ use super::search::tolerance;
 ///
 /// The criterion is the one that was fitted, the cut the chi-square quantile of `level` at 1 degree
 /// of freedom; an end is -1 or 1 where the profile never rises to the cut. As lme4's `profile` of a
-/// full fit. `None` for a term of three effects or more, for a perfect correlation, and where a
-/// variance is zero.
+/// full fit. `None` for a term of three effects or more, for a perfect correlation, where a
+/// variance is zero, and where the profile could not be followed.
 ///
 /// Panics when `index` is not in the fit or `level` is not between 0 and 1.
 pub fn profile_correlation(fit: &Fit, index: usize, level: f64) -> Option<(f64, f64)> {
@@ -51,7 +51,7 @@ pub fn profile_correlation(fit: &Fit, index: usize, level: f64) -> Option<(f64, 
         let mut start = best.clone();
         let mut gap = |z: f64| {
             held.correlation = z.tanh();
-            let found = optimise::minimise(&mut held, &start, None, loose)?;
+            let found = optimise::followed(&mut held, &start, &best, None, loose)?;
             start = found.x;
             Some((found.value - fit.criterion).max(0.0).sqrt() - cut)
         };
@@ -63,9 +63,8 @@ pub fn profile_correlation(fit: &Fit, index: usize, level: f64) -> Option<(f64, 
             }
             let at_outside = gap(outside)?;
             if at_outside >= 0.0 {
-                let gap = |z: f64| gap(z).unwrap_or(f64::INFINITY);
                 let ends = ([inside, at_inside], [outside, at_outside]);
-                return Some(crossing(gap, ends.0, ends.1, CLOSE).tanh());
+                return crossing(gap, ends.0, ends.1, CLOSE).map(f64::tanh);
             }
             (inside, at_inside) = (outside, at_outside);
         }

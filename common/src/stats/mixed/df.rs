@@ -29,9 +29,8 @@ pub enum DfMethod {
 pub struct Precision {
     /// In units of the response.
     pub se: f64,
+    /// Larger than it should be where some variance is zero, which is taken as known.
     pub df: f64,
-    /// Some variance is zero and was taken as known, which makes df larger than it should be.
-    pub at_boundary: bool,
 }
 
 /// Why a fit does not answer a question about its parameters.
@@ -53,6 +52,11 @@ pub enum InferenceError {
          precision; drop a random term that the design cannot tell apart"
     )]
     Flat,
+    #[error(
+        "the profile of the likelihood could not be followed to where an interval ends; use the t \
+         interval"
+    )]
+    Profile,
     #[error("a fixed effect is profiled on the full likelihood; fit by ML")]
     ProfileNeedsMl,
     #[error("an exact test is of the restricted likelihood; fit by REML")]
@@ -140,7 +144,7 @@ impl<'a> Freedom<'a> {
         let gradient = information.gradient(&moved);
         let df = 2.0 * form(&information.phi).powi(2) / information.spread(&gradient);
         let se = form(&self.covariance).sqrt();
-        Ok(Precision { se, df, at_boundary: self.fit.singular() })
+        Ok(Precision { se, df })
     }
 
     /// Standard error of `sum_j weights_j beta_j` with more of some sources of spread in it: each
@@ -186,7 +190,7 @@ impl<'a> Freedom<'a> {
         }
         let df = 2.0 * variance.powi(2) / information.spread(&gradient);
         let se = (variance - plain + corrected).sqrt();
-        Ok(Precision { se, df, at_boundary: self.fit.singular() })
+        Ok(Precision { se, df })
     }
 
     /// Covariance of two contrasts, in squared units of the response.

@@ -63,7 +63,7 @@ pub fn exact_zero_test(
         return Err(InferenceError::ExactCorrelated);
     }
     let approximate = fit.components.len() > 1;
-    let statistic = zero_test(fit, index).statistic;
+    let statistic = zero_test(fit, index).ok_or(InferenceError::Profile)?.statistic;
     if statistic == 0.0 {
         return Ok(ExactTest { statistic, p: 1.0, draws, approximate });
     }

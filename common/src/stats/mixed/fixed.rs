@@ -23,7 +23,8 @@ use super::search::tolerance;
 /// degree of freedom (3.8415 for 0.95) of the best; as lme4's `profile`. With few levels it is
 /// too short: prefer a contrast's t interval.
 ///
-/// Errors: [`InferenceError::ProfileNeedsMl`] for a restricted fit.
+/// Errors: [`InferenceError::ProfileNeedsMl`] for a restricted fit, [`InferenceError::Profile`]
+/// where the profile could not be followed to the cut.
 /// Panics when `level` is not between 0 and 1.
 pub fn fixed_profile_interval(
     fit: &Fit,
@@ -49,27 +50,23 @@ pub fn fixed_profile_interval(
             held.value = centre + sign * away;
             // The criterion errs by the square of the gradient that is left.
             let loose = 1e3 * tolerance(&fit.terms);
-            let end = optimise::minimise(&mut held, &start, None, loose)?;
+            let end = optimise::followed(&mut held, &start, &fit.block_theta, None, loose)?;
             start = end.x;
             Some((end.value - fit.criterion).max(0.0).sqrt() - cut)
         };
         let (mut inside, mut at_inside) = (0.0, -cut);
         let mut outside = cut * spread;
         for _ in 0..DOUBLINGS_MAX {
-            let at_outside = gap(outside).ok_or(InferenceError::Flat)?;
+            let at_outside = gap(outside).ok_or(InferenceError::Profile)?;
             if at_outside >= 0.0 {
-                let gap = |away: f64| gap(away).unwrap_or(f64::INFINITY);
-                return Ok(crossing(
-                    gap,
-                    [inside, at_inside],
-                    [outside, at_outside],
-                    CLOSE * spread,
-                ));
+                let ends = ([inside, at_inside], [outside, at_outside]);
+                return crossing(gap, ends.0, ends.1, CLOSE * spread)
+                    .ok_or(InferenceError::Profile);
             }
             (inside, at_inside) = (outside, at_outside);
             outside *= 1.5;
         }
-        Err(InferenceError::Flat)
+        Err(InferenceError::Profile)
     };
     let (below, above) = (end(-1.0)?, end(1.0)?);
     Ok((estimate - below, estimate + above))

@@ -40,10 +40,10 @@ pub struct ZeroTest {
 /// The criterion is the one that was fitted (restricted or full), profiled over every other
 /// parameter, correlations included; the cut is the chi-square quantile of `level` at 1 degree of
 /// freedom (3.8415 for 0.95). The lower end is 0 where the profile never rises to the cut, the
-/// upper end infinite; so is an end that the search cannot establish.
+/// upper end infinite. `None` where a search on the way to an end does not converge.
 ///
 /// Panics when `part` is not in the fit or `level` is not between 0 and 1.
-pub fn profile_interval(fit: &Fit, part: Part, level: f64) -> (f64, f64) {
+pub fn profile_interval(fit: &Fit, part: Part, level: f64) -> Option<(f64, f64)> {
     assert!(level > 0.0 && level < 1.0, "a level lies between 0 and 1");
     let mut profile = SdProfile::of(fit, part);
     let estimate = match part {
@@ -52,9 +52,9 @@ pub fn profile_interval(fit: &Fit, part: Part, level: f64) -> (f64, f64) {
     };
     let cut = chi_square(1.0).inverse_cdf(level);
     let unit = profile.unit;
-    let lower = profile.end(estimate / unit, cut, false);
-    let upper = profile.end(estimate / unit, cut, true);
-    (lower * unit, upper * unit)
+    let lower = profile.end(estimate / unit, cut, false)?;
+    let upper = profile.end(estimate / unit, cut, true)?;
+    Some((lower * unit, upper * unit))
 }
 
 /// The signed root of the profiled criterion's rise over the fit's, zeta, at `points` standard
@@ -64,10 +64,8 @@ pub fn profile_interval(fit: &Fit, part: Part, level: f64) -> (f64, f64) {
 /// A straight line says that the likelihood is as of a Normal estimate; zeta within a Normal
 /// quantile of zero is the profile interval. As lme4's profile zeta plot.
 pub fn profile_zeta(fit: &Fit, part: Part, level: f64, points: usize) -> Vec<(f64, f64)> {
-    let (low, high) = profile_interval(fit, part, level);
-    if !high.is_finite() || points < 2 {
-        return Vec::new();
-    }
+    let ends = profile_interval(fit, part, level).filter(|(_, high)| high.is_finite());
+    let Some((low, high)) = ends.filter(|_| points > 1) else { return Vec::new() };
     let mut profile = SdProfile::of(fit, part);
     let estimate = match part {
         Part::Component(index) => fit.components[index].sd,
@@ -86,20 +84,20 @@ pub fn profile_zeta(fit: &Fit, part: Part, level: f64, points: usize) -> Vec<(f6
 ///
 /// Source: Self & Liang (1987), J. Am. Stat. Assoc. 82, case 5, and Stram & Lee (1994), Biometrics
 /// 50: an even mixture of chi-squares at k - 1 and k degrees of freedom for one of k effects in a
-/// term.
-pub fn zero_test(fit: &Fit, index: usize) -> ZeroTest {
+/// term. `None` where the search without that variance does not converge.
+pub fn zero_test(fit: &Fit, index: usize) -> Option<ZeroTest> {
     if fit.components[index].at_boundary {
-        return ZeroTest { statistic: 0.0, naive_p: 1.0, p: 1.0 };
+        return Some(ZeroTest { statistic: 0.0, naive_p: 1.0, p: 1.0 });
     }
     let mut profile = SdProfile::of(fit, Part::Component(index));
-    let statistic = profile.rise(0.0).map_or(f64::INFINITY, |rise| rise.max(0.0));
+    let statistic = profile.rise(0.0)?.max(0.0);
     let tail = |freedom: usize| match freedom {
         0 => 0.0,
         _ => chi_square(freedom as f64).sf(statistic),
     };
     let effects = profile.effects;
     let p = if statistic == 0.0 { 1.0 } else { 0.5 * (tail(effects - 1) + tail(effects)) };
-    ZeroTest { statistic, naive_p: tail(effects), p }
+    Some(ZeroTest { statistic, naive_p: tail(effects), p })
 }
 
 /// The criterion profiled at one standard deviation after another; each search starts where the
@@ -136,39 +134,31 @@ impl<'a> SdProfile<'a> {
         Self { fit, held, unit, effects, freedom, last: best.clone(), inverse: None, best }
     }
 
-    /// Rise of the profiled criterion above the fit's, at standard deviation `sd`.
+    /// Rise of the profiled criterion above the fit's, at standard deviation `sd`; `None` where its
+    /// search does not converge.
     fn rise(&mut self, sd: f64) -> Option<f64> {
         let mut criterion = HeldCriterion { fit: self.fit, held: &self.held, sd };
         // The criterion errs by the square of the gradient that is left, so less will do here.
         let tolerance = LOOSER * tolerance(&self.fit.terms);
-        let from_best = self.best.clone();
-        let mut end =
-            optimise::minimise(&mut criterion, &self.last, self.inverse.take(), tolerance);
-        if !end.as_ref().is_some_and(|end| end.converged) {
-            let again = optimise::minimise(&mut criterion, &from_best, None, tolerance);
-            let better = match (&end, &again) {
-                (Some(end), Some(again)) => again.value < end.value,
-                _ => end.is_none(),
-            };
-            end = if better { again } else { end };
-        }
-        let end = end?;
+        let inverse = self.inverse.take();
+        let end = optimise::followed(&mut criterion, &self.last, &self.best, inverse, tolerance)?;
         self.last = end.x;
         self.inverse = end.inverse;
         Some(end.value - self.fit.criterion)
     }
 
     /// Root of the rise less that of the cut: close to linear in log sd, and below 0 inside.
-    fn gap(&mut self, sd: f64, cut: f64) -> f64 {
-        self.rise(sd).map_or(f64::INFINITY, |rise| rise.max(0.0).sqrt()) - cut.sqrt()
+    fn gap(&mut self, sd: f64, cut: f64) -> Option<f64> {
+        Some(self.rise(sd)?.max(0.0).sqrt() - cut.sqrt())
     }
 
-    /// Where the profile crosses the cut on one side of the estimate.
-    fn end(&mut self, estimate: f64, cut: f64, above: bool) -> f64 {
+    /// Where the profile crosses the cut on one side of the estimate; `None` where it could not be
+    /// followed there.
+    fn end(&mut self, estimate: f64, cut: f64, above: bool) -> Option<f64> {
         let sigma = self.fit.residual.sd / self.fit.terms.y_scale;
         let residual = matches!(self.held, Held::Residual);
-        if !above && !residual && (estimate == 0.0 || self.gap(0.0, cut) < 0.0) {
-            return 0.0;
+        if !above && !residual && (estimate == 0.0 || self.gap(0.0, cut)? < 0.0) {
+            return Some(0.0);
         }
         (self.last, self.inverse) = (self.best.clone(), None);
         // The half-width if the effects themselves had been seen, at most an octave.
@@ -181,16 +171,17 @@ impl<'a> SdProfile<'a> {
         loop {
             let outside = inside + stride;
             if outside.exp() > BOUND * sigma {
-                return f64::INFINITY;
+                return Some(f64::INFINITY);
             }
-            let at_outside = self.gap(outside.exp(), cut);
+            let at_outside = self.gap(outside.exp(), cut)?;
             // Where rounding in the criterion is larger than what is left, strides shrink to nothing.
             if at_outside.abs() < CLOSE || stride.abs() < CLOSE {
-                return outside.exp();
+                return Some(outside.exp());
             }
             if at_outside > 0.0 {
                 let gap = |log_sd: f64| self.gap(log_sd.exp(), cut);
-                return crossing(gap, [inside, at_inside], [outside, at_outside], CLOSE).exp();
+                let ends = ([inside, at_inside], [outside, at_outside]);
+                return crossing(gap, ends.0, ends.1, CLOSE).map(f64::exp);
             }
             // On along the chord, and a little further, so that the next point brackets the end.
             let chord = -at_outside * stride / (at_outside - at_inside).max(1e-3);
@@ -202,13 +193,13 @@ impl<'a> SdProfile<'a> {
 }
 
 /// Regula falsi (Illinois) between two points of opposite sign, each an argument and its value,
-/// until the argument is known to `close`.
+/// until the argument is known to `close`; `None` where the function has no value on the way.
 pub(super) fn crossing(
-    mut gap: impl FnMut(f64) -> f64,
+    mut gap: impl FnMut(f64) -> Option<f64>,
     inside: [f64; 2],
     outside: [f64; 2],
     close: f64,
-) -> f64 {
+) -> Option<f64> {
     let ([mut a, mut at_a], [mut b, mut at_b]) = (inside, outside);
     for _ in 0..CROSSINGS_MAX {
         let middle = if at_a.is_finite() && at_b.is_finite() && at_a != at_b {
@@ -216,9 +207,9 @@ pub(super) fn crossing(
         } else {
             0.5 * (a + b)
         };
-        let at_middle = gap(middle);
+        let at_middle = gap(middle)?;
         if at_middle.abs() < CLOSE || (b - a).abs() < close {
-            return middle;
+            return Some(middle);
         }
         if (at_middle < 0.0) == (at_b < 0.0) {
             at_a *= 0.5;
@@ -227,7 +218,7 @@ pub(super) fn crossing(
         }
         (b, at_b) = (middle, at_middle);
     }
-    b
+    Some(b)
 }
 
 pub(super) fn chi_square(freedom: f64) -> ChiSquared {

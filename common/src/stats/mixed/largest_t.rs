@@ -60,7 +60,8 @@ impl LargestT {
         let low = student(self.df).inverse_cdf(0.5 + 0.5 * level);
         let high = student(self.df).inverse_cdf(1.0 - 0.5 * (1.0 - level) / count);
         let gap = |t: f64| 1.0 - self.tail(t) - level;
-        crossing(gap, [low, gap(low)], [high, gap(high)], CLOSE)
+        let known = |t: f64| Some(gap(t));
+        crossing(known, [low, gap(low)], [high, gap(high)], CLOSE).unwrap_or(high)
     }
 
     fn inside(&self, t: f64) -> f64 {

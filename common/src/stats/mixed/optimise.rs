@@ -78,6 +78,20 @@ pub(super) fn minimise<S: Surface>(
     Some(Optimum { x, point, value, gradient_norm, converged, inverse })
 }
 
+/// Searches from where the search of a similar function ended, and where that does not converge from
+/// `best` as well; `None` where neither does.
+pub(super) fn followed<S: Surface>(
+    surface: &mut S,
+    last: &[f64],
+    best: &[f64],
+    inverse: Option<Inverse>,
+    tolerance: f64,
+) -> Option<Optimum<S::Point>> {
+    let ended = |end: Option<Optimum<S::Point>>| end.filter(|end| end.converged);
+    ended(minimise(surface, last, inverse, tolerance))
+        .or_else(|| ended(minimise(surface, best, None, tolerance)))
+}
+
 struct Search<'s, S: Surface> {
     surface: &'s mut S,
     x: Vec<f64>,
@@ -348,3 +362,46 @@ const HALVINGS_MAX: u32 = 40;
 const ARMIJO: f64 = 1e-4;
 const ROUNDING: f64 = 1e-13;
 const CURVATURE_MIN: f64 = 1e-10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `(x - 2)^2`, whose value is known to the left of `wall` alone.
+    struct Walled {
+        wall: f64,
+    }
+
+    impl Surface for Walled {
+        type Point = f64;
+
+        fn at(&mut self, x: &[f64]) -> Option<f64> {
+            (x[0] < self.wall).then_some(x[0])
+        }
+
+        fn value(&self, point: &f64) -> f64 {
+            (point - 2.0).powi(2)
+        }
+
+        fn slopes(&self, point: &f64) -> Vec<f64> {
+            vec![2.0 * (point - 2.0)]
+        }
+
+        fn bounded(&self, _: usize) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_search_that_does_not_converge_begins_again_elsewhere_or_has_no_end() {
+        let mut open = Walled { wall: 10.0 };
+        let found = followed(&mut open, &[50.0], &[0.0], None, 1e-9).expect("from the best");
+        assert!((found.x[0] - 2.0).abs() < 1e-6 && found.converged);
+
+        let mut short = Walled { wall: 1.0 };
+        assert!(
+            followed(&mut short, &[0.5], &[0.0], None, 1e-9).is_none(),
+            "its end is no minimum"
+        );
+    }
+}
