@@ -6,8 +6,9 @@
 
 use common::study::{Diverged, Study};
 
+use super::analysis::arms;
 use super::analysis::comparisons::Compared;
-use super::content::{ArmPart, ComponentPart};
+use super::content::{ArmPart, ComponentPart, Interval};
 use super::number::{counted, listed};
 use super::subject;
 use super::verdict::{folds_in_words, left_out, split_in_words};
@@ -24,8 +25,8 @@ pub struct Done {
     t1: bool,
     /// Means over test sets, by the corrected variance.
     t2: bool,
-    /// Seeds could be told from folds, so that means and differences come from mixed models.
-    mixed: bool,
+    /// How means and differences were judged for T2.
+    judged: Judged,
     /// Differences that were tested.
     tested: usize,
     /// What further runs would bring was worked out.
@@ -51,11 +52,10 @@ impl Done {
             profiled: components.iter().any(|part| part.ci_sd.is_some()),
             t1: scores().any(|scores| scores.ci_t1.is_some()),
             t2: scores().any(|scores| scores.ci_t2.is_some()),
-            mixed: (compared.iter().flat_map(|pair| &pair.contrast))
-                .any(|contrast| contrast.p_mixed.is_some())
-                || scores()
-                    .filter_map(|scores| scores.ci_t2.as_ref())
-                    .any(|interval| interval.method.starts_with("mixed model")),
+            judged: Judged::of(
+                (scores().filter_map(|scores| scores.ci_t2.as_ref()))
+                    .chain(compared.iter().flat_map(|pair| &pair.contrast).map(|found| &found.ci)),
+            ),
             tested: compared.iter().filter(|pair| pair.contrast.is_ok()).count(),
             planned: compared.iter().any(|pair| pair.outlook.is_some()),
             looked: looks_before.is_some(),
@@ -82,6 +82,59 @@ impl Done {
             (self.monitored, WANG),
         ];
         cited.into_iter().filter_map(|(used, text)| used.then_some(text)).collect()
+    }
+}
+
+/// How many means and differences were judged by which method for new samples (T2).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Judged {
+    kenward_roger: usize,
+    satterthwaite: usize,
+    /// By fold means alone, since seeds could not be told from folds.
+    corrected: usize,
+}
+
+impl Judged {
+    pub fn of<'a>(intervals: impl Iterator<Item = &'a Interval>) -> Self {
+        let mut counts = Self::default();
+        for interval in intervals {
+            *match interval.method {
+                arms::KENWARD_ROGER => &mut counts.kenward_roger,
+                arms::SATTERTHWAITE => &mut counts.satterthwaite,
+                _ => &mut counts.corrected,
+            } += 1;
+        }
+        counts
+    }
+
+    fn any_mixed(&self) -> bool {
+        self.kenward_roger + self.satterthwaite > 0
+    }
+
+    /// `what` were judged how; `set` is what one test set is called.
+    pub fn in_words(&self, what: &str, set: &str) -> String {
+        let corrected = format!(
+            "{what} per {set} were judged with the variance of the corrected resampled t-test"
+        );
+        if !self.any_mixed() {
+            return corrected;
+        }
+        let freedom = match (self.kenward_roger, self.satterthwaite) {
+            (_, 0) => "Kenward and Roger's degrees of freedom",
+            (0, _) => "Satterthwaite's degrees of freedom",
+            _ => {
+                "Kenward and Roger's degrees of freedom, or Satterthwaite's where those could not be \
+                 computed or runs were many"
+            }
+        };
+        let mixed = format!(
+            "{what} were judged by linear mixed models with random {set}s and seeds, with {freedom}; \
+             the variance of the {set}s was raised as in the corrected resampled t-test"
+        );
+        match self.corrected {
+            0 => mixed,
+            _ => format!("where seeds could be told from {set}s, {mixed}; elsewhere {corrected}"),
+        }
     }
 }
 
@@ -160,22 +213,16 @@ fn inference(study: &Study, done: &Done) -> String {
             None => "new training samples of the same size".to_string(),
         };
         let what = if done.tested > 0 { "means and paired differences" } else { "means" };
-        let judged = if done.mixed {
-            "were judged by linear mixed models with random test sets and seeds, with \
-             Kenward and Roger's degrees of freedom; the variance of the test sets was raised as in the \
-             corrected resampled t-test"
-        } else {
-            "per test set were judged with the variance of the corrected resampled t-test"
-        };
         text += &format!(
-            "For {drawn} (T2), {what} {judged}, which allows for training rows that test sets' \
-             trainings share (Nadeau and Bengio, 2003). "
+            "For {drawn} (T2), {}, which allows for training rows that test sets' trainings share \
+             (Nadeau and Bengio, 2003). ",
+            done.judged.in_words(what, "test set")
         );
     } else {
         text += "Nothing was inferred about trainings on other rows. ";
     }
     if done.tested > 0 {
-        text += if done.mixed {
+        text += if done.judged.any_mixed() {
             "The corrected resampled t-test over means per test set and the uncorrected paired t-test \
              are reported beside it. "
         } else {

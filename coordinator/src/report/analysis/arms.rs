@@ -159,10 +159,10 @@ pub fn over_new_samples(
     ratio: f64,
 ) -> Option<(estimate::Paired, &'static str)> {
     if let Some(mixed) = estimate::crossed(cells, ratio) {
-        return Some((mixed.samples, MIXED));
+        let method = if mixed.kenward_roger { KENWARD_ROGER } else { SATTERTHWAITE };
+        return Some((mixed.samples, method));
     }
-    let corrected = estimate::corrected_t(folds, ratio)?;
-    Some((corrected, "t over fold means, variance corrected after Nadeau and Bengio"))
+    Some((estimate::corrected_t(folds, ratio)?, CORRECTED))
 }
 
 /// Mean score of each outer fold of each partition.
@@ -293,8 +293,12 @@ fn bounds(metric: Metric) -> (f64, f64) {
     }
 }
 
-const MIXED: &str =
-    "mixed model over folds and seeds, folds as overlapping samples (Nadeau and Bengio)";
+/// Methods of intervals for T2, of means and of differences.
+pub const KENWARD_ROGER: &str = "mixed model over folds and seeds, folds as overlapping samples \
+                                 (Nadeau and Bengio), Kenward and Roger's degrees of freedom";
+pub const SATTERTHWAITE: &str = "mixed model over folds and seeds, folds as overlapping samples \
+                                 (Nadeau and Bengio), Satterthwaite's degrees of freedom";
+pub const CORRECTED: &str = "corrected resampled t over fold means (Nadeau and Bengio)";
 
 /// Reasons in `Table::missing` that are not failures.
 const UNENDED: [&str; 2] = ["cancelled", "not ended yet"];

@@ -9,11 +9,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use common::stats::worth::Stakes;
 use common::study::Study;
+use thiserror::Error;
 
 use super::super::content::{Contrast, Outlook, Target};
 use super::super::table::{Run, Table};
-use super::{arms, estimate, grouped, interval, outlook, test_over_train};
+use super::{arms, choice, estimate, grouped, interval, outlook, test_over_train};
 
 /// One pair of arms.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,19 +25,25 @@ pub struct Compared {
     pub cells: u64,
     pub folds: u64,
     /// The contrast, or why there is none.
-    pub contrast: Result<Contrast, String>,
+    pub contrast: Result<Contrast, NoContrast>,
     pub outlook: Option<Outlook>,
 }
 
 /// Every pair of arms, in the study's order.
-pub fn of_all(study: &Study, table: &Table) -> Vec<Compared> {
+pub fn of_all(study: &Study, table: &Table, stakes: Option<Stakes>) -> Vec<Compared> {
     let cells = cells(study, table);
     // Of one run, as this study's took.
     let run_seconds = table.judged_seconds / table.judged_complete.max(1) as f64;
     let mut all = Vec::new();
     for a in 0..cells.len() {
         for b in a + 1..cells.len() {
-            all.push(compare(study, (a, &cells[a]), (b, &cells[b]), run_seconds));
+            let configs = study.arms[a].configs.len() + study.arms[b].configs.len();
+            let prices = outlook::Prices {
+                cell: configs as f64 * run_seconds,
+                run: [a, b].map(|arm| choice::seconds_of_arm(table, arm)),
+                stakes,
+            };
+            all.push(compare(study, (a, &cells[a]), (b, &cells[b]), &prices));
         }
     }
     adjust(&mut all);
@@ -67,7 +75,7 @@ fn compare(
     study: &Study,
     (a, of_a): (usize, &Cells),
     (b, of_b): (usize, &Cells),
-    run_seconds: f64,
+    prices: &outlook::Prices,
 ) -> Compared {
     let paired: Vec<(u32, &[u32], f64)> = of_a
         .iter()
@@ -81,13 +89,29 @@ fn compare(
         .map(|group| estimate::mean(&group.iter().map(|(_, _, d)| *d).collect::<Vec<f64>>()))
         .collect();
     let contrast = contrast_of(&Frame::of(study), &paired, &folds);
-    let configs = study.arms[a].configs.len() + study.arms[b].configs.len();
-    let cost = configs as f64 * run_seconds;
     let outlook = contrast
         .as_ref()
         .ok()
-        .and_then(|contrast| outlook::of_pair(study, &paired, &folds, contrast, cost));
+        .and_then(|contrast| outlook::of_pair(study, &paired, &folds, contrast, prices));
     Compared { a, b, cells: paired.len() as u64, folds: folds.len() as u64, contrast, outlook }
+}
+
+/// Why two arms have no contrast.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+pub enum NoContrast {
+    #[error("there is no seed and fold in which every config of both has a score")]
+    NoCell,
+    #[error(
+        "both were tested on one fold only, so nothing says how much the difference would move with \
+         other rows"
+    )]
+    OneFold,
+    #[error("the difference is the same in every fold, so it has no spread to be judged by")]
+    Constant,
+    #[error("the split leaves no rows to test or to train, so no error can be computed")]
+    NoRatio,
+    #[error("the differences do not allow a t-test")]
+    NotFinite,
 }
 
 /// What of a design decides how a difference is judged.
@@ -115,26 +139,20 @@ pub fn contrast_of(
     frame: &Frame,
     paired: &[(u32, &[u32], f64)],
     folds: &[f64],
-) -> Result<Contrast, String> {
+) -> Result<Contrast, NoContrast> {
     if paired.is_empty() {
-        return Err("there is no seed and fold in which every config of both has a score".into());
+        return Err(NoContrast::NoCell);
     }
     if folds.len() < 2 {
-        return Err("both were tested on one fold only, so nothing says how much the difference \
-                    would move with other rows"
-            .into());
+        return Err(NoContrast::OneFold);
     }
     if folds.iter().all(|d| *d == folds[0]) {
-        return Err(
-            "the difference is the same in every fold, so it has no spread to be judged by".into(),
-        );
+        return Err(NoContrast::Constant);
     }
-    let ratio = frame
-        .ratio
-        .ok_or("the split leaves no rows to test or to train, so no error can be computed")?;
-    let missing = || "the differences do not allow a t-test".to_string();
-    let corrected = estimate::corrected_t(folds, ratio).ok_or_else(missing)?;
-    let naive = estimate::naive_t(folds).ok_or_else(missing)?;
+    let ratio = frame.ratio.ok_or(NoContrast::NoRatio)?;
+    let missing = NoContrast::NotFinite;
+    let corrected = estimate::corrected_t(folds, ratio).ok_or(missing)?;
+    let naive = estimate::naive_t(folds).ok_or(missing)?;
     let sign = if frame.larger_is_better { 1.0 } else { -1.0 };
     let better = |values: &mut dyn Iterator<Item = f64>| values.filter(|d| d * sign > 0.0).count();
     let seeds = seed_differences(paired);
@@ -142,8 +160,9 @@ pub fn contrast_of(
     let ties = paired.iter().filter(|(_, _, d)| *d == 0.0).count() as f64;
     let mixed = estimate::crossed(paired, ratio);
     let (method, judged) = match &mixed {
-        Some(mixed) => (MIXED, mixed.samples),
-        None => (CORRECTED, corrected),
+        Some(mixed) if mixed.kenward_roger => (arms::KENWARD_ROGER, mixed.samples),
+        Some(mixed) => (arms::SATTERTHWAITE, mixed.samples),
+        None => (arms::CORRECTED, corrected),
     };
     let of = |judged: estimate::Paired, method, target| interval(judged.ci, method, target);
     let model = mixed.as_ref().map(|mixed| mixed.independent);
@@ -151,7 +170,7 @@ pub fn contrast_of(
         difference: judged.mean,
         se: judged.se,
         df: judged.df,
-        ci: of(judged, method, Some(Target::T2)).ok_or_else(missing)?,
+        ci: of(judged, method, Some(Target::T2)).ok_or(missing)?,
         p: judged.p,
         p_holm: judged.p,
         p_mixed: mixed.as_ref().map(|mixed| mixed.samples.p),
@@ -160,9 +179,9 @@ pub fn contrast_of(
         se_corrected: corrected.se,
         df_corrected: corrected.df,
         p_corrected: corrected.p,
-        ci_corrected: of(corrected, CORRECTED, Some(Target::T2)).ok_or_else(missing)?,
+        ci_corrected: of(corrected, arms::CORRECTED, Some(Target::T2)).ok_or(missing)?,
         se_naive: naive.se,
-        ci_naive: interval(naive.ci, "paired t over fold means", None).ok_or_else(missing)?,
+        ci_naive: interval(naive.ci, "paired t over fold means", None).ok_or(missing)?,
         p_naive: naive.p,
         ci_t1: over_seeds(frame.seed_factors, paired, judged.mean),
         p_a_beats_b: (wins + ties / 2.0) / paired.len() as f64,
@@ -214,7 +233,4 @@ fn adjust(all: &mut [Compared]) {
     }
 }
 
-const MIXED: &str = "mixed model of paired differences over folds and seeds, folds as overlapping \
-                     samples (Nadeau and Bengio)";
 const MODEL: &str = "mixed model of paired differences over folds and seeds";
-const CORRECTED: &str = "corrected resampled t over fold means (Nadeau and Bengio)";

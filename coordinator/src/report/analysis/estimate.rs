@@ -1,7 +1,8 @@
 //! The border to `common::stats`: the report's runs in, plain numbers out.
 //!
-//! The only file of the report that names the statistics' types. Factors travel under the names
-//! `f0`, `f1`, …, since a factor's own name may mean something in a formula.
+//! The only file of the studies' report that names the mixed models' types; tables have their own in
+//! `tabled/`. Factors travel under the names `f0`, `f1`, …, since a factor's own name may mean
+//! something in a formula.
 //!
 //! Floor: core.
 
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 
 use common::stats::compare::{self, CompareError, PairedT};
 use common::stats::crossed;
-use common::stats::mixed::{self, Column, Component, Fit, Formula, Method};
+use common::stats::mixed::{self, Column, Component, DfMethod, Fit, Formula, Method};
 use common::stats::multiple;
 use common::stats::summary;
 
@@ -67,6 +68,9 @@ pub struct Crossed {
     pub independent: Paired,
     /// T2.
     pub samples: Paired,
+    /// Both have Kenward and Roger's standard errors and degrees of freedom, and else
+    /// Satterthwaite's.
+    pub kenward_roger: bool,
 }
 
 /// The mixed model of paired differences: fold, seeds, difference. `None` with one seed, and where
@@ -90,7 +94,11 @@ pub fn crossed(paired: &[(u32, &[u32], f64)], test_over_train: f64) -> Option<Cr
         p: judged.p,
         ci: judged.ci,
     };
-    Some(Crossed { independent: of(found.independent), samples: of(found.samples) })
+    Some(Crossed {
+        independent: of(found.independent),
+        samples: of(found.samples),
+        kenward_roger: found.method == DfMethod::KenwardRoger,
+    })
 }
 
 /// Divides the spread of `scores` by REML over crossed and nested `factors`.
@@ -170,12 +178,12 @@ fn part(
         variance: component.variance,
         sd: component.sd,
         share: component.share,
-        ci_sd: intervals.then(|| mixed::profile_interval(fit, which, LEVEL)),
+        ci_sd: intervals.then(|| mixed::profile_interval(fit, which, LEVEL)).flatten(),
         zeta: match profiles {
             true => mixed::profile_zeta(fit, which, ZETA_LEVEL, ZETA_POINTS),
             false => Vec::new(),
         },
-        p_zero: place.map(|place| mixed::zero_test(fit, place).p),
+        p_zero: place.and_then(|place| mixed::zero_test(fit, place)).map(|test| test.p),
         at_boundary: component.at_boundary,
         effects: effects.iter().map(|blup| (blup.level.clone(), blup.mean, blup.sd)).collect(),
     }

@@ -124,7 +124,7 @@ pub fn markdown(report: &Tabled) -> String {
 
 pub fn latex(report: &Tabled) -> String {
     let blocks = page::blocks(report);
-    super::latex::page(&report.table, &blocks, &report.methods, &report.references)
+    super::latex::page(&report.table, &blocks, &report.references)
 }
 
 /// Mean over cases of each fold and seed.
@@ -230,7 +230,7 @@ fn pairs(observed: &Observations, cells: &[Cells], fit: &Fit) -> Vec<PairPart> {
             b: names.1.clone(),
             cells: paired.len() as u64,
             folds: folds.len() as u64,
-            why: contrast.as_ref().err().map(|why| words::why(observed, why)),
+            why: contrast.as_ref().err().map(|why| words::why(observed, *why)),
             contrast: contrast.ok(),
             mixed: model::difference(fit, ARM, names.0, names.1),
         }

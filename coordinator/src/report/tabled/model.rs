@@ -238,7 +238,6 @@ fn too_many(fit: &Fit) -> Option<String> {
 
 fn spread(fit: &Fit, component: &Component, place: Option<usize>, intervals: bool) -> SpreadPart {
     let which = place.map_or(Part::Residual, Part::Component);
-    let interval = |_| mixed::profile_interval(fit, which, LEVEL);
     SpreadPart {
         factor: component.factor.clone(),
         term: component.term.clone(),
@@ -247,8 +246,10 @@ fn spread(fit: &Fit, component: &Component, place: Option<usize>, intervals: boo
         sd: component.sd,
         share: component.share,
         at_boundary: component.at_boundary,
-        ci_sd: intervals.then_some(()).map(interval).map(|(low, high)| [low, high]),
-        p: place.filter(|_| intervals).map(|place| mixed::zero_test(fit, place).p),
+        ci_sd: (intervals.then(|| mixed::profile_interval(fit, which, LEVEL)).flatten())
+            .map(|(low, high)| [low, high]),
+        p: (place.filter(|_| intervals).and_then(|place| mixed::zero_test(fit, place)))
+            .map(|test| test.p),
         p_exact: place.filter(|_| component.levels <= LEVELS_EXACT).and_then(|place| {
             mixed::exact_zero_test(fit, place, EXACT_DRAWS, SEED).ok().map(|test| test.p)
         }),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use common::stats::mixed::{self, Column, Fit, Formula, Method};
 
+use super::super::analysis::comparisons::NoContrast;
 use super::super::content::VerdictKind;
 use super::super::tests::{built, rows, study};
 use super::*;
@@ -221,4 +222,22 @@ fn no_text_of_a_table_becomes_markup() {
     assert!(!html(&report).contains("<script>") && !html(&report).contains("<b>x"));
     assert!(markdown(&report).contains("b\\|c"));
     assert!(latex(&report).contains("\\textless{}script"));
+}
+
+#[test]
+fn why_there_is_no_test_is_said_in_words_of_a_table() {
+    let table = observed(&["a", "b"], 2, 3, |_, _, _| 0.5);
+    let unknown = Observations { ratio: None, ..table.clone() };
+    let roles = unknown.roles.iter().filter(|(role, _)| *role != "fold");
+    let foldless = Observations {
+        roles: roles.map(|(role, column)| (role.clone(), column.clone())).collect(),
+        ..unknown.clone()
+    };
+    let said = |observed: &Observations, why| words::why(observed, why);
+
+    assert_eq!(said(&unknown, NoContrast::NoCell), "there is no seed and fold that both have");
+    assert!(said(&unknown, NoContrast::NoRatio).contains("--test-share"));
+    assert!(said(&foldless, NoContrast::OneFold).contains("--fold"));
+    assert!(said(&table, NoContrast::OneFold).starts_with("both were tested on one fold only"));
+    assert!(said(&unknown, NoContrast::Constant).contains("the same in every fold"));
 }

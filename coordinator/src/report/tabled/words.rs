@@ -2,8 +2,9 @@
 //!
 //! Floor: core.
 
+use super::super::analysis::comparisons::NoContrast;
 use super::super::content::{Contrast, Verdict, VerdictKind};
-use super::super::methods::{BATES, HOLM, NADEAU};
+use super::super::methods::{BATES, HOLM, Judged, NADEAU};
 use super::super::number::{beside, count, counted, listed, percent};
 use super::content::{ArmPart, PairPart, Tabled};
 use super::{Known, Observations};
@@ -213,13 +214,16 @@ pub fn ratio_in_words(observed: &Observations) -> String {
 }
 
 /// Why two arms have no test, in words of a table.
-pub fn why(observed: &Observations, why: &str) -> String {
-    match observed.ratio {
-        None if observed.roles.contains_key("fold") => {
+pub fn why(observed: &Observations, why: NoContrast) -> String {
+    match why {
+        NoContrast::NoCell => "there is no seed and fold that both have".to_string(),
+        NoContrast::OneFold if !observed.roles.contains_key("fold") => {
+            "no column names folds; name it with --fold".to_string()
+        }
+        NoContrast::NoRatio => {
             "nothing tells how many rows a fold tests; say so with --test-share".to_string()
         }
-        None => "no column names folds; name it with --fold".to_string(),
-        Some(_) => why.replace(" in which every config of both has a score", " that both have"),
+        other => other.to_string(),
     }
 }
 
@@ -250,15 +254,13 @@ pub fn methods(report: &Tabled, observed: &Observations) -> String {
     }
     let tested = report.comparisons.iter().filter(|pair| pair.contrast.is_some()).count();
     if tested > 0 || scores().any(|scores| scores.ci_t2.is_some()) {
-        let judged = if mixed(report) {
-            "means and paired differences were judged by linear mixed models with random folds and \
-             seeds, with Kenward and Roger's degrees of freedom; the variance of the folds was raised as in \
-             the corrected resampled t-test"
-        } else {
-            "fold means were judged with the variance of the corrected resampled t-test"
-        };
+        let means = scores().filter_map(|scores| scores.ci_t2.as_ref());
+        let differences = report.comparisons.iter().filter_map(|pair| pair.contrast.as_ref());
+        let judged = Judged::of(means.chain(differences.map(|contrast| &contrast.ci)));
+        let what = if tested > 0 { "means and paired differences" } else { "means" };
         text += &format!(
-            "For new training samples of the same size (T2), {judged} (Nadeau and Bengio, 2003). {} ",
+            "For new training samples of the same size (T2), {} (Nadeau and Bengio, 2003). {} ",
+            judged.in_words(what, "fold"),
             ratio_in_words(observed)
         );
     }
@@ -268,13 +270,6 @@ pub fn methods(report: &Tabled, observed: &Observations) -> String {
         );
     }
     text.trim_end().to_string()
-}
-
-/// Whether seeds could be told from folds, so that a mixed model judged a mean or difference.
-fn mixed(report: &Tabled) -> bool {
-    let means = report.arms.iter().filter_map(|arm| arm.scores.ci_t2.as_ref());
-    means.map(|interval| interval.method).any(|method| method.starts_with("mixed model"))
-        || report.comparisons.iter().flat_map(|pair| &pair.contrast).any(|c| c.p_mixed.is_some())
 }
 
 pub fn references(report: &Tabled) -> Vec<&'static str> {
