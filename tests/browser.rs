@@ -219,7 +219,7 @@ fn rows() -> String {
 }
 
 /// By name.
-const FIGURES: [&str; 18] = [
+const FIGURES: [&str; 20] = [
     "arms",
     "caterpillar",
     "cells",
@@ -229,6 +229,7 @@ const FIGURES: [&str; 18] = [
     "distribution",
     "effects",
     "interaction",
+    "looks",
     "lottery",
     "monitor",
     "posterior",
@@ -237,6 +238,7 @@ const FIGURES: [&str; 18] = [
     "residuals",
     "variance",
     "winner",
+    "worth",
     "zeta",
 ];
 

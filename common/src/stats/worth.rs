@@ -24,8 +24,8 @@ pub struct Stakes {
     /// Money per unit of the metric and use.
     pub value_per_unit: f64,
     pub uses: f64,
-    /// Money per GPU-hour.
-    pub price_per_gpu_hour: f64,
+    /// Money per hour of training.
+    pub price_per_hour: f64,
 }
 
 /// A block of further runs: more seeds, more folds, or both.
@@ -33,7 +33,7 @@ pub struct Stakes {
 pub struct Block {
     /// Standard error of the difference over the runs so far and these; not above the present one.
     pub se_after: f64,
-    pub gpu_hours: f64,
+    pub hours: f64,
 }
 
 /// What a block is expected to bring.
@@ -155,6 +155,16 @@ pub fn cost_per_step(gain: f64, extra_cost: f64, step: f64) -> Result<Option<f64
     Ok((gain > 0.0).then(|| extra_cost * (step / gain)).filter(|cost| cost.is_finite()))
 }
 
+/// What is left of an observed `effect` when luck is taken away: `effect × (1 - error / spread)`, and
+/// nothing where the error alone explains the spread.
+///
+/// `error` is the variance of one such effect, `spread` the variance that effects like it show; of a
+/// lone difference its square. Effects are taken as normal about zero with a variance that is
+/// estimated from them. Source: Efron & Morris (1975), J. Am. Stat. Assoc. 70.
+pub fn shrunken(effect: f64, spread: f64, error: f64) -> f64 {
+    if spread > error { effect * (1.0 - error.max(0.0) / spread) } else { 0.0 }
+}
+
 /// The cheapest arm that is as good as the best by `rule`; of equal costs the one less behind.
 ///
 /// The best itself always is, so there is always one.
@@ -226,13 +236,13 @@ impl Stakes {
     fn check(&self) -> Result<(), WorthError> {
         not_negative("value per unit", self.value_per_unit)?;
         not_negative("number of uses", self.uses)?;
-        not_negative("price per GPU-hour", self.price_per_gpu_hour)
+        not_negative("price per hour", self.price_per_hour)
     }
 }
 
 fn returned(choice: Choice, at: usize, block: Block, stakes: Stakes) -> Result<Return, WorthError> {
     not_negative("standard error", block.se_after)?;
-    not_negative("number of GPU-hours", block.gpu_hours)?;
+    not_negative("number of hours", block.hours)?;
     let (now, after) = (choice.se, block.se_after);
     // Rounding alone is no rise.
     if after > now * (1.0 + 1e-9) {
@@ -245,7 +255,7 @@ fn returned(choice: Choice, at: usize, block: Block, stakes: Stakes) -> Result<R
         loss_now,
         loss_after: loss_now - saved,
         value: saved * stakes.value_per_unit * stakes.uses,
-        cost: block.gpu_hours * stakes.price_per_gpu_hour,
+        cost: block.hours * stakes.price_per_hour,
     })
 }
 
@@ -263,8 +273,8 @@ mod tests {
 
     #[test]
     fn a_block_that_ends_all_doubt_is_worth_the_whole_loss() {
-        let all = Block { se_after: 0.0, gpu_hours: 1.0 };
-        let none = Block { se_after: CHOICE.se, gpu_hours: 1.0 };
+        let all = Block { se_after: 0.0, hours: 1.0 };
+        let none = Block { se_after: CHOICE.se, hours: 1.0 };
 
         let certain = expected_return(CHOICE, all, STAKES).unwrap();
         let same = expected_return(CHOICE, none, STAKES).unwrap();
@@ -276,9 +286,9 @@ mod tests {
     #[test]
     fn the_run_goes_on_only_where_it_returns_its_cost() {
         let blocks = [
-            Block { se_after: 0.0099, gpu_hours: 10.0 },
-            Block { se_after: 0.004, gpu_hours: 100.0 },
-            Block { se_after: 0.003, gpu_hours: 2000.0 },
+            Block { se_after: 0.0099, hours: 10.0 },
+            Block { se_after: 0.004, hours: 100.0 },
+            Block { se_after: 0.003, hours: 2000.0 },
         ];
         let worth = decide(CHOICE, &blocks, STAKES).unwrap();
         let little = decide(CHOICE, &blocks, Stakes { uses: 1e-3, ..STAKES }).unwrap();
@@ -314,8 +324,14 @@ mod tests {
     }
 
     #[test]
+    fn what_luck_can_explain_is_no_gain() {
+        assert_eq!(shrunken(0.02, 4e-4, 1e-4), 0.015);
+        assert_eq!((shrunken(0.02, 1e-4, 1e-4), shrunken(0.02, f64::NAN, 1.0)), (0.0, 0.0));
+    }
+
+    #[test]
     fn what_has_no_worth_is_refused() {
-        let rising = Block { se_after: 0.02, gpu_hours: 1.0 };
+        let rising = Block { se_after: 0.02, hours: 1.0 };
         assert_eq!(
             decide(CHOICE, &[rising], STAKES),
             Err(WorthError::Block { block: 0, now: 0.01, after: 0.02 })
@@ -326,5 +342,5 @@ mod tests {
     }
 
     const CHOICE: Choice = Choice { difference: 0.005, se: 0.01 };
-    const STAKES: Stakes = Stakes { value_per_unit: 1e6, uses: 1.0, price_per_gpu_hour: 2.0 };
+    const STAKES: Stakes = Stakes { value_per_unit: 1e6, uses: 1.0, price_per_hour: 2.0 };
 }

@@ -84,6 +84,7 @@ impl Prepared {
             violations: &[],
             looks: None,
             data: None,
+            stakes: None,
         };
         Tally::of(&report::build(&material), &made.truth)
     }

@@ -18,7 +18,7 @@ use crate::calibrate::{Count, Prepared, Setting, Tally, settings};
 /// Hold the report's claims against studies whose truth is known.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  coordinator calibrate\n  coordinator calibrate --design missing --studies 500 --json\n\nEach study is made with known effects and analysed as every study is. A 95 % interval should hold the truth in 95 of 100 studies; a test should speak of a difference that is none in at most 5 of 100. \"fold at zero\" and the like test a source that is there in most designs: of these, the more they speak the better."
+    after_help = "Examples:\n  coordinator calibrate\n  coordinator calibrate --design missing --studies 500 --json\n\nEach study is made with known effects and analysed as every study is. A 95 % interval should hold the truth in 95 of 100 studies; a test should speak of a difference that is none in at most 5 of 100. Rows such as \"fold at zero\" test a source of spread: in a design that has that source, a high share is power; in \"no seed effect\" and \"no fold effect\" it is false alarms."
 )]
 pub struct CalibrateArgs {
     /// Only designs whose name, such as `30 % missing, 5 seeds, 10 folds`, holds this text.

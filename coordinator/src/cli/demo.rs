@@ -55,7 +55,7 @@ pub async fn demo(args: DemoArgs, output: &Output) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let Some(read) = study::read(&study, output)? else { return Ok(ExitCode::from(1)) };
-    let how = run::How { threads: args.threads, programs: false };
+    let how = run::How { threads: args.threads, ..run::How::default() };
     run::run_study(read, &out, how, output).await
 }
 
@@ -91,7 +91,7 @@ async fn phantom(
     let (mut reports, mut paths, mut code) = (Vec::new(), Vec::new(), ExitCode::SUCCESS);
     for study in &written[1..] {
         let Some(read) = study::read(study, output)? else { return Ok(ExitCode::from(1)) };
-        let how = run::How { threads, programs: false };
+        let how = run::How { threads, ..run::How::default() };
         let folder = study.with_extension("");
         let Some(ran) = run::to_report(read, &folder, how, output).await? else {
             return Ok(ExitCode::from(run::INTERRUPTED));

@@ -14,6 +14,7 @@ use clap::{Args, ValueEnum};
 use common::id::{Digest, MemberId, StudyId};
 use common::ledger::Purpose;
 use common::name::is_name;
+use common::stats::worth::Stakes;
 use common::study::Study;
 use common::table::Dataset;
 use common::wire::message::{OutcomeRow, Request, Response, RowEnd, StudyStatus};
@@ -27,7 +28,7 @@ use crate::report::{self, Looks, Material, Report};
 /// Write a study's report.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  coordinator report wdbc --out results\n  coordinator report wdbc --format md\n  coordinator report --studies wdbc,iris,wine --out together"
+    after_help = "Examples:\n  coordinator report wdbc --out results\n  coordinator report wdbc --format md\n  coordinator report wdbc --point-value 5000 --hour-price 2.50\n  coordinator report --studies wdbc,iris,wine --out together"
 )]
 pub struct ReportArgs {
     /// Name or id of the study; default: the latest.
@@ -41,14 +42,43 @@ pub struct ReportArgs {
     /// Folder for all files, or the file for one form; default: the study's name, or `studies`.
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
-    /// The study's data file, for what outcomes alone do not tell: intervals for other test rows, and
-    /// checks for leaks.
+    /// The study's data file, for what outcomes alone do not tell: which row is whose. With it the
+    /// report has intervals for other test rows, the lottery of seeds, rows beside trainings as
+    /// sources of spread, and all checks for leaks.
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
+    #[command(flatten)]
+    stakes: StakesArgs,
     #[command(flatten)]
     fresh: Fresh,
     #[command(flatten)]
     target: Target,
+}
+
+/// What further runs are weighed by.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct StakesArgs {
+    /// What a score better by 0.01 is worth, in money: the report then says which further runs are
+    /// worth their price.
+    #[arg(long, value_name = "MONEY", value_parser = money, requires = "hour_price")]
+    point_value: Option<f64>,
+    /// What an hour of training costs, in the same money.
+    #[arg(long, value_name = "MONEY", value_parser = money, requires = "point_value")]
+    hour_price: Option<f64>,
+}
+
+impl StakesArgs {
+    pub fn told(&self) -> Option<Stakes> {
+        let (point, hour) = self.point_value.zip(self.hour_price)?;
+        Some(Stakes { value_per_unit: 100.0 * point, uses: 1.0, price_per_hour: hour })
+    }
+}
+
+fn money(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        _ => Err("a sum of money is a number that is not below 0, such as 250".to_string()),
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -85,6 +115,8 @@ pub struct ExportArgs {
 pub struct Asked<'a> {
     pub purpose: Purpose,
     pub table: Option<&'a Dataset>,
+    /// What further runs are weighed by.
+    pub stakes: Option<Stakes>,
 }
 
 /// What was written.
@@ -98,7 +130,11 @@ pub struct Written {
 /// `coordinator report STUDY`.
 pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let client = connect::client(&args.target).await?.fresh(args.fresh.fresh);
+    let stakes = args.stakes.told();
     if !args.studies.is_empty() {
+        if stakes.is_some() {
+            bail!("--point-value and --hour-price weigh the runs of one study, not of several");
+        }
         return studies::report(&client, &args.studies, args.format, args.out, output).await;
     }
     let status = connect::find_study(&client, args.study.as_deref()).await?;
@@ -107,7 +143,7 @@ pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCod
     let table = args.table.as_ref().map(|path| read_table(path, &stored)).transpose()?;
     let Some(format) = args.format else {
         let out = args.out.unwrap_or_else(|| own_folder(status.id, &status.name));
-        let asked = Asked { purpose: Purpose::Report, table: table.as_ref() };
+        let asked = Asked { purpose: Purpose::Report, table: table.as_ref(), stakes };
         let written = write_all(&client, status.id, asked, &out, output).await?;
         let verdict = &written.report.verdict.text;
         let text = format!("{verdict}\n{}", naming(&written.paths));
@@ -120,7 +156,7 @@ pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCod
         return Ok(ExitCode::SUCCESS);
     };
     let shown = client.look(status.id, Purpose::Report).await?;
-    let material = Material { data: table.as_ref(), ..material(&stored, &shown, &status) };
+    let material = Material { data: table.as_ref(), stakes, ..material(&stored, &shown, &status) };
     let built = report::build(&material);
     let text = match format {
         Format::Html => report::html(&built),
@@ -184,7 +220,8 @@ pub async fn write_all(
     let stored = client.study(id).await?;
     let status = connect::status_of(client, id).await?;
     let shown = client.look(id, asked.purpose).await?;
-    let material = Material { data: asked.table, ..material(&stored, &shown, &status) };
+    let Asked { table: data, stakes, .. } = asked;
+    let material = Material { data, stakes, ..material(&stored, &shown, &status) };
     let rows = &shown.rows;
     if rows.len() > REPORT_SLOW_ROWS {
         output.say(format!("computing the report of {} trials", rows.len()));
@@ -222,7 +259,16 @@ pub fn material<'a>(
     let StoredStudy { study, violations, .. } = stored;
     let StudyStatus { cancelled, differing, .. } = *status;
     let looks = shown.ledger.as_ref().map(|(this, ledger)| Looks { ledger, this: *this });
-    Material { study, rows: &shown.rows, cancelled, differing, violations, looks, data: None }
+    Material {
+        study,
+        rows: &shown.rows,
+        cancelled,
+        differing,
+        violations,
+        looks,
+        data: None,
+        stakes: None,
+    }
 }
 
 /// Where and with what the outcomes were made. Apart from the report, which depends on them alone.

@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 use common::ledger::Purpose;
+use common::stats::worth::Stakes;
 use common::study::Model;
 use common::wire::message::StudyStatus;
 use serde_json::json;
 
+use super::files::StakesArgs;
 use super::output::{Output, duration};
 use super::signal::interrupted;
 use super::study::ReadStudy;
@@ -41,6 +43,8 @@ pub struct RunArgs {
     /// Run the study's own programs on this machine, with the rights of this user.
     #[arg(long)]
     allow_programs: bool,
+    #[command(flatten)]
+    stakes: StakesArgs,
 }
 
 /// Become a program under limits; for this program's own use.
@@ -61,7 +65,8 @@ pub async fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
             names.join(", ")
         );
     }
-    let how = How { threads: args.threads, programs: args.allow_programs };
+    let stakes = args.stakes.told();
+    let how = How { threads: args.threads, programs: args.allow_programs, stakes };
     run_study(read, &out, how, output).await
 }
 
@@ -76,10 +81,13 @@ pub fn default_out(study: &Path, name: &str) -> PathBuf {
 }
 
 /// How the agent in this process trains.
+#[derive(Default)]
 pub struct How {
     /// One a core where not said.
     pub threads: Option<NonZeroU32>,
     pub programs: bool,
+    /// What the report weighs further runs by.
+    pub stakes: Option<Stakes>,
 }
 
 /// A folder of `run`, with everything that trains in it.
@@ -172,7 +180,8 @@ pub async fn to_report(
             return Ok(None);
         }
     };
-    let asked = files::Asked { purpose: Purpose::Run, table: Some(&read.checked.dataset) };
+    let table = Some(&read.checked.dataset);
+    let asked = files::Asked { purpose: Purpose::Run, table, stakes: how.stakes };
     let written = files::write_all(&client, id, asked, out, output).await;
     agent.stop().await?;
     cluster.handle.stop().await;

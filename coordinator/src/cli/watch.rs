@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use common::id::StudyId;
-use common::wire::message::{StudyState, StudyStatus};
+use common::wire::message::{Request, Response, StudyState, StudyStatus};
 
 use super::output::{Output, duration};
 use super::{Target, connect, look};
@@ -43,7 +43,18 @@ pub async fn follow(
     let mut status = connect::status_of(client, study).await?;
     let bar = output.bar(status.planned);
     let mut said = (Instant::now(), String::new());
+    let mut asked = false;
     while status.state.goes_on() {
+        if !asked && status.leased == 0 && bar.elapsed() >= BETWEEN_LINES {
+            asked = true;
+            if nobody_trains(client).await? {
+                output.say(
+                    "no agent is connected, so nothing is trained yet: run the `agent join` line of \
+                     `coordinator start` on a machine that trains, or make another token with \
+                     `coordinator token create`",
+                );
+            }
+        }
         bar.set_position(status.complete + status.failed);
         bar.set_message(message(&status));
         if bar.is_hidden() && said.0.elapsed() >= BETWEEN_LINES {
@@ -60,6 +71,13 @@ pub async fn follow(
     bar.set_position(status.complete + status.failed);
     bar.finish_and_clear();
     Ok(status)
+}
+
+async fn nobody_trains(client: &Client) -> Result<bool, ClientError> {
+    match client.ask(Request::Agents).await? {
+        Response::Agents { agents } => Ok(!agents.iter().any(|agent| agent.connected)),
+        _ => Err(ClientError::Unexpected),
+    }
 }
 
 /// 0 when the study ended with outcomes, else 1.

@@ -1,6 +1,6 @@
 //! Verdicts for choosing: two arms that are equal for all that matters, and one arm's best seed.
 //!
-//! Deliberately absent: money, which the study does not know; costs are seconds of training.
+//! Deliberately absent: money; costs are seconds of training.
 //!
 //! Floor: core.
 
@@ -10,7 +10,8 @@ use common::study::{Arm, Study};
 use super::analysis::choice::seconds_of_arm;
 use super::analysis::estimate;
 use super::content::{
-    ArmDrawn, CheapestConfig, ComparisonPart, Gain, LotteryPart, Report, Rope, Verdict, VerdictKind,
+    ArmDrawn, CheapestConfig, ComparisonPart, Gain, GainPrice, LotteryPart, Report, Rope, Verdict,
+    VerdictKind,
 };
 use super::number::{beside, counted, duration, percent};
 use super::page::Block;
@@ -67,14 +68,13 @@ fn cheaper(study: &Study, table: &Table, (a, b): (&str, &str)) -> String {
     };
     let Some((of_a, of_b)) = seconds(a).zip(seconds(b)) else { return String::new() };
     let (name, low, high) = if of_a <= of_b { (a, of_a, of_b) } else { (b, of_b, of_a) };
-    let saved = 1.0 - low / high;
-    if saved < SAVED_AT_LEAST {
+    if !saves(low, high) {
         return " They cost about the same to train.".to_string();
     }
     format!(
         " Choose the cheaper one: {name} takes {} less time to train ({} instead of {}, on the \
          machines of this study).",
-        percent(saved),
+        percent(1.0 - low / high),
         seconds_in_words(low),
         seconds_in_words(high)
     )
@@ -173,20 +173,63 @@ pub fn cheap_configs(report: &Report) -> Option<Block> {
 
 fn in_words(part: &CheapestConfig) -> String {
     let CheapestConfig { arm, best, cheapest, behind, se, .. } = part;
-    if best == cheapest {
-        return format!(
-            "{arm}: no config costs less than {best} and is within one standard error of it, the best \
-             on these rows."
+    if best == cheapest || !saves(part.seconds_cheapest, part.seconds_best) {
+        let text = format!(
+            "{arm}: no config costs noticeably less than {best}, the best on these rows, and is within \
+             one standard error of it."
         );
+        return text + &by_what_counts(part);
     }
-    format!(
+    let text = format!(
         "{arm}: {cheapest} is the cheapest config within one standard error of the best, {best}: {} \
          behind (standard error {}), for {} a training instead of {}.",
         beside(*behind, *se),
         beside(*se, *se),
         seconds_in_words(part.seconds_cheapest),
         seconds_in_words(part.seconds_best)
-    )
+    );
+    let price = part.gain.map_or(String::new(), |gain| price_of_lead(&gain, *se));
+    text + &price + &by_what_counts(part)
+}
+
+/// The choice by differences that count, where there is such a width.
+fn by_what_counts(part: &CheapestConfig) -> String {
+    let Some(rope) = &part.rope else { return String::new() };
+    let width = rope.width;
+    match rope.cheapest != part.best && saves(rope.seconds, part.seconds_best) {
+        false => format!(
+            " None that costs noticeably less is behind it by less than {width} with a probability of \
+             0.95 ({width} is assumed, not asked for)."
+        ),
+        true => format!(
+            " If less than {width} does not matter ({width} is assumed, not asked for), {} is the \
+             cheapest that will do, with a probability of 0.95 at least, for {} a training.",
+            rope.cheapest,
+            seconds_in_words(rope.seconds)
+        ),
+    }
+}
+
+/// Whether training in `low` seconds saves enough of `high` to choose by it.
+fn saves(low: f64, high: f64) -> bool {
+    1.0 - low / high >= SAVED_AT_LEAST
+}
+
+/// A sentence on what a lead costs, `se` being its error.
+pub fn price_of_lead(gain: &GainPrice, se: f64) -> String {
+    match gain.seconds_per_step {
+        None => {
+            " Luck alone gives a lead of that size, so that nothing of it is bought by training \
+                 longer."
+                .to_string()
+        }
+        Some(each) => format!(
+            " Of that lead {} is left when luck is taken away: each {} of it costs {} more a training.",
+            beside(gain.shrunken_gain, se),
+            gain.step,
+            seconds_in_words(each)
+        ),
+    }
 }
 
 /// Probability from which on two arms are called equivalent.

@@ -58,6 +58,7 @@ impl More {
     pub fn references(&self) -> Vec<&'static str> {
         let cited =
             [(self.lottery, AKESSON), (self.spreads, BROWN), (self.other_rows.is_some(), EFRON)];
+        let cited = cited.into_iter().chain([COLLINS, NORGEOT, TEJANI].map(|guide| (true, guide)));
         cited.into_iter().filter_map(|(used, text)| used.then_some(text)).collect()
     }
 }
@@ -78,7 +79,17 @@ const BROWN: &str = "Brown MB, Forsythe AB (1974). Robust tests for the equality
 const EFRON: &str =
     "Efron B, Tibshirani RJ (1993). An introduction to the bootstrap. Chapman and Hall.";
 
-pub const REFERENCES: [Reference; 3] = [
+/// Guidelines for reporting, which every report is mapped to.
+const COLLINS: &str = "Collins GS, Moons KGM, Dhiman P et al. (2024). TRIPOD+AI statement: updated guidance for reporting \
+     clinical prediction models that use regression or machine learning methods. BMJ 385, e078378.";
+
+const NORGEOT: &str = "Norgeot B, Quer G, Beaulieu-Jones BK et al. (2020). Minimum information about clinical artificial \
+     intelligence modeling: the MI-CLAIM checklist. Nature Medicine 26, 1320-1324.";
+
+const TEJANI: &str = "Tejani AS, Klontzas ME, Gatti AA et al. (2024). Checklist for Artificial Intelligence in Medical \
+     Imaging (CLAIM): 2024 update. Radiology: Artificial Intelligence 6(4), e240300.";
+
+pub const REFERENCES: [Reference; 6] = [
     Reference {
         key: "akesson2024",
         in_text: "Åkesson et al., 2024",
@@ -109,6 +120,39 @@ pub const REFERENCES: [Reference; 3] = [
   author = {Efron, Bradley and Tibshirani, Robert J.},
   title = {An Introduction to the Bootstrap},
   publisher = {Chapman and Hall}, year = {1993},
+}",
+    },
+    Reference {
+        key: "collins2024",
+        in_text: "Collins et al., 2024",
+        entry: COLLINS,
+        bibtex: "@article{collins2024,
+  author = {Collins, Gary S. and Moons, Karel G. M. and Dhiman, Paula and others},
+  title = {{TRIPOD+AI} Statement: Updated Guidance for Reporting Clinical Prediction Models That Use Regression or Machine Learning Methods},
+  journal = {BMJ},
+  volume = {385}, pages = {e078378}, year = {2024},
+}",
+    },
+    Reference {
+        key: "norgeot2020",
+        in_text: "Norgeot et al., 2020",
+        entry: NORGEOT,
+        bibtex: "@article{norgeot2020,
+  author = {Norgeot, Beau and Quer, Giorgio and Beaulieu-Jones, Brett K. and others},
+  title = {Minimum Information about Clinical Artificial Intelligence Modeling: The {MI-CLAIM} Checklist},
+  journal = {Nature Medicine},
+  volume = {26}, pages = {1320--1324}, year = {2020},
+}",
+    },
+    Reference {
+        key: "tejani2024",
+        in_text: "Tejani et al., 2024",
+        entry: TEJANI,
+        bibtex: "@article{tejani2024,
+  author = {Tejani, Ali S. and Klontzas, Michail E. and Gatti, Anthony A. and others},
+  title = {Checklist for Artificial Intelligence in Medical Imaging ({CLAIM}): 2024 Update},
+  journal = {Radiology: Artificial Intelligence},
+  volume = {6}, number = {4}, pages = {e240300}, year = {2024},
 }",
     },
 ];

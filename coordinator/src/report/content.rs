@@ -15,21 +15,27 @@ use super::monitor::MonitorPart;
 
 mod case_model;
 mod cases;
+mod checklists;
 mod choice;
 mod controls;
 mod curves;
 mod leakage;
+mod ledger;
 mod spreads;
+mod worth;
 
 pub use case_model::{CaseArm, CaseComponent, CaseModelPart};
 pub use cases::{
     CaseLottery, Gain, LotteryPart, LotteryShares, OtherRows, OtherRowsPart, SeedDrawn,
 };
-pub use choice::{ArmCost, CheapestConfig, Cost};
+pub use checklists::ChecklistItem;
+pub use choice::{ArmCost, CheapestConfig, Cost, RopeConfig};
 pub use controls::{Beside, ControlledPart, ControlsPart};
 pub use curves::{CurvePart, CurvePoint, Shows};
 pub use leakage::LeakageCheck;
+pub use ledger::{LedgerPart, LookPart, LookerPart};
 pub use spreads::{ArmRanks, EqualSpread, RanksPart, SeedSpread, SpreadsPart};
+pub use worth::{GainPrice, Money, NextBlock, Worth};
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
@@ -71,6 +77,8 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ledger: Option<LedgerPart>,
     pub cost: Cost,
+    /// What of reporting guidelines this report answers, and where.
+    pub checklists: Vec<ChecklistItem>,
     pub methods: String,
     pub references: Vec<&'static str>,
     pub reproduce: String,
@@ -398,23 +406,6 @@ pub struct ReplicationPart {
     pub fresh_run: f64,
 }
 
-/// What choosing the leader now is expected to lose, and what more runs would save of that.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Worth {
-    /// In the metric's unit.
-    pub expected_loss: f64,
-    pub blocks: Vec<NextBlock>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct NextBlock {
-    pub seeds: u32,
-    pub folds: u32,
-    /// Agent-seconds beyond what was spent.
-    pub cost: f64,
-    pub expected_loss: f64,
-}
-
 /// Mean of a minus mean of b, over folds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Contrast {
@@ -492,53 +483,14 @@ pub struct ViolationPart {
     pub agent: String,
 }
 
-/// How often outcomes of the test folds were shown, and to whom, up to this report.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LedgerPart {
-    /// All of them, this report's own included.
-    pub looks: u64,
-    /// The number of this report's own.
-    pub this: u64,
-    pub first: LookPart,
-    pub last: LookPart,
-    /// By the number of the member.
-    pub by: Vec<LookerPart>,
-    /// The standard error of an arm's mean over test rows, the largest of all arms.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub case_se: Option<f64>,
-    /// What the luckiest of as many equal candidates as there were looks before is expected to gain.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lucky_pick: Option<f64>,
-    /// The hash that all looks are chained to, in hexadecimal.
-    pub head: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LookPart {
-    pub look: u64,
-    pub at_unix_ms: u64,
-    pub who: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub label: Option<String>,
-    pub purpose: &'static str,
-    /// Complete trials at that time.
-    pub outcomes: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LookerPart {
-    pub who: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub label: Option<String>,
-    pub looks: u64,
-}
-
 /// What the figures show beyond the tables.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Drawn {
     pub arms: Vec<ArmDrawn>,
     pub effects: Vec<SeedEffects>,
     pub further: Further,
+    /// Unix milliseconds at which complete trials ended, ascending.
+    pub ended: Vec<u64>,
 }
 
 /// One arm's scores: every run, and one mean a seed.

@@ -11,11 +11,11 @@ use super::methods::Reference;
 use super::page::{Block, Sheet, blocks};
 
 pub fn latex(report: &Report) -> String {
-    page(&report.study.name, &blocks(report), &report.methods, &report.references)
+    page(&report.study.name, &blocks(report), &report.references)
 }
 
-/// A whole document. `methods` is the text among `blocks` that a paper takes over.
-pub fn page(title: &str, blocks: &[Block], methods: &str, references: &[&str]) -> String {
+/// A whole document.
+pub fn page(title: &str, blocks: &[Block], references: &[&str]) -> String {
     let references: Vec<&Reference> =
         references.iter().filter_map(|text| Reference::of(text)).collect();
     let mut text = String::from(PREAMBLE);
@@ -30,13 +30,13 @@ pub fn page(title: &str, blocks: &[Block], methods: &str, references: &[&str]) -
     text += "\\begin{document}\n\\maketitle\n";
     for block in blocks {
         text.push('\n');
-        text += &rendered(block, methods, &references);
+        text += &rendered(block, &references);
     }
     text += "\n\\bibliographystyle{plain}\n\\bibliography{\\jobname}\n\n\\end{document}\n";
     text
 }
 
-fn rendered(block: &Block, methods: &str, references: &[&Reference]) -> String {
+fn rendered(block: &Block, references: &[&Reference]) -> String {
     match block {
         Block::Verdict { kind, text, basis } => format!(
             "\\begin{{quote}}\n\\textbf{{{}.}} {}\n\n\\small {}\n\\end{{quote}}\n",
@@ -45,11 +45,7 @@ fn rendered(block: &Block, methods: &str, references: &[&Reference]) -> String {
             escaped(basis)
         ),
         Block::Heading(text) => format!("\\section*{{{}}}\n", escaped(text)),
-        // The paragraph that a paper takes over, with its citations.
-        Block::Text(text) if text == methods => {
-            format!("{}\n", cited(&escaped(text), references))
-        }
-        Block::Text(text) => format!("{}\n", escaped(text)),
+        Block::Text(text) => format!("{}\n", cited(&escaped(text), references)),
         Block::Facts(facts) => described(facts),
         Block::Sheet(sheet) => format!("{}\n{}", table(sheet), described(&sheet.legend)),
         Block::Figure(figure) => {
@@ -57,7 +53,7 @@ fn rendered(block: &Block, methods: &str, references: &[&Reference]) -> String {
         }
         Block::Further { title, blocks } => {
             let blocks: Vec<String> =
-                blocks.iter().map(|block| rendered(block, methods, references)).collect();
+                blocks.iter().map(|block| rendered(block, references)).collect();
             format!("\\section*{{{}}}\n\n{}", escaped(title), blocks.join("\n"))
         }
         Block::Command(text) => {
@@ -110,7 +106,7 @@ fn table(sheet: &Sheet) -> String {
     )
 }
 
-/// The methods with `(Bates et al., 2015)` and the like as citations.
+/// A text with `(Bates et al., 2015)` and the like as citations.
 fn cited(text: &str, references: &[&Reference]) -> String {
     references.iter().fold(text.to_string(), |text, reference| {
         let words = escaped(reference.in_text);
@@ -182,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn citations_of_the_methods_become_keys() {
+    fn citations_become_keys() {
         let bates = Reference::of(super::super::methods::BATES).expect("known");
         let text = cited("maximum likelihood (Bates et al., 2015), with", &[bates]);
         assert_eq!(text, "maximum likelihood \\cite{bates2015}, with");

@@ -12,6 +12,7 @@ use common::time::Timestamp;
 use time::OffsetDateTime;
 
 use super::content::{ArmPart, LedgerPart, LookPart, LookerPart, Report};
+use super::figures;
 use super::number::{count, counted, significant};
 use super::page::{Block, Sheet, columns, legend};
 
@@ -42,6 +43,7 @@ pub fn part(looks: &Looks<'_>) -> Option<LedgerPart> {
         this,
         first: look(ledger.first()?),
         last: look(ledger.last()?),
+        recent: ledger.recent().map(|(found, _)| look(found)).collect(),
         by: by.collect(),
         case_se: None,
         lucky_pick: None,
@@ -91,8 +93,11 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     vec![
         Block::Heading("How often were the test folds looked at?".into()),
         Block::Text(sentences(part) + &optimism(report, part)),
-        Block::Sheet(sheet(part)),
     ]
+    .into_iter()
+    .chain(figures::looks(report).map(Block::Figure))
+    .chain([Block::Sheet(sheet(part))])
+    .collect()
 }
 
 fn sentences(part: &LedgerPart) -> String {

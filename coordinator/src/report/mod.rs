@@ -13,6 +13,7 @@
 mod analysis;
 pub mod calibrated;
 mod case_model;
+mod checklists;
 mod choice;
 mod cited;
 pub mod content;
@@ -44,6 +45,7 @@ mod trust;
 mod verdict;
 
 use common::metric::Metric;
+use common::stats::worth::Stakes;
 use common::study::{Study, Task};
 use common::table::Dataset;
 use common::trial::POISON;
@@ -82,6 +84,8 @@ pub struct Material<'a> {
     pub looks: Option<Looks<'a>>,
     /// The study's rows, where they are at hand: outcomes alone do not say which row is whose.
     pub data: Option<&'a Dataset>,
+    /// What a better score and an hour of training are worth, where that was said.
+    pub stakes: Option<Stakes>,
 }
 
 /// Analyses the outcomes. Works for any number of them, none included.
@@ -98,7 +102,7 @@ pub fn build(material: &Material<'_>) -> Report {
     let lottery = lotteries(study, &table, &parts, &by_row);
     let (components, not_estimable) = divided(parts.into_iter().chain([joint]));
     let seed_use = verdict::seed_use(study, &table);
-    let compared = analysis::comparisons::of_all(study, &table);
+    let compared = analysis::comparisons::of_all(study, &table, material.stakes);
     let before = material.looks.map(|looks| looks.before());
     let resampled = by_row.resampled();
     let controls = controls::of_all(study, &table);
@@ -111,6 +115,7 @@ pub fn build(material: &Material<'_>) -> Report {
     let mut comparisons: Vec<_> =
         compared.iter().map(|compared| verdict::on_pair(study, compared, &basis)).collect();
     choice::judge_equal(study, &table, &mut comparisons);
+    outlook::judge_worth(study, &mut comparisons);
     resampled.fill(&mut arms, &mut comparisons);
     let failed = verdict::declared_failed(study, &table);
     let verdict = verdict::on_study(study, &table, &arms, &components, &comparisons, &basis);
@@ -125,7 +130,7 @@ pub fn build(material: &Material<'_>) -> Report {
     let sentences = more.sentences() + model.sentences() + &controls::sentences(controls.as_ref());
     let methods = methods::paragraph(study, &done, &sentences);
     let ledger = material.looks.as_ref().and_then(looks::part);
-    Report {
+    let mut report = Report {
         schema: SCHEMA,
         study: study_part(study),
         design: design_part(material, &table),
@@ -151,7 +156,10 @@ pub fn build(material: &Material<'_>) -> Report {
         reproduce: REPRODUCE.to_string(),
         arms,
         drawn,
-    }
+        checklists: Vec::new(),
+    };
+    report.checklists = checklists::answered(&report);
+    report
 }
 
 /// The models of each judged arm, and of all arms together.
@@ -193,6 +201,7 @@ fn drawn(material: &Material<'_>, table: &Table, parts: &[Decomposition]) -> Dra
         arms: judged.map(|(arm, runs)| analysis::arms::drawn(material.study, arm, runs)).collect(),
         effects: parts.iter().flat_map(|parts| parts.effects.clone()).collect(),
         further: analysis::drawn::of_study(material, table, parts),
+        ended: table.ended.clone(),
     }
 }
 
@@ -271,6 +280,9 @@ fn cost(study: &Study, table: &Table) -> Cost {
     });
     Cost {
         agent_seconds: table.agent_seconds,
+        gpu_seconds: table.gpu_seconds,
+        kwh: None,
+        kwh_absent: "agents do not measure energy",
         trainings: trained.collect(),
         cheapest: analysis::choice::cheapest(study, table),
     }

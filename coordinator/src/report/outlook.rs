@@ -3,12 +3,16 @@
 //!
 //! Floor: core.
 
+use common::study::Study;
+
+use super::choice;
 use super::content::{
-    ComparisonPart, Gain, LotteryPart, NextBlock, Outlook, PlannedDesign, Report, VerdictKind,
+    ComparisonPart, Gain, LotteryPart, Money, NextBlock, Outlook, PlannedDesign, Report,
+    VerdictKind,
 };
 use super::figures;
 use super::monitor;
-use super::number::{beside, chance, counted, duration, percent, significant};
+use super::number::{beside, chance, counted, duration, percent, significant, significant_short};
 use super::page::{Block, Sheet, columns, legend};
 
 /// The section of the page; nothing where there is no comparison and no seed to be lucky.
@@ -35,6 +39,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
         list.push(Block::Sheet(chances(&pairs)));
         list.extend(figures::replication(report).map(Block::Figure));
         list.extend(figures::tradeoff(report).map(Block::Figure));
+        list.extend(figures::worth(report).map(Block::Figure));
         if let [(pair, outlook)] = pairs.as_slice() {
             list.push(Block::Sheet(designs(pair, outlook)));
         }
@@ -145,7 +150,7 @@ fn in_words(report: &Report, pair: &ComparisonPart, outlook: &Outlook) -> String
                 .to_string()
         }
     };
-    text + &worth(report, outlook)
+    format!("{text} {}", outlook.worth.verdict).trim_end().to_string()
 }
 
 /// Folds as a study file has them: whole partitions.
@@ -158,8 +163,34 @@ fn folds(report: &Report, folds: u32) -> String {
     format!("{} ({partitions} partitions of {each})", counted(u64::from(partitions * each), "fold"))
 }
 
-/// Whether further runs are worth it, in the metric's own unit.
-fn worth(report: &Report, outlook: &Outlook) -> String {
+/// Fills in whether further runs are worth it.
+pub fn judge_worth(study: &Study, pairs: &mut [ComparisonPart]) {
+    let metric = study.primary().to_string();
+    for pair in pairs {
+        let Some(se) = pair.contrast.as_ref().map(|contrast| contrast.se) else { continue };
+        let leader = leader(study, pair);
+        let Some(outlook) = &mut pair.outlook else { continue };
+        outlook.worth.verdict = worth(&metric, outlook);
+        if let Some(gain) = &outlook.worth.gain {
+            let more = if gain.seconds < 120.0 {
+                format!("{} s", significant(gain.seconds))
+            } else {
+                duration(gain.seconds)
+            };
+            outlook.worth.verdict += &format!(" {leader} takes {more} more to train.");
+            outlook.worth.verdict += &choice::price_of_lead(gain, se);
+        }
+    }
+}
+
+fn leader(study: &Study, pair: &ComparisonPart) -> String {
+    let sign = if study.primary().larger_is_better() { 1.0 } else { -1.0 };
+    let ahead = pair.contrast.as_ref().is_some_and(|contrast| contrast.difference * sign > 0.0);
+    if ahead { pair.a.clone() } else { pair.b.clone() }
+}
+
+/// Whether further runs are worth it, in the metric's own unit and in money where that was told.
+fn worth(metric: &str, outlook: &Outlook) -> String {
     let worth = &outlook.worth;
     let loss = worth.expected_loss;
     let best = (worth.blocks.iter())
@@ -177,17 +208,36 @@ fn worth(report: &Report, outlook: &Outlook) -> String {
             duration(block.cost)
         )
     };
-    format!(
-        " Choosing the leader now is expected to lose {} in {}, since it may be the wrong one; \
-         {larger}.{}",
+    let mut text = format!(
+        "Choosing the leader now is expected to lose {} in {metric}, since it may be the wrong one; \
+         {larger}.",
         significant(loss),
-        report.study.metric,
-        if loss < outlook.rope.width / 100.0 {
-            " That is next to nothing: more runs are not worth it for this choice."
-        } else {
-            ""
+    );
+    text += &match &worth.money {
+        Some(money) => in_money(money),
+        None if loss < outlook.rope.width / NEXT_TO_NOTHING => {
+            " That is next to nothing: more runs are not worth it for this choice.".to_string()
         }
-    )
+        None => String::new(),
+    };
+    text
+}
+
+fn in_money(money: &Money) -> String {
+    let Money { value_of_a_hundredth, price_of_an_hour, seeds, folds, value, cost, .. } = money;
+    let told = format!(
+        " At {} for each 0.01 and {} for an hour of training,",
+        significant_short(*value_of_a_hundredth),
+        significant_short(*price_of_an_hour)
+    );
+    let design =
+        format!("{} on {}", counted(u64::from(*seeds), "seed"), counted(u64::from(*folds), "fold"));
+    let sums = format!("expected to save {} and cost {}", significant(*value), significant(*cost));
+    if money.worth_it {
+        format!("{told} more runs are worth it: {design} are {sums} more.")
+    } else {
+        format!("{told} more runs are not worth it: the nearest, {design}, are {sums} more.")
+    }
 }
 
 fn saved_per_second(loss: f64, block: &NextBlock) -> f64 {
@@ -290,6 +340,9 @@ fn designs(pair: &ComparisonPart, outlook: &Outlook) -> Sheet {
         ..designs_sheet(title, outlook, outlook.precision.table.iter())
     }
 }
+
+/// A loss below this part of what counts is next to nothing.
+pub const NEXT_TO_NOTHING: f64 = 100.0;
 
 /// Less than this of a loss is hardly worth a word.
 const HARDLY: f64 = 0.1;

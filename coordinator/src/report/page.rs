@@ -11,7 +11,8 @@ use super::figures::{self, Figure};
 use super::looks;
 use super::number::{beside, count, counted, decimals, duration, p, percent, places, significant};
 use super::{
-    calibrated, case_model, choice, controls, leakage, other_rows, outlook, spreads, trust,
+    calibrated, case_model, checklists, choice, controls, leakage, other_rows, outlook, spreads,
+    trust,
 };
 
 /// One piece of a page.
@@ -108,6 +109,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     list.push(Block::Heading("Methods".into()));
     list.push(Block::Text(report.methods.clone()));
     list.extend(calibrated::blocks(report));
+    list.extend(checklists::block(report));
     list.push(Block::List(report.references.iter().map(ToString::to_string).collect()));
     list.push(Block::Heading("Do it again".into()));
     list.push(Block::Command(report.reproduce.clone()));
@@ -193,9 +195,18 @@ fn facts(report: &Report) -> Vec<(String, String)> {
                 count(design.cancelled)
             ),
         ),
-        fact("Training time", duration(report.cost.agent_seconds)),
+        fact("Training time", training_time(report)),
     ]);
     list
+}
+
+fn training_time(report: &Report) -> String {
+    let cost = &report.cost;
+    let whole = duration(cost.agent_seconds);
+    match cost.gpu_seconds {
+        none if none <= 0.0 => whole,
+        card => format!("{whole}, of these {} on graphics cards", duration(card)),
+    }
 }
 
 pub(super) fn columns(titles: &[&str], text: usize) -> Vec<(String, bool)> {

@@ -49,6 +49,10 @@ pub struct Table {
     pub poison: BTreeMap<(u32, u32), Vec<TrialIndex>>,
     /// Summed in trial order.
     pub agent_seconds: f64,
+    /// Of these, on graphics cards.
+    pub gpu_seconds: f64,
+    /// Unix milliseconds at which complete trials ended, ascending.
+    pub ended: Vec<u64>,
     /// Of the judged arms alone: trials that are complete, and their seconds.
     pub judged_complete: u64,
     pub judged_seconds: f64,
@@ -82,6 +86,8 @@ impl Table {
             missing: BTreeMap::new(),
             poison: BTreeMap::new(),
             agent_seconds: 0.0,
+            gpu_seconds: 0.0,
+            ended: Vec::new(),
             judged_complete: 0,
             judged_seconds: 0.0,
             spent: BTreeMap::new(),
@@ -94,6 +100,7 @@ impl Table {
                 *ended.entry((arm, config)).or_default() += 1;
             }
         }
+        table.ended.sort_unstable();
         table.count_unended(study, &design, &ended, material.cancelled);
         table
     }
@@ -123,6 +130,10 @@ impl Table {
                 self.complete += 1;
                 let seconds = outcome.duration_us as f64 / 1e6;
                 self.agent_seconds += seconds;
+                if outcome.device.starts_with(CUDA) {
+                    self.gpu_seconds += seconds;
+                }
+                self.ended.push(row.ended.0);
                 let spent = self.spent.entry((arm, config)).or_default();
                 *spent = (spent.0 + 1, spent.1 + seconds);
                 if judged {
@@ -205,3 +216,6 @@ fn worst_score(study: &Study, design: &Design, rows: &[&OutcomeRow]) -> Option<f
     });
     scores.reduce(|a, b| if larger { a.min(b) } else { a.max(b) })
 }
+
+/// How the record of an outcome begins that was trained on a graphics card.
+const CUDA: &str = "cuda";

@@ -96,7 +96,16 @@ fn complete(score: f64) -> RowEnd {
 }
 
 pub(super) fn material<'a>(study: &'a Study, rows: &'a [OutcomeRow]) -> Material<'a> {
-    Material { study, rows, cancelled: 0, differing: 0, violations: &[], looks: None, data: None }
+    Material {
+        study,
+        rows,
+        cancelled: 0,
+        differing: 0,
+        violations: &[],
+        looks: None,
+        data: None,
+        stakes: None,
+    }
 }
 
 pub(super) fn built(study: &Study, rows: &[OutcomeRow]) -> Report {
@@ -323,14 +332,14 @@ fn agents_and_durations_show_in_costs_alone() {
 
     let (one, mut other) = (built(&study, &here), built(&study, &there));
 
-    near(other.cost.agent_seconds, 3.0 * one.cost.agent_seconds);
+    near(other.cost.gpu_seconds, 3.0 * one.cost.agent_seconds);
     other.cost = one.cost.clone();
     let planned = |report: &Report| report.comparisons[0].outlook.clone().expect("compared");
     let cheaper = planned(&one);
     let outlook = other.comparisons[0].outlook.as_mut().expect("compared");
     near(outlook.precision.table[0].cost, 3.0 * cheaper.precision.table[0].cost);
     outlook.precision.table.clone_from(&cheaper.precision.table);
-    outlook.worth.blocks.clone_from(&cheaper.worth.blocks);
+    outlook.worth = cheaper.worth;
     assert_eq!(one, other);
 }
 
@@ -417,7 +426,7 @@ fn report_json_has_its_stable_keys() {
         ],
     );
     has(&value["seed_use"], &["class", "why"]);
-    has(&value["cost"], &["agent_seconds"]);
+    has(&value["cost"], &["agent_seconds", "gpu_seconds", "kwh_absent"]);
     has(&value, &["verdict", "methods", "reproduce"]);
     has(&value["lottery"][0], &["best_seed", "observed_gain", "expected_gain", "shrunken_gain"]);
     has(&value["comparisons"][0], &["rope", "precision", "replication", "worth"]);

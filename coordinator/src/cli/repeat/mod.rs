@@ -75,7 +75,8 @@ pub async fn verify(args: VerifyArgs, output: &Output) -> anyhow::Result<ExitCod
     #[cfg(feature = "embedded")]
     if args.out.is_some() || file.is_some() {
         let place = here::Place { study: args.study.as_deref(), file, out: args.out.as_deref() };
-        let how = super::run::How { threads: args.threads, programs: args.allow_programs };
+        let (threads, programs) = (args.threads, args.allow_programs);
+        let how = super::run::How { threads, programs, ..super::run::How::default() };
         return here::verify(place, &how, &wish, output).await;
     }
     if let Some(file) = file {

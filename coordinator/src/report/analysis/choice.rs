@@ -1,8 +1,9 @@
 //! What choices cost: seconds of one training, and the cheapest config that is as good as the best.
 //!
 //! A config is as good as the best while it is behind by one standard error of their difference at
-//! most, by the corrected resampled t-test over folds on cells that both have. Which one is best was
-//! seen on the test rows, so this is a hint where to save and no score. Deliberately absent: words.
+//! most, by the corrected resampled t-test over folds on cells that both have; or while it is behind
+//! by less than counts with probability 0.95. Which one is best was seen on the test rows, so this is
+//! a hint where to save and no score. Deliberately absent: words.
 //!
 //! Source: Breiman, Friedman, Olshen & Stone (1984), for the rule of one standard error.
 //!
@@ -13,9 +14,9 @@ use std::collections::BTreeMap;
 use common::stats::worth::{Rival, Rule, cheapest_arm};
 use common::study::Study;
 
-use super::super::content::CheapestConfig;
+use super::super::content::{CheapestConfig, RopeConfig};
 use super::super::table::{Run, Table};
-use super::{estimate, grouped, test_over_train};
+use super::{estimate, grouped, outlook, test_over_train, worth};
 
 /// Mean seconds of one complete training of an arm, over its configs; `None` where none is timed.
 pub fn seconds_of_arm(table: &Table, arm: usize) -> Option<f64> {
@@ -76,17 +77,42 @@ fn of_arm(study: &Study, table: &Table, arm: usize) -> Option<CheapestConfig> {
         rivals.push((*config, Rival { behind, se, df, cost: seconds(*config)? }));
     }
     let list: Vec<Rival> = rivals.iter().map(|(_, rival)| *rival).collect();
-    let (config, chosen) = rivals[cheapest_arm(&list, Rule::OneSe).ok()?];
+    let chosen = |rule: Rule| Some(rivals[cheapest_arm(&list, rule).ok()?]);
     let point = |config: u32| study.arms[arm].configs[config as usize].point.to_string();
+    let width = outlook::rope_width(study).filter(|width| *width > 0.0);
+    let rope = width.and_then(|width| {
+        let (config, chosen) = chosen(Rule::Rope { width, probability: SURE })?;
+        Some(RopeConfig {
+            width,
+            cheapest: point(config),
+            behind: chosen.behind,
+            se: chosen.se,
+            seconds: chosen.cost,
+        })
+    });
+    let (config, chosen) = chosen(Rule::OneSe)?;
+    let seconds_best = seconds(best)?;
     Some(CheapestConfig {
         arm: study.arms[arm].name.clone(),
         best: point(best),
         cheapest: point(config),
         behind: chosen.behind,
         se: chosen.se,
-        seconds_best: seconds(best)?,
+        seconds_best,
         seconds_cheapest: chosen.cost,
+        gain: worth::price(seconds_best - chosen.cost, chosen.behind, spreads(&means, &list)),
+        rope,
     })
+}
+
+/// Variance of the configs' means, and what errors alone would make of it: half the mean square of
+/// the errors of differences from the best.
+fn spreads(means: &[(u32, f64)], rivals: &[Rival]) -> (f64, f64) {
+    let means: Vec<f64> = means.iter().map(|(_, mean)| *mean).collect();
+    let behind: Vec<f64> =
+        rivals.iter().filter(|rival| rival.se > 0.0).map(|rival| rival.se.powi(2) / 2.0).collect();
+    let error = if behind.is_empty() { 0.0 } else { estimate::mean(&behind) };
+    (estimate::sd(&means).map_or(0.0, |sd| sd * sd), error)
 }
 
 /// Score of each block and seed.
@@ -95,3 +121,6 @@ type Cells = BTreeMap<(u32, Vec<u32>), f64>;
 fn by_cell(study: &Study, runs: &[&Run]) -> Cells {
     runs.iter().map(|run| ((run.block(study), run.seeds.clone()), run.score)).collect()
 }
+
+/// Probability that makes a config as good as the best by what counts.
+const SURE: f64 = 0.95;

@@ -27,6 +27,7 @@ pub mod outlook;
 pub mod places;
 pub mod ranks;
 pub mod spreads;
+pub mod worth;
 
 use common::study::{OuterKind, Study};
 

@@ -3,7 +3,7 @@
 //!
 //! Everything rests on the paired differences, one a seed and fold. Their spread is divided into what
 //! folds, seeds and the rest add; half of each is one arm's part. Costs are what this study's own
-//! runs took. Deliberately absent: money, which this study does not know.
+//! runs took; what more runs are worth is in `worth.rs`.
 //!
 //! Floor: core.
 
@@ -11,34 +11,33 @@ use std::collections::BTreeSet;
 
 use common::stats::bayes;
 use common::stats::improvement::{self, Blocks, Cell, Judgement};
-use common::stats::plan::{self, Cheapest, Frame, Goal, Limits, Prices};
+use common::stats::plan::{self, Cheapest, Frame, Goal, Limits};
 use common::stats::precision::{self, Test};
 use common::stats::replication::{self, Claim};
 use common::stats::resample::Resampling;
 use common::stats::sources::{self, Components, Design, Reach};
-use common::stats::worth::{self, Block, Choice, Stakes};
 use common::study::Study;
 
 use super::super::content::{
-    Contrast, Interval, LEVEL, NextBlock, Outlook, PlannedDesign, Precision, ReplicationPart, Rope,
-    Worth,
+    Contrast, Interval, LEVEL, Outlook, PlannedDesign, Precision, ReplicationPart, Rope,
 };
 use super::estimate::{self, Factor};
-use super::{interval, test_over_train};
+use super::{interval, test_over_train, worth};
+
+pub use super::worth::Prices;
 
 /// One difference: block, seeds, first arm minus second.
 pub type Paired<'a> = (u32, &'a [u32], f64);
 
 /// The outlook of one pair of arms. `None` where the design does not say how it would be repeated.
 ///
-/// `folds` are the mean differences by fold, `cost` the agent-seconds of one seed on one fold for
-/// both arms.
+/// `folds` are the mean differences by fold.
 pub fn of_pair(
     study: &Study,
     paired: &[Paired<'_>],
     folds: &[f64],
     contrast: &Contrast,
-    cost: f64,
+    prices: &Prices,
 ) -> Option<Outlook> {
     let ratio = test_over_train(study)?;
     let sign = if study.primary().larger_is_better() { 1.0 } else { -1.0 };
@@ -51,9 +50,9 @@ pub fn of_pair(
         rope: rope(study, folds, ratio, sign)?,
         p_a_beats_b_ci: chance.as_ref().and_then(|(ends, _)| ends.clone()),
         p_a_beats_b_judged: chance.map(|(_, judged)| judged),
-        precision: planned(&components, design, reach, contrast, cost)?,
+        precision: planned(&components, design, reach, contrast, prices.cell)?,
         replication: again(&components, design, reach, contrast)?,
-        worth: worth(&components, design, reach, contrast, cost)?,
+        worth: worth::of_pair(study, (&components, design, reach), contrast, prices)?,
     })
 }
 
@@ -100,7 +99,7 @@ fn rope(study: &Study, folds: &[f64], ratio: f64, sign: f64) -> Option<Rope> {
 
 /// Differences below a hundredth are held for none where the metric lies between 0 and 1, and
 /// nothing else is known; of other metrics nobody can say.
-fn rope_width(study: &Study) -> Option<f64> {
+pub fn rope_width(study: &Study) -> Option<f64> {
     use common::metric::Metric;
     Some(match study.primary() {
         Metric::LogLoss | Metric::Rmse | Metric::Mae => 0.0,
@@ -154,7 +153,7 @@ fn planned(
 ) -> Option<Precision> {
     let now = precision::precision(components, design, reach, Test::USUAL).ok()?;
     let effect = contrast.difference.abs();
-    let prices = Prices { run: cost, fold: 0.0, seed: 0.0 };
+    let prices = plan::Prices { run: cost, fold: 0.0, seed: 0.0 };
     let frame = Frame { arms: 2, reach, test: Test::USUAL };
     let row = |row: plan::Row| PlannedDesign {
         seeds: row.design.seeds,
@@ -202,38 +201,6 @@ fn again(
         significant_again: again.significant,
         fresh_run: replication::fresh_run_wins(contrast.difference, components).ok()?,
     })
-}
-
-fn worth(
-    components: &Components,
-    design: Design,
-    reach: Reach,
-    contrast: &Contrast,
-    cost: f64,
-) -> Option<Worth> {
-    let se = |design: Design| {
-        sources::error_of_difference(components, design, reach).ok().map(|error| error.se)
-    };
-    let now = se(design)?;
-    let choice = Choice { difference: contrast.difference, se: now };
-    // Money is left out: only the losses are read.
-    let stakes = Stakes { value_per_unit: 0.0, uses: 0.0, price_per_gpu_hour: 0.0 };
-    let spent = f64::from(design.seeds) * f64::from(design.folds) * cost;
-    let larger = [
-        Design { seeds: 2 * design.seeds, ..design },
-        Design { folds: 2 * design.folds, ..design },
-    ];
-    let blocks = larger.into_iter().filter_map(|design| {
-        let block = Block { se_after: se(design)?.min(now), gpu_hours: 0.0 };
-        let expected = worth::expected_return(choice, block, stakes).ok()?;
-        Some(NextBlock {
-            seeds: design.seeds,
-            folds: design.folds,
-            cost: f64::from(design.seeds) * f64::from(design.folds) * cost - spent,
-            expected_loss: expected.loss_after,
-        })
-    });
-    Some(Worth { expected_loss: worth::expected_loss(choice).ok()?, blocks: blocks.collect() })
 }
 
 const ROPE_WIDTH: f64 = 0.01;

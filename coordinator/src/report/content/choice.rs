@@ -4,10 +4,18 @@
 
 use serde::Serialize;
 
+use super::GainPrice;
+
 /// Time that trainings took, on the machines of this study.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cost {
     pub agent_seconds: f64,
+    /// Of these, on graphics cards.
+    pub gpu_seconds: f64,
+    /// Absent for the reason beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kwh: Option<f64>,
+    pub kwh_absent: &'static str,
     /// Mean seconds of one training of each judged arm.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trainings: Vec<ArmCost>,
@@ -33,4 +41,22 @@ pub struct CheapestConfig {
     pub se: f64,
     pub seconds_best: f64,
     pub seconds_cheapest: f64,
+    /// What the best one's lead over the cheapest costs, where it takes longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gain: Option<GainPrice>,
+    /// By what counts instead of by what can be told apart; absent for metrics without a natural
+    /// unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rope: Option<RopeConfig>,
+}
+
+/// The cheapest config that is behind the best by less than counts, with probability 0.95 at least.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RopeConfig {
+    /// Differences below this do not count.
+    pub width: f64,
+    pub cheapest: String,
+    pub behind: f64,
+    pub se: f64,
+    pub seconds: f64,
 }

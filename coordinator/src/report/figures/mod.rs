@@ -16,6 +16,7 @@ mod distribution;
 mod estimates;
 mod forest;
 mod interaction;
+mod looks;
 mod lottery;
 mod missingness;
 mod posterior;
@@ -27,6 +28,7 @@ mod sequential;
 mod tradeoff;
 mod variance;
 mod winner;
+mod worth;
 mod zeta;
 
 use super::content::{ComparisonPart, Contrast, Outlook, Report};
@@ -40,6 +42,7 @@ pub use distribution::{distribution, distribution_of};
 pub use estimates::{estimates, spelled};
 pub use forest::{arms_forest, contrast_forest};
 pub use interaction::interaction;
+pub use looks::looks;
 pub use lottery::lottery;
 pub use missingness::missingness;
 pub use posterior::posterior;
@@ -53,6 +56,7 @@ pub use tradeoff::Planner;
 pub use tradeoff::tradeoff;
 pub use variance::{variance, variance_of};
 pub use winner::winner;
+pub use worth::worth;
 pub use zeta::zeta;
 
 #[derive(Clone, Debug, PartialEq)]

@@ -120,7 +120,7 @@ pub fn markdown(report: &Several) -> String {
 
 pub fn latex(report: &Several) -> String {
     let title = words::title(report);
-    super::latex::page(&title, &page::blocks(report), &report.methods, &report.references)
+    super::latex::page(&title, &page::blocks(report), &report.references)
 }
 
 /// Mean of each arm's runs in each study, larger better, `[study][arm]`.

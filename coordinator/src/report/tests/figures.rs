@@ -27,6 +27,7 @@ fn all(report: &Report) -> Vec<Option<Figure>> {
         figures::tradeoff(report),
         figures::variance(report),
         figures::winner(report),
+        figures::worth(report),
     ]
 }
 

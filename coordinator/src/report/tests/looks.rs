@@ -46,6 +46,20 @@ fn a_report_names_the_looks_before_it_and_the_head_of_their_chain() {
             "look": 3, "at_unix_ms": 1_767_225_780_000u64, "who": "m1", "label": "local",
             "purpose": "report", "outcomes": 30
         },
+        "recent": [
+            {
+                "look": 1, "at_unix_ms": 1_767_225_660_000u64, "who": "m1", "label": "local",
+                "purpose": "report", "outcomes": 10
+            },
+            {
+                "look": 2, "at_unix_ms": 1_767_225_720_000u64, "who": "m17", "label": "desk",
+                "purpose": "export", "outcomes": 20
+            },
+            {
+                "look": 3, "at_unix_ms": 1_767_225_780_000u64, "who": "m1", "label": "local",
+                "purpose": "report", "outcomes": 30
+            }
+        ],
         "by": [
             { "who": "m1", "label": "local", "looks": 2 },
             { "who": "m17", "label": "desk", "looks": 1 }
@@ -91,4 +105,32 @@ fn where_nobody_counts_nothing_is_said_of_looks() {
     assert!(value.as_object().expect("an object").get("ledger").is_none());
     let page = markdown(&report);
     assert!(!page.contains("looked at") && !page.contains("Recht"), "{page}");
+}
+
+#[test]
+fn the_time_line_marks_every_look_that_is_kept_beside_the_outcomes() {
+    let study = study(&[("a", 1), ("b", 1)], 2, 1, 5);
+    let mut rows = rows(&study, jagged);
+    for (place, row) in rows.iter_mut().enumerate() {
+        row.ended = Timestamp(1_767_225_600_000 + 15_000 * (place as u64 / 2));
+    }
+    let ledger = ledger(3);
+    let looks = Some(Looks { ledger: &ledger, this: 3 });
+    let report = build(&Material { looks, ..material(&study, &rows) });
+
+    let figure = crate::report::figures::looks(&report).expect("a ledger");
+
+    let first = "2026-01-01 00:01 UTC, m1 (local), report, 1, 10";
+    assert_eq!(figure.sheet.rows.len(), 3);
+    assert_eq!(figure.sheet.rows[0].join(", "), first);
+    for svg in [&figure.wide, &figure.narrow] {
+        let marks = svg.matches("<title>look ").count();
+        assert_eq!(marks, 3, "{svg}");
+        assert!(svg.contains("look 2, 2026-01-01 00:02 UTC for an export, by m17 (desk)"), "{svg}");
+        assert!(svg.contains("minutes since 2026-01-01 00:00 UTC"), "{svg}");
+        assert!(!svg.contains("NaN"), "{svg}");
+    }
+    assert_eq!(report.drawn.ended.len(), 20);
+    assert!(html(&report).contains("<figure id=\"looks\">"));
+    assert!(crate::report::figures::looks(&built(&study, &rows)).is_none());
 }

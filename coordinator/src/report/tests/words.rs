@@ -263,3 +263,54 @@ fn trials_that_killed_their_agents_are_named_where_the_missing_ones_are() {
     assert_eq!((named.len(), named[0], named[1]), (3, &[][..], &[3, 9][..]));
     assert_eq!((named[2].len(), report.design.missing[2].trials), (20, 60));
 }
+
+#[test]
+fn a_guideline_is_answered_in_a_section_that_the_report_has() {
+    let several = study(&[("a", 1), ("b", 1)], 3, 1, 4);
+    let lone = study(&[("a", 1)], 1, 1, 2);
+    let reports = [
+        built(&several, &rows(&several, jagged)),
+        built(&lone, &rows(&lone, jagged)),
+        built(&lone, &[]),
+    ];
+    let mut items = Vec::new();
+    for report in &reports {
+        let page = markdown(report);
+        for item in &report.checklists {
+            let section = item.answered_in;
+            let there = section == checklists::HEAD || page.contains(&format!("## {section}\n"));
+            assert!(there, "{} {}: {section}", item.checklist, item.item);
+        }
+        items.push(report.checklists.len());
+        assert!(page.contains("| CLAIM 2024 | 12 | how missing data were handled |"), "{page}");
+        assert!(page.contains("Tejani AS, Klontzas ME"), "{page}");
+    }
+    assert!(items[0] > items[1] && items[1] >= items[2], "{items:?}");
+    let value: serde_json::Value = serde_json::from_str(&json(&reports[0])).expect("JSON");
+    assert_eq!(value["checklists"][0]["checklist"], "CLAIM 2024");
+    assert!(latex(&reports[0]).contains("\\cite{tejani2024}"), "cited");
+}
+
+#[test]
+fn methods_name_the_degrees_of_freedom_that_were_used() {
+    let of = |methods: &[&'static str]| {
+        let interval = |method: &&'static str| content::Interval {
+            low: 0.0,
+            high: 1.0,
+            level: 0.95,
+            method,
+            target: None,
+        };
+        let intervals: Vec<content::Interval> = methods.iter().map(interval).collect();
+        methods::Judged::of(intervals.iter()).in_words("means", "fold")
+    };
+    use analysis::arms::{CORRECTED, KENWARD_ROGER, SATTERTHWAITE};
+
+    assert!(of(&[KENWARD_ROGER]).contains("seeds, with Kenward and Roger's degrees of freedom;"));
+    assert!(of(&[SATTERTHWAITE]).contains("seeds, with Satterthwaite's degrees of freedom;"));
+    assert!(of(&[KENWARD_ROGER, SATTERTHWAITE]).contains("or Satterthwaite's where"));
+    assert!(of(&[CORRECTED]).starts_with("means per fold were judged"));
+    let some = of(&[KENWARD_ROGER, CORRECTED]);
+    assert!(some.starts_with("where seeds could be told from folds, means were judged"), "{some}");
+    assert!(some.contains("elsewhere means per fold were judged with the variance"), "{some}");
+}

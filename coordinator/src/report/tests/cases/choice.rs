@@ -2,7 +2,10 @@
 //!
 //! Floor: core.
 
+use common::stats::worth::Stakes;
+
 use super::super::*;
+use crate::report::content::NextBlock;
 
 /// Outcomes whose trainings take `seconds` of an arm and config.
 fn timed(
@@ -132,4 +135,56 @@ fn the_cheapest_config_within_one_standard_error_is_named_beside_the_best() {
     let page = markdown(&report);
     assert!(page.contains("a: lr=0 is the cheapest config within one standard error"), "{page}");
     assert!(page.contains("for 4.0 s a training instead of 8.0 s."), "{page}");
+    // Means 0.84, 0.844 and 0.54 vary by 0.0304, beside which half of an error of 0.0147 squared is
+    // nothing, so nearly all of the lead is left.
+    let gain = found.gain.expect("the best takes longer");
+    let spread: f64 =
+        [0.84, 0.844, 0.54].map(|mean: f64| (mean - 0.741_333).powi(2) / 2.0).iter().sum();
+    let left = 0.004 * (1.0 - found.se.powi(2) / 2.0 / spread);
+    assert!((gain.shrunken_gain - left).abs() < 1e-5, "{gain:?} {left}");
+    near(gain.seconds_per_step.expect("something is left"), 4.0 * 0.001 / gain.shrunken_gain);
+    assert!(page.contains("each 0.001 of it costs 1.0 s more a training."), "{page}");
+    // Behind by 0.004 with an error of 0.0147 is no sure sign of less than 0.01.
+    let rope = found.rope.as_ref().expect("a width that counts");
+    assert_eq!((rope.width, rope.cheapest.as_str(), rope.seconds), (0.01, "lr=1", 8.0));
+    assert!(
+        page.contains("None that costs noticeably less is behind it by less than 0.01"),
+        "{page}"
+    );
+}
+
+#[test]
+fn more_runs_are_bought_while_they_save_more_than_they_cost() {
+    let study = study(&[("a", 1), ("b", 1)], 3, 1, 5);
+    let rows = timed(rows(&study, jagged), &study, |_| 60.0);
+    let weighed = |stakes: Option<Stakes>| build(&Material { stakes, ..material(&study, &rows) });
+    let told = |value_per_unit: f64| Stakes { value_per_unit, uses: 1.0, price_per_hour: 2.0 };
+
+    let worth =
+        |report: &Report| report.comparisons[0].outlook.as_ref().expect("an outlook").worth.clone();
+    let (none, dear, cheap) =
+        (worth(&weighed(None)), weighed(Some(told(1e6))), weighed(Some(told(1.0))));
+
+    assert!(none.money.is_none() && none.next_block_value.expect("blocks") > 0.0);
+    let falling = |pair: &[NextBlock]| {
+        pair[0].cost < pair[1].cost && pair[0].expected_loss > pair[1].expected_loss
+    };
+    assert!(none.frontier.len() > 3 && none.frontier.windows(2).all(falling), "{none:?}");
+    assert!(none.frontier.iter().all(|next| next.folds.is_multiple_of(5)), "whole partitions");
+    let (rich, poor) = (worth(&dear).money.expect("told"), worth(&cheap).money.expect("told"));
+    assert!(rich.worth_it && rich.value > rich.cost, "{rich:?}");
+    assert!(!poor.worth_it && poor.value < poor.cost, "{poor:?}");
+    // One training of each arm takes a minute: a further seed on five folds ten.
+    let bought =
+        none.frontier.iter().find(|next| (next.seeds, next.folds) == (rich.seeds, rich.folds));
+    near(bought.expect("on the frontier").cost / 3600.0 * 2.0, rich.cost);
+    let said = "At 10000 for each 0.01 and 2 for an hour of training, more runs are worth it";
+    assert!(markdown(&dear).contains(said), "{}", markdown(&dear));
+    assert!(
+        markdown(&cheap).contains("more runs are not worth it: the nearest"),
+        "{}",
+        worth(&cheap).verdict
+    );
+    let figure = crate::report::figures::worth(&dear).expect("drawn");
+    assert!(figure.caption.contains("Below the dotted line training is worth its price"));
 }
