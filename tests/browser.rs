@@ -8,12 +8,13 @@ mod chromium;
 use std::collections::BTreeMap;
 
 use common::design::{Design, TrialKey};
-use common::id::{MemberId, TrialIndex};
+use common::id::{Digest, MemberId, TrialIndex};
+use common::ledger::{Ledger, Look, Purpose};
 use common::study::{Study, check};
 use common::time::Timestamp;
 use common::trial::Outcome;
 use common::wire::message::{OutcomeRow, RowEnd};
-use coordinator::report::{self, Material};
+use coordinator::report::{self, Looks, Material};
 use serde::Deserialize;
 
 use crate::process::{Program, Site};
@@ -53,6 +54,9 @@ fn figures_that_are_folded_up_on_a_screen_are_there_in_print() {
     let folded = browser.look(unseen).as_u64();
     browser.print(true);
     let missing = browser.look(unseen).as_u64();
+    let cut = "[...document.querySelectorAll('.scroll')].filter(one => one.checkVisibility() && \
+               one.scrollHeight > one.clientHeight + 1).length";
+    assert_eq!(browser.look(cut).as_u64(), Some(0), "tables whose end is not printed");
     assert!(folded > Some(2) && missing == Some(0), "{folded:?} on a screen, {missing:?} in print");
 }
 
@@ -147,15 +151,21 @@ fn page(study: &Study) -> String {
             OutcomeRow { trial, ended, agent: MemberId(1), end }
         })
         .collect();
-    report::html(&report::build(&Material {
-        study,
-        rows: &rows,
-        cancelled: 0,
-        differing: 0,
-        violations: &[],
-        looks: None,
-        data: None,
-    }))
+    let mut ledger = Ledger::default();
+    for number in 1..=3 {
+        ledger.add(Look {
+            number,
+            at: Timestamp(40 * number),
+            who: MemberId(15 + number),
+            label: "<b>desk</b> ".repeat(number as usize),
+            purpose: [Purpose::Export, Purpose::Run, Purpose::Report][number as usize - 1],
+            outcomes: 40 * number,
+            study: Digest::of(b"study"),
+            split: Digest::of(b"split"),
+        });
+    }
+    let looks = Some(Looks { ledger: &ledger, this: 3 });
+    report::html(&report::build(&Material { looks, ..Material::of(study, &rows) }))
 }
 
 fn outcome(key: &TrialKey, index: u64) -> Outcome {

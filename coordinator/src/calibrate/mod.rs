@@ -76,16 +76,7 @@ impl Prepared {
     /// Makes one study, analyses it as every study is, and counts what the report says of it.
     pub fn judge(&self, number: u64) -> Tally {
         let made = self.make(number);
-        let material = Material {
-            study: &made.study,
-            rows: &made.rows,
-            cancelled: 0,
-            differing: 0,
-            violations: &[],
-            looks: None,
-            data: None,
-            stakes: None,
-        };
+        let material = Material::of(&made.study, &made.rows);
         Tally::of(&report::build(&material), &made.truth)
     }
 }

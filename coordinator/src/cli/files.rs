@@ -60,10 +60,10 @@ pub struct ReportArgs {
 pub struct StakesArgs {
     /// What a score better by 0.01 is worth, in money: the report then says which further runs are
     /// worth their price.
-    #[arg(long, value_name = "MONEY", value_parser = money, requires = "hour_price")]
+    #[arg(long, value_name = "MONEY", value_parser = money, allow_negative_numbers = true, requires = "hour_price")]
     point_value: Option<f64>,
     /// What an hour of training costs, in the same money.
-    #[arg(long, value_name = "MONEY", value_parser = money, requires = "point_value")]
+    #[arg(long, value_name = "MONEY", value_parser = money, allow_negative_numbers = true, requires = "point_value")]
     hour_price: Option<f64>,
 }
 
@@ -259,16 +259,7 @@ pub fn material<'a>(
     let StoredStudy { study, violations, .. } = stored;
     let StudyStatus { cancelled, differing, .. } = *status;
     let looks = shown.ledger.as_ref().map(|(this, ledger)| Looks { ledger, this: *this });
-    Material {
-        study,
-        rows: &shown.rows,
-        cancelled,
-        differing,
-        violations,
-        looks,
-        data: None,
-        stakes: None,
-    }
+    Material { cancelled, differing, violations, looks, ..Material::of(study, &shown.rows) }
 }
 
 /// Where and with what the outcomes were made. Apart from the report, which depends on them alone.

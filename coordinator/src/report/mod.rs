@@ -88,6 +88,22 @@ pub struct Material<'a> {
     pub stakes: Option<Stakes>,
 }
 
+impl<'a> Material<'a> {
+    /// Outcomes alone, none of them cancelled or given twice.
+    pub fn of(study: &'a Study, rows: &'a [OutcomeRow]) -> Self {
+        Self {
+            study,
+            rows,
+            cancelled: 0,
+            differing: 0,
+            violations: &[],
+            looks: None,
+            data: None,
+            stakes: None,
+        }
+    }
+}
+
 /// Analyses the outcomes. Works for any number of them, none included.
 pub fn build(material: &Material<'_>) -> Report {
     let study = material.study;

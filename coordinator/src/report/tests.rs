@@ -96,16 +96,7 @@ fn complete(score: f64) -> RowEnd {
 }
 
 pub(super) fn material<'a>(study: &'a Study, rows: &'a [OutcomeRow]) -> Material<'a> {
-    Material {
-        study,
-        rows,
-        cancelled: 0,
-        differing: 0,
-        violations: &[],
-        looks: None,
-        data: None,
-        stakes: None,
-    }
+    Material::of(study, rows)
 }
 
 pub(super) fn built(study: &Study, rows: &[OutcomeRow]) -> Report {

@@ -52,13 +52,11 @@ fn write(rows: &Rows, state: &State, study: StudyId) -> String {
     let rows: Vec<OutcomeRow> =
         rows.iter().filter(|((s, _), _)| *s == study).map(|(_, row)| (**row).clone()).collect();
     let material = Material {
-        study: &record.study,
-        rows: &rows,
         cancelled: record.cancelled,
         violations: &record.violations,
         differing: record.differing,
         looks: looks(state, study),
-        data: None,
+        ..Material::of(&record.study, &rows)
     };
     let built = report::build(&material);
     format!("{}{}", report::json(&built), report::html(&built))

@@ -42,18 +42,23 @@ fn of_rows(
         let sizes: Vec<f32> = (first..first + each).map(|row| errors(&key, row)).collect();
         let signed = |(place, size): (usize, &f32)| if place % 2 == 0 { *size } else { -size };
         let mean = sizes.iter().map(|size| f64::from(*size)).sum::<f64>() / each as f64;
-        let outcome = Outcome {
-            metrics: vec![mean],
-            rows: sizes.iter().enumerate().map(signed).collect(),
-            epochs: 1,
-            duration_us: 1_000,
-            device: "cpu".into(),
-            curve: None,
-        };
-        row(index, RowEnd::Complete(outcome))
+        scored(index, mean, sizes.iter().enumerate().map(signed).collect())
     };
     let rows = (0..design.trials().expect("small")).map(of_trial).collect();
     (study, rows)
+}
+
+/// The outcome of one trial: its score, and what each test row scored.
+fn scored(index: u64, metric: f64, rows: Vec<f32>) -> OutcomeRow {
+    let outcome = Outcome {
+        metrics: vec![metric],
+        rows,
+        epochs: 1,
+        duration_us: 1_000,
+        device: "cpu".into(),
+        curve: None,
+    };
+    row(index, RowEnd::Complete(outcome))
 }
 
 fn played(study: &Study, rows: &[OutcomeRow]) -> (Report, CaseLottery) {

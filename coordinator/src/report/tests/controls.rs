@@ -167,16 +167,7 @@ fn controls_enter_no_other_number_of_the_report() {
 fn exports_tell_controls_from_arms() {
     let study = controlled(study(&[("a", 1)], 1, 1, 2), Some(1));
     let rows = rows(&study, jagged);
-    let material = Material {
-        study: &study,
-        rows: &rows,
-        cancelled: 0,
-        differing: 0,
-        violations: &[],
-        looks: None,
-        data: None,
-        stakes: None,
-    };
+    let material = Material::of(&study, &rows);
     let text = String::from_utf8(csv(&material).expect("csv")).expect("text");
     let arms: Vec<(String, String)> = ::csv::Reader::from_reader(text.as_bytes())
         .deserialize::<std::collections::BTreeMap<String, String>>()

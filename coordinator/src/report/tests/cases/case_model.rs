@@ -4,6 +4,7 @@
 
 use super::super::*;
 use super::other_rows::{mae, outcomes, table, told};
+use super::scored;
 use crate::report::content::{CaseComponent, CaseModelPart};
 
 /// Standard normal, about: twelve uniform numbers of one seed, less six.
@@ -46,18 +47,7 @@ fn simulated(arms: &[(&str, u32)], seeds: u32, folds: u32, rows: u64) -> (Study,
         let key = design.key(TrialIndex(index)).expect("inside");
         let rows: Vec<f32> = (0..rows as u32).map(|row| error(&key, row)).collect();
         let mean = rows.iter().map(|row| f64::from(*row)).sum::<f64>() / rows.len() as f64;
-        let (metrics, device) = (vec![mean], "cpu".to_string());
-        row(
-            index,
-            RowEnd::Complete(Outcome {
-                metrics,
-                rows,
-                epochs: 1,
-                duration_us: 1,
-                device,
-                curve: None,
-            }),
-        )
+        scored(index, mean, rows)
     };
     let all = (0..design.trials().expect("small")).map(of_trial).collect();
     (study, all)

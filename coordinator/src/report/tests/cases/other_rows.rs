@@ -6,6 +6,7 @@ use common::split::partition;
 use common::table::{Dataset, Target as Truth};
 
 use super::super::*;
+use super::scored;
 use crate::report::content::OtherRows;
 
 /// A table of so many rows with two features and the target 0, 1, 2, …
@@ -40,18 +41,7 @@ pub fn outcomes(
         let test = &folds[key.fold as usize];
         let rows: Vec<f32> = test.iter().map(|test| error(&key, *test)).collect();
         let mean = rows.iter().map(|row| f64::from(row.abs())).sum::<f64>() / rows.len() as f64;
-        let (metrics, device) = (vec![mean], "cpu".to_string());
-        row(
-            index,
-            RowEnd::Complete(Outcome {
-                metrics,
-                rows,
-                epochs: 1,
-                duration_us: 1,
-                device,
-                curve: None,
-            }),
-        )
+        scored(index, mean, rows)
     };
     (0..design.trials().expect("small")).map(of_trial).collect()
 }
