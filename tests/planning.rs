@@ -145,10 +145,10 @@ fn coefficients_agree_with_their_definition() {
 
 #[test]
 fn losses_agree_with_quadrature() {
-    let stakes = Stakes { value_per_unit: 1e4, uses: 3.0, price_per_gpu_hour: 2.0 };
+    let stakes = Stakes { value_per_unit: 1e4, uses: 3.0, price_per_hour: 2.0 };
     for row in rows(&expected(), "losses") {
         let choice = Choice { difference: number(&row["difference"]), se: number(&row["now"]) };
-        let block = Block { se_after: number(&row["after"]), gpu_hours: 7.0 };
+        let block = Block { se_after: number(&row["after"]), hours: 7.0 };
         let found = worth::expected_return(choice, block, stakes).unwrap();
         let (now, after) = (number(&row["loss_now"]), number(&row["loss_after"]));
 
