@@ -2,7 +2,9 @@
 //!
 //! Floor: core.
 
-use super::content::{LotteryPart, OtherRowsPart, RanksPart, SpreadsPart};
+use super::content::{
+    AgreementPart, ComparisonPart, LotteryPart, OtherRowsPart, RanksPart, SpreadsPart,
+};
 use super::methods::Reference;
 
 /// Which of these analyses gave a result for this study.
@@ -13,6 +15,10 @@ pub struct More {
     other_rows: Option<bool>,
     spreads: bool,
     ranks: bool,
+    /// Configs' means were held for a sample of those that could be.
+    generalized: bool,
+    /// A single run of each arm was compared on one test set.
+    one_seed: bool,
 }
 
 impl More {
@@ -21,13 +27,22 @@ impl More {
         t3: &OtherRowsPart,
         spreads: Option<&SpreadsPart>,
         ranks: Option<&RanksPart>,
+        agreement: &[AgreementPart],
     ) -> Self {
         Self {
             lottery: lottery.iter().any(|part| part.cases.is_some()),
             other_rows: t3.missing.is_none().then_some(t3.unit != "row"),
             spreads: spreads.is_some_and(|part| part.test.is_some()),
             ranks: ranks.is_some_and(|part| part.missing.is_none()),
+            generalized: agreement.iter().any(|part| part.configs.is_some()),
+            one_seed: false,
         }
+    }
+
+    /// The same with what comparisons rest on.
+    pub fn with_papers(self, comparisons: &[ComparisonPart]) -> Self {
+        let mut outlooks = comparisons.iter().filter_map(|pair| pair.outlook.as_ref());
+        Self { one_seed: outlooks.any(|found| found.replication.one_seed.is_some()), ..self }
     }
 
     pub fn sentences(&self) -> String {
@@ -51,6 +66,14 @@ impl More {
         if self.ranks {
             text += "Chances of ranks are of means drawn again from the fitted model. ";
         }
+        if self.generalized {
+            text += "How well configs are told apart is said by generalizability coefficients \
+                     (Brennan, 2001). ";
+        }
+        if self.one_seed {
+            text += "What a paper with one seed and one test set would report follows from its believed \
+                     and its real spread (Gelman and Carlin, 2014). ";
+        }
         text
     }
 
@@ -58,7 +81,9 @@ impl More {
     pub fn references(&self) -> Vec<&'static str> {
         let cited =
             [(self.lottery, AKESSON), (self.spreads, BROWN), (self.other_rows.is_some(), EFRON)];
-        let cited = cited.into_iter().chain([COLLINS, NORGEOT, TEJANI].map(|guide| (true, guide)));
+        let further = [(self.generalized, BRENNAN), (self.one_seed, GELMAN)];
+        let guides = [COLLINS, NORGEOT, TEJANI].map(|guide| (true, guide));
+        let cited = cited.into_iter().chain(further).chain(guides);
         cited.into_iter().filter_map(|(used, text)| used.then_some(text)).collect()
     }
 }
@@ -72,6 +97,11 @@ pub fn in_order(one: Vec<&'static str>, other: Vec<&'static str>) -> Vec<&'stati
 
 const AKESSON: &str = "Åkesson J, Töger J, Heiberg E (2024). Random effects during training: implications for deep \
      learning-based medical image segmentation. Computers in Biology and Medicine 180, 108944.";
+
+const BRENNAN: &str = "Brennan RL (2001). Generalizability theory. Springer.";
+
+const GELMAN: &str = "Gelman A, Carlin J (2014). Beyond power calculations: assessing type S (sign) and type M (magnitude) \
+     errors. Perspectives on Psychological Science 9(6).";
 
 const BROWN: &str = "Brown MB, Forsythe AB (1974). Robust tests for the equality of variances. Journal of the \
      American Statistical Association 69(346).";
@@ -89,7 +119,28 @@ const NORGEOT: &str = "Norgeot B, Quer G, Beaulieu-Jones BK et al. (2020). Minim
 const TEJANI: &str = "Tejani AS, Klontzas ME, Gatti AA et al. (2024). Checklist for Artificial Intelligence in Medical \
      Imaging (CLAIM): 2024 update. Radiology: Artificial Intelligence 6(4), e240300.";
 
-pub const REFERENCES: [Reference; 6] = [
+pub const REFERENCES: [Reference; 8] = [
+    Reference {
+        key: "brennan2001",
+        in_text: "Brennan, 2001",
+        entry: BRENNAN,
+        bibtex: "@book{brennan2001,
+  author = {Brennan, Robert L.},
+  title = {Generalizability Theory},
+  publisher = {Springer}, year = {2001},
+}",
+    },
+    Reference {
+        key: "gelman2014",
+        in_text: "Gelman and Carlin, 2014",
+        entry: GELMAN,
+        bibtex: "@article{gelman2014,
+  author = {Gelman, Andrew and Carlin, John},
+  title = {Beyond Power Calculations: Assessing Type {S} (Sign) and Type {M} (Magnitude) Errors},
+  journal = {Perspectives on Psychological Science},
+  volume = {9}, number = {6}, year = {2014},
+}",
+    },
     Reference {
         key: "akesson2024",
         in_text: "Åkesson et al., 2024",

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::drawn::Further;
 use super::monitor::MonitorPart;
 
+mod agreement;
 mod case_model;
 mod cases;
 mod checklists;
@@ -24,6 +25,7 @@ mod ledger;
 mod spreads;
 mod worth;
 
+pub use agreement::{AgreementPart, ConfigAgreement};
 pub use case_model::{CaseArm, CaseComponent, CaseModelPart};
 pub use cases::{
     CaseLottery, Gain, LotteryPart, LotteryShares, OtherRows, OtherRowsPart, SeedDrawn,
@@ -48,6 +50,9 @@ pub struct Report {
     pub components: Vec<ComponentPart>,
     /// Sources of spread that the design cannot estimate, and why.
     pub not_estimable: Vec<NotEstimable>,
+    /// Of each arm whose spread was divided.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub agreement: Vec<AgreementPart>,
     pub case_model: CaseModelPart,
     pub comparisons: Vec<ComparisonPart>,
     /// Absent for one arm.
@@ -340,6 +345,9 @@ pub struct ComparisonPart {
 /// What a difference between two arms says of runs that are not made yet.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Outlook {
+    /// The difference in standard deviations of a single run, what all arms share aside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standardized: Option<f64>,
     pub rope: Rope,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p_a_beats_b_ci: Option<Interval>,
@@ -404,6 +412,25 @@ pub struct ReplicationPart {
     pub significant_again: f64,
     /// One fresh run of the better arm beats one of the other on the same new fold.
     pub fresh_run: f64,
+    /// Absent where rows have no scores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub one_seed: Option<OneSeedPaper>,
+}
+
+/// What a paper would report that trains each arm once and compares both on one test set, by a paired
+/// test over its rows, if the difference is what it looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct OneSeedPaper {
+    /// Of its test set.
+    pub rows: u64,
+    /// The standard error that it believes in.
+    pub se: f64,
+    /// Chance of p < 0.05, and of that with the wrong arm ahead.
+    pub significant: f64,
+    pub wrong: f64,
+    /// By what factor a difference with p < 0.05 overstates the true one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exaggeration: Option<f64>,
 }
 
 /// Mean of a minus mean of b, over folds.
@@ -432,6 +459,12 @@ pub struct Contrast {
     pub se_naive: f64,
     pub ci_naive: Interval,
     pub p_naive: f64,
+    /// Folds and seeds resampled whole, which asks nothing of the shape of the scores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci_bootstrap: Option<Interval>,
+    /// `p` with scores on the logit scale, for metrics between 0 and 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p_logit: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ci_t1: Option<Interval>,
     /// Share of cells in which a had the better score; ties count half.

@@ -141,7 +141,9 @@ pub fn build(material: &Material<'_>) -> Report {
         .with_monitor(monitor.is_some());
     let spreads = analysis::spreads::of_all(study, &table);
     let ranks = analysis::ranks::of_all(study, &table, &components);
-    let more = More::of(&lottery, &resampled.part, spreads.as_ref(), ranks.as_ref());
+    let agreement = analysis::agreement::of_all(study, &table, &components);
+    let more = More::of(&lottery, &resampled.part, spreads.as_ref(), ranks.as_ref(), &agreement)
+        .with_papers(&comparisons);
     let model = by_row.model();
     let sentences = more.sentences() + model.sentences() + &controls::sentences(controls.as_ref());
     let methods = methods::paragraph(study, &done, &sentences);
@@ -153,6 +155,7 @@ pub fn build(material: &Material<'_>) -> Report {
         verdict: controls::objected(verdict, controls.as_ref()),
         components,
         not_estimable,
+        agreement,
         case_model: model,
         comparisons,
         ranks,

@@ -122,6 +122,21 @@ fn in_words(report: &Report, pair: &ComparisonPart, outlook: &Outlook) -> String
         chance(again.significant_again),
         chance(again.fresh_run)
     );
+    if let Some(size) = outlook.standardized {
+        text += &format!(
+            " Of the luck of a single run, the difference is {} standard deviations.",
+            significant_short(size.abs())
+        );
+    }
+    if let Some(paper) = again.one_seed {
+        text += &format!(
+            " If it is what it looks like, a paper that trains each arm once and tests both on {} would \
+             report p < 0.05 with a chance of {}, and with one of {} for the wrong arm.",
+            counted(paper.rows, "row"),
+            chance(paper.significant),
+            chance(paper.wrong)
+        );
+    }
     let scale = outlook.precision.half_width_now / 10.0;
     if let Some(detectable) = outlook.precision.detectable {
         text += &format!(

@@ -91,6 +91,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     if !report.components.is_empty() {
         list.push(Block::Sheet(components(report)));
     }
+    list.extend(spreads::agreement(report).map(Block::Sheet));
     list.extend(not_estimable(report).map(Block::List));
     list.extend(figures::caterpillar(report).map(Block::Figure));
     list.extend(figures::no_seed_effect(report).map(Block::Text));
@@ -463,14 +464,19 @@ fn other_intervals(report: &Report) -> Sheet {
                 p(c.p_naive),
                 span(Some(&c.ci_corrected), scale),
                 span(c.ci_model.as_ref(), scale),
+                span(c.ci_bootstrap.as_ref(), scale),
+                c.p_logit.map_or("–".into(), p),
             ]),
-            None => cells.extend(vec!["–".to_string(); 4]),
+            None => cells.extend(vec!["–".to_string(); 6]),
         }
         cells
     };
     Sheet {
         title: "What the same differences look like with less asked of them".into(),
-        columns: columns(&["Arms", "Naive t", "p", "Corrected t", "Model alone"], 1),
+        columns: columns(
+            &["Arms", "Naive t", "p", "Corrected t", "Model alone", "Bootstrap", "p, logit"],
+            1,
+        ),
         rows: report.comparisons.iter().map(row).collect(),
         legend: legend(&[
             (
@@ -484,6 +490,14 @@ fn other_intervals(report: &Report) -> Sheet {
             (
                 "Model alone",
                 "A mixed model with seeds and folds as sources of chance, folds taken for independent samples, which they are not quite.",
+            ),
+            (
+                "Bootstrap",
+                "Whole folds and seeds drawn again: it asks nothing of the shape of the scores, and is too narrow where folds or seeds are few.",
+            ),
+            (
+                "p, logit",
+                "The p of the table above with scores on the logit scale, for metrics between 0 and 1; near 1, where a score cannot get much better, it is the fairer one. Where the two disagree, say so.",
             ),
         ]),
     }

@@ -2,7 +2,7 @@
 //!
 //! Floor: core.
 
-use super::content::{ArmRanks, EqualSpread, Report, SeedSpread, SpreadsPart};
+use super::content::{AgreementPart, ArmRanks, EqualSpread, Report, SeedSpread, SpreadsPart};
 use super::number::{count, counted, decimals, listed, p, percent, significant};
 use super::page::{Block, Sheet, columns, legend};
 
@@ -73,6 +73,41 @@ fn sheet(report: &Report, part: &SpreadsPart) -> Sheet {
             "Standard deviation of the seeds' means over folds; luck within folds is still in it.",
         )]),
     }
+}
+
+/// How alike an arm's runs are; `None` where no spread was divided.
+pub fn agreement(report: &Report) -> Option<Sheet> {
+    let row = |part: &AgreementPart| {
+        let of = |value: Option<f64>| value.map_or("–".to_string(), |value| decimals(value, 2));
+        vec![
+            part.arm.clone(),
+            significant(part.repeatability_sd),
+            decimals(part.icc_seed, 2),
+            decimals(part.icc_fold, 2),
+            of(part.configs.map(|configs| configs.relative)),
+            of(part.configs.map(|configs| configs.absolute)),
+        ]
+    };
+    let titles = ["Arm", "Retrained, SD", "ICC, seed", "ICC, fold", "Order kept", "Level kept"];
+    (!report.agreement.is_empty()).then(|| Sheet {
+        title: format!("How alike are single runs? ({})", report.study.metric),
+        columns: columns(&titles, 1),
+        rows: report.agreement.iter().map(row).collect(),
+        legend: legend(&[
+            (
+                "Retrained, SD",
+                "How far runs lie apart that differ in nothing but the seed: the repeatability of one run.",
+            ),
+            (
+                "ICC",
+                "Intraclass correlation: how alike two runs are that share a seed, or a fold, from 0 (not at all) to 1.",
+            ),
+            (
+                "Order kept, level kept",
+                "Generalizability coefficients of the arm's configs, from 0 to 1: how well this many seeds and folds tell configs apart, and how well a config's mean stands for its own (E ρ² and Φ; Brennan, 2001).",
+            ),
+        ]),
+    })
 }
 
 /// The ranking's stability; nothing for fewer than three arms, whose one comparison says it all.

@@ -277,7 +277,7 @@ pub fn within_metric(study: &Study, (low, high): (f64, f64)) -> (f64, f64) {
 }
 
 /// Least and greatest value that the metric can have.
-fn bounds(metric: Metric) -> (f64, f64) {
+pub fn bounds(metric: Metric) -> (f64, f64) {
     match metric {
         Metric::Auroc
         | Metric::Auprc

@@ -7,7 +7,7 @@ use super::super::content::{ArmPart, CaseLottery, CaseModelPart, ComparisonPart,
 use super::cases::Cases;
 use super::other_rows::{self, Resampled};
 use super::places::Places;
-use super::{case_lottery, case_model};
+use super::{case_lottery, case_model, outlook};
 
 /// Scores of rows, or why there are none, and where rows lie.
 pub struct ByRow<'a> {
@@ -57,6 +57,14 @@ impl Resampled {
         for part in comparisons {
             let both = place(&part.a).zip(place(&part.b));
             part.other_rows = both.and_then(|both| self.pairs.get(&both).cloned());
+            let test = both.and_then(|both| self.one_set.get(&both));
+            let difference = part.contrast.as_ref().map(|contrast| contrast.difference);
+            if let (Some(test), Some(difference), Some(outlook)) =
+                (test, difference, &mut part.outlook)
+            {
+                let found = outlook::one_seed(difference, &outlook.precision, *test);
+                outlook.replication.one_seed = found;
+            }
         }
     }
 }

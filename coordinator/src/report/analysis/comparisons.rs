@@ -9,11 +9,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use common::stats::improvement::{self, Blocks};
+use common::stats::resample::Resampling;
 use common::stats::worth::Stakes;
 use common::study::Study;
 use thiserror::Error;
 
-use super::super::content::{Contrast, Outlook, Target};
+use super::super::content::{Contrast, LEVEL, Outlook, Target};
 use super::super::table::{Run, Table};
 use super::{arms, choice, estimate, grouped, interval, outlook, test_over_train};
 
@@ -88,7 +90,9 @@ fn compare(
         .values()
         .map(|group| estimate::mean(&group.iter().map(|(_, _, d)| *d).collect::<Vec<f64>>()))
         .collect();
-    let contrast = contrast_of(&Frame::of(study), &paired, &folds);
+    let frame = Frame::of(study);
+    let contrast = contrast_of(&frame, &paired, &folds)
+        .map(|contrast| Contrast { p_logit: on_logits(study, &frame, (of_a, of_b)), ..contrast });
     let outlook = contrast
         .as_ref()
         .ok()
@@ -183,6 +187,8 @@ pub fn contrast_of(
         se_naive: naive.se,
         ci_naive: interval(naive.ci, "paired t over fold means", None).ok_or(missing)?,
         p_naive: naive.p,
+        ci_bootstrap: resampled(paired, seeds.len()),
+        p_logit: None,
         ci_t1: over_seeds(frame.seed_factors, paired, judged.mean),
         p_a_beats_b: (wins + ties / 2.0) / paired.len() as f64,
         folds_a_better: better(&mut folds.iter().copied()) as u64,
@@ -192,6 +198,47 @@ pub fn contrast_of(
         target: Target::T2,
         method,
     })
+}
+
+/// The test of the same difference with scores on the logit scale, where a metric lies between 0
+/// and 1: near either end it is less skewed there.
+///
+/// Scores within half a test row of an end are moved that far from it.
+fn on_logits(study: &Study, frame: &Frame, (of_a, of_b): (&Cells, &Cells)) -> Option<f64> {
+    if arms::bounds(study.primary()) != (0.0, 1.0) {
+        return None;
+    }
+    let ratio = frame.ratio?;
+    let tested = study.data.rows as f64 * ratio / (1.0 + ratio);
+    let margin = 0.5 / (tested + 1.0);
+    let logit = |score: f64| {
+        let inside = score.clamp(margin, 1.0 - margin);
+        (inside / (1.0 - inside)).ln()
+    };
+    let paired: Vec<(u32, &[u32], f64)> = (of_a.iter())
+        .filter_map(|(cell, score)| {
+            let other = of_b.get(cell)?;
+            Some((cell.0, cell.1.as_slice(), logit(*score) - logit(*other)))
+        })
+        .collect();
+    let folds: Vec<f64> = grouped(&paired, |(fold, _, _)| *fold)
+        .values()
+        .map(|group| estimate::mean(&group.iter().map(|(_, _, d)| *d).collect::<Vec<f64>>()))
+        .collect();
+    let (judged, _) = arms::over_new_samples(&paired, &folds, ratio)?;
+    Some(judged.p)
+}
+
+/// Folds, and seeds where there are several, drawn again whole.
+fn resampled(
+    paired: &[(u32, &[u32], f64)],
+    seeds: usize,
+) -> Option<super::super::content::Interval> {
+    let blocks = if seeds > 1 { Blocks::FoldsAndSeeds } else { Blocks::Folds };
+    let resampling = Resampling::new(DRAWS, LEVEL, 0).ok()?;
+    let ends =
+        improvement::mean_interval(&outlook::cells(paired, 1.0), blocks, &resampling).ok()?;
+    interval(ends, "bootstrap over folds and seeds, percentile", None)
 }
 
 /// Mean difference of each seed, freed of which folds it has.
@@ -233,4 +280,5 @@ fn adjust(all: &mut [Compared]) {
     }
 }
 
+const DRAWS: u32 = 2_000;
 const MODEL: &str = "mixed model of paired differences over folds and seeds";

@@ -5,6 +5,7 @@
 //!
 //! Floor: core.
 
+pub mod agreement;
 pub mod arms;
 pub mod by_row;
 pub mod case_lottery;

@@ -28,6 +28,9 @@ pub struct Resampled {
     pub part: OtherRowsPart,
     pub arms: Vec<Option<OtherRows>>,
     pub pairs: BTreeMap<(usize, usize), OtherRows>,
+    /// Of each pair: the rows of one test set, and the standard error over them of the difference of
+    /// one run of each.
+    pub one_set: BTreeMap<(usize, usize), (u64, f64)>,
 }
 
 /// Resamples rows. Where that is not possible the part says why.
@@ -60,6 +63,7 @@ pub fn of_all(study: &Study, cases: Result<&Cases<'_>, String>, places: &Places<
                 let both = model.of_pair((a, b), alone);
                 let both = both.and_then(|moved| model.interval(&moved, work));
                 resampled.pairs.extend(both.ok().map(|(interval, _)| ((a, b), interval)));
+                resampled.one_set.extend(model.one_set(a, b).map(|found| ((a, b), found)));
             }
         }
         match (resampled.part.units, first_error) {
@@ -182,6 +186,34 @@ impl Model<'_, '_> {
             self.moved(&runs)
         };
         Ok(weigh(&of_a)?.minus(&weigh(&of_b)?))
+    }
+
+    /// What one paper sees that trains each arm once and compares them row by row on one test set:
+    /// its rows and the standard error over them, the mean square over some of the cells.
+    fn one_set(&self, a: usize, b: usize) -> Option<(u64, f64)> {
+        let (of_a, of_b) = (self.cells(a), self.cells(b));
+        let both: Vec<(&CaseRun<'_>, &CaseRun<'_>)> = (of_a.iter())
+            .filter_map(|(cell, runs)| Some((*runs.first()?, *of_b.get(cell)?.first()?)))
+            .collect();
+        let every = both.len().div_ceil(ONE_SET_CELLS).max(1);
+        let (mut sizes, mut squares) = (Vec::new(), Vec::new());
+        for (one, other) in both.into_iter().step_by(every) {
+            let size = one.rows.len();
+            if size < SLOPE_ROWS_MIN {
+                return None;
+            }
+            let of_one = self.form.influence(self.places, one.block, one.rows)?;
+            let of_other = self.form.influence(self.places, other.block, other.rows)?;
+            let pairs = of_one.rows.iter().zip(&of_other.rows);
+            let apart: Vec<f64> = pairs.map(|(one, other)| one - other).collect();
+            sizes.push(size as f64);
+            squares.push(estimate::sd(&apart)?.powi(2) / size as f64);
+        }
+        if squares.is_empty() {
+            return None;
+        }
+        let se = estimate::mean(&squares).sqrt();
+        (se > 0.0).then(|| (estimate::mean(&sizes).round() as u64, se))
     }
 
     /// Runs whose rows have names.
@@ -331,6 +363,9 @@ const SEED: u64 = 0;
 
 /// Rows that all draws together may take: a second or two.
 const DRAWN_ROWS_MAX: u64 = 100_000_000;
+
+/// Cells that a paper's standard error is averaged over.
+const ONE_SET_CELLS: usize = 100;
 
 /// Rows of a test set below which a metric's slope says little.
 const SLOPE_ROWS_MIN: usize = 10;

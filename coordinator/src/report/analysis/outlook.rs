@@ -19,7 +19,8 @@ use common::stats::sources::{self, Components, Design, Reach};
 use common::study::Study;
 
 use super::super::content::{
-    Contrast, Interval, LEVEL, Outlook, PlannedDesign, Precision, ReplicationPart, Rope,
+    Contrast, Interval, LEVEL, OneSeedPaper, Outlook, PlannedDesign, Precision, ReplicationPart,
+    Rope,
 };
 use super::estimate::{self, Factor};
 use super::{interval, test_over_train, worth};
@@ -46,7 +47,9 @@ pub fn of_pair(
     let components = components(paired, seeds.len())?;
     let reach = Reach::Samples { test_over_train: ratio };
     let chance = chance(paired, &seeds, sign);
+    let run_sd = components.between_runs_sd() / std::f64::consts::SQRT_2;
     Some(Outlook {
+        standardized: Some(contrast.difference / run_sd).filter(|d| d.is_finite()),
         rope: rope(study, folds, ratio, sign)?,
         p_a_beats_b_ci: chance.as_ref().and_then(|(ends, _)| ends.clone()),
         p_a_beats_b_judged: chance.map(|(_, judged)| judged),
@@ -107,6 +110,18 @@ pub fn rope_width(study: &Study) -> Option<f64> {
     })
 }
 
+/// Differences times `sign`, by fold and by number of the seed.
+pub fn cells(paired: &[Paired<'_>], sign: f64) -> Vec<Cell> {
+    let seeds: BTreeSet<&[u32]> = paired.iter().map(|(_, seeds, _)| *seeds).collect();
+    let order: Vec<&[u32]> = seeds.into_iter().collect();
+    let cell = |(fold, seeds, difference): &Paired<'_>| Cell {
+        fold: *fold,
+        seed: order.partition_point(|other| other < seeds) as u32,
+        difference: sign * difference,
+    };
+    paired.iter().map(cell).collect()
+}
+
 /// Interval of the share of pairs that the first arm wins, and what the win of the arm that wins more
 /// of them is worth.
 fn chance(
@@ -114,15 +129,7 @@ fn chance(
     seeds: &BTreeSet<&[u32]>,
     sign: f64,
 ) -> Option<(Option<Interval>, &'static str)> {
-    let order: Vec<&&[u32]> = seeds.iter().collect();
-    let cells: Vec<Cell> = paired
-        .iter()
-        .map(|(fold, seeds, difference)| Cell {
-            fold: *fold,
-            seed: order.partition_point(|other| **other < *seeds) as u32,
-            difference: sign * difference,
-        })
-        .collect();
+    let cells = cells(paired, sign);
     let blocks = if seeds.len() > 1 { Blocks::FoldsAndSeeds } else { Blocks::Folds };
     let resampling = Resampling::new(SHARE_DRAWS, LEVEL, 0).ok()?;
     let share = |cells: &[Cell]| {
@@ -200,6 +207,33 @@ fn again(
         same_sign: again.same_sign,
         significant_again: again.significant,
         fresh_run: replication::fresh_run_wins(contrast.difference, components).ok()?,
+        one_seed: None,
+    })
+}
+
+/// Variances of one arm's part, as the outlook tells what two arms add to a difference.
+pub fn components_of(precision: &Precision) -> Components {
+    let half = |sd: f64| sd * sd / 2.0;
+    Components {
+        seed: precision.sd_seed.map(half),
+        residual: half(precision.sd_residual),
+        arm_fold: half(precision.sd_fold),
+        fold: 0.0,
+    }
+}
+
+/// What a paper with one seed and one test set would report of `difference`; `test` is the number of
+/// its rows and its standard error over them.
+pub fn one_seed(difference: f64, precision: &Precision, test: (u64, f64)) -> Option<OneSeedPaper> {
+    let (rows, se) = test;
+    let parts = components_of(precision);
+    let found = replication::one_seed_paper(difference, &parts, se, 1.0 - LEVEL).ok()?;
+    Some(OneSeedPaper {
+        rows,
+        se,
+        significant: found.significant,
+        wrong: found.wrong,
+        exaggeration: found.exaggeration.filter(|factor| factor.is_finite()),
     })
 }
 

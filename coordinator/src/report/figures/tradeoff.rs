@@ -6,6 +6,7 @@ use common::stats::plan::{Prices, iso_cost};
 use common::stats::sources::{Components, Design, Reach, error_of_difference};
 use common::stats::summary::student_quantile;
 
+use super::super::analysis::outlook::components_of;
 use super::super::content::{ComparisonPart, LEVEL, Outlook, Report};
 use super::super::number::{counted, duration, significant_short};
 use super::super::outlook::designs_sheet;
@@ -55,16 +56,9 @@ impl Planner {
         let (pair, contrast, outlook) = headline(report)?;
         let ratio = report.drawn.further.test_over_train?;
         let precision = &outlook.precision;
-        // What the report says of the difference of two arms is twice what one arm adds.
-        let half = |sd: f64| sd * sd / 2.0;
         let priced = precision.table.first()?;
         Some(Self {
-            components: Components {
-                seed: precision.sd_seed.map(half),
-                residual: half(precision.sd_residual),
-                arm_fold: half(precision.sd_fold),
-                fold: 0.0,
-            },
+            components: components_of(precision),
             reach: Reach::Samples { test_over_train: ratio },
             now: Design { arms: 2, seeds: contrast.seeds.max(1) as u32, folds: pair.folds as u32 },
             prices: Prices {

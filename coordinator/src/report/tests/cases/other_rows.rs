@@ -240,3 +240,39 @@ fn the_order_of_outcomes_changes_no_draw() {
     let bytes = |rows: &[OutcomeRow]| json(&told(&study, rows, Some(&data)));
     assert_eq!(bytes(&rows), bytes(&shuffled));
 }
+
+#[test]
+fn a_paper_with_one_seed_believes_in_the_error_over_its_rows_alone() {
+    let study = mae(&[("a", 1), ("b", 1)], 3, 1, 4, 80);
+    let data = table(&study, None);
+    let extra = |key: &TrialKey, row: u32| {
+        let seed = 0.04 * f64::from(key.seeds[0] * 2 + key.fold).sin();
+        0.05 + 0.02 * f64::from(row * 3).cos() + seed
+    };
+    let rows = outcomes(&study, &data, |key, row| {
+        own(row) + if key.arm == 1 { extra(key, row) as f32 } else { 0.0 }
+    });
+
+    let report = told(&study, &rows, Some(&data));
+
+    let outlook = report.comparisons[0].outlook.as_ref().expect("an outlook");
+    let paper = outlook.replication.one_seed.expect("rows have scores");
+    assert_eq!(paper.rows, 20);
+    // Within a fold rows differ by 0.02 cos alone, whose variance is a half of 0.02 squared.
+    assert!((paper.se / (0.02 * 0.5f64.sqrt() / 20f64.sqrt()) - 1.0).abs() < 0.1, "{paper:?}");
+    let precision = &outlook.precision;
+    let variances = [Some(precision.sd_fold), precision.sd_seed, Some(precision.sd_residual)];
+    let real: f64 = variances.into_iter().flatten().map(|sd| sd * sd).sum::<f64>().sqrt();
+    assert!(real > 3.0 * paper.se, "{real} {paper:?}");
+    // Normal about the difference with the real spread, believed where 1.96 errors from zero.
+    let difference = report.comparisons[0].contrast.as_ref().expect("two arms").difference.abs();
+    let above = |z: f64| 1.0 - common::stats::summary::normal_cdf(z);
+    let (far, near_side) = (1.959_964 * paper.se - difference, 1.959_964 * paper.se + difference);
+    near(paper.wrong, above(near_side / real));
+    near(paper.significant, above(far / real) + above(near_side / real));
+    let page = markdown(&report);
+    assert!(page.contains("a paper that trains each arm once and tests both on 20 rows"), "{page}");
+    assert!(page.contains("Gelman A, Carlin J (2014)"), "{page}");
+    let size = outlook.standardized.expect("runs spread").abs();
+    near(size, difference / (real / std::f64::consts::SQRT_2));
+}

@@ -132,3 +132,65 @@ fn looks_are_worth_a_lucky_pick_where_rows_have_scores() {
     assert!(page.contains("it does not say that anything was picked"), "{page}");
     assert_eq!(told(2).ledger.expect("looks").lucky_pick, None);
 }
+
+#[test]
+fn runs_agree_as_their_components_say() {
+    let study = study(&[("a", 3)], 4, 1, 5);
+    let wave = |k: u32| (f64::from(k) * 1.7).sin();
+    let score = |key: &TrialKey| {
+        let luck = wave(key.fold * 7 + key.seeds[0] * 13 + key.config * 29);
+        let level = 0.1 * f64::from(key.config) + 0.05 * wave(key.seeds[0]);
+        Some(level + 0.08 * wave(key.fold * 5) + 0.02 * luck)
+    };
+
+    let report = built(&study, &rows(&study, score));
+
+    let of = |factor: &str| {
+        report.components.iter().find(|part| part.factor == factor).expect(factor).variance
+    };
+    let (seed, fold, config, rest) = (of("seed"), of("fold"), of("config"), of("residual"));
+    assert!(seed > 0.0 && fold > 0.0 && config > 0.0 && rest > 0.0);
+    let [part] = report.agreement.as_slice() else { panic!("{:?}", report.agreement) };
+    near(part.repeatability_sd, (seed + rest).sqrt());
+    near(part.icc_seed, seed / (seed + fold + rest));
+    near(part.icc_fold, fold / (seed + fold + rest));
+    let configs = part.configs.expect("three configs");
+    // Twenty runs a config; the level of five folds and of four seeds moves all configs alike.
+    near(configs.relative, config / (config + rest / 20.0));
+    near(configs.absolute, config / (config + rest / 20.0 + fold / 5.0 + seed / 4.0));
+    let page = markdown(&report);
+    assert!(page.contains("How alike are single runs?") && page.contains("Brennan RL (2001)"));
+    assert!(built(&study, &[]).agreement.is_empty());
+}
+
+#[test]
+fn a_difference_is_shown_resampled_and_on_logits_where_a_metric_has_both_ends() {
+    let mut study = study(&[("a", 1), ("b", 1)], 4, 1, 5);
+    let score = |key: &TrialKey| {
+        let luck = (f64::from(key.fold * 7 + key.seeds[0] * 3 + key.arm * 5)).sin();
+        Some(0.97 + 0.01 * luck + if key.arm == 0 { 0.015 } else { 0.0 })
+    };
+    let of = |study: &Study| {
+        let report = built(study, &rows(study, score));
+        report.comparisons[0].contrast.clone().expect("two arms")
+    };
+    assert_eq!(of(&study).p_logit, None, "r2 has no lower end");
+    study.metrics = vec![Metric::Accuracy, Metric::LogLoss];
+
+    let contrast = of(&study);
+
+    // A hundred rows, twenty a fold: nothing beyond 1 - 0.5/21.
+    let logit = |score: f64| {
+        let inside = f64::min(score, 1.0 - 0.5 / 21.0);
+        (inside / (1.0 - inside)).ln()
+    };
+    let found = contrast.p_logit.expect("between 0 and 1");
+    let shifted = |key: &TrialKey| score(key).map(logit);
+    let mut unbounded = study.clone();
+    unbounded.metrics = vec![Metric::R2, Metric::Mae];
+    let by_hand = built(&unbounded, &rows(&unbounded, shifted));
+    near(found, by_hand.comparisons[0].contrast.as_ref().expect("two arms").p);
+    let ends = contrast.ci_bootstrap.expect("folds and seeds");
+    assert!(ends.low < contrast.difference && contrast.difference < ends.high, "{ends:?}");
+    assert!(ends.high - ends.low < contrast.ci.high - contrast.ci.low, "few folds: too narrow");
+}
