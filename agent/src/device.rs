@@ -1,7 +1,8 @@
 //! What this machine trains on, and how much at once.
 //!
-//! Deliberately absent: training on a graphics card. It is refused by name, so that nobody believes
-//! a card is in use that is not.
+//! A card that was asked for and cannot be had is refused by name, so that nobody believes a card is in
+//! use that is not; `auto` takes the first card where there is one, and else the processor.
+//! Deliberately absent: several cards of one agent; each has an agent of its own.
 //!
 //! Floor: shell.
 
@@ -25,9 +26,9 @@ pub enum Wanted {
 /// What trains.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Device {
-    /// `cpu`: what a record of an outcome begins with.
+    /// `cpu` or `cuda:0`: what a record of an outcome begins with.
     pub name: String,
-    /// The processor's name.
+    /// The processor's or the card's name.
     pub model: String,
     /// Cohorts trained at once.
     pub threads: NonZeroU32,
@@ -42,13 +43,31 @@ impl Device {
         threads: Option<NonZeroU32>,
         cohort_lanes: Option<NonZeroU32>,
     ) -> Result<Self, DeviceError> {
-        if let Wanted::Cuda(_) = wanted {
-            return Err(DeviceError::NotTrainedOn { wanted });
+        let card = match wanted {
+            Wanted::Cuda(number) => Some(card(number)?),
+            // Whatever keeps it from being had, there is the processor.
+            Wanted::Auto => card(0).ok(),
+            Wanted::Cpu => None,
+        };
+        if let Some((name, model)) = card {
+            // A card has one queue: cohorts beside each other would only take each other's memory.
+            let threads = threads.unwrap_or(NonZeroU32::MIN);
+            let cohort_lanes = cohort_lanes.unwrap_or(COHORT_LANES_CARD);
+            return Ok(Self { name, model, threads, cohort_lanes });
         }
         let cores = || thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         let threads = threads.or_else(|| NonZeroU32::new(cores())).unwrap_or(NonZeroU32::MIN);
         let cohort_lanes = cohort_lanes.unwrap_or(COHORT_LANES_CPU);
         Ok(Self { name: "cpu".to_string(), model: processor(), threads, cohort_lanes })
+    }
+
+    /// What tensors live on.
+    pub fn open(&self) -> Result<candle_core::Device, DeviceError> {
+        let number = self.name.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+        match number {
+            None => Ok(candle_core::Device::Cpu),
+            Some(number) => opened(number),
+        }
     }
 
     /// Trials in training at once, over all threads.
@@ -74,8 +93,16 @@ impl Device {
 pub enum DeviceError {
     #[error("{text:?} is not a device; say auto, cpu or cuda:0")]
     Unknown { text: String },
-    #[error("this version does not train on {wanted}; use --device cpu")]
-    NotTrainedOn { wanted: Wanted },
+    #[error(
+        "this program was built without CUDA, so it does not train on cuda:{number}; use --device \
+         cpu, or build it with --features cuda"
+    )]
+    BuiltWithout { number: u32 },
+    #[error(
+        "cuda:{number} cannot be used: {why}; `nvidia-smi` shows which cards there are, and --device \
+         cpu trains without one"
+    )]
+    NoCard { number: u32, why: String },
 }
 
 impl FromStr for Wanted {
@@ -108,6 +135,28 @@ pub fn host_name() -> String {
     name.filter(|name| !name.is_empty()).unwrap_or_else(|| "unnamed".to_string())
 }
 
+/// Name and model of a card that can be used.
+fn card(number: u32) -> Result<(String, String), DeviceError> {
+    opened(number)?;
+    let mut asked = std::process::Command::new("nvidia-smi");
+    asked.args(["--query-gpu=name", "--format=csv,noheader", "--id"]).arg(number.to_string());
+    let told = asked.output().ok().filter(|told| told.status.success());
+    let model = told.and_then(|told| String::from_utf8(told.stdout).ok());
+    let model = model.map(|model| model.trim().to_string()).filter(|model| !model.is_empty());
+    Ok((Wanted::Cuda(number).to_string(), model.unwrap_or_else(|| "a graphics card".to_string())))
+}
+
+#[cfg(feature = "cuda")]
+fn opened(number: u32) -> Result<candle_core::Device, DeviceError> {
+    candle_core::Device::new_cuda(number as usize)
+        .map_err(|error| DeviceError::NoCard { number, why: error.to_string() })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn opened(number: u32) -> Result<candle_core::Device, DeviceError> {
+    Err(DeviceError::BuiltWithout { number })
+}
+
 /// The processor's name as the system gives it, else its architecture.
 fn processor() -> String {
     named_by_system().unwrap_or_else(|| std::env::consts::ARCH.to_string())
@@ -137,6 +186,9 @@ fn named_in(cpuinfo: &str) -> Option<String> {
 /// Lanes of a cohort on a processor: enough to fill wide registers, few enough for its cache.
 const COHORT_LANES_CPU: NonZeroU32 = NonZeroU32::new(8).unwrap();
 
+/// Lanes of a cohort on a card, whose every step costs the same for one lane and for hundreds.
+const COHORT_LANES_CARD: NonZeroU32 = NonZeroU32::new(512).unwrap();
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,13 +204,20 @@ mod tests {
 
     #[test]
     fn a_card_is_refused_rather_than_replaced() {
-        let refused = Device::choose(Wanted::Cuda(0), None, None);
-        assert_eq!(refused, Err(DeviceError::NotTrainedOn { wanted: Wanted::Cuda(0) }));
+        // No machine has a hundred.
+        let refused = Device::choose(Wanted::Cuda(99), None, None).expect_err("no such card");
+        assert!(refused.to_string().contains("cuda:99"), "{refused}");
+        assert!(refused.to_string().contains("--device cpu"), "{refused}");
+        let named = Device {
+            name: "cuda:99".to_string(),
+            ..Device::choose(Wanted::Cpu, None, None).expect("a processor")
+        };
+        assert_eq!(named.open().expect_err("no such card"), refused);
     }
 
     #[test]
     fn lanes_are_threads_times_the_cohorts_width() {
-        let device = Device::choose(Wanted::Auto, NonZeroU32::new(3), NonZeroU32::new(5));
+        let device = Device::choose(Wanted::Cpu, NonZeroU32::new(3), NonZeroU32::new(5));
         let about = device.expect("a processor").about("host".to_string());
         assert_eq!((about.lanes, about.cohort_lanes), (15, 5));
     }

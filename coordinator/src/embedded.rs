@@ -51,7 +51,7 @@ pub fn start(
     let device = Device::choose(Wanted::Auto, threads, None)?;
     let folder = Folder::claim(folder).map_err(|source| EmbeddedError::Folder { source })?;
     let shared = vec![handle.content().folder().to_path_buf()];
-    let trainer = Trainer::new(Some(folder.path()));
+    let trainer = Trainer::on(&device, Some(folder.path()))?;
     let trainer: Arc<dyn Train> = if programs {
         let opened = Programs::open(&folder.programs(), folder.data(), shared.clone(), trainer);
         Arc::new(opened.map_err(|source| EmbeddedError::Programs { source })?)

@@ -48,7 +48,7 @@ pub struct JoinArgs {
     /// A file with the join token or that line; it goes before --token and its variable
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// What to train on: auto or cpu
+    /// What to train on: auto, cpu, or a card such as cuda:0 where this program was built with CUDA
     #[arg(long, default_value = "auto")]
     device: Wanted,
     /// Cohorts trained at once [default: one a processor]
@@ -92,7 +92,8 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
     set_aside_the_spool_of_another_cluster(&folder, token.as_ref())?;
     let connector = LinkConnector::new(args.addresses, folder.path(), token)
         .context("the kept certificate cannot be used")?;
-    let trainer = trainer_of(args.allow_programs, &folder, &args.shared, quiet)?;
+    let trainer = Trainer::on(&device, Some(folder.path())).map_err(Failure::usage)?;
+    let trainer = trainer_of(trainer, args.allow_programs, &folder, &args.shared, quiet)?;
     let settings = Settings {
         folder,
         shared: args.shared,
@@ -127,12 +128,12 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
 }
 
 fn trainer_of(
+    trainer: Trainer,
     programs: bool,
     folder: &Folder,
     shared: &[PathBuf],
     quiet: bool,
 ) -> Result<Arc<dyn Train>, Failure> {
-    let trainer = Trainer::new(Some(folder.path()));
     if !programs {
         return Ok(Arc::new(trainer));
     }

@@ -20,6 +20,7 @@ use common::table::Dataset;
 use common::trial::{Ending, FailReason};
 
 use super::widths::Measured;
+use crate::device::{Device, DeviceError};
 use crate::program::Programs;
 use crate::trainer::{self, Machine};
 
@@ -58,6 +59,12 @@ impl Trainer {
     pub fn new(folder: Option<&Path>) -> Self {
         let widths = Arc::new(Measured::open(folder));
         Self { machine: Machine { widths, ..Machine::default() } }
+    }
+
+    /// The same on `device`.
+    pub fn on(device: &Device, folder: Option<&Path>) -> Result<Self, DeviceError> {
+        let machine = Machine { device: device.open()?, ..Self::new(folder).machine };
+        Ok(Self { machine })
     }
 }
 
