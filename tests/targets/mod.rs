@@ -67,7 +67,13 @@ pub const TARGETS: [Target; 12] = [
         seeds: join::token_seeds,
     },
     Target { name: "join", run: join::run, is_compact: true, room: MIB, seeds: join::seeds },
-    Target { name: "study", run: study::run, is_compact: false, room: MIB, seeds: study::seeds },
+    Target {
+        name: "study",
+        run: study::run,
+        is_compact: false,
+        room: STUDY_ROOM,
+        seeds: study::seeds,
+    },
     Target {
         name: "table",
         run: study::table,
@@ -95,5 +101,7 @@ fn kept<T: 'static>(value: T) -> Read {
 }
 
 const MIB: u64 = 1 << 20;
+/// A study file of a few hundred bytes may mean the five thousand configs that a study may have.
+const STUDY_ROOM: u64 = 24 << 20;
 /// A Parquet file of a few bytes may hold a million equal cells.
 const TABLE_ROOM: u64 = 96 << 20;
