@@ -41,6 +41,45 @@ fn the_shell_example_runs_to_its_report_only_where_it_is_allowed() {
 }
 
 #[test]
+fn a_permuted_control_is_given_a_table_whose_training_rows_have_each_others_labels() {
+    let site = Site::new();
+    // The label is the column: whoever may read it scores 1, and with shuffled labels cannot.
+    let rows: String = (0..60).map(|n| format!("{n},{}\n", n % 2)).collect();
+    site.write("rows.csv", &format!("x,y\n{rows}"));
+    let script = "data=$(sed -n 's/.*\"data\": \"\\(.*\\)\",*/\\1/p' \"$SEEDSWEEP_TRIAL\")\n\
+                  [ \"$data\" = \"$1\" ] || exit 78\n\
+                  agree() { awk -F, -v rows=\"$1\" 'BEGIN { while ((getline r < rows) > 0) want[r] = 1 } \
+                  NR > 1 && (NR - 2) in want { n++; same += ($1 % 2 == $2) } END { print same / n }' \"$data\"; }\n\
+                  folder=${SEEDSWEEP_TRIAL%/*}\n\
+                  [ \"$(agree \"$folder/test-rows.txt\")\" = 1 ] || exit 78\n\
+                  echo \"::metric auroc=$(agree \"$folder/train-rows.txt\")\"\n";
+    site.write("train.sh", script);
+    let study = "[study]\nname = \"own\"\nmetric = \"auroc\"\n\
+                 controls = { constant = false, permuted = 2 }\n\
+                 [data]\npath = \"rows.csv\"\ntarget = \"y\"\ntask = \"classification\"\n\
+                 [split]\nouter = { folds = 3 }\n[seeds]\ncount = 2\n\
+                 [arms.own]\ncommand = [\"sh\", \"train.sh\", \"{data}\"]\nfiles = [\"train.sh\"]\n\
+                 time_limit_s = 60\n";
+    site.write("study.toml", study);
+
+    let run = ["run", "study.toml", "--out", "out", "--allow-programs", "--json"];
+    let answer = site.run(Program::Coordinator, &run).done().json();
+
+    assert_eq!((&answer["complete"], &answer["failed"]), (&12.into(), &0.into()), "{answer}");
+    let trials = trials(&site);
+    let auroc = numbers(&trials, "auroc");
+    let arm = &trials.columns[trials.find("arm").expect("a column")];
+    let of = |name: &str| -> Vec<f64> {
+        let own = (0..trials.rows).filter(|row| arm.text(*row).as_deref() == Some(name));
+        own.map(|row| auroc[row]).collect()
+    };
+    assert_eq!(of("own"), [1.0; 6]);
+    let permuted = of("own.permuted");
+    assert_eq!(permuted.len(), 6);
+    assert!(permuted.iter().all(|share| (0.2..0.8).contains(share)), "{permuted:?}");
+}
+
+#[test]
 fn the_scikit_learn_example_runs_with_the_real_package() {
     let site = example("sklearn");
     let path = format!("{}:{}", sklearn().display(), std::env::var("PATH").unwrap_or_default());

@@ -13,10 +13,11 @@ use common::name::is_inner_path;
 use common::seed::{Stream, mix};
 use common::space::Value;
 use common::study::program::fill;
-use common::study::{Program, Study, Task};
+use common::study::{Data, Program, Study, Task};
+use common::table::relabelled;
 use serde_json::{Map, Value as Json, json};
 
-use super::{CHECKPOINTS, DataFile, Programs, WORK, held_out};
+use super::{CHECKPOINTS, DATA, DataFile, Programs, WORK, held_out};
 use crate::driver::Job;
 use crate::trainer;
 
@@ -57,7 +58,7 @@ impl Place {
         let config = key.config(study);
         let program = config.hyper.program.as_ref().ok_or("the arm has no program")?;
         let data = programs.data_file(&study.data)?;
-        let rows = rows(job, trial, &key, &data)?;
+        let (rows, labels) = rows(job, trial, &key, &data)?;
         let (name, lease) = (format!("{}-{trial}", job.id), job.lease);
         let folder =
             programs.folder.join(WORK).join(format!("{name}-{}-{}", lease.term, lease.counter));
@@ -83,6 +84,10 @@ impl Place {
         };
         place.put_files(study, &key).map_err(failed)?;
         place.put_rows(&rows).map_err(failed)?;
+        let data = match labels {
+            Some(labels) => place.put_relabelled(&study.data, data, &labels)?,
+            None => data,
+        };
         let told = place.told(job, trial, &key, program, &data);
         let told = serde_json::to_vec_pretty(&told).map_err(|error| error.to_string())?;
         fs::write(folder.join(TRIAL), told).map_err(failed)?;
@@ -129,6 +134,27 @@ impl Place {
         fs::write(self.folder.join(TRAIN), written(&rows.train))?;
         fs::write(self.folder.join(VALIDATION), written(&rows.validation))?;
         fs::write(self.folder.join(TEST), written(&rows.test))
+    }
+
+    /// The data file of a permuted control: training rows have each other's labels.
+    fn put_relabelled(
+        &self,
+        data: &Data,
+        file: DataFile,
+        labels: &[u32],
+    ) -> Result<DataFile, String> {
+        let failed = |error: io::Error| format!("{} cannot be read: {error}", file.path.display());
+        let bytes = fs::read(&file.path).map_err(failed)?;
+        let placed = |row: u32| file.places.as_ref().map_or(row, |places| places[row as usize]);
+        let moved = (0..).zip(labels).filter(|(row, giver)| row != *giver);
+        let givers: Vec<(u32, u32)> =
+            moved.map(|(row, giver)| (placed(row), placed(*giver))).collect();
+        let name = file.path.extension().map_or(DATA.into(), |e| Path::new(DATA).with_extension(e));
+        let path = self.folder.join(name);
+        let table = relabelled(&data.format, &bytes, &data.target, &givers)?;
+        fs::write(&path, table)
+            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+        Ok(DataFile { path, ..file })
     }
 
     /// What `SEEDSWEEP_TRIAL` names.
@@ -249,7 +275,13 @@ impl Place {
     }
 }
 
-fn rows(job: &Job, trial: TrialIndex, key: &TrialKey, data: &DataFile) -> Result<Rows, String> {
+/// The trial's rows, and of a permuted control the row whose label each row of the study has.
+fn rows(
+    job: &Job,
+    trial: TrialIndex,
+    key: &TrialKey,
+    data: &DataFile,
+) -> Result<(Rows, Option<Vec<u32>>), String> {
     let lane = trainer::open(&job.study, &job.dataset, &[trial]).pop();
     let lane = lane.ok_or("the trial has no rows")?.map_err(|error| error.to_string())?;
     let share = key.config(&job.study).hyper.recipe.validation;
@@ -260,11 +292,12 @@ fn rows(job: &Job, trial: TrialIndex, key: &TrialKey, data: &DataFile) -> Result
         Some(places) => rows.iter().map(|row| places[*row as usize]).collect(),
         None => rows,
     };
-    Ok(Rows {
+    let rows = Rows {
         train: placed(train),
         validation: placed(validation),
         test: placed(lane.test_rows.clone()),
-    })
+    };
+    Ok((rows, lane.labels))
 }
 
 /// The seed of each stream; that of the split is the partition's number.

@@ -11,6 +11,7 @@ mod dataset;
 mod json_lines;
 mod parquet;
 mod places;
+mod relabel;
 mod stream;
 
 use std::borrow::Borrow;
@@ -25,6 +26,7 @@ pub use copies::Copies;
 pub use dataset::{Dataset, Target};
 pub(crate) use dataset::{LEVELS_MAX, codes, distinct, feature_columns, kept_rows, samples_kept};
 pub use places::places;
+pub use relabel::{can_be_relabelled, relabelled};
 pub use stream::{Part, Streamed, Wanted, parquet_rows};
 
 /// Columns of equal length.

@@ -4,9 +4,10 @@
 
 use super::super::finding::Inspection;
 use super::super::grammar::{ArmDraft, ControlsDraft, Draft};
-use super::super::{Arm, ArmConfig, CONSTANT, Control, Hyper, Model, PERMUTED, Study};
+use super::super::{Arm, ArmConfig, CONSTANT, Control, Format, Hyper, Model, PERMUTED, Study};
 use crate::name::NAME_MAX;
 use crate::space::Config;
+use crate::table::can_be_relabelled;
 
 /// Refuses arms that are controls alone, and controls without a name of their own.
 pub(super) fn check(draft: &Draft, inspection: &mut Inspection<'_>) {
@@ -39,8 +40,9 @@ pub(super) fn check(draft: &Draft, inspection: &mut Inspection<'_>) {
     }
 }
 
-/// The arms as written, judged ones first, and their controls behind them.
-pub(super) fn beside(written: Vec<Arm>, wanted: &ControlsDraft) -> Vec<Arm> {
+/// The arms as written, judged ones first, and their controls behind them. A program reads its labels
+/// itself, so that they must be exchanged in its data file.
+pub(super) fn beside(written: Vec<Arm>, wanted: &ControlsDraft, format: &Format) -> Vec<Arm> {
     let (mut arms, mut controls): (Vec<Arm>, Vec<Arm>) =
         written.into_iter().partition(|arm| arm.control().is_none());
     let named = arms.iter().any(|arm| arm.name.eq_ignore_ascii_case(CONSTANT));
@@ -48,9 +50,9 @@ pub(super) fn beside(written: Vec<Arm>, wanted: &ControlsDraft) -> Vec<Arm> {
         controls.push(constant());
     }
     if let Some(repeats) = &wanted.permuted {
-        // A program reads its labels itself.
-        let models = (0..).zip(&arms).filter(|(_, arm)| arm.model != Model::Program);
-        controls.extend(models.map(|(of, arm)| permuted(of, arm, repeats.value)));
+        let can = |arm: &Arm| arm.model != Model::Program || can_be_relabelled(format);
+        let repeated = (0..).zip(&arms).filter(|(_, arm)| can(arm));
+        controls.extend(repeated.map(|(of, arm)| permuted(of, arm, repeats.value)));
     }
     arms.append(&mut controls);
     arms

@@ -87,7 +87,8 @@ fn study(
         }
     };
     models::check(&draft.arms, &dataset, inspection);
-    let arms = controls::beside(draft.arms.iter().map(arm).collect(), &draft.controls);
+    let written = draft.arms.iter().map(arm).collect();
+    let arms = controls::beside(written, &draft.controls, &data.format);
     let SeedsDraft { span: seeds_span, factors } = draft.seeds?;
     let seeds = Seeds { factors };
     if seeds.factors.iter().all(|factor| factor.count == 1) {

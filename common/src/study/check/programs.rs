@@ -9,6 +9,7 @@ use super::super::grammar::{ArmDraft, Draft};
 use super::super::program::ProgramFile;
 use super::super::{Arm, ArmConfig, Model, Study};
 use crate::space::Config;
+use crate::table::can_be_relabelled;
 
 /// Reads the files that arms name, into their programs.
 pub(super) fn read_files(
@@ -64,9 +65,9 @@ pub(super) fn notes(study: &Study, permuted: bool) -> Vec<String> {
         return Vec::new();
     }
     let mut notes = Vec::new();
-    if permuted {
+    if permuted && !can_be_relabelled(&study.data.format) {
         notes.push(format!(
-            "no permuted control of {}: labels are shuffled for models, not for programs",
+            "no permuted control of {}: a program's labels are shuffled in csv and tsv files alone",
             names.join(", ")
         ));
     }
@@ -78,12 +79,14 @@ const FILE_BYTES_MAX: usize = 512 << 10;
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Checked, check};
+    use super::super::{Checked, check, controls};
     use super::*;
     use crate::design::Design;
     use crate::id::TrialIndex;
     use crate::space::Value;
-    use crate::study::Findings;
+    use crate::study::finding::At;
+    use crate::study::grammar::ControlsDraft;
+    use crate::study::{Data, Findings, Format};
     use crate::wire::codec;
 
     const STUDY: &str = r#"[study]
@@ -146,12 +149,20 @@ space = { lr = { log = [0.001, 0.1], points = 3 }, kind = ["a", "b"] }
     }
 
     #[test]
-    fn permuted_controls_are_of_models() {
+    fn a_program_has_a_permuted_control_with_its_files_where_labels_can_be_exchanged() {
         let text = STUDY.replace("[data]", "controls = { permuted = 2 }\n[data]");
-        let checked = checked(&text, "").expect("valid");
-        let names: Vec<&str> = checked.study.arms.iter().map(|arm| arm.name.as_str()).collect();
-        assert_eq!(names, ["own", "constant"]);
-        assert!(checked.notes.iter().any(|note| note.contains("no permuted control of own")));
+        let study = checked(&text, "print(1)").expect("valid").study;
+        let names: Vec<&str> = study.arms.iter().map(|arm| arm.name.as_str()).collect();
+        assert_eq!(names, ["own", "constant", "own.permuted"]);
+        assert_eq!(study.model_of(&study.arms[2]), Model::Program);
+        assert_eq!(study.arms[2].program_files()[0].bytes, b"print(1)");
+        assert!(study.is_well_named());
+
+        let written = vec![study.arms[0].clone()];
+        let wanted = ControlsDraft { constant: false, permuted: Some(At { value: 2, span: 0..1 }) };
+        assert_eq!(controls::beside(written, &wanted, &Format::Parquet).len(), 1);
+        let parquet = Study { data: Data { format: Format::Parquet, ..study.data }, ..study };
+        assert!(notes(&parquet, true)[0].contains("no permuted control of own"));
     }
 
     #[test]

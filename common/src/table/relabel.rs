@@ -1,0 +1,93 @@
+//! A table in which rows have the target of another row: what a program's permuted control is given.
+//!
+//! Every other cell stays as it is written. Deliberately absent: Parquet, whose columns would have to
+//! be encoded again.
+//!
+//! Floor: common.
+
+use csv::{ByteRecord, ReaderBuilder, Trim, WriterBuilder};
+
+use crate::study::Format;
+
+/// Whether [`relabelled`] can write tables of this format.
+pub fn can_be_relabelled(format: &Format) -> bool {
+    delimiter(format).is_some()
+}
+
+/// The table `bytes` with, for each pair of `givers`, row and giver, the giver's cell of `target` in
+/// the row. Rows are places in the file, from 0 and without a header.
+///
+/// Errors: a sentence.
+pub fn relabelled(
+    format: &Format,
+    bytes: &[u8],
+    target: &str,
+    givers: &[(u32, u32)],
+) -> Result<Vec<u8>, String> {
+    let delimiter = delimiter(format).ok_or("labels are exchanged in csv and tsv alone")?;
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut reader = ReaderBuilder::new()
+        .delimiter(delimiter)
+        .flexible(true)
+        .trim(Trim::Headers)
+        .from_reader(bytes);
+    let failed = |error: csv::Error| format!("the table cannot be read: {error}");
+    let header = reader.byte_headers().map_err(failed)?.clone();
+    let column = header.iter().position(|name| name == target.as_bytes());
+    let column = column.ok_or_else(|| format!("the table has no column {target}"))?;
+    let rows: Vec<ByteRecord> = reader.byte_records().collect::<Result<_, _>>().map_err(failed)?;
+    let label = |row: u32| rows.get(row as usize).and_then(|row| row.get(column));
+    let mut given: Vec<Option<&[u8]>> = (0..rows.len()).map(|row| label(row as u32)).collect();
+    for (row, giver) in givers {
+        let place = given.get_mut(*row as usize).ok_or_else(|| format!("there is no row {row}"))?;
+        *place = label(*giver);
+    }
+    let mut writer =
+        WriterBuilder::new().delimiter(delimiter).flexible(true).from_writer(Vec::new());
+    let failed = |error: csv::Error| format!("the table cannot be written: {error}");
+    writer.write_byte_record(&header).map_err(failed)?;
+    for (row, label) in rows.iter().zip(given) {
+        let cells = row.iter().enumerate().map(|(place, cell)| match label {
+            Some(label) if place == column => label,
+            _ => cell,
+        });
+        writer.write_record(cells).map_err(failed)?;
+    }
+    writer.into_inner().map_err(|error| format!("the table cannot be written: {error}"))
+}
+
+fn delimiter(format: &Format) -> Option<u8> {
+    match format {
+        Format::Csv => Some(b','),
+        Format::Tsv => Some(b'\t'),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_exchange_their_labels_and_keep_every_other_cell() {
+        let table =
+            b"\xef\xbb\xbfname, y ,x\n\"a, b\", ill ,1\nc,well,2.50\n\"d \"\"e\"\"\",odd,\n";
+        let found = relabelled(&Format::Csv, table, "y", &[(0, 2), (2, 0)]).expect("a table");
+        let text = String::from_utf8(found).expect("text");
+        assert_eq!(text, "name,y,x\n\"a, b\",odd,1\nc,well,2.50\n\"d \"\"e\"\"\", ill ,\n");
+        let tabs =
+            relabelled(&Format::Tsv, b"x\ty\n1\ta\n2\tb\n", "y", &[(1, 0)]).expect("a table");
+        assert_eq!(tabs, b"x\ty\n1\ta\n2\ta\n");
+    }
+
+    #[test]
+    fn what_cannot_be_exchanged_is_refused() {
+        let of = |format: &Format, target: &str, row: u32| {
+            relabelled(format, b"x,y\n1,a\n", target, &[(row, 0)])
+        };
+        assert!(of(&Format::Csv, "z", 0).is_err_and(|why| why.contains("no column z")));
+        assert!(of(&Format::Csv, "y", 1).is_err_and(|why| why.contains("no row 1")));
+        assert!(of(&Format::Parquet, "y", 0).is_err_and(|why| why.contains("csv and tsv")));
+        assert!(can_be_relabelled(&Format::Tsv) && !can_be_relabelled(&Format::Npy));
+    }
+}
