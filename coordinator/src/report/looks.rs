@@ -30,15 +30,16 @@ impl Looks<'_> {
     }
 }
 
-/// `None` for a ledger without looks.
-pub fn part(looks: &Looks<'_>) -> Option<LedgerPart> {
+/// `None` for a ledger without looks. What a lucky pick could be worth is by the spread over test rows
+/// of `arms` (T3).
+pub fn part(looks: &Looks<'_>, arms: &[ArmPart]) -> Option<LedgerPart> {
     let Looks { ledger, this } = *looks;
     let by = ledger.by().iter().map(|(who, looker)| LookerPart {
         who: who.to_string(),
         label: labelled(&looker.label),
         looks: looker.looks,
     });
-    Some(LedgerPart {
+    let part = LedgerPart {
         looks: ledger.looks(),
         this,
         first: look(ledger.first()?),
@@ -48,14 +49,15 @@ pub fn part(looks: &Looks<'_>) -> Option<LedgerPart> {
         case_se: None,
         lucky_pick: None,
         head: ledger.head().hex(),
-    })
+    };
+    Some(with_optimism(part, arms))
 }
 
 /// The part, with what a lucky pick could be worth by the spread over test rows (T3).
 ///
 /// Indicative: the mean of the largest of as many standard normals as there were looks before, times
 /// the standard error over rows. One look picks from nothing.
-pub fn with_optimism(mut part: LedgerPart, arms: &[ArmPart]) -> LedgerPart {
+fn with_optimism(mut part: LedgerPart, arms: &[ArmPart]) -> LedgerPart {
     let errors = arms.iter().filter_map(|arm| arm.other_rows.as_ref()).map(|found| found.se);
     part.case_se = errors.reduce(f64::max);
     let before = part.this.saturating_sub(1);

@@ -63,8 +63,8 @@ use analysis::by_row::ByRow;
 use analysis::components::Decomposition;
 use cited::More;
 use content::{
-    ArmCost, ComponentPart, Cost, DesignPart, Drawn, LotteryPart, Missing, NotEstimable, SCHEMA,
-    StudyPart,
+    ArmCost, ComparisonPart, ComponentPart, Cost, DesignPart, Drawn, LotteryPart, Missing,
+    NotEstimable, SCHEMA, StudyPart,
 };
 use table::Table;
 
@@ -112,7 +112,6 @@ pub fn build(material: &Material<'_>) -> Report {
     let mut arms: Vec<_> = (parts.iter().enumerate())
         .map(|(arm, parts)| analysis::arms::describe(study, &table, arm, parts))
         .collect();
-    let complete = analysis::comparisons::cells(study, &table);
     let drawn = drawn(material, &table, &parts);
     let by_row = ByRow::open(material);
     let lottery = lotteries(study, &table, &parts, &by_row);
@@ -128,15 +127,12 @@ pub fn build(material: &Material<'_>) -> Report {
     let rows = other_rows::rows_in_basis(study, &resampled.part);
     let basis = verdict::basis(study, &table, material.cancelled, &seed_use, reach, before, &rows)
         + &leakage::in_basis(&leakage);
-    let mut comparisons: Vec<_> =
-        compared.iter().map(|compared| verdict::on_pair(study, compared, &basis)).collect();
-    choice::judge_equal(study, &table, &mut comparisons);
-    outlook::judge_worth(study, &mut comparisons);
+    let mut comparisons = judged(study, &table, &compared, &basis);
     resampled.fill(&mut arms, &mut comparisons);
     let failed = verdict::declared_failed(study, &table);
     let verdict = verdict::on_study(study, &table, &arms, &components, &comparisons, &basis);
     let verdict = choice::judge_best_seed(study, verdict, &drawn.arms, &lottery, failed);
-    let monitor = analysis::monitor::of_study(study, &complete);
+    let monitor = analysis::monitor::of_study(study, &analysis::comparisons::cells(study, &table));
     let done = methods::Done::of(study, &arms, &components, &compared, before)
         .with_monitor(monitor.is_some());
     let spreads = analysis::spreads::of_all(study, &table);
@@ -144,10 +140,9 @@ pub fn build(material: &Material<'_>) -> Report {
     let agreement = analysis::agreement::of_all(study, &table, &components);
     let more = More::of(&lottery, &resampled.part, spreads.as_ref(), ranks.as_ref(), &agreement)
         .with_papers(&comparisons);
-    let model = by_row.model();
-    let sentences = more.sentences() + model.sentences() + &controls::sentences(controls.as_ref());
-    let methods = methods::paragraph(study, &done, &sentences);
-    let ledger = material.looks.as_ref().and_then(looks::part);
+    let case_model = by_row.model();
+    let sentences = more.sentences() + case_model.sentences();
+    let sentences = sentences + &controls::sentences(controls.as_ref());
     let mut report = Report {
         schema: SCHEMA,
         study: study_part(study),
@@ -156,7 +151,7 @@ pub fn build(material: &Material<'_>) -> Report {
         components,
         not_estimable,
         agreement,
-        case_model: model,
+        case_model,
         comparisons,
         ranks,
         spreads,
@@ -168,9 +163,9 @@ pub fn build(material: &Material<'_>) -> Report {
         seed_use,
         determinism,
         leakage,
-        ledger: ledger.map(|part| looks::with_optimism(part, &arms)),
+        ledger: material.looks.as_ref().and_then(|looks| looks::part(looks, &arms)),
         cost: cost(study, &table),
-        methods,
+        methods: methods::paragraph(study, &done, &sentences),
         references: cited::in_order(done.references(), more.references()),
         reproduce: REPRODUCE.to_string(),
         arms,
@@ -179,6 +174,20 @@ pub fn build(material: &Material<'_>) -> Report {
     };
     report.checklists = checklists::answered(&report);
     report
+}
+
+/// The verdict on each pair, and whether more runs of it are worth it.
+fn judged(
+    study: &Study,
+    table: &Table,
+    compared: &[analysis::comparisons::Compared],
+    basis: &str,
+) -> Vec<ComparisonPart> {
+    let on_pair = |compared| verdict::on_pair(study, compared, basis);
+    let mut comparisons: Vec<_> = compared.iter().map(on_pair).collect();
+    choice::judge_equal(study, table, &mut comparisons);
+    outlook::judge_worth(study, &mut comparisons);
+    comparisons
 }
 
 /// The models of each judged arm, and of all arms together.

@@ -39,15 +39,7 @@ fn of_arm(study: &Study, table: &Table, arm: usize) -> Option<CheapestConfig> {
         .into_iter()
         .map(|(config, runs)| (config, by_cell(study, &runs)))
         .collect();
-    // Configs are compared where all of them were scored, so that none is best by easier folds.
-    let whole = |cell: &(u32, Vec<u32>)| cells.values().all(|own| own.contains_key(cell));
-    let mean = |own: &Cells| {
-        let scores: Vec<f64> =
-            own.iter().filter(|(cell, _)| whole(cell)).map(|(_, score)| *score).collect();
-        (!scores.is_empty()).then(|| estimate::mean(&scores))
-    };
-    let means: Vec<(u32, f64)> =
-        cells.iter().filter_map(|(config, own)| Some((*config, mean(own)?))).collect();
+    let means = means(&cells);
     let (best, top) = means
         .iter()
         .copied()
@@ -60,7 +52,7 @@ fn of_arm(study: &Study, table: &Table, arm: usize) -> Option<CheapestConfig> {
     for (config, mean) in &means {
         let differences: Vec<(u32, f64)> = cells[&best]
             .iter()
-            .filter(|(cell, _)| whole(cell))
+            .filter(|(cell, _)| whole(&cells, cell))
             .map(|(cell, score)| (cell.0, sign * (score - cells[config][cell])))
             .collect();
         let folds: Vec<f64> = grouped(&differences, |(fold, _)| *fold)
@@ -103,6 +95,20 @@ fn of_arm(study: &Study, table: &Table, arm: usize) -> Option<CheapestConfig> {
         gain: worth::price(seconds_best - chosen.cost, chosen.behind, spreads(&means, &list)),
         rope,
     })
+}
+
+/// Mean of each config over the cells that all have, so that none is best by easier folds.
+fn means(cells: &BTreeMap<u32, Cells>) -> Vec<(u32, f64)> {
+    let mean = |own: &Cells| {
+        let scores: Vec<f64> =
+            own.iter().filter(|(cell, _)| whole(cells, cell)).map(|(_, score)| *score).collect();
+        (!scores.is_empty()).then(|| estimate::mean(&scores))
+    };
+    cells.iter().filter_map(|(config, own)| Some((*config, mean(own)?))).collect()
+}
+
+fn whole(cells: &BTreeMap<u32, Cells>, cell: &(u32, Vec<u32>)) -> bool {
+    cells.values().all(|own| own.contains_key(cell))
 }
 
 /// Variance of the configs' means, and what errors alone would make of it: half the mean square of

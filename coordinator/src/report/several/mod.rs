@@ -192,7 +192,7 @@ fn study(side: &Side<'_>, opened: &Opened<'_>, means: &[f64]) -> StudyPart {
         zero: opened.ends.0,
         one: opened.ends.1,
         scores: (0..side.arms.len()).map(score).collect(),
-        ledger: opened.material.looks.as_ref().and_then(looks::part),
+        ledger: opened.material.looks.as_ref().and_then(|looks| looks::part(looks, &[])),
     }
 }
 
