@@ -35,6 +35,7 @@ mod other_rows;
 mod outlook;
 mod page;
 pub mod several;
+mod shape;
 mod spreads;
 mod subject;
 mod table;

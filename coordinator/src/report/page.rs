@@ -11,8 +11,8 @@ use super::figures::{self, Figure};
 use super::looks;
 use super::number::{beside, count, counted, decimals, duration, p, percent, places, significant};
 use super::{
-    calibrated, case_model, checklists, choice, controls, leakage, other_rows, outlook, spreads,
-    trust,
+    calibrated, case_model, checklists, choice, controls, leakage, other_rows, outlook, shape,
+    spreads, trust,
 };
 
 /// One piece of a page.
@@ -79,6 +79,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
         list.extend(figures::contrast_forest(report).map(Block::Figure));
         list.push(Block::Sheet(comparisons(report)));
         list.push(Block::Sheet(other_intervals(report)));
+        list.extend(shape::sheet(report).map(Block::Sheet));
         list.push(Block::Sheet(won(report)));
         list.extend(figures::posterior(report).map(Block::Figure));
         list.extend(figures::ranks(report).map(Block::Figure));
@@ -137,7 +138,7 @@ fn score(value: f64, scale: Option<f64>) -> String {
     beside(value, scale.unwrap_or(0.0))
 }
 
-fn span(interval: Option<&Interval>, scale: Option<f64>) -> String {
+pub(super) fn span(interval: Option<&Interval>, scale: Option<f64>) -> String {
     match interval {
         Some(interval) => {
             format!("{} to {}", score(interval.low, scale), score(interval.high, scale))
@@ -398,7 +399,7 @@ fn also(report: &Report) -> Option<Sheet> {
 }
 
 /// The least standard error of all comparisons: one number of digits for a whole table.
-fn least_se(report: &Report, se: impl Fn(&Contrast) -> f64) -> Option<f64> {
+pub(super) fn least_se(report: &Report, se: impl Fn(&Contrast) -> f64) -> Option<f64> {
     report.comparisons.iter().filter_map(|pair| pair.contrast.as_ref()).map(se).reduce(f64::min)
 }
 
@@ -464,19 +465,14 @@ fn other_intervals(report: &Report) -> Sheet {
                 p(c.p_naive),
                 span(Some(&c.ci_corrected), scale),
                 span(c.ci_model.as_ref(), scale),
-                span(c.ci_bootstrap.as_ref(), scale),
-                c.p_logit.map_or("–".into(), p),
             ]),
-            None => cells.extend(vec!["–".to_string(); 6]),
+            None => cells.extend(vec!["–".to_string(); 4]),
         }
         cells
     };
     Sheet {
         title: "What the same differences look like with less asked of them".into(),
-        columns: columns(
-            &["Arms", "Naive t", "p", "Corrected t", "Model alone", "Bootstrap", "p, logit"],
-            1,
-        ),
+        columns: columns(&["Arms", "Naive t", "p", "Corrected t", "Model alone"], 1),
         rows: report.comparisons.iter().map(row).collect(),
         legend: legend(&[
             (
@@ -490,14 +486,6 @@ fn other_intervals(report: &Report) -> Sheet {
             (
                 "Model alone",
                 "A mixed model with seeds and folds as sources of chance, folds taken for independent samples, which they are not quite.",
-            ),
-            (
-                "Bootstrap",
-                "Whole folds and seeds drawn again: it asks nothing of the shape of the scores, and is too narrow where folds or seeds are few.",
-            ),
-            (
-                "p, logit",
-                "The p of the table above with scores on the logit scale, for metrics between 0 and 1; near 1, where a score cannot get much better, it is the fairer one. Where the two disagree, say so.",
             ),
         ]),
     }
