@@ -148,8 +148,11 @@ fn card(number: u32) -> Result<(String, String), DeviceError> {
 
 #[cfg(feature = "cuda")]
 fn opened(number: u32) -> Result<candle_core::Device, DeviceError> {
-    candle_core::Device::new_cuda(number as usize)
-        .map_err(|error| DeviceError::NoCard { number, why: error.to_string() })
+    candle_core::Device::new_cuda(number as usize).map_err(|error| {
+        // Behind the first line stands where in candle it failed.
+        let why = error.to_string().lines().next().unwrap_or_default().to_string();
+        DeviceError::NoCard { number, why }
+    })
 }
 
 #[cfg(not(feature = "cuda"))]
