@@ -1,16 +1,16 @@
 //! Convolutions, their gradients, and those by channel alone.
 //!
 //! Images lie as [height, width, channels]; a sequence is an image of height 1. A convolution is a
-//! product of windows with weights [windows' numbers, outputs]; windows are cut out image by image,
-//! so that they stay in the nearest cache. A transposed convolution is the gradient of one in its
-//! input, and is that function here.
+//! product of windows with weights [windows' numbers, outputs]; windows are never cut out: their rows
+//! lie in the image without gaps, once it has its zeros around. A transposed convolution is the
+//! gradient of one in its input, and is that function here.
 //!
 //! Floor: core.
 
 use candle_core::{DType, Result, Tensor};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
-use super::product::{Multiply, transpose};
+use super::tile::{Columns, Panels, Rows, dispatch, turn};
 use super::{by_loops, made2, vectorised};
 
 /// Sizes of a convolution.
@@ -58,47 +58,27 @@ impl Geometry {
         (top < self.height && left < self.width).then_some(top * self.width + left)
     }
 
-    /// Cuts the windows [places, window] of an image [pixels, channels].
-    #[inline(always)]
-    fn cut(&self, image: &[f32], windows: &mut [f32]) {
-        let channels = self.channels;
-        let mut made = windows.chunks_exact_mut(channels);
-        for row in 0..self.out_height() {
-            for column in 0..self.out_width() {
-                for y in 0..self.kernel.0 {
-                    for x in 0..self.kernel.1 {
-                        let Some(made) = made.next() else { return };
-                        match self.tap(row, column, y, x) {
-                            Some(at) => {
-                                let pixel = &image[at * channels..(at + 1) * channels];
-                                made.copy_from_slice(pixel);
-                            }
-                            None => made.fill(0.0),
-                        }
-                    }
-                }
-            }
+    /// An image with its zeros around.
+    fn padded(&self) -> Padded {
+        let (above, before) = self.pad;
+        Padded {
+            rows: self.height,
+            row: self.width * self.channels,
+            above,
+            before: before * self.channels,
+            pitch: (self.width + 2 * before) * self.channels,
+            all: self.height + 2 * above,
         }
     }
 
-    /// Adds windows [places, window] to the image [pixels, channels] they were cut from.
-    #[inline(always)]
-    fn put_back(&self, windows: &[f32], image: &mut [f32]) {
-        let channels = self.channels;
-        let mut windows = windows.chunks_exact(channels);
-        for row in 0..self.out_height() {
-            for column in 0..self.out_width() {
-                for y in 0..self.kernel.0 {
-                    for x in 0..self.kernel.1 {
-                        let Some(part) = windows.next() else { return };
-                        if let Some(at) = self.tap(row, column, y, x) {
-                            let pixel = &mut image[at * channels..(at + 1) * channels];
-                            pixel.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
-                        }
-                    }
-                }
-            }
-        }
+    /// Where the window of each place begins in a padded image.
+    fn windows(&self) -> Vec<usize> {
+        let pitch = self.padded().pitch;
+        let of_row = |row: usize| {
+            let columns = 0..self.out_width();
+            columns.map(move |at| row * self.stride.0 * pitch + at * self.stride.1 * self.channels)
+        };
+        (0..self.out_height()).flat_map(of_row).collect()
     }
 
     /// For each tap of each place its pixel, or `pixels` where it lies outside: [places · taps].
@@ -127,7 +107,7 @@ pub fn convolve(x: &Tensor, weights: &Tensor, geometry: &Geometry) -> Result<Ten
         return composed::windows(x, geometry)?.matmul(weights);
     }
     made2([x, weights], shape, |[x, weights], made| {
-        Arch::new().dispatch(Forward { x, weights, made, lanes, geometry });
+        dispatch(geometry.outputs, Forward { x, weights, made, lanes, geometry });
     })
 }
 
@@ -139,7 +119,7 @@ pub fn convolve_weights(x: &Tensor, d: &Tensor, geometry: &Geometry) -> Result<T
         return composed::windows(x, geometry)?.transpose(1, 2)?.matmul(d);
     }
     made2([x, d], shape, |[x, d], made| {
-        Arch::new().dispatch(Weights { x, d, made, lanes, geometry });
+        dispatch(geometry.outputs, Weights { x, d, made, lanes, geometry });
     })
 }
 
@@ -152,7 +132,7 @@ pub fn convolve_back(d: &Tensor, weights: &Tensor, geometry: &Geometry) -> Resul
         return composed::back(d, weights, geometry);
     }
     made2([d, weights], shape, |[d, weights], made| {
-        Arch::new().dispatch(Back { d, weights, made, lanes, geometry });
+        dispatch(geometry.channels, Back { d, weights, made, lanes, geometry });
     })
 }
 
@@ -273,6 +253,37 @@ impl<'a> EachTap<'a> {
     }
 }
 
+/// Images and what is around them: rows of numbers.
+#[derive(Clone, Copy, Debug)]
+struct Padded {
+    rows: usize,
+    /// Numbers of a row.
+    row: usize,
+    /// Rows of zeros above.
+    above: usize,
+    /// Zeros before each row.
+    before: usize,
+    /// From a row to the next.
+    pitch: usize,
+    /// Rows, zeros counted.
+    all: usize,
+}
+
+impl Padded {
+    fn size(&self) -> usize {
+        self.all * self.pitch
+    }
+
+    /// Copies `image` into zeros, which stay around it.
+    #[inline(always)]
+    fn fill(&self, image: &[f32], made: &mut [f32]) {
+        let rows = made.chunks_exact_mut(self.pitch).skip(self.above);
+        for (row, made) in image.chunks_exact(self.row).zip(rows) {
+            made[self.before..self.before + self.row].copy_from_slice(row);
+        }
+    }
+}
+
 struct Forward<'a> {
     x: &'a [f32],
     weights: &'a [f32],
@@ -286,26 +297,27 @@ impl WithSimd for Forward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let g = self.geometry;
-        let (image, result) = (g.pixels() * g.channels, g.places() * g.outputs);
+        let (g, padded) = (self.geometry, self.geometry.padded());
+        let (size, result) = (g.pixels() * g.channels, g.places() * g.outputs);
         let images = self.x.len() / self.lanes.max(1);
-        let mut windows = vec![0.0; g.places() * g.window()];
+        let (windows, mut image) = (g.windows(), vec![0.0; padded.size()]);
+        let runs: Vec<usize> = (0..g.kernel.0).map(|y| y * padded.pitch).collect();
+        let mut panels = Panels::new();
         let weights = self.weights.chunks_exact(g.window() * g.outputs);
         let mut results = self.made.chunks_exact_mut(result);
         for (x, weights) in self.x.chunks_exact(images).zip(weights) {
-            for (image, result) in x.chunks_exact(image).zip(&mut results) {
-                g.cut(image, &mut windows);
-                let (inner, columns) = (g.window(), g.outputs);
-                let one = Multiply {
-                    left: &windows,
-                    strides: (inner, 1),
-                    right: weights,
-                    pitch: columns,
-                    inner,
-                    columns,
-                    adds: false,
+            panels.pack(simd, weights, g.outputs, (g.window(), g.outputs));
+            for (x, result) in x.chunks_exact(size).zip(&mut results) {
+                padded.fill(x, &mut image);
+                let rows = Rows {
+                    left: &image,
+                    rows: g.places(),
+                    from: |place| windows[place],
+                    to: |place| place * g.outputs,
+                    runs: &runs,
+                    run: g.kernel.1 * g.channels,
                 };
-                one.run(simd, result);
+                rows.times(simd, &panels, result);
             }
         }
     }
@@ -322,30 +334,109 @@ struct Weights<'a> {
 impl WithSimd for Weights<'_> {
     type Output = ();
 
+    /// In parts of so many places that images and gradients stay in the nearest cache; small images
+    /// are taken several at once.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let g = self.geometry;
-        let (image, behind) = (g.pixels() * g.channels, g.places() * g.outputs);
+        let (g, padded) = (self.geometry, self.geometry.padded());
+        let (size, behind) = (g.pixels() * g.channels, g.places() * g.outputs);
         let images = self.x.len() / self.lanes.max(1);
-        let mut windows = vec![0.0; g.places() * g.window()];
+        let at_once = (PLACES_AT_ONCE / g.places()).max(1);
+        let mut padded_images = vec![0.0; at_once * padded.size()];
+        let of_image = |image| g.windows().into_iter().map(move |at| image * padded.size() + at);
+        let windows: Vec<usize> = (0..at_once).flat_map(of_image).collect();
+        let run = g.kernel.1 * g.channels;
+        let taps: Vec<usize> =
+            (0..g.window()).map(|at| at / run * padded.pitch + at % run).collect();
+        let mut panels = Panels::new();
         let results = self.made.chunks_exact_mut(g.window() * g.outputs);
-        let mut behind = self.d.chunks_exact(behind);
-        for (x, result) in self.x.chunks_exact(images).zip(results) {
-            for (image, d) in x.chunks_exact(image).zip(&mut behind) {
-                g.cut(image, &mut windows);
-                let one = Multiply {
-                    left: &windows,
-                    strides: (1, g.window()),
-                    right: d,
-                    pitch: g.outputs,
-                    inner: g.places(),
-                    columns: g.outputs,
-                    adds: true,
-                };
-                one.run(simd, result);
+        let of_lane = images / size * behind;
+        for ((x, d), result) in
+            self.x.chunks_exact(images).zip(self.d.chunks_exact(of_lane)).zip(results)
+        {
+            for (x, d) in x.chunks(at_once * size).zip(d.chunks(at_once * behind)) {
+                let made = padded_images.chunks_exact_mut(padded.size());
+                x.chunks_exact(size).zip(made).for_each(|(x, made)| padded.fill(x, made));
+                let d = d.chunks(PLACES_AT_ONCE * g.outputs);
+                for (windows, d) in windows.chunks(PLACES_AT_ONCE).zip(d) {
+                    let inner = d.len() / g.outputs;
+                    panels.pack(simd, d, g.outputs, (inner, g.outputs));
+                    let columns = Columns {
+                        left: &padded_images,
+                        rows: g.window(),
+                        inner,
+                        from: |place| windows[place],
+                        at: |tap| taps[tap],
+                    };
+                    columns.times_onto(simd, &panels, result);
+                }
             }
         }
     }
+}
+
+/// Input pixels that the same taps of a kernel reach.
+struct Reached {
+    /// Where the first tap's gradient lies for each pixel, in padded gradients.
+    from: Vec<usize>,
+    /// Where each pixel's numbers go.
+    to: Vec<usize>,
+    /// From the first tap's gradient to each one's.
+    runs: Vec<usize>,
+    /// The taps, in the same order.
+    taps: Vec<usize>,
+}
+
+/// How the gradient behind a convolution lies with zeros around, and what reaches which pixels: with
+/// a stride, every so many pixels in each direction have taps of their own.
+fn reached(g: &Geometry) -> (Padded, Vec<Reached>) {
+    let axis = |size: usize, out: usize, kernel: usize, stride: usize, pad: usize| {
+        let before = (kernel - 1).saturating_sub(pad).div_ceil(stride);
+        let last = (size - 1 + pad) / stride;
+        (before, before + out.max(last + 1))
+    };
+    let (above, all) = axis(g.height, g.out_height(), g.kernel.0, g.stride.0, g.pad.0);
+    let (before, wide) = axis(g.width, g.out_width(), g.kernel.1, g.stride.1, g.pad.1);
+    let padded = Padded {
+        rows: g.out_height(),
+        row: g.out_width() * g.outputs,
+        above,
+        before: before * g.outputs,
+        pitch: wide * g.outputs,
+        all,
+    };
+    // Of pixels that are `first` beyond a multiple of the stride: their taps, last place first.
+    let taps = |first: usize, kernel: usize, stride: usize, pad: usize| -> Vec<usize> {
+        ((first + pad) % stride..kernel).step_by(stride).collect()
+    };
+    let mut classes = Vec::new();
+    for (top, left) in (0..g.stride.0).flat_map(|top| (0..g.stride.1).map(move |left| (top, left)))
+    {
+        let ys = taps(top, g.kernel.0, g.stride.0, g.pad.0);
+        let xs = taps(left, g.kernel.1, g.stride.1, g.pad.1);
+        let (Some(&low), Some(&near)) = (ys.last(), xs.last()) else { continue };
+        let mut class =
+            Reached { from: Vec::new(), to: Vec::new(), runs: Vec::new(), taps: Vec::new() };
+        for row in (top..g.height).step_by(g.stride.0) {
+            for column in (left..g.width).step_by(g.stride.1) {
+                // The place that the last tap comes from is the first.
+                let place = above * g.stride.0 + row + g.pad.0 - low;
+                let beside = before * g.stride.1 + column + g.pad.1 - near;
+                let at = place / g.stride.0 * padded.pitch + beside / g.stride.1 * g.outputs;
+                class.from.push(at);
+                class.to.push((row * g.width + column) * g.channels);
+            }
+        }
+        for &y in &ys {
+            for &x in &xs {
+                let (down, right) = ((low - y) / g.stride.0, (near - x) / g.stride.1);
+                class.runs.push(down * padded.pitch + right * g.outputs);
+                class.taps.push(y * g.kernel.1 + x);
+            }
+        }
+        classes.push(class);
+    }
+    (padded, classes)
 }
 
 struct Back<'a> {
@@ -362,30 +453,44 @@ impl WithSimd for Back<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let g = self.geometry;
-        let (image, behind) = (g.pixels() * g.channels, g.places() * g.outputs);
+        let (padded, classes) = reached(g);
+        let (size, behind) = (g.pixels() * g.channels, g.places() * g.outputs);
         let images = self.d.len() / self.lanes.max(1);
-        let mut windows = vec![0.0; g.places() * g.window()];
-        let mut turned = Vec::new();
+        let of_tap = g.channels * g.outputs;
+        let mut gradients = vec![0.0; padded.size()];
+        let mut turned = vec![0.0; g.window() * g.outputs];
+        let mut panels: Vec<_> = classes.iter().map(|_| Panels::new()).collect();
         let weights = self.weights.chunks_exact(g.window() * g.outputs);
-        let mut made = self.made.chunks_exact_mut(image);
+        let mut made = self.made.chunks_exact_mut(size);
         for (d, weights) in self.d.chunks_exact(images).zip(weights) {
-            transpose(weights, g.outputs, g.window(), g.outputs, &mut turned);
+            for (class, panels) in classes.iter().zip(&mut panels) {
+                let turned = &mut turned[..class.taps.len() * of_tap];
+                for (&tap, turned) in class.taps.iter().zip(turned.chunks_exact_mut(of_tap)) {
+                    turn(&weights[tap * of_tap..(tap + 1) * of_tap], g.outputs, g.channels, turned);
+                }
+                let inner = class.taps.len() * g.outputs;
+                panels.pack(simd, turned, g.channels, (inner, g.channels));
+            }
             for (d, image) in d.chunks_exact(behind).zip(&mut made) {
-                let one = Multiply {
-                    left: d,
-                    strides: (g.outputs, 1),
-                    right: &turned,
-                    pitch: g.window(),
-                    inner: g.outputs,
-                    columns: g.window(),
-                    adds: false,
-                };
-                one.run(simd, &mut windows);
-                g.put_back(&windows, image);
+                padded.fill(d, &mut gradients);
+                for (class, panels) in classes.iter().zip(&panels) {
+                    let rows = Rows {
+                        left: &gradients,
+                        rows: class.from.len(),
+                        from: |pixel| class.from[pixel],
+                        to: |pixel| class.to[pixel],
+                        runs: &class.runs,
+                        run: g.outputs,
+                    };
+                    rows.times(simd, panels, image);
+                }
             }
         }
     }
 }
+
+/// Places whose part of a gradient is summed at once: so many lie in the nearest cache.
+const PLACES_AT_ONCE: usize = 128;
 
 /// The same of candle's own operations, for devices without loops of ours.
 mod composed {

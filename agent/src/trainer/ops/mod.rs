@@ -15,6 +15,7 @@ pub mod pool;
 pub mod product;
 mod slices;
 pub mod table;
+pub mod tile;
 
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, InplaceOp2, Layout, Result, Shape, Tensor,
