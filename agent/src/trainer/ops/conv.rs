@@ -10,7 +10,8 @@
 use candle_core::{DType, Result, Tensor};
 use pulp::{Simd, WithSimd};
 
-use super::tile::{Columns, Panels, Rows, dispatch, turn};
+use super::tile::{Columns, Panels, Rows, dispatch};
+use super::turn::turn;
 use super::{by_loops, made2, vectorised};
 
 /// Sizes of a convolution.
@@ -563,6 +564,12 @@ mod tests {
             Geometry { kernel: (2, 2), stride: (2, 2), pad: (0, 0), width: 4, ..square },
             Geometry { height: 1, width: 9, kernel: (1, 5), pad: (0, 2), ..square },
             Geometry { kernel: (1, 1), pad: (0, 0), channels: 1, ..square },
+            // Pixels that no tap reaches; strides that differ; gradients from beyond the last place.
+            Geometry { kernel: (1, 1), stride: (2, 2), pad: (0, 0), ..square },
+            Geometry { kernel: (5, 4), stride: (3, 2), pad: (2, 1), height: 11, ..square },
+            Geometry { kernel: (3, 3), stride: (4, 2), pad: (0, 0), width: 8, ..square },
+            // More places than are summed at once, and more outputs than a tile has columns.
+            Geometry { height: 13, width: 14, outputs: 70, ..square },
         ]
     }
 

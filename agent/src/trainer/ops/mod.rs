@@ -16,6 +16,7 @@ pub mod product;
 mod slices;
 pub mod table;
 pub mod tile;
+mod turn;
 
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, InplaceOp2, Layout, Result, Shape, Tensor,

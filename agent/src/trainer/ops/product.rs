@@ -176,7 +176,7 @@ mod tests {
     proptest! {
         #[test]
         fn products_are_sums_in_order(
-            (lanes, m, k, n) in (1usize..4, 1usize..40, 1usize..40, 1usize..40),
+            (lanes, m, k, n) in (1usize..4, 1usize..40, 1usize..40, 1usize..150),
         ) {
             let (left, right) = (matrix(1, (lanes, m, k)), matrix(2, (lanes, k, n)));
             let (a, b) = (numbers(&left), numbers(&right));
@@ -193,6 +193,39 @@ mod tests {
                     prop_assert_eq!(&numbers(&product(left, right).unwrap()), &expected);
                 }
             }
+        }
+    }
+
+    /// What `work` makes with one kind of vector after another, as far as the processor has them.
+    #[cfg(target_arch = "x86_64")]
+    fn by_each_vector(left: &Tensor, right: &Tensor) -> Vec<Vec<f32>> {
+        let (a, b) = (numbers(left), numbers(right));
+        let ((m, k), n) = ((left.dim(1).unwrap(), left.dim(2).unwrap()), right.dim(2).unwrap());
+        let stack =
+            |numbers, rows, columns| Stack { numbers, lanes: 1, rows, columns, turned: false };
+        let by = |work: &dyn Fn(All<'_, '_>)| {
+            let mut made = vec![0.0; m * n];
+            work(All { left: stack(&a, m, k), right: stack(&b, k, n), numbers: &mut made });
+            made
+        };
+        let mut all = vec![by(&|work| Simd::vectorize(pulp::Scalar, work))];
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            all.push(by(&|work| Simd::vectorize(simd, work)));
+        }
+        if let Some(simd) = pulp::x86::V4::try_new() {
+            all.push(by(&|work| Simd::vectorize(simd, work)));
+        }
+        all
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn products_have_the_same_bits_in_every_kind_of_vector() {
+        for (m, k, n) in [(9, 33, 70), (32, 64, 64), (5, 40, 2), (13, 1, 8)] {
+            let (left, right) = (matrix(1, (1, m, k)), matrix(2, (1, k, n)));
+            let all = by_each_vector(&left, &right);
+            let said = numbers(&product(&left, &right).unwrap());
+            assert!(all.iter().all(|made| *made == said), "{m} {k} {n}");
         }
     }
 

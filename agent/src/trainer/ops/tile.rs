@@ -12,6 +12,8 @@ use std::array::from_fn;
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::turn::turn;
+
 /// Compiles and runs `work` for the vectors that this processor has, and that `columns` fill.
 #[inline(always)]
 pub fn dispatch<W: WithSimd>(columns: usize, work: W) -> W::Output {
@@ -87,35 +89,6 @@ impl<V: Copy> Panels<V> {
         turn(numbers, pitch, columns, &mut plain);
         self.pack(simd, &plain, columns, (inner, columns));
         self.plain = plain;
-    }
-}
-
-/// The transpose of `numbers` [rows, …], whose rows are `pitch` apart: `made` [columns, rows].
-#[inline(always)]
-pub fn turn(numbers: &[f32], pitch: usize, rows: usize, made: &mut [f32]) {
-    let columns = made.len() / rows.max(1);
-    for top in (0..rows).step_by(SIDE) {
-        for left in (0..columns).step_by(SIDE) {
-            if top + SIDE <= rows && left + SIDE <= columns {
-                // In registers, as the compiler sees when sizes are constants.
-                let mut square = [[0.0; SIDE]; SIDE];
-                for (row, square) in square.iter_mut().enumerate() {
-                    let start = (top + row) * pitch + left;
-                    square.copy_from_slice(&numbers[start..start + SIDE]);
-                }
-                for column in 0..SIDE {
-                    let turned: [f32; SIDE] = from_fn(|row| square[row][column]);
-                    let start = (left + column) * rows + top;
-                    made[start..start + SIDE].copy_from_slice(&turned);
-                }
-                continue;
-            }
-            for column in left..(left + SIDE).min(columns) {
-                for row in top..(top + SIDE).min(rows) {
-                    made[column * rows + row] = numbers[row * pitch + column];
-                }
-            }
-        }
     }
 }
 
@@ -354,6 +327,3 @@ fn width_of<S: Simd>(left: usize) -> usize {
         _ => 1,
     }
 }
-
-/// Side of a square that is transposed at once.
-const SIDE: usize = 8;
