@@ -45,7 +45,7 @@ pub struct Machine {
 impl Default for Machine {
     /// The calling thread, at a width that suits most processors.
     fn default() -> Self {
-        Self { device: Device::Cpu, widths: Arc::new(Fixed(8)) }
+        Self { device: Device::Cpu, widths: Arc::new(Fixed(4)) }
     }
 }
 

@@ -6,6 +6,7 @@
 //! Floor: core.
 
 use candle_core::{D, Result, Tensor};
+use pulp::bytemuck::Pod;
 use pulp::{Simd, WithSimd};
 
 use super::product::{Matrix, multiply};
@@ -67,7 +68,7 @@ struct Scratch<V> {
     slopes: Vec<f32>,
 }
 
-impl<V: Copy> Scratch<V> {
+impl<V: Pod> Scratch<V> {
     fn new(heads: &Heads) -> Self {
         let square = vec![0.0; heads.tokens * heads.tokens];
         let said = vec![0.0; heads.tokens * heads.of_head()];

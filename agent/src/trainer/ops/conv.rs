@@ -307,7 +307,7 @@ impl WithSimd for Forward<'_> {
         let weights = self.weights.chunks_exact(g.window() * g.outputs);
         let mut results = self.made.chunks_exact_mut(result);
         for (x, weights) in self.x.chunks_exact(images).zip(weights) {
-            panels.pack(simd, weights, g.outputs, (g.window(), g.outputs));
+            let weights = panels.pack(simd, weights, g.outputs, (g.window(), g.outputs));
             for (x, result) in x.chunks_exact(size).zip(&mut results) {
                 padded.fill(x, &mut image);
                 let rows = Rows {
@@ -318,7 +318,7 @@ impl WithSimd for Forward<'_> {
                     runs: &runs,
                     run: g.kernel.1 * g.channels,
                 };
-                rows.times(simd, &panels, result);
+                rows.times(simd, weights, result);
             }
         }
     }
@@ -361,15 +361,16 @@ impl WithSimd for Weights<'_> {
                 let d = d.chunks(PLACES_AT_ONCE * g.outputs);
                 for (windows, d) in windows.chunks(PLACES_AT_ONCE).zip(d) {
                     let inner = d.len() / g.outputs;
-                    panels.pack(simd, d, g.outputs, (inner, g.outputs));
+                    let d = panels.pack(simd, d, g.outputs, (inner, g.outputs));
                     let columns = Columns {
                         left: &padded_images,
                         rows: g.window(),
                         inner,
                         from: |place| windows[place],
                         at: |tap| taps[tap],
+                        adds: true,
                     };
-                    columns.times_onto(simd, &panels, result);
+                    columns.times(simd, d, result);
                 }
             }
         }
@@ -459,22 +460,24 @@ impl WithSimd for Back<'_> {
         let images = self.d.len() / self.lanes.max(1);
         let of_tap = g.channels * g.outputs;
         let mut gradients = vec![0.0; padded.size()];
-        let mut turned = vec![0.0; g.window() * g.outputs];
-        let mut panels: Vec<_> = classes.iter().map(|_| Panels::new()).collect();
+        // Of each class, weights [taps · outputs, channels] and room to cut them.
+        let room = |class: &Reached| (vec![0.0; class.taps.len() * of_tap], Panels::new());
+        let mut rooms: Vec<_> = classes.iter().map(room).collect();
         let weights = self.weights.chunks_exact(g.window() * g.outputs);
         let mut made = self.made.chunks_exact_mut(size);
         for (d, weights) in self.d.chunks_exact(images).zip(weights) {
-            for (class, panels) in classes.iter().zip(&mut panels) {
-                let turned = &mut turned[..class.taps.len() * of_tap];
+            let mut cut = Vec::with_capacity(classes.len());
+            for (class, (turned, panels)) in classes.iter().zip(&mut rooms) {
                 for (&tap, turned) in class.taps.iter().zip(turned.chunks_exact_mut(of_tap)) {
-                    turn(&weights[tap * of_tap..(tap + 1) * of_tap], g.outputs, g.channels, turned);
+                    let weights = &weights[tap * of_tap..(tap + 1) * of_tap];
+                    turn(weights, g.outputs, (g.channels, g.outputs), turned, g.channels);
                 }
                 let inner = class.taps.len() * g.outputs;
-                panels.pack(simd, turned, g.channels, (inner, g.channels));
+                cut.push(panels.pack(simd, turned, g.channels, (inner, g.channels)));
             }
             for (d, image) in d.chunks_exact(behind).zip(&mut made) {
                 padded.fill(d, &mut gradients);
-                for (class, panels) in classes.iter().zip(&panels) {
+                for (class, weights) in classes.iter().zip(&cut) {
                     let rows = Rows {
                         left: &gradients,
                         rows: class.from.len(),
@@ -483,7 +486,7 @@ impl WithSimd for Back<'_> {
                         runs: &class.runs,
                         run: g.outputs,
                     };
-                    rows.times(simd, panels, image);
+                    rows.times(simd, *weights, image);
                 }
             }
         }

@@ -41,10 +41,10 @@ pub fn multiply<S: Simd>(
     result: &mut [f32],
 ) {
     let sizes = (right.rows, right.columns);
-    match right.turned {
+    let right = match right.turned {
         true => panels.pack_turned(simd, right.numbers, right.pitch, sizes),
         false => panels.pack(simd, right.numbers, right.pitch, sizes),
-    }
+    };
     if left.turned {
         let columns = Columns {
             left: left.numbers,
@@ -52,19 +52,19 @@ pub fn multiply<S: Simd>(
             inner: left.columns,
             from: |column| column * left.pitch,
             at: |row| row,
+            adds: false,
         };
-        result.fill(0.0);
-        columns.times_onto(simd, panels, result);
+        columns.times(simd, right, result);
     } else {
         let rows = Rows {
             left: left.numbers,
             rows: left.rows,
             from: |row| row * left.pitch,
-            to: |row| row * right.columns,
+            to: |row| row * sizes.1,
             runs: &[0],
             run: left.columns,
         };
-        rows.times(simd, panels, result);
+        rows.times(simd, right, result);
     }
 }
 

@@ -10,6 +10,7 @@
 
 use std::array::from_fn;
 
+use pulp::bytemuck::{Pod, cast_slice_mut};
 use pulp::{Arch, Simd, WithSimd};
 
 use super::turn::turn;
@@ -27,33 +28,38 @@ pub fn dispatch<W: WithSimd>(columns: usize, work: W) -> W::Output {
 
 /// A right matrix [inner, columns]: for the vectors of columns that a tile has all rows, and then for
 /// the next ones; padded with zeros.
-#[derive(Debug)]
-pub struct Panels<V> {
-    vectors: Vec<V>,
+#[derive(Clone, Copy, Debug)]
+pub struct Right<'a, V> {
+    vectors: &'a [V],
     inner: usize,
     columns: usize,
-    /// [inner, columns], before it is cut.
-    plain: Vec<f32>,
 }
 
-impl<V: Copy> Panels<V> {
+/// Room for a right matrix.
+#[derive(Debug, Default)]
+pub struct Panels<V>(Vec<V>);
+
+impl<V: Pod> Panels<V> {
     pub fn new() -> Self {
-        Self { vectors: Vec::new(), inner: 0, columns: 0, plain: Vec::new() }
+        Self(Vec::new())
     }
 
-    /// Takes up `right`, whose rows are `pitch` apart.
+    /// The matrix `right`, whose rows are `pitch` apart; itself where it lies as it shall.
     #[inline(always)]
-    pub fn pack<S: Simd<f32s = V>>(
-        &mut self,
+    pub fn pack<'a, S: Simd<f32s = V>>(
+        &'a mut self,
         simd: S,
-        right: &[f32],
+        right: &'a [f32],
         pitch: usize,
         (inner, columns): (usize, usize),
-    ) {
-        (self.inner, self.columns) = (inner, columns);
+    ) -> Right<'a, V> {
         let wide = columns.div_ceil(S::F32_LANES);
-        self.vectors.resize(inner * wide, simd.splat_f32s(0.0));
-        let mut made = self.vectors.as_mut_slice();
+        if columns == pitch && columns == width_of::<S>(wide) * S::F32_LANES {
+            let (vectors, _) = S::as_simd_f32s(&right[..inner * columns]);
+            return Right { vectors, inner, columns };
+        }
+        self.0.resize(inner * wide, simd.splat_f32s(0.0));
+        let mut made = self.0.as_mut_slice();
         let mut first = 0;
         while first < wide {
             let width = width_of::<S>(wide - first);
@@ -73,9 +79,10 @@ impl<V: Copy> Panels<V> {
             made = rest;
             first += width;
         }
+        Right { vectors: &self.0, inner, columns }
     }
 
-    /// Takes up the transpose of `numbers` [columns, inner], whose rows are `pitch` apart.
+    /// The transpose of `numbers` [columns, inner], whose rows are `pitch` apart.
     #[inline(always)]
     pub fn pack_turned<S: Simd<f32s = V>>(
         &mut self,
@@ -83,12 +90,25 @@ impl<V: Copy> Panels<V> {
         numbers: &[f32],
         pitch: usize,
         (inner, columns): (usize, usize),
-    ) {
-        let mut plain = std::mem::take(&mut self.plain);
-        plain.resize(inner * columns, 0.0);
-        turn(numbers, pitch, columns, &mut plain);
-        self.pack(simd, &plain, columns, (inner, columns));
-        self.plain = plain;
+    ) -> Right<'_, V> {
+        let wide = columns.div_ceil(S::F32_LANES);
+        if columns < wide * S::F32_LANES {
+            self.0.clear();
+        }
+        self.0.resize(inner * wide, simd.splat_f32s(0.0));
+        let mut made = self.0.as_mut_slice();
+        let mut first = 0;
+        while first < wide {
+            let width = width_of::<S>(wide - first);
+            let (panel, rest) = made.split_at_mut(inner * width);
+            let (start, across) = (first * S::F32_LANES, width * S::F32_LANES);
+            let numbers = &numbers[start * pitch..];
+            let rows = (columns - start).min(across);
+            turn(numbers, pitch, (rows, inner), cast_slice_mut(panel), across);
+            made = rest;
+            first += width;
+        }
+        Right { vectors: &self.0, inner, columns }
     }
 }
 
@@ -107,14 +127,14 @@ pub struct Rows<'a, F, T> {
 }
 
 impl<F: Fn(usize) -> usize, T: Fn(usize) -> usize> Rows<'_, F, T> {
-    /// Rows times the matrix in `right`, whose inner axis is all runs one after another.
+    /// Rows times `right`, whose inner axis is all runs one after another.
     #[inline(always)]
-    pub fn times<S: Simd>(&self, simd: S, right: &Panels<S::f32s>, result: &mut [f32]) {
+    pub fn times<S: Simd>(&self, simd: S, right: Right<'_, S::f32s>, result: &mut [f32]) {
         if self.run == 0 {
             return;
         }
         let wide = right.columns.div_ceil(S::F32_LANES);
-        let mut rest = right.vectors.as_slice();
+        let mut rest = right.vectors;
         let mut first = 0;
         while first < wide {
             let width = width_of::<S>(wide - first);
@@ -198,14 +218,16 @@ pub struct Columns<'a, F, A> {
     pub from: F,
     /// Where each row is, from its column's beginning.
     pub at: A,
+    /// Whether products are added to what is there.
+    pub adds: bool,
 }
 
 impl<F: Fn(usize) -> usize, A: Fn(usize) -> usize> Columns<'_, F, A> {
-    /// Adds rows times the matrix in `right` to `result` [rows, columns].
+    /// Rows times `right`: `result` [rows, columns].
     #[inline(always)]
-    pub fn times_onto<S: Simd>(&self, simd: S, right: &Panels<S::f32s>, result: &mut [f32]) {
+    pub fn times<S: Simd>(&self, simd: S, right: Right<'_, S::f32s>, result: &mut [f32]) {
         let wide = right.columns.div_ceil(S::F32_LANES);
-        let mut rest = right.vectors.as_slice();
+        let mut rest = right.vectors;
         let mut first = 0;
         while first < wide {
             let width = width_of::<S>(wide - first);
@@ -258,7 +280,7 @@ impl<F: Fn(usize) -> usize, A: Fn(usize) -> usize> Columns<'_, F, A> {
         let rows: [usize; HEIGHT] = from_fn(|r| (self.at)(row + r));
         let reach = rows.iter().max().map_or(0, |last| last + 1);
         let mut sums = [[simd.splat_f32s(0.0); WIDTH]; HEIGHT];
-        for r in 0..HEIGHT {
+        for r in 0..if self.adds { HEIGHT } else { 0 } {
             for w in 0..WIDTH {
                 sums[r][w] = place.load(simd, (row + r) * place.columns, w, result);
             }

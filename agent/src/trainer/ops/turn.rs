@@ -5,50 +5,63 @@
 //!
 //! Floor: core.
 
-/// The transpose of `numbers` [rows, …], whose rows are `pitch` apart: `made` [columns, rows].
+/// The transpose of `numbers` [rows, columns], whose rows are `pitch` apart: `made` [columns, rows],
+/// whose rows are `made_pitch` apart.
 #[inline(always)]
-pub fn turn(numbers: &[f32], pitch: usize, rows: usize, made: &mut [f32]) {
+pub fn turn(
+    numbers: &[f32],
+    pitch: usize,
+    sizes: (usize, usize),
+    made: &mut [f32],
+    made_pitch: usize,
+) {
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = pulp::x86::V3::try_new() {
-        return simd
-            .vectorize(|| by_squares(numbers, pitch, rows, made, |s| vectors::turned(simd, s)));
+        return simd.vectorize(|| {
+            by_squares(numbers, pitch, sizes, made, made_pitch, |square, made| {
+                vectors::turn(simd, square, pitch, made, made_pitch);
+            });
+        });
     }
-    by_squares(numbers, pitch, rows, made, |square| {
-        std::array::from_fn(|column| square.map(|row| row[column]))
+    by_squares(numbers, pitch, sizes, made, made_pitch, |square, made| {
+        plainly(square, pitch, (SIDE, SIDE), made, made_pitch);
     });
 }
 
-type Square = [[f32; SIDE]; SIDE];
-
+/// `square` turns what begins with its first argument onto what begins with its second.
 #[inline(always)]
 fn by_squares(
     numbers: &[f32],
     pitch: usize,
-    rows: usize,
+    (rows, columns): (usize, usize),
     made: &mut [f32],
-    turned: impl Fn(Square) -> Square,
+    made_pitch: usize,
+    square: impl Fn(&[f32], &mut [f32]),
 ) {
-    let columns = made.len() / rows.max(1);
     for top in (0..rows).step_by(SIDE) {
         for left in (0..columns).step_by(SIDE) {
-            let (below, right) = ((top + SIDE).min(rows), (left + SIDE).min(columns));
-            if (below - top, right - left) == (SIDE, SIDE) {
-                let mut square = [[0.0; SIDE]; SIDE];
-                for (row, square) in square.iter_mut().enumerate() {
-                    let start = (top + row) * pitch + left;
-                    square.copy_from_slice(&numbers[start..start + SIDE]);
-                }
-                for (column, turned) in turned(square).iter().enumerate() {
-                    let start = (left + column) * rows + top;
-                    made[start..start + SIDE].copy_from_slice(turned);
-                }
-                continue;
+            let sizes = ((rows - top).min(SIDE), (columns - left).min(SIDE));
+            let numbers = &numbers[top * pitch + left..];
+            let made = &mut made[left * made_pitch + top..];
+            match sizes {
+                (SIDE, SIDE) => square(numbers, made),
+                _ => plainly(numbers, pitch, sizes, made, made_pitch),
             }
-            for column in left..right {
-                for row in top..below {
-                    made[column * rows + row] = numbers[row * pitch + column];
-                }
-            }
+        }
+    }
+}
+
+#[inline(always)]
+fn plainly(
+    numbers: &[f32],
+    pitch: usize,
+    (rows, columns): (usize, usize),
+    made: &mut [f32],
+    made_pitch: usize,
+) {
+    for column in 0..columns {
+        for row in 0..rows {
+            made[column * made_pitch + row] = numbers[row * pitch + column];
         }
     }
 }
@@ -56,21 +69,23 @@ fn by_squares(
 #[cfg(target_arch = "x86_64")]
 mod vectors {
     use std::arch::x86_64::__m256;
+    use std::array::from_fn;
 
     use pulp::x86::V3;
-    use pulp::{cast, f32x8};
+    use pulp::{Simd, cast};
 
-    use super::Square;
+    use super::SIDE;
 
     /// Pairs, then fours, then halves of rows change places.
     #[inline(always)]
-    pub fn turned(simd: V3, square: Square) -> Square {
+    pub fn turn(simd: V3, numbers: &[f32], pitch: usize, made: &mut [f32], made_pitch: usize) {
         let avx = simd.avx;
-        let [a, b, c, d, e, f, g, h]: [__m256; 8] =
-            square.map(|[a, b, c, d, e, f, g, h]| cast(f32x8(a, b, c, d, e, f, g, h)));
+        let numbers = &numbers[..(SIDE - 1) * pitch + SIDE];
+        let [a, b, c, d, e, f, g, h]: [__m256; SIDE] =
+            from_fn(|row| cast(V3::as_simd_f32s(&numbers[row * pitch..row * pitch + SIDE]).0[0]));
         let woven = |a, b| (avx._mm256_unpacklo_ps(a, b), avx._mm256_unpackhi_ps(a, b));
-        let [(ab, ab_), (cd, cd_), (ef, ef_), (gh, gh_)] =
-            [woven(a, b), woven(c, d), woven(e, f), woven(g, h)];
+        let ((ab, ab_), (cd, cd_)) = (woven(a, b), woven(c, d));
+        let ((ef, ef_), (gh, gh_)) = (woven(e, f), woven(g, h));
         let fours =
             |a, b| (avx._mm256_shuffle_ps::<0x44>(a, b), avx._mm256_shuffle_ps::<0xEE>(a, b));
         let ((i, j), (k, l)) = (fours(ab, cd), fours(ab_, cd_));
@@ -87,10 +102,10 @@ mod vectors {
             high(k, o),
             high(l, p),
         ];
-        turned.map(|row| {
-            let f32x8(a, b, c, d, e, f, g, h) = cast(row);
-            [a, b, c, d, e, f, g, h]
-        })
+        for (row, turned) in turned.into_iter().enumerate() {
+            let start = row * made_pitch;
+            V3::as_mut_simd_f32s(&mut made[start..start + SIDE]).0[0] = cast(turned);
+        }
     }
 }
 
@@ -106,7 +121,7 @@ mod tests {
         for (rows, columns, pitch) in [(8, 8, 8), (17, 24, 31), (1, 5, 5), (16, 9, 9)] {
             let numbers: Vec<f32> = (0..rows * pitch).map(|at| at as f32).collect();
             let mut made = vec![0.0; rows * columns];
-            turn(&numbers, pitch, rows, &mut made);
+            turn(&numbers, pitch, (rows, columns), &mut made, rows);
             let places = (0..columns).flat_map(|column| (0..rows).map(move |row| (row, column)));
             let expected: Vec<f32> =
                 places.map(|(row, column)| numbers[row * pitch + column]).collect();
