@@ -1,103 +1,20 @@
 //! Convolutions, their gradients, and those by channel alone.
 //!
 //! Images lie as [height, width, channels]; a sequence is an image of height 1. A convolution is a
-//! product of windows with weights [windows' numbers, outputs]; windows are never cut out: their rows
-//! lie in the image without gaps, once it has its zeros around. A transposed convolution is the
-//! gradient of one in its input, and is that function here.
+//! product of windows with weights [windows' numbers, outputs], image by image, so that they stay in
+//! the nearest cache. A transposed convolution is the gradient of one in its input, and is that
+//! function here.
 //!
 //! Floor: core.
 
 use candle_core::{DType, Result, Tensor};
 use pulp::{Simd, WithSimd};
 
+pub use super::geometry::Geometry;
+use super::geometry::{Reached, reached};
 use super::tile::{Columns, Panels, Rows, dispatch};
 use super::turn::turn;
 use super::{by_loops, made2, vectorised};
-
-/// Sizes of a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
-    pub height: usize,
-    pub width: usize,
-    pub channels: usize,
-    pub kernel: (usize, usize),
-    pub stride: (usize, usize),
-    /// Zeros around, on each side.
-    pub pad: (usize, usize),
-    pub outputs: usize,
-}
-
-impl Geometry {
-    pub fn out_height(&self) -> usize {
-        (self.height + 2 * self.pad.0 - self.kernel.0) / self.stride.0 + 1
-    }
-
-    pub fn out_width(&self) -> usize {
-        (self.width + 2 * self.pad.1 - self.kernel.1) / self.stride.1 + 1
-    }
-
-    /// Pixels of the input.
-    pub fn pixels(&self) -> usize {
-        self.height * self.width
-    }
-
-    /// Pixels of the output.
-    pub fn places(&self) -> usize {
-        self.out_height() * self.out_width()
-    }
-
-    /// Numbers of one window.
-    pub fn window(&self) -> usize {
-        self.kernel.0 * self.kernel.1 * self.channels
-    }
-
-    /// The input pixel that tap (`y`, `x`) of output pixel (`row`, `column`) lies on.
-    #[inline(always)]
-    fn tap(&self, row: usize, column: usize, y: usize, x: usize) -> Option<usize> {
-        let (top, left) = (row * self.stride.0 + y, column * self.stride.1 + x);
-        let (top, left) = (top.checked_sub(self.pad.0)?, left.checked_sub(self.pad.1)?);
-        (top < self.height && left < self.width).then_some(top * self.width + left)
-    }
-
-    /// An image with its zeros around.
-    fn padded(&self) -> Padded {
-        let (above, before) = self.pad;
-        Padded {
-            rows: self.height,
-            row: self.width * self.channels,
-            above,
-            before: before * self.channels,
-            pitch: (self.width + 2 * before) * self.channels,
-            all: self.height + 2 * above,
-        }
-    }
-
-    /// Where the window of each place begins in a padded image.
-    fn windows(&self) -> Vec<usize> {
-        let pitch = self.padded().pitch;
-        let of_row = |row: usize| {
-            let columns = 0..self.out_width();
-            columns.map(move |at| row * self.stride.0 * pitch + at * self.stride.1 * self.channels)
-        };
-        (0..self.out_height()).flat_map(of_row).collect()
-    }
-
-    /// For each tap of each place its pixel, or `pixels` where it lies outside: [places · taps].
-    fn taps(&self) -> Vec<u32> {
-        let mut taps = Vec::with_capacity(self.places() * self.kernel.0 * self.kernel.1);
-        for row in 0..self.out_height() {
-            for column in 0..self.out_width() {
-                for y in 0..self.kernel.0 {
-                    for x in 0..self.kernel.1 {
-                        let at = self.tap(row, column, y, x).unwrap_or(self.pixels());
-                        taps.push(at as u32);
-                    }
-                }
-            }
-        }
-        taps
-    }
-}
 
 /// x [lanes, images · pixels, channels], weights [lanes, window, outputs] → [lanes, images · places,
 /// outputs].
@@ -254,37 +171,6 @@ impl<'a> EachTap<'a> {
     }
 }
 
-/// Images and what is around them: rows of numbers.
-#[derive(Clone, Copy, Debug)]
-struct Padded {
-    rows: usize,
-    /// Numbers of a row.
-    row: usize,
-    /// Rows of zeros above.
-    above: usize,
-    /// Zeros before each row.
-    before: usize,
-    /// From a row to the next.
-    pitch: usize,
-    /// Rows, zeros counted.
-    all: usize,
-}
-
-impl Padded {
-    fn size(&self) -> usize {
-        self.all * self.pitch
-    }
-
-    /// Copies `image` into zeros, which stay around it.
-    #[inline(always)]
-    fn fill(&self, image: &[f32], made: &mut [f32]) {
-        let rows = made.chunks_exact_mut(self.pitch).skip(self.above);
-        for (row, made) in image.chunks_exact(self.row).zip(rows) {
-            made[self.before..self.before + self.row].copy_from_slice(row);
-        }
-    }
-}
-
 struct Forward<'a> {
     x: &'a [f32],
     weights: &'a [f32],
@@ -302,7 +188,7 @@ impl WithSimd for Forward<'_> {
         let (size, result) = (g.pixels() * g.channels, g.places() * g.outputs);
         let images = self.x.len() / self.lanes.max(1);
         let (windows, mut image) = (g.windows(), vec![0.0; padded.size()]);
-        let runs: Vec<usize> = (0..g.kernel.0).map(|y| y * padded.pitch).collect();
+        let (runs, run) = g.runs();
         let mut panels = Panels::new();
         let weights = self.weights.chunks_exact(g.window() * g.outputs);
         let mut results = self.made.chunks_exact_mut(result);
@@ -316,7 +202,7 @@ impl WithSimd for Forward<'_> {
                     from: |place| windows[place],
                     to: |place| place * g.outputs,
                     runs: &runs,
-                    run: g.kernel.1 * g.channels,
+                    run,
                 };
                 rows.times(simd, weights, result);
             }
@@ -346,9 +232,8 @@ impl WithSimd for Weights<'_> {
         let mut padded_images = vec![0.0; at_once * padded.size()];
         let of_image = |image| g.windows().into_iter().map(move |at| image * padded.size() + at);
         let windows: Vec<usize> = (0..at_once).flat_map(of_image).collect();
-        let run = g.kernel.1 * g.channels;
-        let taps: Vec<usize> =
-            (0..g.window()).map(|at| at / run * padded.pitch + at % run).collect();
+        let (runs, run) = g.runs();
+        let taps: Vec<usize> = runs.iter().flat_map(|&at| at..at + run).collect();
         let mut panels = Panels::new();
         let results = self.made.chunks_exact_mut(g.window() * g.outputs);
         let of_lane = images / size * behind;
@@ -375,70 +260,6 @@ impl WithSimd for Weights<'_> {
             }
         }
     }
-}
-
-/// Input pixels that the same taps of a kernel reach.
-struct Reached {
-    /// Where the first tap's gradient lies for each pixel, in padded gradients.
-    from: Vec<usize>,
-    /// Where each pixel's numbers go.
-    to: Vec<usize>,
-    /// From the first tap's gradient to each one's.
-    runs: Vec<usize>,
-    /// The taps, in the same order.
-    taps: Vec<usize>,
-}
-
-/// How the gradient behind a convolution lies with zeros around, and what reaches which pixels: with
-/// a stride, every so many pixels in each direction have taps of their own.
-fn reached(g: &Geometry) -> (Padded, Vec<Reached>) {
-    let axis = |size: usize, out: usize, kernel: usize, stride: usize, pad: usize| {
-        let before = (kernel - 1).saturating_sub(pad).div_ceil(stride);
-        let last = (size - 1 + pad) / stride;
-        (before, before + out.max(last + 1))
-    };
-    let (above, all) = axis(g.height, g.out_height(), g.kernel.0, g.stride.0, g.pad.0);
-    let (before, wide) = axis(g.width, g.out_width(), g.kernel.1, g.stride.1, g.pad.1);
-    let padded = Padded {
-        rows: g.out_height(),
-        row: g.out_width() * g.outputs,
-        above,
-        before: before * g.outputs,
-        pitch: wide * g.outputs,
-        all,
-    };
-    // Of pixels that are `first` beyond a multiple of the stride: their taps, last place first.
-    let taps = |first: usize, kernel: usize, stride: usize, pad: usize| -> Vec<usize> {
-        ((first + pad) % stride..kernel).step_by(stride).collect()
-    };
-    let mut classes = Vec::new();
-    for (top, left) in (0..g.stride.0).flat_map(|top| (0..g.stride.1).map(move |left| (top, left)))
-    {
-        let ys = taps(top, g.kernel.0, g.stride.0, g.pad.0);
-        let xs = taps(left, g.kernel.1, g.stride.1, g.pad.1);
-        let (Some(&low), Some(&near)) = (ys.last(), xs.last()) else { continue };
-        let mut class =
-            Reached { from: Vec::new(), to: Vec::new(), runs: Vec::new(), taps: Vec::new() };
-        for row in (top..g.height).step_by(g.stride.0) {
-            for column in (left..g.width).step_by(g.stride.1) {
-                // The place that the last tap comes from is the first.
-                let place = above * g.stride.0 + row + g.pad.0 - low;
-                let beside = before * g.stride.1 + column + g.pad.1 - near;
-                let at = place / g.stride.0 * padded.pitch + beside / g.stride.1 * g.outputs;
-                class.from.push(at);
-                class.to.push((row * g.width + column) * g.channels);
-            }
-        }
-        for &y in &ys {
-            for &x in &xs {
-                let (down, right) = ((low - y) / g.stride.0, (near - x) / g.stride.1);
-                class.runs.push(down * padded.pitch + right * g.outputs);
-                class.taps.push(y * g.kernel.1 + x);
-            }
-        }
-        classes.push(class);
-    }
-    (padded, classes)
 }
 
 struct Back<'a> {

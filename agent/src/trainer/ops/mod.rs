@@ -10,6 +10,7 @@
 pub mod attention;
 pub mod conv;
 pub mod elementwise;
+mod geometry;
 pub mod norm;
 pub mod pool;
 pub mod product;
