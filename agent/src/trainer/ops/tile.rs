@@ -190,10 +190,6 @@ impl<F: Fn(usize) -> usize, T: Fn(usize) -> usize> Rows<'_, F, T> {
         let (panel, _) = panel.as_chunks::<WIDTH>();
         for (run, below) in self.runs.iter().zip(panel.chunks_exact(self.run)) {
             let rows: [&[f32]; HEIGHT] = from_fn(|r| &self.left[from[r] + run..][..self.run]);
-            #[expect(
-                clippy::needless_range_loop,
-                reason = "columns are walked, of several rows at once"
-            )]
             for inner in 0..self.run {
                 for r in 0..HEIGHT {
                     let across = simd.splat_f32s(rows[r][inner]);
@@ -280,9 +276,11 @@ impl<F: Fn(usize) -> usize, A: Fn(usize) -> usize> Columns<'_, F, A> {
         let rows: [usize; HEIGHT] = from_fn(|r| (self.at)(row + r));
         let reach = rows.iter().max().map_or(0, |last| last + 1);
         let mut sums = [[simd.splat_f32s(0.0); WIDTH]; HEIGHT];
-        for r in 0..if self.adds { HEIGHT } else { 0 } {
-            for w in 0..WIDTH {
-                sums[r][w] = place.load(simd, (row + r) * place.columns, w, result);
+        if self.adds {
+            for (r, sums) in sums.iter_mut().enumerate() {
+                for (w, sum) in sums.iter_mut().enumerate() {
+                    *sum = place.load(simd, (row + r) * place.columns, w, result);
+                }
             }
         }
         let (panel, _) = panel.as_chunks::<WIDTH>();
