@@ -283,9 +283,7 @@ pub fn said_of(
     let at_once = (NUMBERS_AT_ONCE / width.max(1)).clamp(1, ROWS_AT_ONCE);
     for rows in rows.chunks(at_once) {
         let mut input = vec![0.0; rows.len() * width];
-        for (&row, made) in rows.iter().zip(input.chunks_exact_mut(width)) {
-            seen.put(row, made);
-        }
+        seen.put_all(rows.iter().copied(), &mut input);
         let input = Tensor::from_vec(input, (1, rows.len(), width), device)?;
         all.extend(network.say(input, rows.len())?.flatten_all()?.to_vec1::<f32>()?);
     }

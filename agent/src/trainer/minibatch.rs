@@ -101,20 +101,18 @@ impl Minibatch {
             let weight = 1.0 / (met.len() * targets) as f32;
             let input = &mut input[lane * places * width..(lane + 1) * places * width];
             let truth = &mut truth[lane * places * targets * 2..];
-            let mut made = input.chunks_exact_mut(width);
+            let shown = &walk.order[met.clone()];
+            // Empty places show a row of the lane's own: a finite one, never a test row.
+            let empty = std::iter::repeat(&walk.lane.train_rows[0]);
+            walk.rows.put_all(shown.iter().chain(empty).copied(), input);
             let pairs = truth.chunks_exact_mut(targets * 2);
-            for ((at, made), pairs) in met.zip(&mut made).zip(pairs) {
+            for ((at, made), pairs) in met.zip(input.chunks_exact_mut(width)).zip(pairs) {
                 let row = walk.order[at];
-                walk.rows.put(row, made);
                 walk.rows.put_targets(row, &mut labels);
                 walk.augment(dataset, made, &mut labels);
                 for (pair, &label) in pairs.chunks_exact_mut(2).zip(&labels) {
                     pair.copy_from_slice(&[label, weight]);
                 }
-            }
-            // Empty places show a row of the lane's own: a finite one, never a test row.
-            for made in made {
-                walk.rows.put(walk.lane.train_rows[0], made);
             }
         }
         let input = Tensor::from_vec(input, (lanes, places, width), device)?;

@@ -5,6 +5,7 @@
 use common::seed::StreamRng;
 use common::study::Augment;
 use common::table::{Dataset, Target};
+use pulp::{Arch, Simd, WithSimd};
 
 use super::lanes::Lane;
 use super::scale::{Scale, centre_and_width};
@@ -38,11 +39,9 @@ impl<'a> Rows<'a> {
         targets_of_row(self.dataset)
     }
 
-    /// The features of `row`, scaled: [width].
-    #[inline(always)]
-    pub fn put(&self, row: u32, made: &mut [f32]) {
-        let start = row as usize * self.dataset.width;
-        self.scale.apply(&self.dataset.features[start..start + self.dataset.width], made);
+    /// The features of `rows`, scaled, as many as there is room for: `made` [rows, width].
+    pub fn put_all(&self, rows: impl Iterator<Item = u32>, made: &mut [f32]) {
+        Arch::new().dispatch(Put { of: self, rows, made });
     }
 
     /// What the lane shall say of `row`: its class, its value scaled, or the class of each pixel.
@@ -65,6 +64,26 @@ impl<'a> Rows<'a> {
     pub fn unscaled(&self, value: f32) -> f32 {
         let (centre, width) = self.target;
         (f64::from(value) * width + centre) as f32
+    }
+}
+
+/// Not a closure: what is compiled apart from it would miss the wide vectors.
+struct Put<'r, 'a, I> {
+    of: &'r Rows<'a>,
+    rows: I,
+    made: &'r mut [f32],
+}
+
+impl<I: Iterator<Item = u32>> WithSimd for Put<'_, '_, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let (features, width) = (&self.of.dataset.features, self.of.dataset.width);
+        for (row, made) in self.rows.zip(self.made.chunks_exact_mut(width)) {
+            let start = row as usize * width;
+            self.of.scale.apply(&features[start..start + width], made);
+        }
     }
 }
 

@@ -109,7 +109,7 @@ impl Network {
 
     /// A copy of one lane's values, for [`Network::of_one`].
     pub fn export(&self, lane: usize) -> Result<Vec<Tensor>> {
-        self.parameters.iter().map(|p| p.values.narrow(0, lane, 1)?.copy()).collect()
+        self.parameters.iter().map(|p| p.values.narrow(0, lane, 1)?.force_contiguous()).collect()
     }
 
     /// A network of one lane with exported values, which is not trained any more.

@@ -6,9 +6,11 @@
 //! Floor: core.
 
 use candle_core::{D, Result, Tensor};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::bytemuck::Pod;
+use pulp::{Simd, WithSimd};
 
-use super::product::{Multiply, transpose};
+use super::product::{Matrix, multiply};
+use super::tile::{Panels, dispatch};
 use super::{by_loops, made1, made2};
 
 /// Sizes of an attention.
@@ -41,7 +43,7 @@ pub fn attend(x: &Tensor, heads: &Heads) -> Result<Tensor> {
         return composed::attend(x, heads);
     }
     made1(x, (lanes, rows, heads.width), |x, made| {
-        Arch::new().dispatch(Attend { x, made, heads: *heads });
+        dispatch(heads.tokens.min(heads.of_head()), Attend { x, made, heads: *heads });
     })
 }
 
@@ -51,15 +53,13 @@ pub fn attend_back(d: &Tensor, x: &Tensor, heads: &Heads) -> Result<Tensor> {
         return composed::attend_back(d, x, heads);
     }
     made2([d, x], x.shape(), |[d, x], made| {
-        Arch::new().dispatch(Back { d, x, made, heads: *heads });
+        dispatch(heads.tokens.min(heads.of_head()), Back { d, x, made, heads: *heads });
     })
 }
 
 /// Matrices of one head, reused for all of them.
-#[derive(Default)]
-struct Scratch {
-    /// [of a head, tokens].
-    turned: Vec<f32>,
+struct Scratch<V> {
+    panels: Panels<V>,
     /// [tokens, tokens], each row what a token weighs the others by.
     weights: Vec<f32>,
     /// [tokens, of a head].
@@ -68,33 +68,34 @@ struct Scratch {
     slopes: Vec<f32>,
 }
 
-impl Scratch {
+impl<V: Pod> Scratch<V> {
     fn new(heads: &Heads) -> Self {
         let square = vec![0.0; heads.tokens * heads.tokens];
         let said = vec![0.0; heads.tokens * heads.of_head()];
-        Self { turned: Vec::new(), weights: square.clone(), said, slopes: square }
+        Self { panels: Panels::new(), weights: square.clone(), said, slopes: square }
     }
 
     /// Fills `weights` for the head whose queries begin at `at` of one sequence's numbers.
     #[inline(always)]
-    fn weigh<S: Simd>(&mut self, simd: S, x: &[f32], at: usize, heads: &Heads) {
+    fn weigh<S: Simd<f32s = V>>(&mut self, simd: S, x: &[f32], at: usize, heads: &Heads) {
         let (tokens, pitch, of_head) = (heads.tokens, 3 * heads.width, heads.of_head());
-        transpose(&x[at + heads.width..], pitch, tokens, of_head, &mut self.turned);
-        let scores = Multiply {
-            left: &x[at..],
-            strides: (pitch, 1),
-            right: &self.turned,
-            pitch: tokens,
-            inner: of_head,
-            columns: tokens,
-            adds: false,
-        };
-        scores.run(simd, &mut self.weights);
+        let queries = plain(&x[at..], tokens, of_head, pitch);
+        let keys = plain(&x[at + heads.width..], tokens, of_head, pitch);
+        multiply(simd, queries, turned(keys), &mut self.panels, &mut self.weights);
         for row in self.weights.chunks_exact_mut(tokens) {
             row.iter_mut().for_each(|score| *score *= heads.scale());
             crate::trainer::loss::softmax(row);
         }
     }
+}
+
+/// Rows that are `pitch` apart.
+fn plain(numbers: &[f32], rows: usize, columns: usize, pitch: usize) -> Matrix<'_> {
+    Matrix { numbers, rows, columns, pitch, turned: false }
+}
+
+fn turned(of: Matrix<'_>) -> Matrix<'_> {
+    Matrix { rows: of.columns, columns: of.rows, turned: true, ..of }
 }
 
 struct Attend<'a> {
@@ -116,16 +117,9 @@ impl WithSimd for Attend<'_> {
             for head in 0..heads {
                 let at = head * of_head;
                 scratch.weigh(simd, x, at, &self.heads);
-                let said = Multiply {
-                    left: &scratch.weights,
-                    strides: (tokens, 1),
-                    right: &x[at + 2 * width..],
-                    pitch,
-                    inner: tokens,
-                    columns: of_head,
-                    adds: false,
-                };
-                said.run(simd, &mut scratch.said);
+                let weights = plain(&scratch.weights, tokens, tokens, tokens);
+                let values = plain(&x[at + 2 * width..], tokens, of_head, pitch);
+                multiply(simd, weights, values, &mut scratch.panels, &mut scratch.said);
                 for (said, made) in
                     scratch.said.chunks_exact(of_head).zip(made.chunks_exact_mut(width))
                 {
@@ -164,29 +158,13 @@ impl WithSimd for Back<'_> {
                         made[at..at + of_head].copy_from_slice(said);
                     }
                 };
-                let product = |left, strides, right, pitch| Multiply {
-                    left,
-                    strides,
-                    right,
-                    pitch,
-                    inner: tokens,
-                    columns: of_head,
-                    adds: false,
-                };
-                let Scratch { turned, weights, said, slopes } = &mut scratch;
-                product(&*weights, (1, tokens), &d[at..], width).run(simd, said);
+                let of_token = |part: usize| plain(&x[at + part * width..], tokens, of_head, pitch);
+                let d = plain(&d[at..], tokens, of_head, width);
+                let Scratch { panels, weights, said, slopes } = &mut scratch;
+                let square = |numbers| plain(numbers, tokens, tokens, tokens);
+                multiply(simd, turned(square(&*weights)), d, panels, said);
                 put(said, 2);
-                transpose(&x[at + 2 * width..], pitch, tokens, of_head, turned);
-                let of_weights = Multiply {
-                    left: &d[at..],
-                    strides: (width, 1),
-                    right: turned,
-                    pitch: tokens,
-                    inner: of_head,
-                    columns: tokens,
-                    adds: false,
-                };
-                of_weights.run(simd, slopes);
+                multiply(simd, d, turned(of_token(2)), panels, slopes);
                 let rows = slopes.chunks_exact_mut(tokens).zip(weights.chunks_exact(tokens));
                 for (slopes, weights) in rows {
                     let mean: f32 = slopes.iter().zip(weights).map(|(d, w)| d * w).sum();
@@ -194,9 +172,9 @@ impl WithSimd for Back<'_> {
                         *slope = (*slope - mean) * weight * self.heads.scale();
                     }
                 }
-                product(&*slopes, (tokens, 1), &x[at + width..], pitch).run(simd, said);
+                multiply(simd, square(&*slopes), of_token(1), panels, said);
                 put(said, 0);
-                product(&*slopes, (1, tokens), &x[at..], pitch).run(simd, said);
+                multiply(simd, turned(square(&*slopes)), of_token(0), panels, said);
                 put(said, 1);
             }
         }

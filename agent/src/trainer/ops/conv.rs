@@ -1,122 +1,20 @@
 //! Convolutions, their gradients, and those by channel alone.
 //!
 //! Images lie as [height, width, channels]; a sequence is an image of height 1. A convolution is a
-//! product of windows with weights [windows' numbers, outputs]; windows are cut out image by image,
-//! so that they stay in the nearest cache. A transposed convolution is the gradient of one in its
-//! input, and is that function here.
+//! product of windows with weights [windows' numbers, outputs], image by image, so that they stay in
+//! the nearest cache. A transposed convolution is the gradient of one in its input, and is that
+//! function here.
 //!
 //! Floor: core.
 
 use candle_core::{DType, Result, Tensor};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
-use super::product::{Multiply, transpose};
+pub use super::geometry::Geometry;
+use super::geometry::{Reached, reached};
+use super::tile::{Columns, Panels, Rows, dispatch};
+use super::turn::turn;
 use super::{by_loops, made2, vectorised};
-
-/// Sizes of a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
-    pub height: usize,
-    pub width: usize,
-    pub channels: usize,
-    pub kernel: (usize, usize),
-    pub stride: (usize, usize),
-    /// Zeros around, on each side.
-    pub pad: (usize, usize),
-    pub outputs: usize,
-}
-
-impl Geometry {
-    pub fn out_height(&self) -> usize {
-        (self.height + 2 * self.pad.0 - self.kernel.0) / self.stride.0 + 1
-    }
-
-    pub fn out_width(&self) -> usize {
-        (self.width + 2 * self.pad.1 - self.kernel.1) / self.stride.1 + 1
-    }
-
-    /// Pixels of the input.
-    pub fn pixels(&self) -> usize {
-        self.height * self.width
-    }
-
-    /// Pixels of the output.
-    pub fn places(&self) -> usize {
-        self.out_height() * self.out_width()
-    }
-
-    /// Numbers of one window.
-    pub fn window(&self) -> usize {
-        self.kernel.0 * self.kernel.1 * self.channels
-    }
-
-    /// The input pixel that tap (`y`, `x`) of output pixel (`row`, `column`) lies on.
-    #[inline(always)]
-    fn tap(&self, row: usize, column: usize, y: usize, x: usize) -> Option<usize> {
-        let (top, left) = (row * self.stride.0 + y, column * self.stride.1 + x);
-        let (top, left) = (top.checked_sub(self.pad.0)?, left.checked_sub(self.pad.1)?);
-        (top < self.height && left < self.width).then_some(top * self.width + left)
-    }
-
-    /// Cuts the windows [places, window] of an image [pixels, channels].
-    #[inline(always)]
-    fn cut(&self, image: &[f32], windows: &mut [f32]) {
-        let channels = self.channels;
-        let mut made = windows.chunks_exact_mut(channels);
-        for row in 0..self.out_height() {
-            for column in 0..self.out_width() {
-                for y in 0..self.kernel.0 {
-                    for x in 0..self.kernel.1 {
-                        let Some(made) = made.next() else { return };
-                        match self.tap(row, column, y, x) {
-                            Some(at) => {
-                                let pixel = &image[at * channels..(at + 1) * channels];
-                                made.copy_from_slice(pixel);
-                            }
-                            None => made.fill(0.0),
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Adds windows [places, window] to the image [pixels, channels] they were cut from.
-    #[inline(always)]
-    fn put_back(&self, windows: &[f32], image: &mut [f32]) {
-        let channels = self.channels;
-        let mut windows = windows.chunks_exact(channels);
-        for row in 0..self.out_height() {
-            for column in 0..self.out_width() {
-                for y in 0..self.kernel.0 {
-                    for x in 0..self.kernel.1 {
-                        let Some(part) = windows.next() else { return };
-                        if let Some(at) = self.tap(row, column, y, x) {
-                            let pixel = &mut image[at * channels..(at + 1) * channels];
-                            pixel.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// For each tap of each place its pixel, or `pixels` where it lies outside: [places · taps].
-    fn taps(&self) -> Vec<u32> {
-        let mut taps = Vec::with_capacity(self.places() * self.kernel.0 * self.kernel.1);
-        for row in 0..self.out_height() {
-            for column in 0..self.out_width() {
-                for y in 0..self.kernel.0 {
-                    for x in 0..self.kernel.1 {
-                        let at = self.tap(row, column, y, x).unwrap_or(self.pixels());
-                        taps.push(at as u32);
-                    }
-                }
-            }
-        }
-        taps
-    }
-}
 
 /// x [lanes, images · pixels, channels], weights [lanes, window, outputs] → [lanes, images · places,
 /// outputs].
@@ -127,7 +25,7 @@ pub fn convolve(x: &Tensor, weights: &Tensor, geometry: &Geometry) -> Result<Ten
         return composed::windows(x, geometry)?.matmul(weights);
     }
     made2([x, weights], shape, |[x, weights], made| {
-        Arch::new().dispatch(Forward { x, weights, made, lanes, geometry });
+        dispatch(geometry.outputs, Forward { x, weights, made, lanes, geometry });
     })
 }
 
@@ -139,7 +37,7 @@ pub fn convolve_weights(x: &Tensor, d: &Tensor, geometry: &Geometry) -> Result<T
         return composed::windows(x, geometry)?.transpose(1, 2)?.matmul(d);
     }
     made2([x, d], shape, |[x, d], made| {
-        Arch::new().dispatch(Weights { x, d, made, lanes, geometry });
+        dispatch(geometry.outputs, Weights { x, d, made, lanes, geometry });
     })
 }
 
@@ -152,7 +50,7 @@ pub fn convolve_back(d: &Tensor, weights: &Tensor, geometry: &Geometry) -> Resul
         return composed::back(d, weights, geometry);
     }
     made2([d, weights], shape, |[d, weights], made| {
-        Arch::new().dispatch(Back { d, weights, made, lanes, geometry });
+        dispatch(geometry.channels, Back { d, weights, made, lanes, geometry });
     })
 }
 
@@ -286,26 +184,27 @@ impl WithSimd for Forward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let g = self.geometry;
-        let (image, result) = (g.pixels() * g.channels, g.places() * g.outputs);
+        let (g, padded) = (self.geometry, self.geometry.padded());
+        let (size, result) = (g.pixels() * g.channels, g.places() * g.outputs);
         let images = self.x.len() / self.lanes.max(1);
-        let mut windows = vec![0.0; g.places() * g.window()];
+        let (windows, mut image) = (g.windows(), vec![0.0; padded.size()]);
+        let (runs, run) = g.runs();
+        let mut panels = Panels::new();
         let weights = self.weights.chunks_exact(g.window() * g.outputs);
         let mut results = self.made.chunks_exact_mut(result);
         for (x, weights) in self.x.chunks_exact(images).zip(weights) {
-            for (image, result) in x.chunks_exact(image).zip(&mut results) {
-                g.cut(image, &mut windows);
-                let (inner, columns) = (g.window(), g.outputs);
-                let one = Multiply {
-                    left: &windows,
-                    strides: (inner, 1),
-                    right: weights,
-                    pitch: columns,
-                    inner,
-                    columns,
-                    adds: false,
+            let weights = panels.pack(simd, weights, g.outputs, (g.window(), g.outputs));
+            for (x, result) in x.chunks_exact(size).zip(&mut results) {
+                padded.fill(x, &mut image);
+                let rows = Rows {
+                    left: &image,
+                    rows: g.places(),
+                    from: |place| windows[place],
+                    to: |place| place * g.outputs,
+                    runs: &runs,
+                    run,
                 };
-                one.run(simd, result);
+                rows.times(simd, weights, result);
             }
         }
     }
@@ -322,27 +221,42 @@ struct Weights<'a> {
 impl WithSimd for Weights<'_> {
     type Output = ();
 
+    /// In parts of so many places that images and gradients stay in the nearest cache; small images
+    /// are taken several at once.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let g = self.geometry;
-        let (image, behind) = (g.pixels() * g.channels, g.places() * g.outputs);
+        let (g, padded) = (self.geometry, self.geometry.padded());
+        let (size, behind) = (g.pixels() * g.channels, g.places() * g.outputs);
         let images = self.x.len() / self.lanes.max(1);
-        let mut windows = vec![0.0; g.places() * g.window()];
+        let at_once = (PLACES_AT_ONCE / g.places()).max(1);
+        let mut padded_images = vec![0.0; at_once * padded.size()];
+        let of_image = |image| g.windows().into_iter().map(move |at| image * padded.size() + at);
+        let windows: Vec<usize> = (0..at_once).flat_map(of_image).collect();
+        let (runs, run) = g.runs();
+        let taps: Vec<usize> = runs.iter().flat_map(|&at| at..at + run).collect();
+        let mut panels = Panels::new();
         let results = self.made.chunks_exact_mut(g.window() * g.outputs);
-        let mut behind = self.d.chunks_exact(behind);
-        for (x, result) in self.x.chunks_exact(images).zip(results) {
-            for (image, d) in x.chunks_exact(image).zip(&mut behind) {
-                g.cut(image, &mut windows);
-                let one = Multiply {
-                    left: &windows,
-                    strides: (1, g.window()),
-                    right: d,
-                    pitch: g.outputs,
-                    inner: g.places(),
-                    columns: g.outputs,
-                    adds: true,
-                };
-                one.run(simd, result);
+        let of_lane = images / size * behind;
+        for ((x, d), result) in
+            self.x.chunks_exact(images).zip(self.d.chunks_exact(of_lane)).zip(results)
+        {
+            for (x, d) in x.chunks(at_once * size).zip(d.chunks(at_once * behind)) {
+                let made = padded_images.chunks_exact_mut(padded.size());
+                x.chunks_exact(size).zip(made).for_each(|(x, made)| padded.fill(x, made));
+                let d = d.chunks(PLACES_AT_ONCE * g.outputs);
+                for (windows, d) in windows.chunks(PLACES_AT_ONCE).zip(d) {
+                    let inner = d.len() / g.outputs;
+                    let d = panels.pack(simd, d, g.outputs, (inner, g.outputs));
+                    let columns = Columns {
+                        left: &padded_images,
+                        rows: g.window(),
+                        inner,
+                        from: |place| windows[place],
+                        at: |tap| taps[tap],
+                        adds: true,
+                    };
+                    columns.times(simd, d, result);
+                }
             }
         }
     }
@@ -362,30 +276,46 @@ impl WithSimd for Back<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let g = self.geometry;
-        let (image, behind) = (g.pixels() * g.channels, g.places() * g.outputs);
+        let (padded, classes) = reached(g);
+        let (size, behind) = (g.pixels() * g.channels, g.places() * g.outputs);
         let images = self.d.len() / self.lanes.max(1);
-        let mut windows = vec![0.0; g.places() * g.window()];
-        let mut turned = Vec::new();
+        let of_tap = g.channels * g.outputs;
+        let mut gradients = vec![0.0; padded.size()];
+        // Of each class, weights [taps · outputs, channels] and room to cut them.
+        let room = |class: &Reached| (vec![0.0; class.taps.len() * of_tap], Panels::new());
+        let mut rooms: Vec<_> = classes.iter().map(room).collect();
         let weights = self.weights.chunks_exact(g.window() * g.outputs);
-        let mut made = self.made.chunks_exact_mut(image);
+        let mut made = self.made.chunks_exact_mut(size);
         for (d, weights) in self.d.chunks_exact(images).zip(weights) {
-            transpose(weights, g.outputs, g.window(), g.outputs, &mut turned);
+            let mut cut = Vec::with_capacity(classes.len());
+            for (class, (turned, panels)) in classes.iter().zip(&mut rooms) {
+                for (&tap, turned) in class.taps.iter().zip(turned.chunks_exact_mut(of_tap)) {
+                    let weights = &weights[tap * of_tap..(tap + 1) * of_tap];
+                    turn(weights, g.outputs, (g.channels, g.outputs), turned, g.channels);
+                }
+                let inner = class.taps.len() * g.outputs;
+                cut.push(panels.pack(simd, turned, g.channels, (inner, g.channels)));
+            }
             for (d, image) in d.chunks_exact(behind).zip(&mut made) {
-                let one = Multiply {
-                    left: d,
-                    strides: (g.outputs, 1),
-                    right: &turned,
-                    pitch: g.window(),
-                    inner: g.outputs,
-                    columns: g.window(),
-                    adds: false,
-                };
-                one.run(simd, &mut windows);
-                g.put_back(&windows, image);
+                padded.fill(d, &mut gradients);
+                for (class, weights) in classes.iter().zip(&cut) {
+                    let rows = Rows {
+                        left: &gradients,
+                        rows: class.from.len(),
+                        from: |pixel| class.from[pixel],
+                        to: |pixel| class.to[pixel],
+                        runs: &class.runs,
+                        run: g.outputs,
+                    };
+                    rows.times(simd, *weights, image);
+                }
             }
         }
     }
 }
+
+/// Places whose part of a gradient is summed at once: so many lie in the nearest cache.
+const PLACES_AT_ONCE: usize = 128;
 
 /// The same of candle's own operations, for devices without loops of ours.
 mod composed {
@@ -458,6 +388,12 @@ mod tests {
             Geometry { kernel: (2, 2), stride: (2, 2), pad: (0, 0), width: 4, ..square },
             Geometry { height: 1, width: 9, kernel: (1, 5), pad: (0, 2), ..square },
             Geometry { kernel: (1, 1), pad: (0, 0), channels: 1, ..square },
+            // Pixels that no tap reaches; strides that differ; gradients from beyond the last place.
+            Geometry { kernel: (1, 1), stride: (2, 2), pad: (0, 0), ..square },
+            Geometry { kernel: (5, 4), stride: (3, 2), pad: (2, 1), height: 11, ..square },
+            Geometry { kernel: (3, 3), stride: (4, 2), pad: (0, 0), width: 8, ..square },
+            // More places than are summed at once, and more outputs than a tile has columns.
+            Geometry { height: 13, width: 14, outputs: 70, ..square },
         ]
     }
 

@@ -3,6 +3,7 @@
 //! Floor: core.
 
 use candle_core::{Result, Tensor};
+use pulp::{Arch, Simd, WithSimd};
 
 use super::{by_loops, changed2, made1, vectorised};
 
@@ -17,20 +18,7 @@ pub fn add_biases(x: &Tensor, biases: &Tensor, rectify: bool) -> Result<Tensor> 
         return if rectify { composed::rectified(&sum) } else { Ok(sum) };
     }
     changed2(x, biases, |x, biases| {
-        vectorised(|| {
-            for (lane, biases) in x.chunks_exact_mut(rows * width).zip(biases.chunks_exact(width)) {
-                for row in lane.chunks_exact_mut(width) {
-                    if rectify {
-                        for (h, b) in row.iter_mut().zip(biases) {
-                            let sum = *h + b;
-                            *h = if sum < 0.0 { 0.0 } else { sum };
-                        }
-                    } else {
-                        row.iter_mut().zip(biases).for_each(|(h, b)| *h += b);
-                    }
-                }
-            }
-        });
+        Arch::new().dispatch(AddBiases { x, biases, rows, width, rectify });
     })?;
     Ok(x.clone())
 }
@@ -99,13 +87,7 @@ pub fn sum_rows(x: &Tensor) -> Result<Tensor> {
         return x.sum_keepdim(1);
     }
     made1(x, (lanes, 1, width), |x, sums| {
-        vectorised(|| {
-            for (sums, lane) in sums.chunks_exact_mut(width).zip(x.chunks_exact(rows * width)) {
-                for row in lane.chunks_exact(width) {
-                    sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-                }
-            }
-        });
+        Arch::new().dispatch(SumRows { x, sums, rows, width });
     })
 }
 
@@ -149,6 +131,77 @@ pub fn spread_over_runs(d: &Tensor, run: usize) -> Result<Tensor> {
     })
 }
 
+/// Not a closure: what is compiled apart from it would miss the wide vectors.
+struct AddBiases<'a> {
+    x: &'a mut [f32],
+    biases: &'a [f32],
+    rows: usize,
+    width: usize,
+    rectify: bool,
+}
+
+impl WithSimd for AddBiases<'_> {
+    type Output = ();
+
+    /// Of narrow rows several at once.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let run = self.width * (RUN / self.width).max(1);
+        let mut repeated = vec![0.0; run];
+        let lanes = self.x.chunks_exact_mut(self.rows * self.width);
+        for (lane, biases) in lanes.zip(self.biases.chunks_exact(self.width)) {
+            repeated.chunks_exact_mut(self.width).for_each(|part| part.copy_from_slice(biases));
+            for rows in lane.chunks_mut(run) {
+                for (h, b) in rows.iter_mut().zip(&repeated) {
+                    let sum = *h + b;
+                    *h = if self.rectify && sum < 0.0 { 0.0 } else { sum };
+                }
+            }
+        }
+    }
+}
+
+struct SumRows<'a> {
+    x: &'a [f32],
+    sums: &'a mut [f32],
+    rows: usize,
+    width: usize,
+}
+
+impl WithSimd for SumRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let lanes = self.x.chunks_exact(self.rows * self.width);
+        for (sums, lane) in self.sums.chunks_exact_mut(self.width).zip(lanes) {
+            let mut column = 0;
+            while column < self.width {
+                column += match self.width - column {
+                    64.. => sum_columns::<64>(lane, column, sums),
+                    16.. => sum_columns::<16>(lane, column, sums),
+                    8.. => sum_columns::<8>(lane, column, sums),
+                    _ => sum_columns::<1>(lane, column, sums),
+                };
+            }
+        }
+    }
+}
+
+/// Sums of `N` columns, kept in registers; `N`.
+#[inline(always)]
+fn sum_columns<const N: usize>(lane: &[f32], column: usize, sums: &mut [f32]) -> usize {
+    let mut kept = [0.0; N];
+    for row in lane.chunks_exact(sums.len()) {
+        let row = &row[column..column + N];
+        for (sum, value) in kept.iter_mut().zip(row) {
+            *sum += value;
+        }
+    }
+    sums[column..column + N].copy_from_slice(&kept);
+    N
+}
+
 /// The same of candle's own operations.
 mod composed {
     use super::*;
@@ -158,6 +211,9 @@ mod composed {
         x.lt(0.0)?.where_cond(&x.zeros_like()?, x)
     }
 }
+
+/// Numbers that are changed at once.
+const RUN: usize = 128;
 
 #[cfg(test)]
 mod tests {

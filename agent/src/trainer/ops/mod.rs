@@ -10,11 +10,14 @@
 pub mod attention;
 pub mod conv;
 pub mod elementwise;
+mod geometry;
 pub mod norm;
 pub mod pool;
 pub mod product;
 mod slices;
 pub mod table;
+pub mod tile;
+mod turn;
 
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, InplaceOp2, Layout, Result, Shape, Tensor,

@@ -1,18 +1,14 @@
 //! Products of small matrices, one a lane.
 //!
-//! Every number is summed in the order of the inner axis with fused multiply-adds, which round the
-//! same way on every processor: its bits depend on its own row and column, not on the matrices'
-//! size, the processor's vectors, or a number of threads. The calling thread does all the work.
-//! candle's product is not used: it asks the system for the number of cores in every call, which
-//! takes longer than such a product.
+//! The calling thread does all the work. candle's product is not used: it asks the system for the
+//! number of cores in every call, which takes longer than such a product.
 //!
 //! Floor: core.
 
-use std::array::from_fn;
-
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
+use super::tile::{Columns, Panels, Rows, dispatch};
 use super::{by_loops, hold_composed};
 
 /// [lanes, m, k] · [lanes, k, n] → [lanes, m, n]; either may be a transposed view.
@@ -23,174 +19,52 @@ pub fn product(left: &Tensor, right: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// One matrix product: result [rows, columns] = left [rows, inner] · right [inner, columns].
-pub struct Multiply<'a> {
-    pub left: &'a [f32],
-    /// From a row of the left matrix to the next, and from a column; one of both is 1.
-    pub strides: (usize, usize),
-    pub right: &'a [f32],
-    /// From a row of the right matrix to the next.
-    pub pitch: usize,
-    pub inner: usize,
+/// A matrix, row-major or its transpose.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    pub numbers: &'a [f32],
+    pub rows: usize,
     pub columns: usize,
-    /// Whether the product is added to what is there.
-    pub adds: bool,
+    /// From a row to the next, or of a transpose from a column to the next.
+    pub pitch: usize,
+    /// Whether columns lie without gaps, and not rows.
+    pub turned: bool,
 }
 
-impl Multiply<'_> {
-    /// All rows of `result`, whose length says how many.
-    #[inline(always)]
-    pub fn run<S: Simd>(&self, simd: S, result: &mut [f32]) {
-        // One of both is 1; told apart here, so that no tile multiplies by it.
-        match self.strides.1 == 1 {
-            true => self.bands::<S, true>(simd, result),
-            false => self.bands::<S, false>(simd, result),
-        }
-    }
-
-    #[inline(always)]
-    fn bands<S: Simd, const PLAIN: bool>(&self, simd: S, result: &mut [f32]) {
-        let rows = result.len() / self.columns.max(1);
-        let mut row = 0;
-        while row + TALL <= rows {
-            self.band::<S, TALL, PLAIN>(simd, row, result);
-            row += TALL;
-        }
-        while row < rows {
-            self.band::<S, 1, PLAIN>(simd, row, result);
-            row += 1;
-        }
-    }
-
-    /// `HEIGHT` rows of the result, from `row` on.
-    #[inline(always)]
-    fn band<S: Simd, const HEIGHT: usize, const PLAIN: bool>(
-        &self,
-        simd: S,
-        row: usize,
-        result: &mut [f32],
-    ) {
-        let mut column = 0;
-        while column + 2 * S::F32_LANES <= self.columns {
-            self.tile::<S, HEIGHT, 2, PLAIN>(simd, row, column, result);
-            column += 2 * S::F32_LANES;
-        }
-        while column + S::F32_LANES <= self.columns {
-            self.tile::<S, HEIGHT, 1, PLAIN>(simd, row, column, result);
-            column += S::F32_LANES;
-        }
-        if column < self.columns {
-            self.edge::<S, HEIGHT>(simd, row, column, result);
-        }
-    }
-
-    /// `HEIGHT` rows by `WIDTH` vectors of the result. By index, since behind iterators the sums are
-    /// not kept in registers. `PLAIN`: the left matrix' rows lie without gaps, else its columns do.
-    #[inline(always)]
-    fn tile<S: Simd, const HEIGHT: usize, const WIDTH: usize, const PLAIN: bool>(
-        &self,
-        simd: S,
-        row: usize,
-        column: usize,
-        result: &mut [f32],
-    ) {
-        let mut sums = [[simd.splat_f32s(0.0); WIDTH]; HEIGHT];
-        if self.adds {
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let start = (row + r) * self.columns + column;
-                let (there, _) = S::as_simd_f32s(&result[start..start + WIDTH * S::F32_LANES]);
-                sums.copy_from_slice(&there[..WIDTH]);
-            }
-        }
-        let rows: [&[f32]; HEIGHT] = match PLAIN {
-            true => from_fn(|r| &self.left[(row + r) * self.strides.0..][..self.inner]),
-            false => [&[]; HEIGHT],
-        };
-        #[expect(
-            clippy::needless_range_loop,
-            reason = "columns are walked, of several rows at once"
-        )]
-        for inner in 0..self.inner {
-            let start = inner * self.pitch + column;
-            let (below, _) = S::as_simd_f32s(&self.right[start..start + WIDTH * S::F32_LANES]);
-            let across: [f32; HEIGHT] = match PLAIN {
-                true => from_fn(|r| rows[r][inner]),
-                false => {
-                    let across = &self.left[inner * self.strides.1 + row..][..HEIGHT];
-                    from_fn(|r| across[r])
-                }
-            };
-            for r in 0..HEIGHT {
-                let across = simd.splat_f32s(across[r]);
-                for w in 0..WIDTH {
-                    sums[r][w] = simd.mul_add_f32s(across, below[w], sums[r][w]);
-                }
-            }
-        }
-        for (r, sums) in sums.iter().enumerate() {
-            let start = (row + r) * self.columns + column;
-            let (result, _) = S::as_mut_simd_f32s(&mut result[start..start + WIDTH * S::F32_LANES]);
-            result[..WIDTH].copy_from_slice(sums);
-        }
-    }
-
-    /// `HEIGHT` rows of the last columns, fewer than a vector has room for.
-    #[inline(always)]
-    fn edge<S: Simd, const HEIGHT: usize>(
-        &self,
-        simd: S,
-        row: usize,
-        column: usize,
-        result: &mut [f32],
-    ) {
-        let width = self.columns - column;
-        let mut sums = [simd.splat_f32s(0.0); HEIGHT];
-        if self.adds {
-            for (r, sum) in sums.iter_mut().enumerate() {
-                let start = (row + r) * self.columns + column;
-                *sum = simd.partial_load_f32s(&result[start..start + width]);
-            }
-        }
-        for inner in 0..self.inner {
-            let start = inner * self.pitch + column;
-            let below = simd.partial_load_f32s(&self.right[start..start + width]);
-            let across: [f32; HEIGHT] = self.left_at(row, inner);
-            for (sum, across) in sums.iter_mut().zip(across) {
-                *sum = simd.mul_add_f32s(simd.splat_f32s(across), below, *sum);
-            }
-        }
-        for (r, sum) in sums.into_iter().enumerate() {
-            let start = (row + r) * self.columns + column;
-            simd.partial_store_f32s(&mut result[start..start + width], sum);
-        }
-    }
-
-    /// The left matrix' numbers of `HEIGHT` rows from `row` on, in one column.
-    #[inline(always)]
-    fn left_at<const HEIGHT: usize>(&self, row: usize, column: usize) -> [f32; HEIGHT] {
-        let start = row * self.strides.0 + column * self.strides.1;
-        let rows = &self.left[start..start + (HEIGHT - 1) * self.strides.0 + 1];
-        from_fn(|r| rows[r * self.strides.0])
-    }
-}
-
-/// `plain` becomes [columns, rows] from `numbers` [rows, columns], whose rows are `pitch` apart.
-///
-/// By squares, so that both are walked in lines of the cache.
+/// result [rows, columns] = left [rows, inner] · right [inner, columns]. `panels` are overwritten.
 #[inline(always)]
-pub fn transpose(numbers: &[f32], pitch: usize, rows: usize, columns: usize, plain: &mut Vec<f32>) {
-    plain.resize(rows * columns, 0.0);
-    for top in (0..rows).step_by(SQUARE) {
-        let bottom = (top + SQUARE).min(rows);
-        for left in (0..columns).step_by(SQUARE) {
-            let right = (left + SQUARE).min(columns);
-            for column in left..right {
-                let made = &mut plain[column * rows + top..column * rows + bottom];
-                for (row, made) in (top..bottom).zip(made) {
-                    *made = numbers[row * pitch + column];
-                }
-            }
-        }
+pub fn multiply<S: Simd>(
+    simd: S,
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+    panels: &mut Panels<S::f32s>,
+    result: &mut [f32],
+) {
+    let sizes = (right.rows, right.columns);
+    let right = match right.turned {
+        true => panels.pack_turned(simd, right.numbers, right.pitch, sizes),
+        false => panels.pack(simd, right.numbers, right.pitch, sizes),
+    };
+    if left.turned {
+        let columns = Columns {
+            left: left.numbers,
+            rows: left.rows,
+            inner: left.columns,
+            from: |column| column * left.pitch,
+            at: |row| row,
+            adds: false,
+        };
+        columns.times(simd, right, result);
+    } else {
+        let rows = Rows {
+            left: left.numbers,
+            rows: left.rows,
+            from: |row| row * left.pitch,
+            to: |row| row * sizes.1,
+            runs: &[0],
+            run: left.columns,
+        };
+        rows.times(simd, right, result);
     }
 }
 
@@ -214,7 +88,7 @@ impl CustomOp2 for Product {
             bail!("no product of {left_layout:?} and {right_layout:?}");
         }
         let mut numbers = vec![0.0; left.lanes * left.rows * right.columns];
-        Arch::new().dispatch(All { left, right, numbers: &mut numbers });
+        dispatch(right.columns, All { left, right, numbers: &mut numbers });
         let shape = Shape::from((left.lanes, left.rows, right.columns));
         Ok((CpuStorage::F32(numbers), shape))
     }
@@ -227,28 +101,30 @@ struct Stack<'a> {
     lanes: usize,
     rows: usize,
     columns: usize,
-    transposed: bool,
+    turned: bool,
 }
 
 impl<'a> Stack<'a> {
     fn new(storage: &'a CpuStorage, layout: &Layout) -> Result<Self> {
         let (lanes, rows, columns) = layout.shape().dims3()?;
-        let transposed = !layout.is_contiguous();
-        let plain = match transposed {
+        let turned = !layout.is_contiguous();
+        let plain = match turned {
             true => layout.transpose(1, 2)?,
             false => layout.clone(),
         };
         match (storage, plain.contiguous_offsets()) {
             (CpuStorage::F32(numbers), Some((start, end))) => {
-                Ok(Self { numbers: &numbers[start..end], lanes, rows, columns, transposed })
+                Ok(Self { numbers: &numbers[start..end], lanes, rows, columns, turned })
             }
             _ => bail!("a product needs 32-bit matrices without gaps"),
         }
     }
 
-    fn lane(&self, lane: usize) -> &'a [f32] {
-        let size = self.rows * self.columns;
-        &self.numbers[lane * size..(lane + 1) * size]
+    fn lane(&self, lane: usize) -> Matrix<'a> {
+        let Self { rows, columns, turned, .. } = *self;
+        let size = rows * columns;
+        let numbers = &self.numbers[lane * size..(lane + 1) * size];
+        Matrix { numbers, rows, columns, pitch: if turned { rows } else { columns }, turned }
     }
 }
 
@@ -264,27 +140,14 @@ impl WithSimd for All<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let (rows, inner, columns) = (self.left.rows, self.left.columns, self.right.columns);
-        let strides = if self.left.transposed { (1, rows) } else { (inner, 1) };
-        let mut plain = Vec::new();
+        let size = self.left.rows * self.right.columns;
+        let mut panels = Panels::new();
         for lane in 0..self.left.lanes {
-            let mut right = self.right.lane(lane);
-            if self.right.transposed {
-                transpose(right, inner, columns, inner, &mut plain);
-                right = &plain;
-            }
-            let left = self.left.lane(lane);
-            let one =
-                Multiply { left, strides, right, pitch: columns, inner, columns, adds: false };
-            one.run(simd, &mut self.numbers[lane * rows * columns..(lane + 1) * rows * columns]);
+            let made = &mut self.numbers[lane * size..(lane + 1) * size];
+            multiply(simd, self.left.lane(lane), self.right.lane(lane), &mut panels, made);
         }
     }
 }
-
-/// Rows of a tile: with two vectors of columns its sums fill half of 16 vector registers.
-const TALL: usize = 4;
-/// Side of a square that is transposed at once.
-const SQUARE: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -313,7 +176,7 @@ mod tests {
     proptest! {
         #[test]
         fn products_are_sums_in_order(
-            (lanes, m, k, n) in (1usize..4, 1usize..40, 1usize..40, 1usize..40),
+            (lanes, m, k, n) in (1usize..4, 1usize..40, 1usize..40, 1usize..150),
         ) {
             let (left, right) = (matrix(1, (lanes, m, k)), matrix(2, (lanes, k, n)));
             let (a, b) = (numbers(&left), numbers(&right));
@@ -330,6 +193,39 @@ mod tests {
                     prop_assert_eq!(&numbers(&product(left, right).unwrap()), &expected);
                 }
             }
+        }
+    }
+
+    /// What `work` makes with one kind of vector after another, as far as the processor has them.
+    #[cfg(target_arch = "x86_64")]
+    fn by_each_vector(left: &Tensor, right: &Tensor) -> Vec<Vec<f32>> {
+        let (a, b) = (numbers(left), numbers(right));
+        let ((m, k), n) = ((left.dim(1).unwrap(), left.dim(2).unwrap()), right.dim(2).unwrap());
+        let stack =
+            |numbers, rows, columns| Stack { numbers, lanes: 1, rows, columns, turned: false };
+        let by = |work: &dyn Fn(All<'_, '_>)| {
+            let mut made = vec![0.0; m * n];
+            work(All { left: stack(&a, m, k), right: stack(&b, k, n), numbers: &mut made });
+            made
+        };
+        let mut all = vec![by(&|work| Simd::vectorize(pulp::Scalar, work))];
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            all.push(by(&|work| Simd::vectorize(simd, work)));
+        }
+        if let Some(simd) = pulp::x86::V4::try_new() {
+            all.push(by(&|work| Simd::vectorize(simd, work)));
+        }
+        all
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn products_have_the_same_bits_in_every_kind_of_vector() {
+        for (m, k, n) in [(9, 33, 70), (32, 64, 64), (5, 40, 2), (13, 1, 8)] {
+            let (left, right) = (matrix(1, (1, m, k)), matrix(2, (1, k, n)));
+            let all = by_each_vector(&left, &right);
+            let said = numbers(&product(&left, &right).unwrap());
+            assert!(all.iter().all(|made| *made == said), "{m} {k} {n}");
         }
     }
 
