@@ -147,7 +147,8 @@ fn coefficients_agree_with_their_definition() {
 fn losses_agree_with_quadrature() {
     let stakes = Stakes { value_per_unit: 1e4, uses: 3.0, price_per_hour: 2.0 };
     for row in rows(&expected(), "losses") {
-        let choice = Choice { difference: number(&row["difference"]), se: number(&row["now"]) };
+        let (difference, se) = (number(&row["difference"]), number(&row["now"]));
+        let choice = Choice { difference, se, df: f64::INFINITY };
         let block = Block { se_after: number(&row["after"]), hours: 7.0 };
         let found = worth::expected_return(choice, block, stakes).unwrap();
         let (now, after) = (number(&row["loss_now"]), number(&row["loss_after"]));

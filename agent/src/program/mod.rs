@@ -286,6 +286,10 @@ fn cards() -> Vec<String> {
 
 /// Keeps the folder of an attempt that failed, with why it did.
 fn set_aside(folder: &Path, attempt: &Path, state: &str) -> io::Result<()> {
+    // A control's own copy of the data is not kept to be looked at.
+    for table in ["csv", "tsv"] {
+        let _ = fs::remove_file(attempt.join(DATA).with_extension(table));
+    }
     // The newest stay, and this makes it one of them.
     fs::write(attempt.join("ending.txt"), format!("{state}\n"))?;
     let failed = folder.join(FAILED);

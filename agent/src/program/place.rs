@@ -17,7 +17,7 @@ use common::study::{Data, Program, Study, Task};
 use common::table::relabelled;
 use serde_json::{Map, Value as Json, json};
 
-use super::{CHECKPOINTS, DATA, DataFile, Programs, WORK, held_out};
+use super::{CHECKPOINTS, DATA, DataFile, Programs, WORK, held_out, read_only};
 use crate::driver::Job;
 use crate::trainer;
 
@@ -153,6 +153,7 @@ impl Place {
         let path = self.folder.join(name);
         let table = relabelled(&data.format, &bytes, &data.target, &givers)?;
         fs::write(&path, table)
+            .and_then(|()| read_only(&path))
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
         Ok(DataFile { path, ..file })
     }

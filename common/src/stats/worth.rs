@@ -1,11 +1,12 @@
 //! Whether more runs are worth their cost, and which arm is the cheapest that will do.
 //!
-//! The true difference is taken as normal about the estimate, with no prior beyond it. Losses are
+//! The true difference is taken as t distributed about the estimate, with no prior beyond it. Losses are
 //! in units of the metric until a value per unit makes them money. No result is ever NaN.
 //! Deliberately absent: words, and where standard errors come from.
 //!
 //! Floor: common.
 
+use statrs::distribution::{Continuous, StudentsT};
 use thiserror::Error;
 
 use super::noncentral::{critical, normal_loss, student_sf};
@@ -16,6 +17,9 @@ pub struct Choice {
     /// Use the shrunken difference where the leader was selected for its score.
     pub difference: f64,
     pub se: f64,
+    /// How well the standard error is known; may be infinite. Below two, where the loss is hardly
+    /// finite, it is taken for two.
+    pub df: f64,
 }
 
 /// What a better score is worth.
@@ -104,19 +108,19 @@ pub enum WorthError {
 
 /// Expected opportunity loss of choosing the leader now, in units of the metric.
 ///
-/// `SE [phi(z) - z (1 - Phi(z))]`, z = |difference| / SE; 0 without error. Source: Raiffa &
-/// Schlaifer (1961), Applied Statistical Decision Theory.
+/// `SE [(df + z^2) / (df - 1) t(z) - z (1 - T(z))]`, z = |difference| / SE, t and T Student's density
+/// and distribution; for a known error `SE [phi(z) - z (1 - Phi(z))]`. 0 without error. Source: Raiffa
+/// & Schlaifer (1961), Applied Statistical Decision Theory.
 pub fn expected_loss(choice: Choice) -> Result<f64, WorthError> {
     choice.check()?;
-    Ok(loss(choice.difference, choice.se))
+    Ok(loss(choice, choice.se))
 }
 
 /// What `block` is expected to bring.
 ///
-/// Before the block is run, the difference that it will leave is normal about the present one with
-/// variance `SE_now^2 - SE_after^2`, since the estimates are efficient. So the loss saved is
-/// `s [phi(u) - u (1 - Phi(u))]` with s that variance's root and u = |difference| / s, and the
-/// loss after is what remains.
+/// Before the block is run, the difference that it will leave lies about the present one with
+/// variance `SE_now^2 - SE_after^2`, since the estimates are efficient. So the loss saved is that of
+/// choosing now with that variance's root for the standard error, and the loss after is what remains.
 pub fn expected_return(choice: Choice, block: Block, stakes: Stakes) -> Result<Return, WorthError> {
     choice.check()?;
     stakes.check()?;
@@ -228,6 +232,9 @@ impl Choice {
         if !self.difference.is_finite() {
             return Err(WorthError::Difference { difference: self.difference });
         }
+        if self.df.is_nan() || self.df <= 0.0 {
+            return Err(WorthError::Df { df: self.df });
+        }
         not_negative("standard error", self.se)
     }
 }
@@ -249,8 +256,8 @@ fn returned(choice: Choice, at: usize, block: Block, stakes: Stakes) -> Result<R
         return Err(WorthError::Block { block: at, now, after });
     }
     let moved = ((now - after).max(0.0) * (now + after)).sqrt();
-    let loss_now = loss(choice.difference, now);
-    let saved = loss(choice.difference, moved).min(loss_now);
+    let loss_now = loss(choice, now);
+    let saved = loss(choice, moved).min(loss_now);
     Ok(Return {
         loss_now,
         loss_after: loss_now - saved,
@@ -259,13 +266,25 @@ fn returned(choice: Choice, at: usize, block: Block, stakes: Stakes) -> Result<R
     })
 }
 
-fn loss(difference: f64, se: f64) -> f64 {
-    if se == 0.0 { 0.0 } else { se * normal_loss((difference / se).abs()) }
+fn loss(choice: Choice, se: f64) -> f64 {
+    let z = (choice.difference / se).abs();
+    match StudentsT::new(0.0, 1.0, choice.df.max(DF_LEAST)) {
+        _ if se == 0.0 => 0.0,
+        Ok(t) if choice.df.is_finite() => {
+            let df = choice.df.max(DF_LEAST);
+            // Far out the two terms cancel to less than their rounding.
+            (se * ((df + z * z) / (df - 1.0) * t.pdf(z) - z * student_sf(z, df))).max(0.0)
+        }
+        _ => se * normal_loss(z),
+    }
 }
 
 fn not_negative(what: &'static str, value: f64) -> Result<(), WorthError> {
     if value.is_finite() && value >= 0.0 { Ok(()) } else { Err(WorthError::Number { what, value }) }
 }
+
+/// Of a t distribution whose mean loss is finite and not all tail.
+const DF_LEAST: f64 = 2.0;
 
 #[cfg(test)]
 mod tests {
@@ -281,6 +300,22 @@ mod tests {
 
         assert_eq!(certain.loss_after, 0.0);
         assert_eq!((same.loss_after, same.value), (same.loss_now, 0.0));
+    }
+
+    #[test]
+    fn an_error_of_few_degrees_of_freedom_leaves_more_to_lose() {
+        let of = |df: f64| expected_loss(Choice { difference: 0.0278, se: 0.01, df }).unwrap();
+
+        // By integrating the tail of Student's t numerically: 36.9 and 8.3 times the normal loss.
+        assert!(
+            (of(4.0) / of(f64::INFINITY) - 36.9).abs() < 0.5,
+            "{}",
+            of(4.0) / of(f64::INFINITY)
+        );
+        assert!((of(9.0) / of(f64::INFINITY) - 8.3).abs() < 0.2, "{}", of(9.0) / of(f64::INFINITY));
+        assert!((of(1e9) / of(f64::INFINITY) - 1.0).abs() < 1e-4);
+        assert_eq!(of(1.0), of(2.0));
+        assert!(expected_loss(Choice { df: 0.0, ..CHOICE }).is_err());
     }
 
     #[test]
@@ -336,11 +371,11 @@ mod tests {
             decide(CHOICE, &[rising], STAKES),
             Err(WorthError::Block { block: 0, now: 0.01, after: 0.02 })
         );
-        assert!(expected_loss(Choice { difference: f64::NAN, se: 1.0 }).is_err());
-        assert!(expected_loss(Choice { difference: 1.0, se: -1.0 }).is_err());
-        assert_eq!(expected_loss(Choice { difference: 1.0, se: 0.0 }), Ok(0.0));
+        assert!(expected_loss(Choice { difference: f64::NAN, ..CHOICE }).is_err());
+        assert!(expected_loss(Choice { se: -1.0, ..CHOICE }).is_err());
+        assert_eq!(expected_loss(Choice { se: 0.0, ..CHOICE }), Ok(0.0));
     }
 
-    const CHOICE: Choice = Choice { difference: 0.005, se: 0.01 };
+    const CHOICE: Choice = Choice { difference: 0.005, se: 0.01, df: f64::INFINITY };
     const STAKES: Stakes = Stakes { value_per_unit: 1e6, uses: 1.0, price_per_hour: 2.0 };
 }

@@ -40,7 +40,8 @@ pub fn relabelled(
     let mut given: Vec<Option<&[u8]>> = (0..rows.len()).map(|row| label(row as u32)).collect();
     for (row, giver) in givers {
         let place = given.get_mut(*row as usize).ok_or_else(|| format!("there is no row {row}"))?;
-        *place = label(*giver);
+        let own = label(*giver).ok_or_else(|| format!("row {giver} has no cell of {target}"))?;
+        *place = Some(own);
     }
     let mut writer =
         WriterBuilder::new().delimiter(delimiter).flexible(true).from_writer(Vec::new());
@@ -86,6 +87,8 @@ mod tests {
             relabelled(format, b"x,y\n1,a\n", target, &[(row, 0)])
         };
         assert!(of(&Format::Csv, "z", 0).is_err_and(|why| why.contains("no column z")));
+        let short = relabelled(&Format::Csv, b"x,y\n1,a\n2\n", "y", &[(0, 1)]);
+        assert!(short.is_err_and(|why| why.contains("row 1 has no cell of y")));
         assert!(of(&Format::Csv, "y", 1).is_err_and(|why| why.contains("no row 1")));
         assert!(of(&Format::Parquet, "y", 0).is_err_and(|why| why.contains("csv and tsv")));
         assert!(can_be_relabelled(&Format::Tsv) && !can_be_relabelled(&Format::Npy));

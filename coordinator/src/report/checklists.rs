@@ -58,7 +58,6 @@ enum Section {
     Comparisons,
     OtherRows,
     Spread,
-    FurtherRuns,
     Leaks,
     Methods,
     /// The spread between the values that are left out in turn, such as hospitals.
@@ -74,7 +73,6 @@ impl Section {
             Section::Comparisons => "Is one better than another?",
             Section::OtherRows => "Would other rows say the same?",
             Section::Spread | Section::LeftOut => "Where does the spread come from?",
-            Section::FurtherRuns => "What would more runs bring?",
             Section::Leaks => "Could something have leaked?",
             Section::Methods => "Methods",
             Section::Again => "Do it again",
@@ -88,7 +86,8 @@ impl Section {
             Section::OtherRows => report.t3.missing.is_none(),
             Section::Spread => !report.components.is_empty(),
             Section::LeftOut => report.study.left_out.is_some() && !report.components.is_empty(),
-            Section::FurtherRuns => report.comparisons.iter().any(|pair| pair.outlook.is_some()),
+            Section::Arms => (report.arms.iter().filter_map(|arm| arm.scores.as_ref()))
+                .any(|scores| scores.ci_t1.is_some() || scores.ci_t2.is_some()),
             _ => true,
         }
     }
@@ -118,8 +117,7 @@ const CLAIM_ITEMS: [Item; 14] = [
     ("38", "diagnostic performance and its precision", Section::OtherRows),
 ];
 
-const TRIPOD_ITEMS: [Item; 9] = [
-    ("10", "whether the study was large enough for its question", Section::FurtherRuns),
+const TRIPOD_ITEMS: [Item; 8] = [
     ("11", "how missing data were handled", Section::Head),
     ("12a", "how data were used and partitioned", Section::Methods),
     ("12b", "how predictors were handled", Section::Methods),

@@ -219,9 +219,9 @@ fn saves(low: f64, high: f64) -> bool {
 pub fn price_of_lead(gain: &GainPrice, se: f64) -> String {
     match gain.seconds_per_step {
         None => {
-            " Luck alone gives a lead of that size, so that nothing of it is bought by training \
-                 longer."
-                .to_string()
+            " Luck alone could give such a lead; whether any of it comes from the longer training is \
+                 not shown."
+            .to_string()
         }
         Some(each) => format!(
             " Of that lead {} is left when luck is taken away: each {} of it costs {} more a training.",

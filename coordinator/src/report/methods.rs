@@ -27,8 +27,10 @@ pub struct Done {
     t2: bool,
     /// How means and differences were judged for T2.
     judged: Judged,
-    /// Differences that were tested.
+    /// Differences that were tested, drawn again, and tested on the logit scale.
     tested: usize,
+    drawn: bool,
+    logit: bool,
     /// What further runs would bring was worked out.
     planned: bool,
     /// Looks at the test folds were counted.
@@ -46,6 +48,7 @@ impl Done {
         looks_before: Option<u64>,
     ) -> Self {
         let scores = || arms.iter().filter_map(|arm| arm.scores.as_ref());
+        let contrasts = || compared.iter().flat_map(|pair| &pair.contrast);
         Self {
             paired: study.judged().len() > 1,
             components: !components.is_empty(),
@@ -54,9 +57,11 @@ impl Done {
             t2: scores().any(|scores| scores.ci_t2.is_some()),
             judged: Judged::of(
                 (scores().filter_map(|scores| scores.ci_t2.as_ref()))
-                    .chain(compared.iter().flat_map(|pair| &pair.contrast).map(|found| &found.ci)),
+                    .chain(contrasts().map(|found| &found.ci)),
             ),
             tested: compared.iter().filter(|pair| pair.contrast.is_ok()).count(),
+            drawn: contrasts().any(|found| found.ci_bootstrap.is_some()),
+            logit: contrasts().any(|found| found.p_logit.is_some()),
             planned: compared.iter().any(|pair| pair.outlook.is_some()),
             looked: looks_before.is_some(),
             monitored: false,
@@ -228,6 +233,12 @@ fn inference(study: &Study, done: &Done) -> String {
         } else {
             "The uncorrected paired t-test is reported beside it. "
         };
+    }
+    if done.drawn {
+        text += "So are bootstrap intervals over whole folds and seeds. ";
+    }
+    if done.logit {
+        text += "Differences were tested on the logit scale too. ";
     }
     if done.planned {
         text += "Chances that a difference matters are those of the Bayesian correlated t-test (Corani \

@@ -124,7 +124,7 @@ fn in_words(report: &Report, pair: &ComparisonPart, outlook: &Outlook) -> String
     );
     if let Some(size) = outlook.standardized {
         text += &format!(
-            " Of the luck of a single run, the difference is {} standard deviations.",
+            " The difference is {} standard deviations of a single run's luck.",
             significant_short(size.abs())
         );
     }
@@ -182,7 +182,8 @@ fn folds(report: &Report, folds: u32) -> String {
 pub fn judge_worth(study: &Study, pairs: &mut [ComparisonPart]) {
     let metric = study.primary().to_string();
     for pair in pairs {
-        let Some(se) = pair.contrast.as_ref().map(|contrast| contrast.se) else { continue };
+        let Some(contrast) = &pair.contrast else { continue };
+        let (se, lead) = (contrast.se, contrast.difference.abs());
         let leader = leader(study, pair);
         let Some(outlook) = &mut pair.outlook else { continue };
         outlook.worth.verdict = worth(&metric, outlook);
@@ -192,7 +193,9 @@ pub fn judge_worth(study: &Study, pairs: &mut [ComparisonPart]) {
             } else {
                 duration(gain.seconds)
             };
-            outlook.worth.verdict += &format!(" {leader} takes {more} more to train.");
+            let lead = beside(lead, se);
+            outlook.worth.verdict +=
+                &format!(" {leader} leads by {lead} and takes {more} more to train.");
             outlook.worth.verdict += &choice::price_of_lead(gain, se);
         }
     }
@@ -211,7 +214,7 @@ fn worth(metric: &str, outlook: &Outlook) -> String {
     let best = (worth.blocks.iter())
         .filter(|block| block.cost > 0.0)
         .max_by(|x, y| saved_per_second(loss, x).total_cmp(&saved_per_second(loss, y)));
-    let Some(block) = best else { return String::new() };
+    let Some(block) = best else { return unknown(metric, loss) };
     let larger = if loss - block.expected_loss < HARDLY * loss {
         "neither twice the seeds nor twice the folds would change that much".to_string()
     } else {
@@ -230,12 +233,26 @@ fn worth(metric: &str, outlook: &Outlook) -> String {
     );
     text += &match &worth.money {
         Some(money) => in_money(money),
+        None if loss > 0.0 && worth.frontier.is_empty() => {
+            " No larger design would lower that by much.".to_string()
+        }
         None if loss < outlook.rope.width / NEXT_TO_NOTHING => {
-            " That is next to nothing: more runs are not worth it for this choice.".to_string()
+            " That is next to nothing beside the width that is held for none: more runs are not worth it \
+             for this choice."
+                .to_string()
         }
         None => String::new(),
     };
     text
+}
+
+/// Of a design that says nothing of larger ones.
+fn unknown(metric: &str, loss: f64) -> String {
+    format!(
+        "Choosing the leader now is expected to lose {} in {metric}, since it may be the wrong one; what \
+         more runs would save cannot be told from this design.",
+        significant(loss)
+    )
 }
 
 fn in_money(money: &Money) -> String {

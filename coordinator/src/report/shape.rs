@@ -29,7 +29,7 @@ pub fn sheet(report: &Report) -> Option<Sheet> {
         legend: legend(&[
             (
                 "Bootstrap",
-                "Whole folds and seeds drawn again: it asks nothing of the shape of the scores, but takes folds for independent samples, and is too narrow where folds or seeds are few.",
+                "Whole folds and seeds drawn again: it asks nothing of the shape of the scores, and takes folds for independent samples. It may be too narrow with few folds or seeds, and too wide where most of the spread is the luck of single runs.",
             ),
             (
                 "p, logit",

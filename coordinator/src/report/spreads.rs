@@ -81,9 +81,9 @@ pub fn agreement(report: &Report) -> Option<Sheet> {
         let of = |value: Option<f64>| value.map_or("–".to_string(), |value| decimals(value, 2));
         vec![
             part.arm.clone(),
-            significant(part.repeatability_sd),
-            decimals(part.icc_seed, 2),
-            decimals(part.icc_fold, 2),
+            part.repeatability_sd.map_or("–".into(), significant),
+            of(part.icc_seed),
+            of(part.icc_fold),
             of(part.configs.map(|configs| configs.relative)),
             of(part.configs.map(|configs| configs.absolute)),
         ]
@@ -96,7 +96,7 @@ pub fn agreement(report: &Report) -> Option<Sheet> {
         legend: legend(&[
             (
                 "Retrained, SD",
-                "How far runs lie apart that differ in nothing but the seed: the repeatability of one run.",
+                "How far a run lies from the mean of runs that differ in nothing but the seed: the repeatability of one run. Told of arms with one config.",
             ),
             (
                 "ICC",
@@ -104,7 +104,7 @@ pub fn agreement(report: &Report) -> Option<Sheet> {
             ),
             (
                 "Order kept, level kept",
-                "Generalizability coefficients of the arm's configs, from 0 to 1: how well this many seeds and folds tell configs apart, and how well a config's mean stands for its own (E ρ² and Φ; Brennan, 2001).",
+                "Generalizability coefficients of the arm's configs, from 0 to 1: at least how well this many folds tell configs apart, and how well a config's mean stands for its own (E ρ² and Φ; Brennan, 2001).",
             ),
         ]),
     })

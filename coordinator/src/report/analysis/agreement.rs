@@ -1,7 +1,7 @@
 //! How alike an arm's runs are, from its variance components.
 //!
-//! Source: Brennan (2001), Generalizability Theory, for configs as a random facet; the arm's model has
-//! no config by fold, which is in its residual.
+//! Source: Brennan (2001), Generalizability Theory, for configs as a random facet. The arm's model has
+//! no config by fold, so that all of its residual is taken for that: coefficients err low.
 //!
 //! Floor: core.
 
@@ -39,11 +39,13 @@ pub fn of_all(study: &Study, table: &Table, components: &[ComponentPart]) -> Vec
             seeds: distinct(&|run| run.seeds.clone()),
             folds: distinct(&|run| vec![run.block(study)]),
         };
+        let varied = |wanted: &dyn Fn(&str) -> bool| own().any(|part| wanted(&part.factor));
+        let (seeds_varied, single) = (varied(&seeds), arm.configs.len() == 1);
         Some(AgreementPart {
             arm: arm.name.clone(),
-            repeatability_sd: parts.repeatability_sd(),
-            icc_seed: agreement.seed,
-            icc_fold: agreement.fold,
+            repeatability_sd: (seeds_varied && single).then(|| parts.repeatability_sd()),
+            icc_seed: seeds_varied.then_some(agreement.seed),
+            icc_fold: varied(&|factor| !known(factor)).then_some(agreement.fold),
             configs: (own().any(|part| part.factor == CONFIG))
                 .then(|| of_configs(sum(&|factor| factor == CONFIG), parts, design))
                 .flatten(),
@@ -56,7 +58,8 @@ pub fn of_all(study: &Study, table: &Table, components: &[ComponentPart]) -> Vec
 fn of_configs(configs: f64, parts: Components, design: Design) -> Option<ConfigAgreement> {
     let (seeds, folds) = (f64::from(design.seeds), f64::from(design.folds));
     let level = parts.fold + parts.seed.unwrap_or(0.0) * folds / seeds;
-    let crossed = Components { seed: Some(0.0), fold: level, ..parts };
+    let crossed =
+        Components { seed: Some(0.0), residual: 0.0, arm_fold: parts.residual, fold: level };
     let found = coefficients(configs, &crossed, design).ok()??;
     Some(ConfigAgreement { relative: found.relative, absolute: found.absolute })
 }

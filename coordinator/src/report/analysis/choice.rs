@@ -9,7 +9,7 @@
 //!
 //! Floor: core.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::stats::worth::{Rival, Rule, cheapest_arm};
 use common::study::Study;
@@ -39,7 +39,8 @@ fn of_arm(study: &Study, table: &Table, arm: usize) -> Option<CheapestConfig> {
         .into_iter()
         .map(|(config, runs)| (config, by_cell(study, &runs)))
         .collect();
-    let means = means(&cells);
+    let whole = whole(&cells);
+    let means = means(&cells, &whole);
     let (best, top) = means
         .iter()
         .copied()
@@ -52,7 +53,7 @@ fn of_arm(study: &Study, table: &Table, arm: usize) -> Option<CheapestConfig> {
     for (config, mean) in &means {
         let differences: Vec<(u32, f64)> = cells[&best]
             .iter()
-            .filter(|(cell, _)| whole(&cells, cell))
+            .filter(|(cell, _)| whole.contains(cell))
             .map(|(cell, score)| (cell.0, sign * (score - cells[config][cell])))
             .collect();
         let folds: Vec<f64> = grouped(&differences, |(fold, _)| *fold)
@@ -98,17 +99,20 @@ fn of_arm(study: &Study, table: &Table, arm: usize) -> Option<CheapestConfig> {
 }
 
 /// Mean of each config over the cells that all have, so that none is best by easier folds.
-fn means(cells: &BTreeMap<u32, Cells>) -> Vec<(u32, f64)> {
+fn means(cells: &BTreeMap<u32, Cells>, whole: &BTreeSet<&(u32, Vec<u32>)>) -> Vec<(u32, f64)> {
     let mean = |own: &Cells| {
         let scores: Vec<f64> =
-            own.iter().filter(|(cell, _)| whole(cells, cell)).map(|(_, score)| *score).collect();
+            own.iter().filter(|(cell, _)| whole.contains(cell)).map(|(_, score)| *score).collect();
         (!scores.is_empty()).then(|| estimate::mean(&scores))
     };
     cells.iter().filter_map(|(config, own)| Some((*config, mean(own)?))).collect()
 }
 
-fn whole(cells: &BTreeMap<u32, Cells>, cell: &(u32, Vec<u32>)) -> bool {
-    cells.values().all(|own| own.contains_key(cell))
+/// The cells that every config has.
+fn whole(cells: &BTreeMap<u32, Cells>) -> BTreeSet<&(u32, Vec<u32>)> {
+    let mut counts: BTreeMap<&(u32, Vec<u32>), usize> = BTreeMap::new();
+    cells.values().flat_map(BTreeMap::keys).for_each(|cell| *counts.entry(cell).or_default() += 1);
+    counts.into_iter().filter(|(_, count)| *count == cells.len()).map(|(cell, _)| cell).collect()
 }
 
 /// Variance of the configs' means, and what errors alone would make of it: half the mean square of

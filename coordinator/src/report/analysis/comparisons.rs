@@ -36,13 +36,18 @@ pub fn of_all(study: &Study, table: &Table, stakes: Option<Stakes>) -> Vec<Compa
     let cells = cells(study, table);
     // Of one run, as this study's took.
     let run_seconds = table.judged_seconds / table.judged_complete.max(1) as f64;
+    let drawn = can_draw(&cells);
     let mut all = Vec::new();
     for a in 0..cells.len() {
         for b in a + 1..cells.len() {
-            let configs = study.arms[a].configs.len() + study.arms[b].configs.len();
+            let configs = [a, b].map(|arm| study.arms[arm].configs.len());
+            let run = [a, b].map(|arm| choice::seconds_of_arm(table, arm));
+            let of = |arm: usize| configs[arm] as f64 * run[arm].unwrap_or(run_seconds);
             let prices = outlook::Prices {
-                cell: configs as f64 * run_seconds,
-                run: [a, b].map(|arm| choice::seconds_of_arm(table, arm)),
+                cell: of(0) + of(1),
+                run,
+                single_runs: configs == [1, 1],
+                drawn,
                 stakes,
             };
             all.push(compare(study, (a, &cells[a]), (b, &cells[b]), &prices));
@@ -90,7 +95,7 @@ fn compare(
         .values()
         .map(|group| estimate::mean(&group.iter().map(|(_, _, d)| *d).collect::<Vec<f64>>()))
         .collect();
-    let frame = Frame::of(study);
+    let frame = Frame { drawn: prices.drawn, ..Frame::of(study) };
     let contrast = contrast_of(&frame, &paired, &folds)
         .map(|contrast| Contrast { p_logit: on_logits(study, &frame, (of_a, of_b)), ..contrast });
     let outlook = contrast
@@ -126,6 +131,8 @@ pub struct Frame {
     pub larger_is_better: bool,
     /// Seed factors, each crossed with all others.
     pub seed_factors: usize,
+    /// Whether there is time to draw pairs again.
+    pub drawn: bool,
 }
 
 impl Frame {
@@ -134,6 +141,7 @@ impl Frame {
             ratio: test_over_train(study),
             larger_is_better: study.primary().larger_is_better(),
             seed_factors: study.seeds.factors.len(),
+            drawn: true,
         }
     }
 }
@@ -187,7 +195,7 @@ pub fn contrast_of(
         se_naive: naive.se,
         ci_naive: interval(naive.ci, "paired t over fold means", None).ok_or(missing)?,
         p_naive: naive.p,
-        ci_bootstrap: resampled(paired, seeds.len()),
+        ci_bootstrap: frame.drawn.then(|| resampled(paired, seeds.len())).flatten(),
         p_logit: None,
         ci_t1: over_seeds(frame.seed_factors, paired, judged.mean),
         p_a_beats_b: (wins + ties / 2.0) / paired.len() as f64,
@@ -229,16 +237,26 @@ fn on_logits(study: &Study, frame: &Frame, (of_a, of_b): (&Cells, &Cells)) -> Op
     Some(judged.p)
 }
 
+/// Whether drawing all pairs again ends soon.
+pub fn can_draw<K, V>(cells: &[BTreeMap<K, V>]) -> bool {
+    let most = cells.iter().map(BTreeMap::len).max().unwrap_or(0) as u64;
+    let pairs = (cells.len() * cells.len().saturating_sub(1) / 2) as u64;
+    most * pairs * u64::from(DRAWS) <= DRAWN_CELLS_MAX
+}
+
 /// Folds, and seeds where there are several, drawn again whole.
 fn resampled(
     paired: &[(u32, &[u32], f64)],
     seeds: usize,
 ) -> Option<super::super::content::Interval> {
-    let blocks = if seeds > 1 { Blocks::FoldsAndSeeds } else { Blocks::Folds };
+    let (blocks, method) = match seeds {
+        0 | 1 => (Blocks::Folds, "bootstrap over folds, percentile"),
+        _ => (Blocks::FoldsAndSeeds, "bootstrap over folds and seeds, percentile"),
+    };
     let resampling = Resampling::new(DRAWS, LEVEL, 0).ok()?;
     let ends =
         improvement::mean_interval(&outlook::cells(paired, 1.0), blocks, &resampling).ok()?;
-    interval(ends, "bootstrap over folds and seeds, percentile", None)
+    interval(ends, method, None)
 }
 
 /// Mean difference of each seed, freed of which folds it has.
@@ -281,4 +299,6 @@ fn adjust(all: &mut [Compared]) {
 }
 
 const DRAWS: u32 = 2_000;
+/// Cells that all draws of all pairs may take: some seconds.
+const DRAWN_CELLS_MAX: u64 = 500_000_000;
 const MODEL: &str = "mixed model of paired differences over folds and seeds";

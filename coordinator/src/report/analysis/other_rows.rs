@@ -63,7 +63,10 @@ pub fn of_all(study: &Study, cases: Result<&Cases<'_>, String>, places: &Places<
                 let both = model.of_pair((a, b), alone);
                 let both = both.and_then(|moved| model.interval(&moved, work));
                 resampled.pairs.extend(both.ok().map(|(interval, _)| ((a, b), interval)));
-                resampled.one_set.extend(model.one_set(a, b).map(|found| ((a, b), found)));
+                if arms <= ONE_SET_ARMS {
+                    let found = model.one_set(a, b);
+                    resampled.one_set.extend(found.map(|found| ((a, b), found)));
+                }
             }
         }
         match (resampled.part.units, first_error) {
@@ -363,6 +366,9 @@ const SEED: u64 = 0;
 
 /// Rows that all draws together may take: a second or two.
 const DRAWN_ROWS_MAX: u64 = 100_000_000;
+
+/// Arms of which each pair is asked what a paper would see.
+const ONE_SET_ARMS: usize = 8;
 
 /// Cells that a paper's standard error is averaged over.
 const ONE_SET_CELLS: usize = 100;

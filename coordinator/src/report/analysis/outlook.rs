@@ -23,6 +23,7 @@ use super::super::content::{
     Rope,
 };
 use super::estimate::{self, Factor};
+use super::worth::Room;
 use super::{interval, test_over_train, worth};
 
 pub use super::worth::Prices;
@@ -46,14 +47,21 @@ pub fn of_pair(
     let design = Design { arms: 2, seeds: seeds.len().max(1) as u32, folds: folds.len() as u32 };
     let components = components(paired, seeds.len())?;
     let reach = Reach::Samples { test_over_train: ratio };
-    let chance = chance(paired, &seeds, sign);
+    let chance = if prices.drawn { chance(paired, &seeds, sign) } else { None };
     let run_sd = components.between_runs_sd() / std::f64::consts::SQRT_2;
     Some(Outlook {
-        standardized: Some(contrast.difference / run_sd).filter(|d| d.is_finite()),
+        standardized: Some(contrast.difference / run_sd)
+            .filter(|d| d.is_finite() && prices.single_runs),
         rope: rope(study, folds, ratio, sign)?,
         p_a_beats_b_ci: chance.as_ref().and_then(|(ends, _)| ends.clone()),
         p_a_beats_b_judged: chance.map(|(_, judged)| judged),
-        precision: planned(&components, design, reach, contrast, prices.cell)?,
+        precision: planned(
+            &components,
+            (design, Room::of(study, &components)),
+            reach,
+            contrast,
+            prices.cell,
+        )?,
         replication: again(&components, design, reach, contrast)?,
         worth: worth::of_pair(study, (&components, design, reach), contrast, prices)?,
     })
@@ -105,7 +113,7 @@ fn rope(study: &Study, folds: &[f64], ratio: f64, sign: f64) -> Option<Rope> {
 pub fn rope_width(study: &Study) -> Option<f64> {
     use common::metric::Metric;
     Some(match study.primary() {
-        Metric::LogLoss | Metric::Rmse | Metric::Mae => 0.0,
+        Metric::LogLoss | Metric::Rmse | Metric::Mae | Metric::Hausdorff95 => 0.0,
         _ => ROPE_WIDTH,
     })
 }
@@ -153,7 +161,7 @@ fn chance(
 
 fn planned(
     components: &Components,
-    design: Design,
+    (design, room): (Design, Room),
     reach: Reach,
     contrast: &Contrast,
     cost: f64,
@@ -169,12 +177,17 @@ fn planned(
         half_width: row.precision.shown.map(|shown| shown.half_width),
         power: precision::power(components, row.design, reach, Test::USUAL, effect).ok().flatten(),
     };
-    let steps =
-        |count: u32| -> Vec<u32> { vec![count.div_ceil(2).max(2), count, 2 * count, 4 * count] };
-    let rows = plan::table(components, frame, prices, &steps(design.seeds), &steps(design.folds));
+    let steps = |count: u32, more: bool| -> Vec<u32> {
+        if more { vec![count.div_ceil(2).max(2), count, 2 * count, 4 * count] } else { vec![count] }
+    };
+    let (seeds, folds) = (steps(design.seeds, room.seeds), steps(design.folds, room.folds));
+    let rows = plan::table(components, frame, prices, &seeds, &folds);
+    let most = |count: u32, more: bool, least: u32| {
+        if more { (LIMIT_TIMES * count).max(least) } else { count }
+    };
     let limits = Limits {
-        seeds_max: (LIMIT_TIMES * design.seeds).max(SEEDS_MAX_AT_LEAST),
-        folds_max: (LIMIT_TIMES * design.folds).max(FOLDS_MAX_AT_LEAST),
+        seeds_max: most(design.seeds, room.seeds, SEEDS_MAX_AT_LEAST),
+        folds_max: most(design.folds, room.folds, FOLDS_MAX_AT_LEAST),
     };
     let goal = (effect > 0.0).then_some(Goal::Effect(effect));
     let cheapest =

@@ -10,7 +10,7 @@
 use common::stats::plan;
 use common::stats::sources::{Components, Design, Reach, error_of_difference};
 use common::stats::worth::{self, Block, Choice, Decision, Stakes};
-use common::study::Study;
+use common::study::{OuterKind, Study};
 
 use super::super::content::{Contrast, GainPrice, Money, NextBlock, Worth};
 
@@ -21,6 +21,10 @@ pub struct Prices {
     pub cell: f64,
     /// Mean agent-seconds of one training of each arm, where any was timed.
     pub run: [Option<f64>; 2],
+    /// Whether both arms have one config, so that a cell's score is that of a single run.
+    pub single_runs: bool,
+    /// Whether there is time to draw pairs again.
+    pub drawn: bool,
     /// What a better score and an hour are worth, where that was said.
     pub stakes: Option<Stakes>,
 }
@@ -34,7 +38,7 @@ pub fn of_pair(
 ) -> Option<Worth> {
     let se = |design: Design| error_of_difference(components, design, reach).ok().map(|e| e.se);
     let now = se(design)?;
-    let choice = Choice { difference: contrast.difference, se: now };
+    let choice = Choice { difference: contrast.difference, se: now, df: contrast.df };
     let priced = plan::Prices { run: prices.cell, fold: 0.0, seed: 0.0 };
     let spent = priced.cost(design);
     let block = |larger: Design| {
@@ -49,13 +53,18 @@ pub fn of_pair(
         };
         Some((next, block))
     };
+    let room = Room::of(study, components);
     let doubled = [
         Design { seeds: 2 * design.seeds, ..design },
         Design { folds: 2 * design.folds, ..design },
     ];
+    let doubled = doubled.into_iter().filter(|larger| room.holds(design, *larger));
     let expected_loss = worth::expected_loss(choice).ok()?;
-    let larger: Vec<(NextBlock, Block)> =
-        larger_designs(study, design).into_iter().filter_map(block).collect();
+    let larger: Vec<(NextBlock, Block)> = larger_designs(study, design)
+        .into_iter()
+        .filter(|one| room.holds(design, *one))
+        .filter_map(block)
+        .collect();
     let (frontier, offered): (Vec<NextBlock>, Vec<Block>) =
         frontier(larger, expected_loss).into_iter().unzip();
     let best = frontier.iter().max_by(|x, y| {
@@ -68,9 +77,29 @@ pub fn of_pair(
         verdict: String::new(),
         money: (prices.stakes).and_then(|stakes| money(choice, &frontier, &offered, stakes)),
         gain: gain(study, contrast, prices),
-        blocks: doubled.into_iter().filter_map(|larger| Some(block(larger)?.0)).collect(),
+        blocks: doubled.filter_map(|larger| Some(block(larger)?.0)).collect(),
         frontier,
     })
+}
+
+/// What of a design can be more.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Not where one seed was trained: nobody knows what others would do.
+    pub seeds: bool,
+    /// Not where each fold is a value of a column: there are no more of them.
+    pub folds: bool,
+}
+
+impl Room {
+    pub fn of(study: &Study, components: &Components) -> Self {
+        let folds = !matches!(study.outer.kind, OuterKind::LeaveOut);
+        Self { seeds: components.seed.is_some(), folds }
+    }
+
+    fn holds(self, now: Design, larger: Design) -> bool {
+        (self.seeds || larger.seeds == now.seeds) && (self.folds || larger.folds == now.folds)
+    }
 }
 
 /// Designs with more seeds, more whole partitions, or both.

@@ -24,8 +24,8 @@ pub fn looks(report: &Report) -> Option<Figure> {
     };
     let caption = format!(
         "Complete trials over time (line), and each time that their scores on the test folds were shown \
-         to somebody (marks; this report is the last it knows of). A look left of the line's end saw a \
-         part of the study.{latest}"
+         to somebody (marks; this report is the last it knows of). A look below the line's final height \
+         saw a part of the study.{latest}"
     );
     Some(Figure::drawn("looks", caption, sheet(part), |width, caption| {
         draw(part, ended, width, caption)

@@ -29,7 +29,7 @@ pub struct Planner {
 pub fn tradeoff(report: &Report) -> Option<Figure> {
     let (pair, _, outlook) = headline(report)?;
     let planner = Planner::of(report)?;
-    let map = Map::of(&planner, outlook)?;
+    let map = Map::of(&planner, outlook, report.study.left_out.is_none())?;
     let advice = outlook.precision.advice.map_or(String::new(), |design| {
         format!(
             " The triangle, {} on {}, would show a difference as large as the one seen in 80 of 100 \
@@ -56,6 +56,8 @@ impl Planner {
         let (pair, contrast, outlook) = headline(report)?;
         let ratio = report.drawn.further.test_over_train?;
         let precision = &outlook.precision;
+        // Of one seed nobody knows what others would do.
+        precision.sd_seed?;
         let priced = precision.table.first()?;
         Some(Self {
             components: components_of(precision),
@@ -85,14 +87,16 @@ struct Map {
 }
 
 impl Map {
-    fn of(planner: &Planner, outlook: &Outlook) -> Option<Self> {
+    /// `folds`: there can be more of them.
+    fn of(planner: &Planner, outlook: &Outlook, folds: bool) -> Option<Self> {
         if planner.now.folds < 2 {
             return None;
         }
         let advice = outlook.precision.advice;
         let most = |now: u32, advised: Option<u32>| (4 * now).max(16).max(advised.unwrap_or(0));
         let seeds = steps(1, most(planner.now.seeds, advice.map(|design| design.seeds)));
-        let folds = steps(2, most(planner.now.folds, advice.map(|design| design.folds)));
+        let most_folds = most(planner.now.folds, advice.map(|design| design.folds));
+        let folds = steps(2, if folds { most_folds } else { planner.now.folds.max(3) });
         let heights = seeds
             .iter()
             .map(|seeds| {

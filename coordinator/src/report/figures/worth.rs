@@ -28,7 +28,7 @@ pub fn worth(report: &Report) -> Option<Figure> {
         Some(small) => format!(" Below {} it is next to nothing.", significant(small)),
         None => String::new(),
     };
-    let money = part.money.map_or(String::new(), |money| {
+    let money = part.money.filter(|_| pays(part)).map_or(String::new(), |money| {
         format!(
             " Below the dotted line training is worth its price, at {} for each 0.01 and {} an hour.",
             significant_short(money.value_of_a_hundredth),
@@ -60,7 +60,7 @@ fn draw(part: &Worth, small: Option<f64>, axis: &str, width: f64, caption: &str)
         small.map(|_| ("next to nothing".to_string(), Sign::Line { dash: 1, ink: Ink::Hue(2) })),
     );
     entries.extend(
-        part.money.map(|_| {
+        part.money.filter(|_| pays(part)).map(|_| {
             ("worth its price below".to_string(), Sign::Line { dash: 2, ink: Ink::Hue(1) })
         }),
     );
@@ -80,7 +80,7 @@ fn draw(part: &Worth, small: Option<f64>, axis: &str, width: f64, caption: &str)
     if let Some(small) = small {
         canvas.curve(&[(x.from, y.at(small)), (x.to, y.at(small))], Ink::Hue(2), 1.5, 1);
     }
-    if let Some(money) = part.money {
+    if let Some(money) = part.money.filter(|_| pays(part)) {
         let loss = |seconds: f64| {
             now - seconds / HOUR * money.price_of_an_hour / (100.0 * money.value_of_a_hundredth)
         };
@@ -105,6 +105,15 @@ fn draw(part: &Worth, small: Option<f64>, axis: &str, width: f64, caption: &str)
         canvas.end();
     }
     canvas.finish(caption)
+}
+
+/// Whether the line of equal value and price crosses the figure.
+fn pays(part: &Worth) -> bool {
+    let first = part.frontier.first().map_or(f64::INFINITY, |next| next.cost);
+    part.money.is_some_and(|money| {
+        let hours = first / HOUR;
+        hours * money.price_of_an_hour < part.expected_loss * 100.0 * money.value_of_a_hundredth
+    })
 }
 
 /// Seconds of a unit that suits `seconds`, and the axis's title.

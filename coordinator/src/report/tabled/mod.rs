@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::stats::mixed::Fit;
 
 use super::analysis::arms::{over_new_samples, seed_error};
-use super::analysis::comparisons::{Frame, contrast_of};
+use super::analysis::comparisons::{Frame, can_draw, contrast_of};
 use super::analysis::{estimate, grouped, interval};
 use super::content::{ArmDrawn, ComponentPart, Contrast, Interval, LEVEL, Scores, Target};
 use content::{ArmPart, FitPart, PairPart, SCHEMA, SpreadPart, Tabled};
@@ -211,6 +211,7 @@ fn pairs(observed: &Observations, cells: &[Cells], fit: &Fit) -> Vec<PairPart> {
         ratio: observed.ratio.map(|ratio| ratio.test_over_train),
         larger_is_better: observed.larger_is_better,
         seed_factors: 1,
+        drawn: can_draw(cells),
     };
     let of_pair = |a: usize, b: usize| {
         let paired: Vec<(u32, &[u32], f64)> = cells[a]
