@@ -30,8 +30,8 @@ fn versions() -> String {
     format!("seedsweep {}; candle {CANDLE}", env!("CARGO_PKG_VERSION"))
 }
 
-/// The widest vector instructions that the trainer's products find here. Other widths add up in
-/// another order, so they belong to what an outcome depends on.
+/// The widest vector instructions that the trainer's products find here. Products add up in one order
+/// in all of them; they stand here for whoever looks into a difference all the same.
 fn vector_instructions() -> &'static str {
     let arch = format!("{:?}", pulp::Arch::new());
     let known = [("V4", "avx512"), ("V3", "avx2"), ("Neon", "neon"), ("Scalar", "no vectors")];

@@ -3,7 +3,7 @@
 //! A lane's outcome is bit-identical whatever its neighbours, however often it is trained, and
 //! whatever other threads do: lanes share steps and nothing else, no order of summing depends on
 //! how many there are, and no thread but the caller's works. A single trial is a cohort of one.
-//! Deliberately absent: clocks (the caller measures), devices other than the processor, files.
+//! Deliberately absent: clocks (the caller measures), the choice of a device, files.
 //!
 //! Floor: core.
 
