@@ -1,13 +1,15 @@
-//! Large crossed mixed models beside lme4, on the same rows in one run.
+//! Large crossed mixed models beside lme4 and mixeff-rs, on the same rows in one run.
 //!
 //! 73,000 rows, 3,000 levels crossed with 1,100, then with a third factor of 28: the shape of lme4's
-//! own InstEval. Rscript with lme4 fits them from the same file. Deliberately absent: small fits,
+//! own InstEval. Rscript with lme4 fits them from the same file, and so does the program that
+//! SEEDSWEEP_MIXEFF names, if any. Deliberately absent: small fits,
 //! which are in `fit.rs`.
 //!
 //! Floor: wiring.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -29,6 +31,8 @@ fn main() -> anyhow::Result<()> {
     let errors = String::from_utf8_lossy(&answer.stderr);
     anyhow::ensure!(answer.status.success(), "lme4 did not answer: {errors}");
     let mut lines = text.lines();
+    let mixeff = mixeff(&path)?;
+    let mut mixeff = mixeff.lines();
     println!("crossed fits by REML, 73,000 rows, one thread of ours");
     for formula in FORMULAS {
         let line = lines.next().context("lme4 said too little")?;
@@ -50,9 +54,23 @@ fn main() -> anyhow::Result<()> {
         println!("  ours, median of {RUNS}: {ours:>8.2} s, criterion {criterion:.6}");
         println!("  lme4:             {:>8.2} s, criterion {:.6}", peer[0], peer[2]);
         println!("  ratio:            {:>8.1}", peer[0] / ours);
+        if let Some((seconds, criterion)) = mixeff.next().and_then(|line| line.split_once(' ')) {
+            let seconds: f64 = seconds.parse()?;
+            println!("  mixeff-rs:        {seconds:>8.2} s, criterion {criterion}");
+            println!("  ratio:            {:>8.1}", seconds / ours);
+        }
     }
     println!("lme4 {}", lines.next().unwrap_or("of unknown version"));
     Ok(())
+}
+
+/// What mixeff-rs says of the rows, a line a formula; nothing where its program is not named.
+fn mixeff(rows: &Path) -> anyhow::Result<String> {
+    let Some(program) = std::env::var_os("SEEDSWEEP_MIXEFF") else { return Ok(String::new()) };
+    let answer = Command::new(program).arg(rows).output().context("SEEDSWEEP_MIXEFF")?;
+    let errors = String::from_utf8_lossy(&answer.stderr);
+    anyhow::ensure!(answer.status.success(), "mixeff-rs did not answer: {errors}");
+    Ok(String::from_utf8_lossy(&answer.stdout).into_owned())
 }
 
 fn rows() -> BTreeMap<String, Column> {
