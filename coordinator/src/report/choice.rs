@@ -7,14 +7,15 @@
 use common::stats::distribution::expected_max;
 use common::study::{Arm, Study};
 
+use super::analysis::arms::CONFIGS_JUDGED;
 use super::analysis::choice::seconds_of_arm;
 use super::analysis::estimate;
 use super::content::{
-    ArmDrawn, CheapestConfig, ComparisonPart, Gain, GainPrice, LotteryPart, Report, Rope, Verdict,
-    VerdictKind,
+    ArmDrawn, ArmPart, CheapestConfig, ComparisonPart, ConfigPart, Gain, GainPrice, LotteryPart,
+    Report, Rope, Verdict, VerdictKind,
 };
-use super::number::{beside, counted, duration, percent};
-use super::page::Block;
+use super::number::{beside, count, counted, duration, percent, significant};
+use super::page::{Block, Sheet, columns, legend, score, span, unrepeated};
 use super::table::Table;
 use super::verdict::{drawn_anew, left_out, typical};
 
@@ -155,6 +156,46 @@ fn on_one_test_set(study: &Study, arm: &ArmDrawn, part: &LotteryPart) -> Option<
         beside(mean, sd),
         left_out(study).map_or(String::new(), |column| format!(" or another {column}")),
     ))
+}
+
+/// Every config's mean and how sure it is; `None` where no arm has several.
+pub fn configs(report: &Report) -> Option<Sheet> {
+    let several = || report.arms.iter().filter(|arm| arm.configs.len() > 1);
+    let row = |arm: &ArmPart, config: &ConfigPart| {
+        let scale = config.sd.map(|sd| sd / 3.0);
+        vec![
+            arm.arm.clone(),
+            config.config.clone(),
+            count(config.n),
+            config.mean.map_or("–".into(), |mean| score(mean, config.sd)),
+            config.sd.map_or("–".into(), significant),
+            span(config.errors.ci_t1.as_ref(), scale),
+            span(config.errors.ci_t2.as_ref(), scale),
+        ]
+    };
+    let rows: Vec<Vec<String>> =
+        several().flat_map(|arm| arm.configs.iter().map(move |config| row(arm, config))).collect();
+    let mut meanings = legend(&[
+        (
+            "Config",
+            "No config is named the best: the one that leads here was seen on the test rows, and its mean would flatter it. Choosing one honestly takes inner folds.",
+        ),
+        (
+            "T1, T2",
+            "95 % intervals of the config's mean, as for an arm: with other seeds on the same rows, and on another sample. They say how sure each mean is; whether two configs differ they do not say.",
+        ),
+    ]);
+    if several().any(|arm| arm.configs.len() > CONFIGS_JUDGED) {
+        let first = format!("Of each arm the first {CONFIGS_JUDGED} configs have intervals.");
+        meanings.push(("Many configs".into(), first));
+    }
+    let titles = ["Arm", "Config", "Runs", "Mean", "SD", "T1: new seeds", "T2: new samples"];
+    (!rows.is_empty()).then(|| Sheet {
+        title: "Configs, in the order of the study file".into(),
+        columns: columns(&titles, 2),
+        rows: unrepeated(rows),
+        legend: meanings,
+    })
 }
 
 /// The sentences on cheap configs; `None` where no arm has several.

@@ -35,7 +35,7 @@ pub use choice::{ArmCost, CheapestConfig, Cost, RopeConfig};
 pub use controls::{Beside, ControlledPart, ControlsPart};
 pub use curves::{CurvePart, CurvePoint, Shows};
 pub use leakage::LeakageCheck;
-pub use ledger::{LedgerPart, LookPart, LookerPart};
+pub use ledger::{ClaimPart, LedgerPart, LookPart, LookerPart};
 pub use spreads::{ArmRanks, EqualSpread, RanksPart, SeedSpread, SpreadsPart};
 pub use worth::{GainPrice, Money, NextBlock, Worth};
 
@@ -259,8 +259,13 @@ pub struct Scores {
     pub seed_min: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed_max: Option<f64>,
+    /// Standard errors of the mean over new seeds, and over new samples; each with its interval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub se_t1: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ci_t1: Option<Interval>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub se_t2: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ci_t2: Option<Interval>,
     /// Whether any of these intervals was cut where the metric ends.
@@ -280,6 +285,21 @@ pub struct ConfigPart {
     pub mean: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sd: Option<f64>,
+    #[serde(flatten)]
+    pub errors: MeanErrors,
+}
+
+/// How far a mean would move over new seeds (T1), and over new training samples (T2).
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct MeanErrors {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub se_t1: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci_t1: Option<Interval>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub se_t2: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci_t2: Option<Interval>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -66,7 +66,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     list.push(Block::Sheet(arms(report)));
     list.push(Block::Sheet(intervals(report)));
     list.extend(remarks(report).map(Block::List));
-    list.extend(configs(report).map(Block::Sheet));
+    list.extend(choice::configs(report).map(Block::Sheet));
     list.extend(choice::cheap_configs(report));
     list.extend(also(report).map(Block::Sheet));
     if !report.comparisons.is_empty() {
@@ -134,7 +134,7 @@ fn further(report: &Report) -> Option<Block> {
 }
 
 /// A number beside the spread that decides its digits.
-fn score(value: f64, scale: Option<f64>) -> String {
+pub(super) fn score(value: f64, scale: Option<f64>) -> String {
     beside(value, scale.unwrap_or(0.0))
 }
 
@@ -216,7 +216,7 @@ pub(super) fn columns(titles: &[&str], text: usize) -> Vec<(String, bool)> {
 }
 
 /// Rows whose first cell is written only where it changes, as in a printed table.
-fn unrepeated(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
+pub(super) fn unrepeated(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
     for place in (1..rows.len()).rev() {
         if rows[place][0] == rows[place - 1][0] {
             rows[place][0].clear();
@@ -341,34 +341,6 @@ fn remarks(report: &Report) -> Option<Vec<String>> {
         .flat_map(|arm| arm.remarks.iter().map(move |remark| format!("{}: {remark}", arm.arm)))
         .collect();
     (!list.is_empty()).then_some(list)
-}
-
-fn configs(report: &Report) -> Option<Sheet> {
-    let rows: Vec<Vec<String>> = report
-        .arms
-        .iter()
-        .filter(|arm| arm.configs.len() > 1)
-        .flat_map(|arm| {
-            arm.configs.iter().map(move |config| {
-                vec![
-                    arm.arm.clone(),
-                    config.config.clone(),
-                    count(config.n),
-                    config.mean.map_or("–".into(), |mean| score(mean, config.sd)),
-                    config.sd.map_or("–".into(), significant),
-                ]
-            })
-        })
-        .collect();
-    (!rows.is_empty()).then(|| Sheet {
-        title: "Configs, in the order of the study file".into(),
-        columns: columns(&["Arm", "Config", "Runs", "Mean", "SD"], 2),
-        rows: unrepeated(rows),
-        legend: legend(&[(
-            "Config",
-            "No config is named the best: the one that leads here was seen on the test rows, and its mean would flatter it. Choosing one honestly takes inner folds.",
-        )]),
-    })
 }
 
 fn also(report: &Report) -> Option<Sheet> {

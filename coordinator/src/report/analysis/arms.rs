@@ -9,9 +9,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::metric::Metric;
-use common::study::Study;
+use common::study::{ArmConfig, Study};
 
-use super::super::content::{AlsoPart, ArmDrawn, ArmPart, ConfigPart, Interval, Scores, Target};
+use super::super::content::{
+    AlsoPart, ArmDrawn, ArmPart, ConfigPart, Interval, MeanErrors, Scores, Target,
+};
 use super::super::subject;
 use super::super::table::{Run, Table};
 use super::components::Decomposition;
@@ -104,9 +106,7 @@ fn scores(study: &Study, runs: &[Run], parts: &Decomposition) -> Option<Scores> 
     let mean = estimate::mean(&values);
     let seeds: Vec<f64> = seed_means(study, runs).into_iter().map(|(_, mean)| mean).collect();
     let several = seeds.len() > 1;
-    let ci_t1 = over_seeds(study, runs, mean);
-    let ci_t2 = over_samples(study, runs)
-        .and_then(|(t, method)| interval(within_metric(study, t.ci), method, Some(Target::T2)));
+    let MeanErrors { se_t1, ci_t1, se_t2, ci_t2 } = errors_of_mean(study, runs);
     let next_run = next_run(study, runs, parts);
     let (least, most) = bounds(study.primary());
     let cut = [&ci_t1, &ci_t2, &next_run]
@@ -122,21 +122,33 @@ fn scores(study: &Study, runs: &[Run], parts: &Decomposition) -> Option<Scores> 
         max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         seed_min: several.then(|| seeds.iter().copied().fold(f64::INFINITY, f64::min)),
         seed_max: several.then(|| seeds.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
+        se_t1,
         ci_t1,
+        se_t2,
         ci_t2,
         cut,
         next_run,
     })
 }
 
-fn over_seeds(study: &Study, runs: &[Run], mean: f64) -> Option<Interval> {
+/// How far the mean of `runs`, which is not empty, would move: over new seeds, and over new samples.
+fn errors_of_mean(study: &Study, runs: &[Run]) -> MeanErrors {
+    let (se_t1, ci_t1) = over_seeds(study, runs).unzip();
+    let (se_t2, ci_t2) = over_samples(study, runs)
+        .map(|(t, method)| (t.se, interval(within_metric(study, t.ci), method, Some(Target::T2))))
+        .unzip();
+    MeanErrors { se_t1, ci_t1: ci_t1.flatten(), se_t2, ci_t2: ci_t2.flatten() }
+}
+
+fn over_seeds(study: &Study, runs: &[Run]) -> Option<(f64, Option<Interval>)> {
+    let mean = estimate::mean(&scores_of(runs));
     let deviations = deviations(study, runs);
     let values: Vec<(&[u32], f64)> =
         deviations.iter().map(|(run, value)| (run.seeds.as_slice(), *value)).collect();
     let (se, df) = seed_error(study.seeds.factors.len(), &values)?;
     let half = estimate::t_quantile(df) * se;
     let ends = within_metric(study, (mean - half, mean + half));
-    interval(ends, "t over seed means", Some(Target::T1))
+    Some((se, interval(ends, "t over seed means", Some(Target::T1))))
 }
 
 /// The mean with its error over new samples, and the method: the mixed model of folds and seeds,
@@ -206,23 +218,20 @@ fn deviations<'a>(study: &Study, runs: &'a [Run]) -> Vec<(&'a Run, f64)> {
 
 fn configs(study: &Study, arm: usize, runs: &[Run]) -> Vec<ConfigPart> {
     let by_config = grouped(runs, |run| run.config);
-    study.arms[arm]
-        .configs
-        .iter()
-        .enumerate()
-        .map(|(number, config)| {
-            let values: Vec<f64> = by_config
-                .get(&(number as u32))
-                .map(|group| group.iter().map(|run| run.score).collect())
-                .unwrap_or_default();
-            ConfigPart {
-                config: config.point.to_string(),
-                n: values.len() as u64,
-                mean: (!values.is_empty()).then(|| estimate::mean(&values)),
-                sd: estimate::sd(&values),
-            }
-        })
-        .collect()
+    let described = |(number, config): (usize, &ArmConfig)| {
+        let group = by_config.get(&(number as u32));
+        let own: Vec<Run> = group.into_iter().flatten().map(|run| (*run).clone()).collect();
+        let values = scores_of(&own);
+        let judged = !own.is_empty() && number < CONFIGS_JUDGED;
+        ConfigPart {
+            config: config.point.to_string(),
+            n: own.len() as u64,
+            mean: (!own.is_empty()).then(|| estimate::mean(&values)),
+            sd: estimate::sd(&values),
+            errors: if judged { errors_of_mean(study, &own) } else { MeanErrors::default() },
+        }
+    };
+    study.arms[arm].configs.iter().enumerate().map(described).collect()
 }
 
 fn also(study: &Study, runs: &[Run]) -> Vec<AlsoPart> {
@@ -299,6 +308,9 @@ pub const KENWARD_ROGER: &str = "mixed model over folds and seeds, folds as over
 pub const SATTERTHWAITE: &str = "mixed model over folds and seeds, folds as overlapping samples \
                                  (Nadeau and Bengio), Satterthwaite's degrees of freedom";
 pub const CORRECTED: &str = "corrected resampled t over fold means (Nadeau and Bengio)";
+
+/// Configs of an arm whose means have intervals: each takes a mixed model.
+pub const CONFIGS_JUDGED: usize = 200;
 
 /// Reasons in `Table::missing` that are not failures.
 const UNENDED: [&str; 2] = ["cancelled", "not ended yet"];

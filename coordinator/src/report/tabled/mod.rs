@@ -148,6 +148,8 @@ fn scores(observed: &Observations, arm: usize, cells: &Cells) -> Scores {
     let least = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
     let most = |values: &[f64]| values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let several = seeds.len() > 1;
+    let (se_t1, ci_t1) = over_seeds(cells, mean).unzip();
+    let (se_t2, ci_t2) = over_folds(observed, cells).unzip();
     Scores {
         mean,
         sd: estimate::sd(&values),
@@ -157,8 +159,10 @@ fn scores(observed: &Observations, arm: usize, cells: &Cells) -> Scores {
         max: most(&values),
         seed_min: several.then(|| least(&seeds)),
         seed_max: several.then(|| most(&seeds)),
-        ci_t1: over_seeds(cells, mean),
-        ci_t2: over_folds(observed, cells),
+        se_t1,
+        ci_t1: ci_t1.flatten(),
+        se_t2,
+        ci_t2: ci_t2.flatten(),
         cut: false,
         next_run: None,
     }
@@ -186,16 +190,18 @@ fn seed_means(cells: &Cells) -> BTreeMap<u32, f64> {
         .collect()
 }
 
-fn over_seeds(cells: &Cells, mean: f64) -> Option<Interval> {
+/// Standard error and interval over new seeds.
+fn over_seeds(cells: &Cells, mean: f64) -> Option<(f64, Option<Interval>)> {
     let deviations = deviations(cells);
     let values: Vec<(&[u32], f64)> =
         deviations.iter().map(|(seed, value)| (seed.as_slice(), *value)).collect();
     let (se, df) = seed_error(1, &values)?;
     let half = estimate::t_quantile(df) * se;
-    interval((mean - half, mean + half), "t over seed means", Some(Target::T1))
+    Some((se, interval((mean - half, mean + half), "t over seed means", Some(Target::T1))))
 }
 
-fn over_folds(observed: &Observations, cells: &Cells) -> Option<Interval> {
+/// Standard error and interval over new samples.
+fn over_folds(observed: &Observations, cells: &Cells) -> Option<(f64, Option<Interval>)> {
     let means: Vec<f64> = grouped(cells, |((block, _), _)| *block)
         .values()
         .map(|group| estimate::mean(&group.iter().map(|(_, score)| **score).collect::<Vec<f64>>()))
@@ -203,7 +209,7 @@ fn over_folds(observed: &Observations, cells: &Cells) -> Option<Interval> {
     let cells: Vec<(u32, &[u32], f64)> =
         cells.iter().map(|(cell, score)| (cell.0, cell.1.as_slice(), *score)).collect();
     let (test, method) = over_new_samples(&cells, &means, observed.ratio?.test_over_train)?;
-    interval(test.ci, method, Some(Target::T2))
+    Some((test.se, interval(test.ci, method, Some(Target::T2))))
 }
 
 fn pairs(observed: &Observations, cells: &[Cells], fit: &Fit) -> Vec<PairPart> {

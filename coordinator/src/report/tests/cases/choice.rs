@@ -5,7 +5,7 @@
 use common::stats::worth::Stakes;
 
 use super::super::*;
-use crate::report::content::NextBlock;
+use crate::report::content::{MeanErrors, NextBlock};
 
 /// Outcomes whose trainings take `seconds` of an arm and config.
 fn timed(
@@ -187,4 +187,29 @@ fn more_runs_are_bought_while_they_save_more_than_they_cost() {
     );
     let figure = crate::report::figures::worth(&dear).expect("drawn");
     assert!(figure.caption.contains("Below the dotted line training is worth its price"));
+}
+
+#[test]
+fn a_configs_mean_has_the_intervals_of_an_arm_of_it_alone() {
+    let apart = |config: u32| {
+        let alone = study(&[("a", 1), ("b", 1)], 4, 1, 5);
+        let rows = rows(&alone, |key| jagged(&TrialKey { config, ..key.clone() }));
+        built(&alone, &rows).arms[0].scores.clone().expect("scores")
+    };
+    let both = study(&[("a", 2), ("b", 1)], 4, 1, 5);
+    let report = built(&both, &rows(&both, jagged));
+    for (config, part) in report.arms[0].configs.iter().enumerate() {
+        let alone = apart(config as u32);
+        let MeanErrors { se_t1, ci_t1, se_t2, ci_t2 } = part.errors.clone();
+        assert_eq!(
+            (se_t1, ci_t1, se_t2, ci_t2),
+            (alone.se_t1, alone.ci_t1, alone.se_t2, alone.ci_t2)
+        );
+        assert!(se_t2 > se_t1 && se_t1 > Some(0.0), "config {config}");
+    }
+    let page = markdown(&report);
+    let heading = "| Arm | Config | Runs | Mean | SD | T1: new seeds | T2: new samples |";
+    assert!(page.contains(heading), "{page}");
+    let value: serde_json::Value = serde_json::from_str(&json(&report)).expect("JSON");
+    assert_eq!(value["arms"][0]["configs"][1]["ci_t2"]["target"], "T2");
 }
