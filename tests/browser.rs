@@ -164,7 +164,7 @@ fn page(study: &Study) -> String {
             split: Digest::of(b"split"),
         });
     }
-    let looks = Some(Looks { ledger: &ledger, this: 3 });
+    let looks = Some(Looks { ledger: &ledger, this: 3, sealing: None });
     report::html(&report::build(&Material { looks, ..Material::of(study, &rows) }))
 }
 

@@ -100,6 +100,39 @@ fn a_ledger_is_kept_over_a_restart_and_a_page_says_how_often_was_looked() {
     assert!(people.contains("the chain holds"), "{people}");
 }
 
+#[test]
+fn a_sealed_study_is_reported_only_after_its_claim_and_the_report_prints_it() {
+    let cluster = Cluster::start();
+    let file = write_study(&cluster.site, "sealed", 5, SHORT);
+    let file = file.to_str().expect("text");
+    let study = cluster.ask(&["submit", file, "--sealed"])["study"].clone();
+    let study = study.as_str().expect("an id").to_string();
+    let _agent = cluster.agent("one");
+    cluster.finish(&study).is_whole();
+    for command in [["report", &study, "--format", "md"], ["export", &study, "--csv", "-"]] {
+        let refused = cluster.run(&command).failed(1);
+        assert!(refused.contains("coordinator register"), "{refused}");
+    }
+    let cluster = cluster.kill().start_again();
+    let closed = cluster.ask(&["ledger", &study]);
+    assert_eq!((&closed["looks"], &closed["claim"]), (&0.into(), &Value::Null));
+    assert!(closed["sealed"]["at_unix_ms"].is_u64());
+
+    let said = cluster.ask(&["register", &study, "--claim", "narrow beats wide"]);
+    let again = cluster.ask(&["register", &study, "--claim", "narrow beats wide"]);
+    assert_eq!(said, again);
+    let other = cluster.run(&["register", &study, "--claim", "wide beats narrow"]).failed(1);
+    assert!(other.contains("another claim is registered"), "{other}");
+    let hashed = said["claim"]["hashed"].as_str().expect("text");
+    assert_eq!(said["claim"]["hash"], Digest::of(hashed.as_bytes()).hex());
+    let page = cluster.run(&["report", &study, "--format", "md"]).done().stdout;
+    assert!(page.contains("narrow beats wide"), "{page}");
+    assert!(page.contains(said["claim"]["hash"].as_str().expect("a hash")), "{page}");
+    assert!(page.contains("after 100 trainings, and before anybody was shown a score"), "{page}");
+    let late = cluster.run(&["seal", &study]).done().stdout;
+    assert!(late.contains("is sealed"), "it was before: {late}");
+}
+
 /// Computes the chain as anybody can.
 fn chain_holds(ledger: &Value) {
     let mut link = "0".repeat(64);

@@ -4,6 +4,7 @@
 //! left out or put in later without another head. It is kept in bounded room: the count, the head,
 //! how often each asker looked, the first look and the latest ones in full. It counts looks; it does
 //! not say that anything was overfitted (Recht et al. 2019 found little of it where it was feared).
+//! Beside it stands what was claimed before anybody looked, and whether scores were sealed till then.
 //! Deliberately absent: clocks and names of people, which arrive as values.
 //!
 //! Floor: common.
@@ -65,6 +66,76 @@ pub struct Looker {
     /// As of their latest look.
     pub label: String,
     pub looks: u64,
+}
+
+/// What stands beside a ledger: whether outcomes are shown at all, and what was claimed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sealing {
+    /// Who had the outcomes of the outer folds sealed, before anybody was shown one.
+    pub sealed: Option<Stamp>,
+    /// It stands for ever: a second one is refused.
+    pub claim: Option<Claim>,
+}
+
+/// Who did something, and when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Unix time of the leader that took it.
+    pub at: Timestamp,
+    pub who: MemberId,
+    /// The label of the token that let them in, at that time; may be empty.
+    pub label: String,
+}
+
+/// What somebody said that a study would show, with what could be known by then.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Claim {
+    pub text: String,
+    pub stamp: Stamp,
+    /// Complete trials at that time.
+    pub outcomes: u64,
+    /// Looks at outcomes before it.
+    pub looks: u64,
+    /// Of the ledger at that time: a claim cannot be moved before a look.
+    pub head: Digest,
+    pub study: Digest,
+    pub split: Digest,
+}
+
+impl Sealing {
+    /// Whether no outcome may be shown: sealed, and nothing is claimed yet.
+    pub fn is_closed(&self) -> bool {
+        self.sealed.is_some() && self.claim.is_none()
+    }
+}
+
+impl Claim {
+    /// What is hashed, for whoever wants to compute it: fields with a space between them, digests in
+    /// hexadecimal, the text last.
+    pub fn line(&self) -> String {
+        let Self { text, stamp, outcomes, looks, head, study, split } = self;
+        let (head, study, split) = (head.hex(), study.hex(), split.hex());
+        format!("{} {} {outcomes} {looks} {head} {study} {split} {text}", stamp.at.0, stamp.who)
+    }
+
+    /// The registration's hash, as a report prints it: blake3 of [`Claim::line`].
+    pub fn hash(&self) -> Digest {
+        Digest::of(self.line().as_bytes())
+    }
+}
+
+/// Why a text cannot be a claim; `None`: it can.
+pub fn not_a_claim(text: &str) -> Option<String> {
+    if text.trim().is_empty() {
+        return Some("a claim says what the study will show, in a sentence".to_string());
+    }
+    if text.len() > CLAIM_MAX {
+        return Some(format!("a claim has at most {CLAIM_MAX} bytes, and this one {}", text.len()));
+    }
+    // Marks of direction could make a claim read as another one.
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let hidden = text.chars().any(|c| c.is_control() || turns(c));
+    hidden.then(|| "a claim is one line of text, without control characters".to_string())
 }
 
 impl Purpose {
@@ -186,6 +257,9 @@ pub const GENESIS: Digest = Digest([0; 32]);
 /// Of the latest looks, so many are kept in full.
 pub const LOOKS_KEPT: usize = 100;
 
+/// Bytes of a claim.
+pub const CLAIM_MAX: usize = 2_000;
+
 /// So many askers have a count of their own.
 pub const LOOKERS_KEPT: usize = 100;
 
@@ -264,6 +338,28 @@ mod tests {
                 change(&mut ledger);
                 assert!(!ledger.is_sound(), "change {at} of {looks}");
             }
+        }
+    }
+
+    #[test]
+    fn a_registrations_hash_is_one_that_anybody_can_compute() {
+        let stamp = Stamp { at: Timestamp(7), who: MemberId(16), label: "desk".to_string() };
+        let (study, split) = (Digest::of(b"study"), Digest::of(b"split"));
+        let (outcomes, looks, head) = (3, 0, GENESIS);
+        let text = "b beats a".to_string();
+        let claim = Claim { text, stamp, outcomes, looks, head, study, split };
+        let line = format!("7 m16 3 0 {} {} {} b beats a", head.hex(), study.hex(), split.hex());
+        assert_eq!(claim.line(), line);
+        assert_eq!(claim.hash(), Digest::of(line.as_bytes()));
+        let later = Claim { looks: 1, ..claim.clone() };
+        assert_ne!(claim.hash(), later.hash());
+    }
+
+    #[test]
+    fn a_claim_is_a_line_of_text() {
+        assert_eq!(not_a_claim("B beats A by more than 0.01"), None);
+        for text in ["", "  ", "two\nlines", "b\u{202e}a", &"x".repeat(CLAIM_MAX + 1)] {
+            assert!(not_a_claim(text).is_some(), "{text:?}");
         }
     }
 

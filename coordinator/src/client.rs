@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use common::id::{ClientId, Digest, StudyId, TrialIndex};
-use common::ledger::{Ledger, Purpose};
+use common::ledger::{Ledger, Purpose, Sealing};
 use common::study::Study;
 use common::time::Timestamp;
 use common::wire::message::{
@@ -95,7 +95,15 @@ pub struct Shown {
     /// In trial order.
     pub rows: Vec<OutcomeRow>,
     /// The look's number, and the ledger with it; `None` while the cluster keeps none.
-    pub ledger: Option<(u64, Ledger)>,
+    pub ledger: Option<(u64, Entered)>,
+}
+
+/// A study's ledger, and what stands beside it.
+#[derive(Default)]
+pub struct Entered {
+    pub ledger: Ledger,
+    /// Empty where nothing was sealed or claimed.
+    pub sealing: Sealing,
 }
 
 /// A join token to be made.
@@ -251,10 +259,30 @@ impl Client {
         Ok(Shown { rows: all, ledger })
     }
 
-    /// Who was shown outcomes of a study.
-    pub async fn ledger(&self, study: StudyId) -> Result<Ledger, ClientError> {
+    /// Who was shown outcomes of a study, and what was claimed before.
+    pub async fn ledger(&self, study: StudyId) -> Result<Entered, ClientError> {
         match self.ask(Request::Ledger { study }).await? {
-            Response::Ledger(ledger) => Ok(*ledger),
+            Response::Ledger(ledger) => Ok(Entered { ledger: *ledger, ..Entered::default() }),
+            Response::LedgerSealed { ledger, sealing } => {
+                Ok(Entered { ledger: *ledger, sealing: *sealing })
+            }
+            _ => Err(ClientError::Unexpected),
+        }
+    }
+
+    /// Has outcomes of a study shown to nobody until something is claimed.
+    pub async fn seal(&self, study: StudyId) -> Result<(), ClientError> {
+        self.done(Request::Seal { study }).await
+    }
+
+    /// Registers what a study is claimed to show.
+    pub async fn register(&self, study: StudyId, claim: String) -> Result<(), ClientError> {
+        self.done(Request::Register { study, claim }).await
+    }
+
+    async fn done(&self, request: Request) -> Result<(), ClientError> {
+        match self.ask(request).await? {
+            Response::Done => Ok(()),
             _ => Err(ClientError::Unexpected),
         }
     }

@@ -43,6 +43,8 @@ pub enum Task {
     Remove(ReplicaId),
     /// Has a look at a study's outcomes entered, to be read then.
     Look(usize),
+    Seal(usize),
+    Register(usize),
     /// Reads outcomes for a look, which it may not have taken.
     Read {
         study: usize,
@@ -88,6 +90,17 @@ impl Operator {
             let (number, count) = (verifies.next(), verifies.within(1, 5) as u32);
             let trials = Again::Drawn { count, seed: number };
             second.push_back(Task::Verify { study, number, trials, times: 30 });
+        }
+        // So is this one's: a study is sealed, mostly before anybody looked, and opened later or never.
+        let mut seals = Rng::new(plan.seed, 8);
+        if seals.chance(300) {
+            let study = seals.below(studies.len() as u64) as usize;
+            let at = if seals.chance(700) { studies.len() } else { first.len() };
+            first.insert(at, Task::Seal(study));
+            if seals.chance(800) {
+                let second_half = seals.within(second.len() as u64 / 2, second.len() as u64);
+                second.insert(second_half as usize, Task::Register(study));
+            }
         }
         let operator =
             |tasks, target| Self { tasks, asking: None, next: 1, seen: 0, target, looks: 0 };
@@ -154,6 +167,11 @@ impl Task {
             Task::Remove(replica) => Request::RemoveReplica { replica: *replica },
             Task::Look(number) => {
                 Request::Look { study: studies[*number].id(), purpose: Purpose::Report }
+            }
+            Task::Seal(number) => Request::Seal { study: studies[*number].id() },
+            Task::Register(number) => {
+                let claim = "one arm beats the other".to_string();
+                Request::Register { study: studies[*number].id(), claim }
             }
             Task::Read { study, look } => {
                 let (study, from) = (studies[*study].id(), TrialIndex(0));

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
 
@@ -96,11 +96,12 @@ async fn phantom(
         let Some(ran) = run::to_report(read, &folder, how, output).await? else {
             return Ok(ExitCode::from(run::INTERRUPTED));
         };
+        let Some(written) = ran.written else { bail!(run::sealed_in_words(&ran.status.name)) };
         if ran.status.failed > 0 {
             code = watch::exit_code(&ran.status);
         }
-        paths.extend(ran.written.paths);
-        reports.push(ran.written.report);
+        paths.extend(written.paths);
+        reports.push(written.report);
     }
     let rows = report::lottery_rows(&reports);
     let text = format!("{}\n\n{}\n", report::lottery_table(&rows), EXPLAINED);

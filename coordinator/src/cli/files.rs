@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use super::output::Output;
 use super::{Fresh, Target, connect, studies};
-use crate::client::{Client, Shown, StoredStudy};
+use crate::client::{Client, Entered, Shown, StoredStudy};
 use crate::report::{self, Looks, Material, Report};
 
 /// Write a study's report.
@@ -258,7 +258,10 @@ pub fn material<'a>(
 ) -> Material<'a> {
     let StoredStudy { study, violations, .. } = stored;
     let StudyStatus { cancelled, differing, .. } = *status;
-    let looks = shown.ledger.as_ref().map(|(this, ledger)| Looks { ledger, this: *this });
+    let looks = shown.ledger.as_ref().map(|(this, entered)| {
+        let Entered { ledger, sealing } = entered;
+        Looks { ledger, this: *this, sealing: Some(sealing) }
+    });
     Material { cancelled, differing, violations, looks, ..Material::of(study, &shown.rows) }
 }
 

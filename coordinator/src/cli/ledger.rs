@@ -8,12 +8,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use common::id::{Digest, StudyId};
-use common::ledger::{Ledger, Look};
+use common::ledger::{Claim, Ledger, Look, Sealing, Stamp};
 use common::wire::message::StudyStatus;
 use serde_json::{Value, json};
 
 use super::output::{Output, table};
 use super::{Fresh, Target, connect};
+use crate::client::Entered;
 use crate::report::date;
 
 /// Who was shown a study's scores.
@@ -34,13 +35,14 @@ pub struct LedgerArgs {
 pub async fn ledger(args: LedgerArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let client = connect::client(&args.target).await?.fresh(args.fresh.fresh);
     let study = connect::find_study(&client, args.study.as_deref()).await?;
-    let ledger = client.ledger(study.id).await?;
+    let Entered { ledger, sealing } = client.ledger(study.id).await?;
     let sound = ledger.is_sound();
-    output.answer(
-        &for_people(&study, &ledger, sound),
-        "seedsweep.ledger/1",
-        for_programs(study.id, &study.name, &ledger, sound),
-    );
+    let mut text = for_people(&study, &ledger, sound);
+    sealed_for_people(&sealing).iter().for_each(|line| text.push_str(&format!("\n{line}")));
+    let mut answer = for_programs(study.id, &study.name, &ledger, sound);
+    answer["sealed"] = json!(sealing.sealed.as_ref().map(stamp_json));
+    answer["claim"] = json!(sealing.claim.as_ref().map(claim_json));
+    output.answer(&text, "seedsweep.ledger/1", answer);
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
@@ -74,6 +76,42 @@ fn for_people(study: &StudyStatus, ledger: &Ledger, sound: bool) -> String {
     };
     text.push_str(&format!("\nhead {}: {chain}", ledger.head().hex()));
     text
+}
+
+fn sealed_for_people(sealing: &Sealing) -> Vec<String> {
+    let by = |stamp: &Stamp| match stamp.label.as_str() {
+        "" => format!("on {} by {}", date(stamp.at), stamp.who),
+        label => format!("on {} by {} ({label})", date(stamp.at), stamp.who),
+    };
+    let mut lines = Vec::new();
+    lines.extend(sealing.sealed.as_ref().map(|stamp| match sealing.is_closed() {
+        true => format!("sealed {}: register a claim to see scores", by(stamp)),
+        false => format!("sealed {}, and opened by the claim", by(stamp)),
+    }));
+    if let Some(claim) = &sealing.claim {
+        let by = by(&claim.stamp);
+        lines.push(format!(
+            "claimed {by}, after {} looks, with {} trials complete: {}",
+            claim.looks, claim.outcomes, claim.text
+        ));
+        lines.push(format!("registration {}", claim.hash().hex()));
+    }
+    lines
+}
+
+fn stamp_json(stamp: &Stamp) -> Value {
+    json!({ "at_unix_ms": stamp.at.0, "who": stamp.who.to_string(), "label": stamp.label })
+}
+
+/// A registered claim, and what its hash is of.
+pub fn claim_json(claim: &Claim) -> Value {
+    let mut value = stamp_json(&claim.stamp);
+    value["text"] = json!(claim.text);
+    value["outcomes"] = json!(claim.outcomes);
+    value["looks"] = json!(claim.looks);
+    value["hashed"] = json!(claim.line());
+    value["hash"] = json!(claim.hash().hex());
+    value
 }
 
 fn row(look: &Look, link: Option<Digest>) -> Vec<String> {

@@ -20,6 +20,7 @@ mod logs;
 mod look;
 mod members;
 mod output;
+mod register;
 mod repeat;
 #[cfg(feature = "embedded")]
 mod run;
@@ -127,6 +128,10 @@ enum Command {
     Export(files::ExportArgs),
     /// Who was shown a study's scores, when, and what for.
     Ledger(ledger::LedgerArgs),
+    /// Show nobody a study's scores until what it should show is registered.
+    Seal(register::SealArgs),
+    /// Register what a study should show, before its scores are seen.
+    Register(register::RegisterArgs),
     /// Stop a study; what is complete is kept.
     Cancel(control::CancelArgs),
     /// Start nothing more of a study.
@@ -214,6 +219,8 @@ async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Report(args) => files::report(args, output).await,
         Command::Export(args) => files::export(args, output).await,
         Command::Ledger(args) => ledger::ledger(args, output).await,
+        Command::Seal(args) => register::seal(args, output).await,
+        Command::Register(args) => register::register(args, output).await,
         Command::Cancel(args) => control::cancel(args, output).await,
         Command::Pause(args) => control::pause(args, output).await,
         Command::Resume(args) => control::resume(args, output).await,

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use common::id::StudyId;
 use common::ledger::Purpose;
 use common::stats::worth::Stakes;
 use common::study::Model;
@@ -22,14 +23,14 @@ use super::files::StakesArgs;
 use super::output::{Output, duration};
 use super::signal::interrupted;
 use super::study::ReadStudy;
-use super::{files, study, watch};
+use super::{files, register, study, watch};
 use crate::client::Client;
 use crate::cluster::{self, Opening};
 
 /// Run a study file in this process.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  coordinator run study.toml --out results\n  coordinator run study.toml --allow-programs\n\nCtrl-C stops cleanly; the same command goes on where it stopped."
+    after_help = "Examples:\n  coordinator run study.toml --out results\n  coordinator run study.toml --allow-programs\n  coordinator run study.toml --claim \"wide beats narrow in AUROC\"\n\nCtrl-C stops cleanly; the same command goes on where it stopped."
 )]
 pub struct RunArgs {
     /// The study file.
@@ -43,6 +44,12 @@ pub struct RunArgs {
     /// Run the study's own programs on this machine, with the rights of this user.
     #[arg(long)]
     allow_programs: bool,
+    /// Train, and show no score until what the study should show is registered with --claim.
+    #[arg(long)]
+    sealed: bool,
+    /// Register what the study should show; before its first training where nothing is trained yet.
+    #[arg(long, value_name = "TEXT", value_parser = register::claim)]
+    claim: Option<String>,
     #[command(flatten)]
     stakes: StakesArgs,
 }
@@ -66,7 +73,8 @@ pub async fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
         );
     }
     let stakes = args.stakes.told();
-    let how = How { threads: args.threads, programs: args.allow_programs, stakes };
+    let (threads, programs) = (args.threads, args.allow_programs);
+    let how = How { threads, programs, stakes, sealed: args.sealed, claim: args.claim };
     run_study(read, &out, how, output).await
 }
 
@@ -88,6 +96,9 @@ pub struct How {
     pub programs: bool,
     /// What the report weighs further runs by.
     pub stakes: Option<Stakes>,
+    /// No score is shown before a claim.
+    pub sealed: bool,
+    pub claim: Option<String>,
 }
 
 /// A folder of `run`, with everything that trains in it.
@@ -125,6 +136,19 @@ pub async fn run_study(
     else {
         return Ok(ExitCode::from(INTERRUPTED));
     };
+    let Some(written) = written else {
+        let answer = json!({
+            "study": status.id.to_string(),
+            "name": status.name,
+            "complete": status.complete,
+            "failed": status.failed,
+            "trained": trained,
+            "seconds": took.as_secs_f64(),
+            "sealed": true,
+        });
+        output.answer(&sealed_in_words(&status.name), "seedsweep.run/1", answer);
+        return Ok(watch::exit_code(&status));
+    };
     let verdict = &written.report.verdict.text;
     let text = format!("{verdict}\n{}", files::naming(&written.paths));
     let answer = json!({
@@ -148,7 +172,16 @@ pub struct Ran {
     /// Trials that ended in this run.
     pub trained: u64,
     pub took: Duration,
-    pub written: files::Written,
+    /// Absent where the study is sealed.
+    pub written: Option<files::Written>,
+}
+
+/// What is said instead of a sealed study's report.
+pub fn sealed_in_words(name: &str) -> String {
+    format!(
+        "{name} is sealed: no score is shown until what it should show is registered; run the same \
+         command with --claim \"…\" instead of --sealed"
+    )
 }
 
 /// Runs a checked study to its report in `out`; `None` when it was interrupted, which is said.
@@ -164,6 +197,7 @@ pub async fn to_report(
     let name = read.checked.study.name.clone();
     let (id, known) = client.submit(read.checked.study, read.checked.text, &read.data).await?;
     let before = super::connect::status_of(&client, id).await?;
+    register_first(&client, id, &how, output).await?;
     announce(&before, known, agent.device.threads.get(), output);
     let ended = tokio::select! {
         status = watch::follow(&client, id, output) => Ended::Study(Box::new(status?)),
@@ -182,7 +216,11 @@ pub async fn to_report(
     };
     let table = Some(&read.checked.dataset);
     let asked = files::Asked { purpose: Purpose::Run, table, stakes: how.stakes };
-    let written = files::write_all(&client, id, asked, out, output).await;
+    let closed = client.ledger(id).await.is_ok_and(|entered| entered.sealing.is_closed());
+    let written = match closed {
+        true => Ok(None),
+        false => files::write_all(&client, id, asked, out, output).await.map(Some),
+    };
     agent.stop().await?;
     cluster.handle.stop().await;
     let written = written?;
@@ -191,9 +229,27 @@ pub async fn to_report(
     if newly > 0 {
         output.say(format!("{name}: {newly} trainings in {}", duration(seconds)));
     } else {
-        output.say(format!("{name}: every training was done before; the report is written again"));
+        let again = if closed { "" } else { "; the report is written again" };
+        output.say(format!("{name}: every training was done before{again}"));
     }
     Ok(Some(Ran { status, trained: newly, took: started.elapsed(), written }))
+}
+
+/// Seals and registers as asked for, before anything is trained or shown.
+async fn register_first(
+    client: &Client,
+    study: StudyId,
+    how: &How,
+    output: &Output,
+) -> anyhow::Result<()> {
+    if how.sealed {
+        client.seal(study).await?;
+    }
+    if let Some(claim) = &how.claim {
+        let claim = register::registered(client, study, claim.clone(), output).await?;
+        output.say(format!("registered as {}", claim["hash"].as_str().unwrap_or_default()));
+    }
+    Ok(())
 }
 
 enum Ended {

@@ -22,6 +22,9 @@ pub struct SubmitArgs {
     /// Follow it until it ends.
     #[arg(long)]
     watch: bool,
+    /// Show nobody its scores until what it should show is registered.
+    #[arg(long)]
+    sealed: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -33,6 +36,10 @@ pub async fn submit(args: SubmitArgs, output: &Output) -> anyhow::Result<ExitCod
     read.checked.notes.iter().for_each(|note| output.say(format!("note: {note}")));
     let name = read.checked.study.name.clone();
     let (id, known) = client.submit(read.checked.study, read.checked.text, &read.data).await?;
+    if args.sealed {
+        client.seal(id).await?;
+        output.say(format!("scores are sealed until `coordinator register {id} --claim \"…\"`"));
+    }
     if !args.watch {
         let again = if known { " (known already)" } else { "" };
         let text =

@@ -8,6 +8,7 @@
 
 use common::design::Design;
 use common::id::{MemberId, StudyId, TrialIndex};
+use common::ledger::not_a_claim;
 use common::name::{NAME_MAX, is_name};
 use common::wire::message::{
     AgentStatus, Answer, Ask, Control, MemberStatus, NewToken, Request, Response, Role, StudyState,
@@ -18,6 +19,7 @@ use super::agents::Session;
 use super::reads::Question;
 use super::{Asker, Node, Now, Output, RequestId, Room};
 use crate::planted::planted;
+use crate::scheduler::CLOSED;
 use crate::scheduler::TRIALS_MAX;
 use crate::scheduler::command::{Command, Origin};
 use crate::scheduler::state::StudyRecord;
@@ -65,6 +67,11 @@ impl Node {
             Request::RemoveMember { member } => Ok(Command::RemoveMember { member }),
             Request::RemoveReplica { replica } => Ok(Command::RemoveReplica { replica }),
             Request::Look { study, purpose } => Ok(Command::Look { study, who, purpose, at }),
+            Request::Seal { study } => Ok(Command::Seal { study, who, at }),
+            Request::Register { study, claim } => match not_a_claim(&claim) {
+                None => Ok(Command::Register { study, who, claim, at }),
+                Some(why) => Err(why),
+            },
             question => return Err(question),
         })
     }
@@ -185,6 +192,9 @@ impl Node {
             // Only the leader knows who is connected, and what is leased to whom.
             _ if !self.soft.leading => return self.elsewhere(id),
             Request::Explain { study, trial } => self.explain(study, trial, now),
+            Request::Log { study, .. } if self.state.is_closed(study) => Response::Refused {
+                why: format!("a program's output may hold scores, and {CLOSED}"),
+            },
             Request::Log { study, trial, from } => {
                 return self.ask_for_log(id, (study, trial, from), now);
             }
@@ -210,7 +220,11 @@ impl Node {
             );
             return Response::Refused { why };
         }
-        Response::Ledger(Box::new(self.state.ledgers.get(&study).cloned().unwrap_or_default()))
+        let ledger = Box::new(self.state.ledgers.get(&study).cloned().unwrap_or_default());
+        match self.state.sealings.get(&study) {
+            Some(sealing) => Response::LedgerSealed { ledger, sealing: Box::new(sealing.clone()) },
+            None => Response::Ledger(ledger),
+        }
     }
 
     fn status(&self, study: Option<StudyId>, now: Now) -> Response {

@@ -6,12 +6,12 @@
 //!
 //! Floor: core.
 
-use common::ledger::{Ledger, Look};
+use common::ledger::{Claim, Ledger, Look, Sealing};
 use common::stats::ledger;
 use common::time::Timestamp;
 use time::OffsetDateTime;
 
-use super::content::{ArmPart, LedgerPart, LookPart, LookerPart, Report};
+use super::content::{ArmPart, ClaimPart, LedgerPart, LookPart, LookerPart, Report};
 use super::figures;
 use super::number::{count, counted, significant};
 use super::page::{Block, Sheet, columns, legend};
@@ -21,6 +21,8 @@ use super::page::{Block, Sheet, columns, legend};
 pub struct Looks<'a> {
     pub ledger: &'a Ledger,
     pub this: u64,
+    /// What was sealed and claimed before.
+    pub sealing: Option<&'a Sealing>,
 }
 
 impl Looks<'_> {
@@ -28,12 +30,17 @@ impl Looks<'_> {
     pub fn before(&self) -> u64 {
         self.this.saturating_sub(1)
     }
+
+    /// The claim that was registered before this look.
+    pub fn claim(&self) -> Option<&Claim> {
+        self.sealing?.claim.as_ref()
+    }
 }
 
 /// `None` for a ledger without looks. What a lucky pick could be worth is by the spread over test rows
 /// of `arms` (T3).
 pub fn part(looks: &Looks<'_>, arms: &[ArmPart]) -> Option<LedgerPart> {
-    let Looks { ledger, this } = *looks;
+    let Looks { ledger, this, sealing } = *looks;
     let by = ledger.by().iter().map(|(who, looker)| LookerPart {
         who: who.to_string(),
         label: labelled(&looker.label),
@@ -49,6 +56,8 @@ pub fn part(looks: &Looks<'_>, arms: &[ArmPart]) -> Option<LedgerPart> {
         case_se: None,
         lucky_pick: None,
         head: ledger.head().hex(),
+        sealed: sealing.and_then(|sealing| sealing.sealed.as_ref()).map(|stamp| stamp.at.0),
+        claim: looks.claim().map(claim),
     };
     Some(with_optimism(part, arms))
 }
@@ -66,6 +75,19 @@ fn with_optimism(mut part: LedgerPart, arms: &[ArmPart]) -> LedgerPart {
     part
 }
 
+fn claim(claim: &Claim) -> ClaimPart {
+    ClaimPart {
+        text: claim.text.clone(),
+        at_unix_ms: claim.stamp.at.0,
+        who: claim.stamp.who.to_string(),
+        label: labelled(&claim.stamp.label),
+        outcomes: claim.outcomes,
+        looks: claim.looks,
+        hashed: claim.line(),
+        hash: claim.hash().hex(),
+    }
+}
+
 fn look(look: &Look) -> LookPart {
     LookPart {
         look: look.number,
@@ -81,12 +103,20 @@ fn labelled(label: &str) -> Option<String> {
     (!label.is_empty()).then(|| label.to_string())
 }
 
-/// What every verdict says of the looks before it.
-pub fn in_basis(before: u64) -> String {
-    match before {
+/// What every verdict says of the looks before it, and of a claim before them.
+pub fn in_basis(looks: &Looks<'_>) -> String {
+    let mut text = match looks.before() {
         0 => "First look at the test folds.".to_string(),
-        _ => format!("{} at the test folds before this one.", counted(before, "look")),
+        before => format!("{} at the test folds before this one.", counted(before, "look")),
+    };
+    if let Some(claim) = looks.claim() {
+        text += match claim.looks {
+            0 => " A claim was registered before the first.",
+            1 => " A claim was registered after one look.",
+            _ => " A claim was registered after several looks.",
+        };
     }
+    text
 }
 
 /// The section of the page.
@@ -97,6 +127,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
         Block::Text(sentences(part) + &optimism(report, part)),
     ]
     .into_iter()
+    .chain(claimed(part).map(Block::Text))
     .chain(figures::looks(report).map(Block::Figure))
     .chain([Block::Sheet(sheet(part))])
     .collect()
@@ -121,6 +152,32 @@ fn sentences(part: &LedgerPart) -> String {
              been chosen by the test rows. A count of looks is no proof that this was done or did \
              harm (Recht et al., 2019).";
     text
+}
+
+/// What was claimed, when, and what could be known by then.
+fn claimed(part: &LedgerPart) -> Option<String> {
+    let claim = part.claim.as_ref()?;
+    let by = claim.label.as_ref().unwrap_or(&claim.who);
+    let known = match (claim.looks, claim.outcomes) {
+        (0, 0) => "before anything was trained".to_string(),
+        (0, outcomes) => {
+            format!("after {}, and before anybody was shown a score", counted(outcomes, "training"))
+        }
+        (looks, _) => format!("after {} at the test folds", counted(looks, "look")),
+    };
+    let sealed = match part.sealed {
+        Some(at) => {
+            format!(" Scores were sealed from {} until then.", date(Timestamp(at)))
+        }
+        None => String::new(),
+    };
+    Some(format!(
+        "Registered on {} by {by}, {known}: \u{201c}{}\u{201d}.{sealed} Whether the claim holds is for the reader \
+         to judge by the verdict above; that it was made then, the registration's hash says: {}.",
+        date(Timestamp(claim.at_unix_ms)),
+        claim.text.trim_end_matches('.'),
+        claim.hash
+    ))
 }
 
 /// What luck could have gained by looking; empty where nobody can say, or nothing was picked from.

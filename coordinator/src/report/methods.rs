@@ -45,7 +45,7 @@ impl Done {
         arms: &[ArmPart],
         components: &[ComponentPart],
         compared: &[Compared],
-        looks_before: Option<u64>,
+        looked: bool,
     ) -> Self {
         let scores = || arms.iter().filter_map(|arm| arm.scores.as_ref());
         let contrasts = || compared.iter().flat_map(|pair| &pair.contrast);
@@ -63,7 +63,7 @@ impl Done {
             drawn: contrasts().any(|found| found.ci_bootstrap.is_some()),
             logit: contrasts().any(|found| found.p_logit.is_some()),
             planned: compared.iter().any(|pair| pair.outlook.is_some()),
-            looked: looks_before.is_some(),
+            looked,
             monitored: false,
         }
     }

@@ -119,14 +119,14 @@ pub fn build(material: &Material<'_>) -> Report {
     let (components, not_estimable) = divided(parts.into_iter().chain([joint]));
     let seed_use = verdict::seed_use(study, &table);
     let compared = analysis::comparisons::of_all(study, &table, material.stakes);
-    let before = material.looks.map(|looks| looks.before());
+    let looks = material.looks;
     let resampled = by_row.resampled();
     let controls = controls::of_all(study, &table);
     let determinism = trust::determinism(material);
     let leakage = leakage::checks(study, &table, &by_row.places, controls.as_ref(), &determinism);
     let reach = verdict::reach(&arms, &compared).or(resampled.reach());
     let rows = other_rows::rows_in_basis(study, &resampled.part);
-    let basis = verdict::basis(study, &table, material.cancelled, &seed_use, reach, before, &rows)
+    let basis = verdict::basis(study, &table, material.cancelled, &seed_use, reach, looks, &rows)
         + &leakage::in_basis(&leakage);
     let mut comparisons = judged(study, &table, &compared, &basis);
     resampled.fill(&mut arms, &mut comparisons);
@@ -134,7 +134,7 @@ pub fn build(material: &Material<'_>) -> Report {
     let verdict = verdict::on_study(study, &table, &arms, &components, &comparisons, &basis);
     let verdict = choice::judge_best_seed(study, verdict, &drawn.arms, &lottery, failed);
     let monitor = analysis::monitor::of_study(study, &analysis::comparisons::cells(study, &table));
-    let done = methods::Done::of(study, &arms, &components, &compared, before)
+    let done = methods::Done::of(study, &arms, &components, &compared, looks.is_some())
         .with_monitor(monitor.is_some());
     let spreads = analysis::spreads::of_all(study, &table);
     let ranks = analysis::ranks::of_all(study, &table, &components);

@@ -87,7 +87,7 @@ pub fn basis(
     cancelled: u64,
     seed_use: &SeedUse,
     reach: Option<Target>,
-    looks_before: Option<u64>,
+    looks: Option<looks::Looks<'_>>,
     rows: &str,
 ) -> String {
     let ended = table.complete + table.failed;
@@ -122,8 +122,8 @@ pub fn basis(
             if cancelled == open { " and the rest were cancelled" } else { "" }
         );
     }
-    if let Some(before) = looks_before {
-        text += &format!(" {}", looks::in_basis(before));
+    if let Some(looks) = &looks {
+        text += &format!(" {}", looks::in_basis(looks));
     }
     text + &format!(" Seed use: {}.", seed_use.class)
 }

@@ -88,6 +88,19 @@ pub enum Command {
         purpose: Purpose,
         at: Timestamp,
     },
+    /// No outcome of a study is shown until something is claimed.
+    Seal {
+        study: StudyId,
+        who: MemberId,
+        at: Timestamp,
+    },
+    /// What a study is claimed to show.
+    Register {
+        study: StudyId,
+        who: MemberId,
+        claim: String,
+        at: Timestamp,
+    },
 }
 
 /// How one attempt ended.
@@ -141,6 +154,7 @@ impl Command {
             Command::Submit { study, .. } if study.has_programs() => PROGRAMS_LEVEL,
             Command::Submit { study, .. } if study.judged().len() < study.arms.len() => 3,
             Command::Look { .. } => LEDGER_LEVEL,
+            Command::Seal { .. } | Command::Register { .. } => SEALS_LEVEL,
             Command::Reports { items, .. } if items.iter().any(Item::has_curve) => CURVES_LEVEL,
             Command::Adopt { rows, .. } if rows.iter().any(has_curve) => CURVES_LEVEL,
             Command::Reports { items, .. } if items.iter().any(Item::is_of_programs) => {
@@ -187,7 +201,7 @@ pub enum EntryError {
 }
 
 /// The newest level this program knows.
-pub const LEVEL: u16 = CURVES_LEVEL;
+pub const LEVEL: u16 = SEALS_LEVEL;
 
 /// From this level on studies have controls, looks are recorded, states have ledgers, and no outcome is shown without one.
 pub const LEDGER_LEVEL: u16 = 3;
@@ -197,6 +211,9 @@ pub const PROGRAMS_LEVEL: u16 = 4;
 
 /// From this level on outcomes may have curves; before, they are accepted without.
 pub const CURVES_LEVEL: u16 = 5;
+
+/// From this level on studies may be sealed and claims registered, and states hold which are.
+pub const SEALS_LEVEL: u16 = 6;
 
 /// Format of entries; below 251, so that it is the first byte.
 const FORMAT: u16 = 2;

@@ -1,12 +1,14 @@
-//! Looks at a study's outcomes, entered into its ledger, and who may see outcomes by which look.
+//! Looks at a study's outcomes, entered into its ledger, and who may see outcomes by which look; seals
+//! on outcomes, and the claims that open them.
 //!
-//! Outcomes are shown for a look that is in the ledger, to whoever took it. What agents, replicas and
+//! Outcomes are shown for a look that is in the ledger, to whoever took it, and of a sealed study only
+//! after something was claimed. What agents, replicas and
 //! new studies are given is no look: nobody sees a score.
 //!
 //! Floor: core.
 
 use common::id::{MemberId, StudyId};
-use common::ledger::{Look, Purpose};
+use common::ledger::{Claim, GENESIS, Ledger, Look, Purpose, Sealing, Stamp};
 use common::time::Timestamp;
 
 use super::Applied;
@@ -23,11 +25,10 @@ impl State {
         let Some(record) = self.studies.get(&study) else {
             return Applied::Refused { why: "there is no such study" };
         };
-        let label = match self.members.get(&who) {
-            Some(member) => member.label.clone(),
-            None if who == LOCAL_OPERATOR => LOCAL.to_string(),
-            None => String::new(),
-        };
+        if self.is_closed(study) {
+            return Applied::Refused { why: CLOSED };
+        }
+        let label = self.label(who);
         let ledger = self.ledgers.entry(study).or_default();
         let number = ledger.looks() + 1;
         ledger.add(Look {
@@ -43,8 +44,73 @@ impl State {
         Applied::Looked { study, number }
     }
 
+    /// Idempotent; only while nobody was shown an outcome.
+    pub(super) fn seal(&mut self, study: StudyId, who: MemberId, at: Timestamp) -> Applied {
+        if !self.studies.contains_key(&study) {
+            return Applied::Refused { why: "there is no such study" };
+        }
+        if self.sealings.get(&study).is_none_or(|sealing| sealing.sealed.is_none()) {
+            if self.looks(study) > 0 {
+                return Applied::Refused { why: SHOWN };
+            }
+            let stamp = Stamp { at, who, label: self.label(who) };
+            self.sealings.entry(study).or_default().sealed = Some(stamp);
+        }
+        Applied::Sealed { study }
+    }
+
+    /// Idempotent for the same text; another one is refused.
+    pub(super) fn register(
+        &mut self,
+        study: StudyId,
+        who: MemberId,
+        text: String,
+        at: Timestamp,
+    ) -> Applied {
+        let Some(record) = self.studies.get(&study) else {
+            return Applied::Refused { why: "there is no such study" };
+        };
+        let known = self.sealings.get(&study).and_then(|sealing| sealing.claim.as_ref());
+        if let Some(known) = known {
+            let same = known.text == text;
+            return if same {
+                Applied::Sealed { study }
+            } else {
+                Applied::Refused { why: CLAIMED }
+            };
+        }
+        let ledger = self.ledgers.get(&study);
+        let claim = Claim {
+            text,
+            stamp: Stamp { at, who, label: self.label(who) },
+            outcomes: record.complete,
+            looks: ledger.map_or(0, Ledger::looks),
+            head: ledger.map_or(GENESIS, Ledger::head),
+            study: record.study.digest(),
+            split: record.study.split_digest(),
+        };
+        self.sealings.entry(study).or_default().claim = Some(claim);
+        Applied::Sealed { study }
+    }
+
+    /// Whether no outcome of a study may be shown.
+    pub fn is_closed(&self, study: StudyId) -> bool {
+        self.sealings.get(&study).is_some_and(Sealing::is_closed)
+    }
+
+    fn label(&self, who: MemberId) -> String {
+        match self.members.get(&who) {
+            Some(member) => member.label.clone(),
+            None if who == LOCAL_OPERATOR => LOCAL.to_string(),
+            None => String::new(),
+        }
+    }
+
     /// Whether outcomes of a study may be shown to `who` for look `number`, or why not.
     pub fn may_show(&self, study: StudyId, number: u64, who: MemberId) -> Result<(), String> {
+        if self.is_closed(study) {
+            return Err(CLOSED.to_string());
+        }
         let look = self.ledgers.get(&study).and_then(|ledger| ledger.look(number));
         match look {
             Some(look) if look.who == who => Ok(()),
@@ -59,6 +125,13 @@ impl State {
 /// Whoever works on a coordinator's own machine.
 const LOCAL: &str = "local";
 
+/// Of a sealed study.
+pub const CLOSED: &str = "the scores of this study's test folds are sealed until what it should show is                           registered: `coordinator register STUDY --claim \"…\"`";
+const SHOWN: &str = "outcomes of this study were shown already, so it cannot be sealed; `coordinator \
+                     ledger` says to whom";
+const CLAIMED: &str = "another claim is registered for this study, and it stands; `coordinator ledger` \
+                       shows it";
+
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU64;
@@ -68,7 +141,7 @@ mod tests {
 
     use super::*;
     use crate::sample;
-    use crate::scheduler::command::{Command, Entry, LEDGER_LEVEL, Origin};
+    use crate::scheduler::command::{Command, Entry, LEDGER_LEVEL, Origin, SEALS_LEVEL};
     use crate::scheduler::state::{Member, Reply};
 
     const DESK: MemberId = MemberId(20);
@@ -130,6 +203,73 @@ mod tests {
         assert!(state.may_show(StudyId(7), 1, DESK).is_err());
         let refused = look_for(&mut state, StudyId(7), DESK, 2);
         assert!(matches!(refused, Applied::Refused { .. }), "{refused:?}");
+    }
+
+    fn said(state: &mut State, command: Command) -> Applied {
+        state.apply(state.applied + 1, Entry { origin: None, command })
+    }
+
+    #[test]
+    fn a_sealed_study_is_shown_to_nobody_until_its_claim_is_registered() {
+        let (mut state, study) = state(SEALS_LEVEL);
+        let at = Timestamp(3);
+        let seal = Command::Seal { study, who: DESK, at };
+        assert_eq!(said(&mut state, seal.clone()), Applied::Sealed { study });
+        let refused = look_for(&mut state, study, LOCAL_OPERATOR, 1);
+        assert_eq!(refused, Applied::Refused { why: CLOSED });
+        assert_eq!(state.looks(study), 0, "what was refused is no look");
+        assert_eq!(state.may_show(study, 1, LOCAL_OPERATOR), Err(CLOSED.to_string()));
+
+        let register = |claim: &str| {
+            let (who, claim, at) = (DESK, claim.to_string(), Timestamp(4));
+            Command::Register { study, who, claim, at }
+        };
+        assert_eq!(said(&mut state, register("b beats a")), Applied::Sealed { study });
+        assert_eq!(said(&mut state, register("b beats a")), Applied::Sealed { study });
+        assert_eq!(said(&mut state, register("a beats b")), Applied::Refused { why: CLAIMED });
+        assert_eq!(look_for(&mut state, study, DESK, 2), Applied::Looked { study, number: 1 });
+        assert_eq!(said(&mut state, seal), Applied::Sealed { study }, "it was sealed before");
+        let claim = state.sealings[&study].claim.as_ref().expect("registered");
+        assert_eq!((claim.looks, claim.head, claim.stamp.at), (0, GENESIS, Timestamp(4)));
+        let bytes = state.encode().expect("encodes");
+        assert_eq!(State::decode(&bytes).as_ref(), Some(&state));
+    }
+
+    #[test]
+    fn what_was_shown_cannot_be_sealed_and_a_claim_of_then_counts_the_looks() {
+        let (mut state, study) = state(SEALS_LEVEL);
+        look_for(&mut state, study, DESK, 1);
+        let (who, at) = (DESK, Timestamp(3));
+        let refused = said(&mut state, Command::Seal { study, who, at });
+        assert_eq!(refused, Applied::Refused { why: SHOWN });
+        let digest = state.digest();
+        said(&mut state, Command::Register { study, who, claim: "late".to_string(), at });
+        let claim = state.sealings[&study].claim.as_ref().expect("registered");
+        assert_eq!((claim.looks, claim.head), (1, state.ledgers[&study].head()));
+        assert!(!state.is_closed(study));
+        let before = State { applied: state.applied - 1, ..state.clone() };
+        assert_ne!(before.digest(), digest, "replicas that differ in a claim differ");
+        let stray = Command::Seal { study: StudyId(7), who, at };
+        assert!(matches!(said(&mut state, stray), Applied::Refused { .. }));
+    }
+
+    #[test]
+    fn a_state_of_before_seals_is_written_as_it_was_then() {
+        let (mut state, study) = state(SEALS_LEVEL - 1);
+        look_for(&mut state, study, DESK, 1);
+        let old = (state.encode().expect("encodes"), state.digest());
+        assert_eq!(State::decode(&old.0).as_ref(), Some(&state));
+        state.sealings.entry(study).or_default();
+        assert_eq!((state.encode().expect("encodes"), state.digest()), old);
+        let raised = Command::RaiseLevel { level: SEALS_LEVEL };
+        said(&mut state, raised);
+        assert_eq!(
+            State::decode(&state.encode().expect("encodes")),
+            None,
+            "nothing is sealed there"
+        );
+        state.sealings.clear();
+        assert_eq!(State::decode(&state.encode().expect("encodes")).as_ref(), Some(&state));
     }
 
     #[test]

@@ -22,6 +22,8 @@ use common::time::Timestamp;
 use common::trial::Attempt;
 use common::wire::message::{Control, NewToken, OutcomeRow, Role, StudyState, Which};
 
+pub use looks::CLOSED;
+
 use command::{Admission, Command, Entry, Item, Origin};
 use state::{ClientRecord, Member, ReplicaRecord, Reply, State, StudyRecord, Token, TrialState};
 
@@ -61,6 +63,10 @@ pub enum Applied {
     Looked {
         study: StudyId,
         number: u64,
+    },
+    /// Sealed, or its claim is registered; or it was so before.
+    Sealed {
+        study: StudyId,
     },
     /// What each item of a report did.
     Reported(Vec<Ended>),
@@ -177,6 +183,8 @@ impl State {
             }
             Command::Digests { index, of } => Applied::Digests { index, of },
             Command::Look { study, who, purpose, at } => self.look(study, who, purpose, at),
+            Command::Seal { study, who, at } => self.seal(study, who, at),
+            Command::Register { study, who, claim, at } => self.register(study, who, claim, at),
         }
     }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::design::Design;
 use common::id::{ClientId, ClusterId, Digest, LeaseId, MemberId, ReplicaId, StudyId, TrialIndex};
-use common::ledger::Ledger;
+use common::ledger::{Ledger, Sealing};
 use common::seed::mix;
 use common::study::Study;
 use common::time::Timestamp;
@@ -19,7 +19,7 @@ use common::wire::codec::{self, CodecError};
 use common::wire::message::{PastFailure, Role, StudyState, Violation};
 use serde::{Deserialize, Serialize};
 
-use super::command::LEDGER_LEVEL;
+use super::command::{LEDGER_LEVEL, SEALS_LEVEL};
 
 /// Everything a snapshot holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,9 @@ pub struct State {
     /// [`LEDGER_LEVEL`] on, so that programs of before read what is below it.
     #[serde(skip)]
     pub ledgers: BTreeMap<StudyId, Ledger>,
+    /// Of studies that were sealed or claimed something of; in the encoding from [`SEALS_LEVEL`] on.
+    #[serde(skip)]
+    pub sealings: BTreeMap<StudyId, Sealing>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -168,6 +171,7 @@ impl State {
             next_replica: first.0.get() + 1,
             clients: BTreeMap::new(),
             ledgers: BTreeMap::new(),
+            sealings: BTreeMap::new(),
         }
     }
 
@@ -186,6 +190,7 @@ impl State {
             next_replica: 1,
             clients: BTreeMap::new(),
             ledgers: BTreeMap::new(),
+            sealings: BTreeMap::new(),
         }
     }
 
@@ -209,12 +214,20 @@ impl State {
                 .collect();
             bytes.extend(codec::encode(&heads).unwrap_or_default());
         }
+        if self.has_seals() {
+            bytes.extend(codec::encode(&self.sealings).unwrap_or_default());
+        }
         *blake3::hash(&bytes).as_bytes()
     }
 
     /// Whether looks are recorded: every replica's program knows how.
     pub fn has_ledgers(&self) -> bool {
         self.level >= LEDGER_LEVEL
+    }
+
+    /// Whether studies may be sealed: every replica's program knows how.
+    pub fn has_seals(&self) -> bool {
+        self.level >= SEALS_LEVEL
     }
 
     /// Looks at a study so far.
@@ -237,21 +250,38 @@ impl State {
     }
 
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        if self.has_ledgers() { codec::encode(&(self, &self.ledgers)) } else { codec::encode(self) }
+        match (self.has_ledgers(), self.has_seals()) {
+            (false, _) => codec::encode(self),
+            (true, false) => codec::encode(&(self, &self.ledgers)),
+            (true, true) => codec::encode(&(self, &self.ledgers, &self.sealings)),
+        }
     }
 
     /// Reads what [`State::encode`] wrote; `None` when it is not a state that could have been.
+    ///
+    /// Each form ends where the bytes do, so that they are of one form alone.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let state = match codec::decode::<(Self, BTreeMap<StudyId, Ledger>)>(bytes) {
-            Ok((state, ledgers)) if state.has_ledgers() => Self { ledgers, ..state },
-            Ok(_) => return None,
-            Err(_) => codec::decode::<Self>(bytes).ok().filter(|state| !state.has_ledgers())?,
+        type Ledgers = BTreeMap<StudyId, Ledger>;
+        type Sealings = BTreeMap<StudyId, Sealing>;
+        let state = if let Ok((state, ledgers, sealings)) =
+            codec::decode::<(Self, Ledgers, Sealings)>(bytes)
+        {
+            let state = Self { ledgers, sealings, ..state };
+            state.has_seals().then_some(state)?
+        } else if let Ok((state, ledgers)) = codec::decode::<(Self, Ledgers)>(bytes) {
+            let state = Self { ledgers, ..state };
+            (state.has_ledgers() && !state.has_seals()).then_some(state)?
+        } else {
+            codec::decode::<Self>(bytes).ok().filter(|state| !state.has_ledgers())?
         };
         let sound = state.ledgers.iter().all(|(study, ledger)| {
             ledger.is_sound() && ledger.looks() > 0 && state.studies.contains_key(study)
         });
+        let sealed = state.sealings.iter().all(|(study, sealing)| {
+            *sealing != Sealing::default() && state.studies.contains_key(study)
+        });
         let consistent = state.studies.values().all(StudyRecord::is_consistent);
-        (sound && consistent).then_some(state)
+        (sound && sealed && consistent).then_some(state)
     }
 }
 

@@ -1,9 +1,9 @@
-//! R13: a look that was answered is in the ledger for ever, once; outcomes are shown only for one; and
-//! no link of a chain is ever another one.
+//! R13: a look that was answered is in the ledger for ever, once; outcomes are shown only for one, and
+//! of a sealed study to nobody before its claim; and no link of a chain is ever another one.
 //!
 //! Floor: wiring.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::id::{Digest, ReplicaId, StudyId};
 use common::wire::message::Response;
@@ -20,6 +20,9 @@ pub struct LooksCounted {
     links: BTreeMap<(StudyId, u64), Digest>,
     /// The heads that were looked at last, by replica.
     heads: BTreeMap<(ReplicaId, StudyId), Digest>,
+    /// Studies whose seal was answered, and those of which some replica knows a claim.
+    sealed: BTreeSet<usize>,
+    claimed: BTreeSet<usize>,
     studies: Vec<StudyId>,
 }
 
@@ -31,6 +34,8 @@ impl LooksCounted {
             asked: BTreeMap::new(),
             links: BTreeMap::new(),
             heads: BTreeMap::new(),
+            sealed: BTreeSet::new(),
+            claimed: BTreeSet::new(),
             studies: studies.iter().map(|study| study.id()).collect(),
         }
     }
@@ -48,6 +53,14 @@ impl LooksCounted {
                     "look {number} at {id} was answered to operator {operator}, and is {look:?}"
                 ));
             }
+        }
+        Ok(())
+    }
+
+    /// A look that was answered after the seal was, and before anybody claimed anything, is none.
+    fn is_open(&self, study: usize) -> Result<(), String> {
+        if self.sealed.contains(&study) && !self.claimed.contains(&study) {
+            return Err(format!("study {study} is sealed, and somebody was shown its outcomes"));
         }
         Ok(())
     }
@@ -80,7 +93,18 @@ impl Invariant for LooksCounted {
 
     fn see(&mut self, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
+            Seen::Answered { task: Task::Seal(study), answer, .. } => {
+                if answer.response == Response::Done {
+                    self.sealed.insert(*study);
+                }
+                Ok(())
+            }
             Seen::Applied { replica, node } => {
+                let claimed = |study: &usize| {
+                    let sealing = node.state().sealings.get(&self.studies[*study]);
+                    sealing.is_some_and(|sealing| sealing.claim.is_some())
+                };
+                self.claimed.extend((0..self.studies.len()).filter(claimed));
                 self.chains_hold(*replica, node.state())?;
                 self.holds(node.state())
             }
@@ -89,6 +113,7 @@ impl Invariant for LooksCounted {
                 let Response::Looked { number: Some(number) } = answer.response else {
                     return Ok(());
                 };
+                self.is_open(*study)?;
                 let look = (*operator, answer.applied);
                 match self.answered.insert((*study, number), look) {
                     Some(_) => Err(format!("look {number} at study {study} was answered twice")),
@@ -99,6 +124,9 @@ impl Invariant for LooksCounted {
                 let taken = self.answered.get(&(*study, *look));
                 let theirs =
                     taken.is_some_and(|(by, index)| by == operator && *index <= answer.applied);
+                if answer.response == Response::Done {
+                    self.is_open(*study)?;
+                }
                 match answer.response {
                     Response::Done if !theirs => Err(format!(
                         "operator {operator} was shown outcomes of study {study} for look {look}"

@@ -65,7 +65,7 @@ fn write(rows: &Rows, state: &State, study: StudyId) -> String {
 /// The report that the latest look would be shown.
 fn looks(state: &State, study: StudyId) -> Option<Looks<'_>> {
     let ledger = state.ledgers.get(&study)?;
-    Some(Looks { ledger, this: ledger.looks() })
+    Some(Looks { ledger, this: ledger.looks(), sealing: None })
 }
 
 impl Invariant for ReportIsPure {

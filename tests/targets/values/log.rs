@@ -16,6 +16,7 @@ use coordinator::replica::Proposal;
 use coordinator::replica::log::{Base, SnapshotRecord, Vote};
 use coordinator::scheduler::command::{
     Admission, CURVES_LEVEL, Command, Entry, Item, LEDGER_LEVEL, LEVEL, Origin, PROGRAMS_LEVEL,
+    SEALS_LEVEL,
 };
 use coordinator::scheduler::state::{Reply, State, TrialState};
 
@@ -28,7 +29,7 @@ use super::{
 variants!(
     command,
     Command: Submit Control Reports Adopt CreateToken RevokeToken Admit RemoveMember Place
-        RemoveReplica RaiseLevel Digests Look
+        RemoveReplica RaiseLevel Digests Look Seal Register
 );
 variants!(item, Item: Complete Failed);
 variants!(record, Record: Started Ended Forgotten);
@@ -84,6 +85,10 @@ fn commands() -> Vec<Command> {
     let attempt = Attempt { study: id, ..attempt(10) };
     let items = vec![Item::Complete { attempt, outcome: Box::new(outcome_with_curve()) }];
     commands.push(Command::Reports { agent: MemberId(16), at, items });
+    // Of a study that nobody has looked at: another one than the looks above.
+    let (who, claim) = (MemberId(16), "b beats a".to_string());
+    commands.push(Command::Seal { study: controlled().id(), who, at });
+    commands.push(Command::Register { study: id, who, claim, at });
     commands
 }
 
@@ -168,6 +173,7 @@ pub fn states() -> Vec<Sample> {
         ("State.Ledgers", LEDGER_LEVEL),
         ("State.Programs", PROGRAMS_LEVEL),
         ("State.Curves", CURVES_LEVEL),
+        ("State.Seals", SEALS_LEVEL),
     ];
     let mut all: Vec<Sample> = levels
         .map(|(name, level)| {

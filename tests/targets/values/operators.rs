@@ -3,7 +3,7 @@
 //! Floor: wiring.
 
 use common::id::{ClientId, LeaseId, MemberId, StudyId, TrialIndex};
-use common::ledger::{LOOKS_KEPT, Ledger, Look, Purpose};
+use common::ledger::{Claim, LOOKS_KEPT, Ledger, Look, Purpose, Sealing, Stamp};
 use common::repeat::{Again, Difference};
 use common::time::Timestamp;
 use common::trial::FailReason;
@@ -20,6 +20,7 @@ variants!(
     request,
     Request: HasData Submit Status Study Control WouldRetry Explain Outcomes Agents Tokens CreateToken
         RevokeToken Members RemoveMember Replicas RemoveReplica Look OutcomesFor Ledger Log Repeat
+        Seal Register
 );
 variants!(purpose, Purpose: Report Export Run);
 variants!(control, Control: Cancel Pause Resume Priority Retry Extend);
@@ -28,6 +29,7 @@ variants!(
     response,
     Response: Done HasData NeedsData Submitted Status Study Retried Extended Explained Outcomes Agents
         Tokens Members Replicas Elsewhere Refused Looked Ledger Log Repeats
+        LedgerSealed
 );
 variants!(study_state, StudyState: Active Paused Finished Cancelled);
 variants!(row_end, RowEnd: Complete Failed);
@@ -84,6 +86,8 @@ fn requests() -> Vec<Request> {
         Request::Ledger { study },
         Request::Log { study, trial: TrialIndex(17), from: 70_000 },
         Request::Repeat { study, number: 9, trials: Again::These(vec![TrialIndex(4)]) },
+        Request::Seal { study },
+        Request::Register { study, claim: "b beats a".to_string() },
     ]
 }
 
@@ -175,6 +179,7 @@ fn every_response() -> Vec<Response> {
         Response::Looked { number: None },
         Response::Log { agent: MemberId(18), part: log_part() },
         Response::Repeats(Box::new(repeats())),
+        Response::LedgerSealed { ledger: Box::new(ledger()), sealing: Box::new(sealing()) },
     ]
 }
 
@@ -194,6 +199,15 @@ fn repeat_states() -> Vec<RepeatState> {
         RepeatState::Done { agent, devices, difference },
         RepeatState::Failed { reason: "error".to_string(), detail: "no data".to_string() },
     ]
+}
+
+fn sealing() -> Sealing {
+    let (at, who, label) = (Timestamp(1_700_000_000_000), MemberId(16), "desk".to_string());
+    let stamp = Stamp { at, who, label };
+    let (outcomes, looks, head) = (40, 2, digest(6));
+    let (study, split, text) = (digest(4), digest(5), "b beats a".to_string());
+    let claim = Claim { text, stamp: stamp.clone(), outcomes, looks, head, study, split };
+    Sealing { sealed: Some(stamp), claim: Some(claim) }
 }
 
 /// One that no longer keeps all of its looks.

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ClientId, Digest, LeaseId, MemberId, ReplicaId, StudyId, TrialIndex};
-use crate::ledger::{Ledger, Purpose};
+use crate::ledger::{Ledger, Purpose, Sealing};
 use crate::repeat::Again;
 use crate::study::Study;
 use crate::time::Timestamp;
@@ -117,6 +117,16 @@ pub enum Request {
         study: StudyId,
         number: u64,
         trials: Again,
+    },
+    /// A command: nobody is shown an outcome of this study until something is claimed. Only before
+    /// the first look.
+    Seal {
+        study: StudyId,
+    },
+    /// A command: registers what this study is claimed to show. Said again it is the same claim.
+    Register {
+        study: StudyId,
+        claim: String,
     },
 }
 
@@ -228,6 +238,11 @@ pub enum Response {
         part: LogPart,
     },
     Repeats(Box<Repeats>),
+    /// As `Ledger`, of a study that was sealed or whose claim is registered.
+    LedgerSealed {
+        ledger: Box<Ledger>,
+        sealing: Box<Sealing>,
+    },
 }
 
 /// A study as the coordinator knows it; `status --json` prints these fields.

@@ -65,6 +65,33 @@ fn outcomes_are_shown_only_for_a_look_that_is_in_the_ledger() {
 }
 
 #[test]
+fn a_sealed_study_shows_neither_scores_nor_what_its_programs_wrote() {
+    let mut bench = Bench::new();
+    let study = bench.submit(2);
+    assert_eq!(bench.ask_as(DESK, Request::Seal { study }), Response::Done);
+    for request in [
+        Request::Look { study, purpose: Purpose::Report },
+        Request::OutcomesFor { study, from: TrialIndex(0), look: 1 },
+        Request::Log { study, trial: TrialIndex(0), from: 0 },
+    ] {
+        let why = refusal(bench.ask(request));
+        assert!(why.contains("sealed until"), "{why}");
+    }
+    bench.restart();
+    let why = refusal(bench.ask(Request::Register { study, claim: " ".to_string() }));
+    assert!(why.contains("in a sentence"), "{why}");
+    let claim = "b beats a".to_string();
+    assert_eq!(bench.ask(Request::Register { study, claim }), Response::Done);
+    assert_eq!(look(&mut bench, DESK, study), Some(1));
+    assert_eq!(read(&mut bench, DESK, study, 1), Response::Done);
+    let Response::LedgerSealed { ledger, sealing } = bench.ask(Request::Ledger { study }) else {
+        panic!("it is sealed");
+    };
+    assert_eq!((ledger.looks(), sealing.sealed.map(|stamp| stamp.who)), (1, Some(DESK)));
+    assert_eq!(sealing.claim.map(|claim| claim.looks), Some(0));
+}
+
+#[test]
 fn below_its_level_no_ledger_is_kept_and_outcomes_are_shown_as_before() {
     let mut bench = Bench::new();
     // A cluster in which a program of before is left; its states are written as ever.

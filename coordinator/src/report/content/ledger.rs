@@ -25,6 +25,29 @@ pub struct LedgerPart {
     pub lucky_pick: Option<f64>,
     /// The hash that all looks are chained to, in hexadecimal.
     pub head: String,
+    /// When outcomes were sealed, to be shown to nobody before a claim.
+    #[serde(rename = "sealed_at_unix_ms", skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim: Option<ClaimPart>,
+}
+
+/// What was registered that the study would show.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClaimPart {
+    pub text: String,
+    pub at_unix_ms: u64,
+    pub who: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Complete trials at that time.
+    pub outcomes: u64,
+    /// Looks before it.
+    pub looks: u64,
+    /// What the hash is of.
+    pub hashed: String,
+    /// blake3, in hexadecimal.
+    pub hash: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

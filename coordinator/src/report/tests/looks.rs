@@ -2,7 +2,7 @@
 //!
 //! Floor: core.
 
-use common::ledger::{Ledger, Look, Purpose};
+use common::ledger::{Claim, GENESIS, Ledger, Look, Purpose, Sealing, Stamp};
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn looked(looks: u64, this: u64) -> Report {
     let study = study(&[("a", 1), ("b", 1)], 2, 1, 5);
     let rows = rows(&study, jagged);
     let ledger = ledger(looks);
-    let looks = Some(Looks { ledger: &ledger, this });
+    let looks = Some(Looks { ledger: &ledger, this, sealing: None });
     build(&Material { looks, ..material(&study, &rows) })
 }
 
@@ -98,6 +98,55 @@ fn a_look_that_came_in_between_is_not_before_this_one() {
 }
 
 #[test]
+fn a_claim_is_printed_with_its_hash_and_what_was_known_by_then() {
+    let study = study(&[("a", 1), ("b", 1)], 2, 1, 5);
+    let rows = rows(&study, jagged);
+    let ledger = ledger(2);
+    let of = |looks: u64, outcomes: u64, sealed: bool| {
+        let stamp =
+            Stamp { at: Timestamp(1_767_225_600_000), who: MemberId(17), label: String::new() };
+        let (digests, head) = (Digest([1; 32]), GENESIS);
+        let text = "b beats a <script>".to_string();
+        let claim = Claim {
+            text,
+            stamp: stamp.clone(),
+            outcomes,
+            looks,
+            head,
+            study: digests,
+            split: digests,
+        };
+        let sealing = Sealing { sealed: sealed.then_some(stamp), claim: Some(claim) };
+        let looks = Some(Looks { ledger: &ledger, this: 2, sealing: Some(&sealing) });
+        (build(&Material { looks, ..material(&study, &rows) }), sealing)
+    };
+    let (report, sealing) = of(0, 0, true);
+    let hash = sealing.claim.expect("there").hash().hex();
+    let value: serde_json::Value = serde_json::from_str(&json(&report)).expect("JSON");
+    assert_eq!(value["ledger"]["claim"]["hash"], hash);
+    assert_eq!(value["ledger"]["sealed_at_unix_ms"], 1_767_225_600_000u64);
+    let hashed = value["ledger"]["claim"]["hashed"].as_str().expect("text");
+    assert_eq!(Digest::of(hashed.as_bytes()).hex(), hash, "anybody can compute it");
+    let page = html(&report);
+    for said in [
+        "before anything was trained",
+        "b beats a &lt;script&gt;",
+        hash.as_str(),
+        "Scores were sealed",
+    ] {
+        assert!(page.contains(said), "{said}");
+    }
+    assert!(report.verdict.basis.contains("A claim was registered before the first."));
+    let (report, _) = of(1, 20, false);
+    let page = markdown(&report);
+    assert!(page.contains("after 1 look at the test folds") && !page.contains("sealed"), "{page}");
+    assert!(report.verdict.basis.contains("A claim was registered after one look."));
+    let (report, _) = of(0, 20, false);
+    let said = "after 20 trainings, and before anybody was shown a score";
+    assert!(markdown(&report).contains(said));
+}
+
+#[test]
 fn where_nobody_counts_nothing_is_said_of_looks() {
     let study = study(&[("a", 1), ("b", 1)], 2, 1, 5);
     let report = built(&study, &rows(&study, jagged));
@@ -115,7 +164,7 @@ fn the_time_line_marks_every_look_that_is_kept_beside_the_outcomes() {
         row.ended = Timestamp(1_767_225_600_000 + 15_000 * (place as u64 / 2));
     }
     let ledger = ledger(3);
-    let looks = Some(Looks { ledger: &ledger, this: 3 });
+    let looks = Some(Looks { ledger: &ledger, this: 3, sealing: None });
     let report = build(&Material { looks, ..material(&study, &rows) });
 
     let figure = crate::report::figures::looks(&report).expect("a ledger");

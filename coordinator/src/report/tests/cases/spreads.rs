@@ -113,7 +113,7 @@ fn looks_are_worth_a_lucky_pick_where_rows_have_scores() {
         });
     }
     let told = |this: u64| {
-        let looks = Some(Looks { ledger: &ledger, this });
+        let looks = Some(Looks { ledger: &ledger, this, sealing: None });
         build(&Material { looks, ..material(&study, &rows) })
     };
 
