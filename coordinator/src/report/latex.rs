@@ -85,8 +85,7 @@ fn described(pairs: &[(String, String)]) -> String {
 
 /// A table as wide as the page at most, over several pages where it is long.
 fn table(sheet: &Sheet) -> String {
-    let form: String =
-        sheet.columns.iter().map(|(_, number)| if *number { 'r' } else { 'l' }).collect();
+    let form = form(sheet);
     let line = |cells: Vec<String>| format!("{} \\\\\n", cells.join(" & "));
     let heads = line(sheet.columns.iter().map(|(title, _)| escaped(title)).collect());
     let rows: String =
@@ -104,6 +103,32 @@ fn table(sheet: &Sheet) -> String {
          \\bottomrule\n\\end{{tabular}}\n\\end{{adjustbox}}\n\\end{{table}}\n",
         escaped(&sheet.title)
     )
+}
+
+/// How columns are set: numbers to the right, and the longest text over several lines where the table
+/// would else be wider than the page, which would make all of it small.
+fn form(sheet: &Sheet) -> String {
+    let width = |at: usize| {
+        let cells = sheet.rows.iter().filter_map(|row| row.get(at));
+        let title = &sheet.columns[at].0;
+        cells.chain([title]).map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..sheet.columns.len()).map(width).collect();
+    let texts = (0..widths.len()).filter(|at| !sheet.columns[*at].1);
+    let longest = texts.max_by_key(|at| widths[*at]).filter(|at| widths[*at] > LONG_TEXT);
+    let all: usize = widths.iter().sum();
+    let column = |(at, (_, number)): (usize, &(String, bool))| match number {
+        true => "r".to_string(),
+        false if Some(at) == longest && all > LINE => {
+            let rest = (all - widths[at]) as f64 / LINE as f64;
+            format!(
+                ">{{\\raggedright\\arraybackslash}}p{{{:.2}\\textwidth}}",
+                (1.0 - rest).max(0.35)
+            )
+        }
+        false => "l".to_string(),
+    };
+    sheet.columns.iter().enumerate().map(column).collect()
 }
 
 /// A text with `(Bates et al., 2015)` and the like as citations.
@@ -139,6 +164,17 @@ fn escaped(text: &str) -> String {
             '≤' => safe.push_str("$\\leq$"),
             '≥' => safe.push_str("$\\geq$"),
             '→' => safe.push_str("$\\rightarrow$"),
+            '√' => safe.push_str("$\\surd$"),
+            'ρ' => safe.push_str("$\\rho$"),
+            'Φ' => safe.push_str("$\\Phi$"),
+            '⁻' => safe.push_str("\\textsuperscript{$-$}"),
+            '⁰' | '⁴'..='⁹' => {
+                let digit = symbol as u32 - '⁰' as u32;
+                safe.push_str(&format!("\\textsuperscript{{{digit}}}"));
+            }
+            '¹' => safe.push_str("\\textsuperscript{1}"),
+            '²' => safe.push_str("\\textsuperscript{2}"),
+            '³' => safe.push_str("\\textsuperscript{3}"),
             '\u{202f}' => safe.push_str("\\,"),
             symbol if symbol.is_whitespace() => safe.push(' '),
             symbol if symbol.is_control() => {}
@@ -151,12 +187,17 @@ fn escaped(text: &str) -> String {
 /// Rows above which a table is set over pages.
 const ROWS_OF_A_PAGE: usize = 40;
 
+/// Characters of a line of a table, and of a cell that is set over several.
+const LINE: usize = 90;
+const LONG_TEXT: usize = 40;
+
 const PREAMBLE: &str = "\
 % Set with pdflatex, bibtex, pdflatex, pdflatex; names in other scripts need lualatex and a font.
 \\documentclass[11pt,a4paper]{article}
 \\usepackage[margin=25mm]{geometry}
 \\usepackage[T1]{fontenc}
 \\usepackage{textcomp}
+\\usepackage{array}
 \\usepackage{booktabs}
 \\usepackage{longtable}
 \\usepackage{caption}
@@ -166,6 +207,7 @@ const PREAMBLE: &str = "\
 
 #[cfg(test)]
 mod tests {
+    use super::super::number::significant;
     use super::*;
 
     #[test]
@@ -175,6 +217,30 @@ mod tests {
             "\\textbackslash{}input\\{a\\_b\\} 50 \\% \\$x\\$ \\textasciitilde{}\\textasciicircum{} \
              \\#1 \\& {[}x{]} "
         );
+    }
+
+    #[test]
+    fn numbers_of_any_size_are_set() {
+        let small = escaped(&significant(1.2e-38));
+        let power = "\\textsuperscript{$-$}\\textsuperscript{3}\\textsuperscript{8}";
+        assert_eq!(small, format!("1.20 $\\times$ 10{power}"));
+        for exponent in -99..=-5 {
+            assert!(escaped(&significant(10f64.powi(exponent))).is_ascii(), "{exponent}");
+        }
+        assert_eq!(escaped("E ρ² and Φ"), "E $\\rho$\\textsuperscript{2} and $\\Phi$");
+    }
+
+    #[test]
+    fn the_longest_text_of_a_wide_table_is_set_over_several_lines() {
+        let sheet = |seen: &str| Sheet {
+            title: "Checks".into(),
+            columns: vec![("Check".into(), false), ("n".into(), true), ("Seen".into(), false)],
+            rows: vec![vec!["a check".into(), "7".into(), seen.into()]],
+            legend: Vec::new(),
+        };
+        assert_eq!(form(&sheet("short")), "lrl");
+        let long = form(&sheet(&"words ".repeat(20)));
+        assert_eq!(long, "lr>{\\raggedright\\arraybackslash}p{0.91\\textwidth}");
     }
 
     #[test]
