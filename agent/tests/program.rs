@@ -111,6 +111,79 @@ fn a_metric_on_stdout_is_as_good_as_a_line_in_the_file() {
     assert!(answer["metrics"]["accuracy"].is_null(), "{answer}");
 }
 
+/// A study of `data` whose arm runs `script` with the path of the data as its argument.
+fn site_of(data: &str, script: &str) -> Site {
+    site_with("", data, script)
+}
+
+/// As `site_of`, with further lines of the study.
+fn site_with(further: &str, data: &str, script: &str) -> Site {
+    let site = Site::new(script, "");
+    site.write("trial.json", "{\"study\": \"study.toml\", \"trial\": 0}");
+    site.write(
+        "study.toml",
+        &format!(
+            "[study]\nname = \"own\"\nmetric = \"accuracy\"\n{further}\n[data]\n{data}\n\
+             task = \"classification\"\n[split]\nouter = {{ folds = 2 }}\n[seeds]\ncount = 1\n\
+             [arms.own]\ncommand = [\"sh\", \"train.sh\", \"{{data}}\"]\nfiles = [\"train.sh\"]\n"
+        ),
+    );
+    site
+}
+
+/// Finds the image of every test row, or gives up.
+const FINDS_IMAGES: &str = "names=$(sed -n 's/.*\"row_names\": \"\\(.*\\)\",*$/\\1/p' \"$SEEDSWEEP_TRIAL\")\n\
+    while read -r row; do\n\
+    file=$(sed -n \"$((row + 1))p\" \"$names\")\n\
+    test -s \"$1/$file\" && echo \"row $row is $file\" || exit 9\n\
+    done < ../test-rows.txt\n\
+    echo '::metric accuracy=0.5'\n";
+
+/// A study of eight images in two folders.
+fn site_of_images(further: &str) -> Site {
+    let site = site_with(further, "path = \"scans\"\nformat = \"images\"", FINDS_IMAGES);
+    let image = include_bytes!("../../tests/data/samples/written/mask.png");
+    for folder in ["a", "b"] {
+        fs::create_dir_all(site.path("scans").join(folder)).expect("made");
+        for number in 0..4 {
+            let path = site.path("scans").join(folder).join(format!("{number}.png"));
+            fs::write(path, image).expect("written");
+        }
+    }
+    site
+}
+
+#[test]
+fn a_folder_of_images_is_given_as_it_is_with_the_file_of_each_row() {
+    let site = site_of_images("");
+    let (answer, said) = site.run();
+    assert_eq!(answer["metrics"]["accuracy"], 0.5, "{answer} {said}");
+    let rows = said.lines().filter(|line| line.contains("row ") && line.contains(".png")).count();
+    assert_eq!(rows, 4, "half of eight test: {said}");
+}
+
+#[test]
+fn a_permuted_control_of_images_finds_them_in_the_folders_of_other_classes() {
+    let site = site_of_images("controls = { constant = false, permuted = 1 }");
+    site.write("trial.json", "{\"study\": \"study.toml\", \"trial\": 1}");
+    let (answer, said) = site.run();
+    assert_eq!(answer["metrics"]["accuracy"], 0.5, "{answer} {said}");
+    let renamed = said.lines().filter(|line| line.contains("/0000000")).count();
+    assert_eq!(renamed, 4, "a control's images are called by their rows: {said}");
+    let left: Vec<_> = fs::read_dir(site.path("tmp")).expect("there").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn an_archive_of_arrays_is_given_as_a_file() {
+    let script = "case $1 in *.npz) test -s \"$1\" && echo '::metric accuracy=0.25' ;; esac\n";
+    let site = site_of("path = \"digits.npz\"", script);
+    let archive = include_bytes!("../../coordinator/demo/digits/digits.npz");
+    fs::write(site.path("digits.npz"), archive).expect("written");
+    let (answer, said) = site.run();
+    assert_eq!(answer["metrics"]["accuracy"], 0.25, "{answer} {said}");
+}
+
 #[test]
 fn without_the_flag_nothing_is_started() {
     let site = Site::new("touch ../../started", "");

@@ -10,6 +10,7 @@
 mod attempt;
 mod cgroup;
 mod curve;
+mod data;
 mod held_out;
 mod log;
 mod place;
@@ -25,11 +26,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use common::id::{Digest, LeaseId, StudyId, TrialIndex};
-use common::study::{Data, Format, Study};
-use common::table::{Dataset, places};
+use common::study::{Data, Study};
+use common::table::Dataset;
 use common::trial::Ending;
 use common::wire::message::LogPart;
 
@@ -39,6 +40,7 @@ use crate::driver::{Job, Train, Trainer};
 pub use shim::{ExecArgs, exec};
 
 use cgroup::Delegated;
+use data::DataFile;
 use log::{Logs, Tail, only_newest};
 use place::Place;
 
@@ -72,16 +74,6 @@ struct Live {
 struct Progress {
     words: String,
     told: Option<(String, Instant)>,
-}
-
-/// A data file as programs are given it.
-#[derive(Clone, Debug)]
-struct DataFile {
-    path: PathBuf,
-    /// Length and last change when its bytes were verified.
-    seen: (u64, SystemTime),
-    /// Where rows lie in it, unless where they do in the study.
-    places: Option<Arc<Vec<u32>>>,
 }
 
 impl Programs {
@@ -197,40 +189,21 @@ impl Programs {
         only_newest(&self.folder.join(CHECKPOINTS), CHECKPOINTS_KEPT, &in_use)
     }
 
-    /// A data file that programs may read, with the study's bytes.
+    /// A data file or folder that programs may read, with the study's bytes.
     fn data_file(&self, data: &Data) -> Result<DataFile, String> {
         let mut files = locked(&self.files);
-        if let Some(known) = files.get(&data.digest)
-            && seen(&known.path).is_some_and(|seen| seen == known.seen)
-        {
+        if let Some(known) = files.get(&data.digest).filter(|known| known.is_unchanged()) {
             return Ok(known.clone());
         }
-        let bytes =
-            self.datasets.find(data).ok_or("the data file is not on this machine any more")?;
-        let ending = match &data.format {
-            Format::Csv => "csv",
-            Format::Tsv => "tsv",
-            Format::Parquet => "parquet",
-            Format::Npy => "npy",
-            Format::Npz(_) | Format::Idx(_) | Format::Images(_) | Format::Nifti(_) => {
-                return Err(format!(
-                    "{} is no table, and a program is given tables; write it as csv, tsv, parquet or \
-                     npy, for example with a column of file names",
-                    data.path
-                ));
-            }
-        };
-        let path = self.folder.join(DATA).join(format!("{}.{ending}", data.digest.hex()));
-        let failed = |error: io::Error| format!("{} cannot be written: {error}", path.display());
-        // A program may have changed what it was to read alone.
-        let _ = fs::remove_file(&path);
-        fs::write(&path, &bytes).map_err(failed)?;
-        read_only(&path).map_err(failed)?;
-        let places = places(data, &bytes)?.map(Arc::new);
-        let seen = seen(&path).ok_or("the data file vanished")?;
-        let file = DataFile { path, seen, places };
+        let file = DataFile::put(&self.folder.join(DATA), data, &self.bytes(data)?)?;
         files.insert(data.digest, file.clone());
         Ok(file)
+    }
+
+    /// The verified bytes of a study's data.
+    fn bytes(&self, data: &Data) -> Result<Vec<u8>, String> {
+        let gone = || "the data file is not on this machine any more".to_string();
+        self.datasets.find(data).ok_or_else(gone)
     }
 
     /// The lowest free place, and the card that goes with it.
@@ -287,9 +260,7 @@ fn cards() -> Vec<String> {
 /// Keeps the folder of an attempt that failed, with why it did.
 fn set_aside(folder: &Path, attempt: &Path, state: &str) -> io::Result<()> {
     // A control's own copy of the data is not kept to be looked at.
-    for table in ["csv", "tsv"] {
-        let _ = fs::remove_file(attempt.join(DATA).with_extension(table));
-    }
+    data::remove_all(&attempt.join(DATA));
     // The newest stay, and this makes it one of them.
     fs::write(attempt.join("ending.txt"), format!("{state}\n"))?;
     let failed = folder.join(FAILED);
@@ -297,17 +268,6 @@ fn set_aside(folder: &Path, attempt: &Path, state: &str) -> io::Result<()> {
     let _ = fs::remove_dir_all(failed.join(name));
     fs::rename(attempt, failed.join(name))?;
     only_newest(&failed, FAILED_KEPT, &|_| false)
-}
-
-fn seen(path: &Path) -> Option<(u64, SystemTime)> {
-    let about = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
-    Some((about.len(), about.modified().ok()?))
-}
-
-fn read_only(path: &Path) -> io::Result<()> {
-    let mut permissions = fs::metadata(path)?.permissions();
-    permissions.set_readonly(true);
-    fs::set_permissions(path, permissions)
 }
 
 /// A panic elsewhere leaves nothing half done behind these locks.

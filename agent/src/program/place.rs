@@ -17,7 +17,8 @@ use common::study::{Data, Program, Study, Task};
 use common::table::relabelled;
 use serde_json::{Map, Value as Json, json};
 
-use super::{CHECKPOINTS, DATA, DataFile, Programs, WORK, held_out, read_only};
+use super::data::DataFile;
+use super::{CHECKPOINTS, DATA, Programs, WORK, held_out};
 use crate::driver::Job;
 use crate::trainer;
 
@@ -85,7 +86,10 @@ impl Place {
         place.put_files(study, &key).map_err(failed)?;
         place.put_rows(&rows).map_err(failed)?;
         let data = match labels {
-            Some(labels) => place.put_relabelled(&study.data, data, &labels)?,
+            Some(labels) => {
+                let bytes = programs.bytes(&study.data)?;
+                place.put_relabelled(&study.data, &data, &bytes, &labels)?
+            }
             None => data,
         };
         let told = place.told(job, trial, &key, program, &data);
@@ -136,26 +140,20 @@ impl Place {
         fs::write(self.folder.join(TEST), written(&rows.test))
     }
 
-    /// The data file of a permuted control: training rows have each other's labels.
+    /// The data of a permuted control: training rows have each other's labels. `bytes` are the study's.
     fn put_relabelled(
         &self,
         data: &Data,
-        file: DataFile,
+        file: &DataFile,
+        bytes: &[u8],
         labels: &[u32],
     ) -> Result<DataFile, String> {
-        let failed = |error: io::Error| format!("{} cannot be read: {error}", file.path.display());
-        let bytes = fs::read(&file.path).map_err(failed)?;
         let placed = |row: u32| file.places.as_ref().map_or(row, |places| places[row as usize]);
         let moved = (0..).zip(labels).filter(|(row, giver)| row != *giver);
         let givers: Vec<(u32, u32)> =
             moved.map(|(row, giver)| (placed(row), placed(*giver))).collect();
-        let name = file.path.extension().map_or(DATA.into(), |e| Path::new(DATA).with_extension(e));
-        let path = self.folder.join(name);
-        let table = relabelled(&data.format, &bytes, &data.target, &givers)?;
-        fs::write(&path, table)
-            .and_then(|()| read_only(&path))
-            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
-        Ok(DataFile { path, ..file })
+        let changed = relabelled(&data.format, bytes, &data.target, &givers)?;
+        file.other(self.folder.join(DATA), data, changed)
     }
 
     /// What `SEEDSWEEP_TRIAL` names.
@@ -202,6 +200,7 @@ impl Place {
             "task": task,
             "classes": classes,
             "data": data.path,
+            "row_names": data.row_names,
             "target": study.data.target,
             "drop": study.data.drop,
             "group": study.data.group,

@@ -236,6 +236,50 @@ impl<'a> Array<'a> {
         Ok(Column { name: self.name.clone(), values })
     }
 
+    /// The array's file with, for each row and giver, the giver's entries in the row: those of place
+    /// `only` within a row, or all.
+    pub fn with_entries_of(
+        &self,
+        givers: &[(u32, u32)],
+        only: Option<usize>,
+    ) -> Result<Vec<u8>, SampleError> {
+        let (rows, size) = (self.rows(), self.element.size);
+        let of_row = self.count() / rows.max(1);
+        let no_row = |row: u32| SampleError::Entry {
+            name: self.name.clone(),
+            value: row.to_string(),
+            expected: "it is no row of the array",
+        };
+        let places = match only {
+            None => 0..of_row,
+            Some(place) if place < of_row => place..place + 1,
+            Some(place) => return Err(no_row(place as u32)),
+        };
+        let mut file = Vec::new();
+        let whole = self.body.pieces(&mut |piece| {
+            file.extend(piece);
+            file.len() <= self.body.most()
+        });
+        let damaged = || SampleError::Damaged { name: self.name.clone(), why: "is cut short" };
+        whole.ok_or_else(damaged)?;
+        let start = |row: usize, place: usize| {
+            let entry = if self.fortran { place * rows + row } else { row * of_row + place };
+            self.header + entry * size
+        };
+        let before = file.clone();
+        for (row, giver) in givers {
+            if let Some(none) = [row, giver].into_iter().find(|row| **row as usize >= rows) {
+                return Err(no_row(*none));
+            }
+            for place in places.clone() {
+                let (from, to) = (start(*giver as usize, place), start(*row as usize, place));
+                let entry = before.get(from..from + size).ok_or_else(damaged)?;
+                file.get_mut(to..to + size).ok_or_else(damaged)?.copy_from_slice(entry);
+            }
+        }
+        Ok(file)
+    }
+
     /// Gives `each` the bytes of every entry, in the file's order.
     fn entries(&self, each: &mut dyn FnMut(&[u8])) -> Result<(), SampleError> {
         let size = self.element.size;

@@ -29,6 +29,16 @@ pub(super) fn read(
     of_arrays(asked, options, &arrays, (x, target)).map_err(|error| vec![error])
 }
 
+/// The array that is the target.
+pub(super) fn target<'a>(
+    idx: bool,
+    bytes: &'a [u8],
+    wanted: &str,
+) -> Result<Array<'a>, SampleError> {
+    let arrays = found(idx, bytes)?;
+    named(&arrays, wanted, "target", idx).cloned()
+}
+
 fn of_arrays(
     asked: &Asked<'_>,
     options: &Arrays,

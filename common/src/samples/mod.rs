@@ -12,9 +12,11 @@ mod arrays;
 mod decode;
 mod error;
 mod inflate;
+mod names;
 mod nifti;
 pub mod pack;
 mod pictures;
+mod relabel;
 mod resize;
 
 use std::collections::BTreeMap;
@@ -23,6 +25,9 @@ use crate::study::Format;
 use crate::table::{Column, LISTED_MAX, Table, Values};
 
 pub use error::{SampleError, bytes as bytes_in_words};
+pub use names::row_names;
+pub use relabel::Relabelled;
+pub(crate) use relabel::relabelled;
 
 /// Rows that are no rows of a table.
 #[derive(Clone, Debug, PartialEq)]

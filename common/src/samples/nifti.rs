@@ -23,12 +23,27 @@ pub(super) fn read(
     bytes: &[u8],
 ) -> Result<Samples, Vec<SampleError>> {
     let files = unpack(bytes).map_err(|error| vec![error])?;
-    let files: Vec<File<'_>> = files.into_iter().filter(|(name, _)| is_volume(name)).collect();
-    let pairs = labelled(&files, "images/", "labels/", ["volume", "volume of labels"])?;
+    let pairs = paired(&files)?;
     if pairs.is_empty() {
         return Err(vec![SampleError::Nothing { what: "volume", layout: VOLUMES }]);
     }
     slices(asked, options, &pairs).map_err(|error| vec![error])
+}
+
+/// Volumes and those of their labels.
+fn paired<'a>(files: &[File<'a>]) -> Result<Vec<(File<'a>, File<'a>)>, Vec<SampleError>> {
+    let files: Vec<File<'a>> = files.iter().copied().filter(|(name, _)| is_volume(name)).collect();
+    labelled(&files, "images/", "labels/", ["volume", "volume of labels"])
+}
+
+/// The volume of each row, by name, a tab, and the row's slice.
+pub(super) fn row_files(files: &[File<'_>]) -> Result<Vec<String>, Vec<SampleError>> {
+    let mut names = Vec::new();
+    for (image, _) in paired(files)? {
+        let slices = Head::of(&image).map_err(|error| vec![error])?.slices;
+        names.extend((0..slices).map(|slice| format!("{}\t{slice}", image.0)));
+    }
+    Ok(names)
 }
 
 fn is_volume(name: &str) -> bool {

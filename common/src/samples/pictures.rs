@@ -53,6 +53,16 @@ pub(super) fn read(
     Ok(Samples { shape, features, tokens: None, table, masks, spacing: None, notes })
 }
 
+/// The image of each row, by name.
+pub(super) fn row_files<'a>(
+    files: &[File<'a>],
+    segmentation: bool,
+) -> Result<Vec<&'a str>, Vec<SampleError>> {
+    let images: Vec<File<'a>> = files.iter().copied().filter(|(name, _)| is_image(name)).collect();
+    let images = if segmentation { paired(&images)?.0 } else { images };
+    Ok(images.into_iter().map(|(name, _)| name).collect())
+}
+
 fn is_image(name: &str) -> bool {
     let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
     ending.is_some_and(|ending| ["png", "jpg", "jpeg"].contains(&ending.as_str()))

@@ -7,7 +7,7 @@ use super::*;
 use crate::study::{Checked, Pictures, check, check_within};
 use crate::table::Target;
 
-const ARRAYS: &[u8] = include_bytes!("../../../tests/data/samples/arrays.npz");
+pub const ARRAYS: &[u8] = include_bytes!("../../../tests/data/samples/arrays.npz");
 const DIGITS: &[u8] = include_bytes!("../../../coordinator/demo/digits/digits.npz");
 
 /// A study of `data`, with a metric of its task, and an arm that can learn from such rows.
@@ -39,7 +39,7 @@ pub fn packed(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     pack.finish()
 }
 
-fn png(side: u32, value: u8) -> Vec<u8> {
+pub fn png(side: u32, value: u8) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = ::png::Encoder::new(&mut bytes, side, side);
     encoder.set_color(::png::ColorType::Grayscale);
@@ -51,7 +51,7 @@ fn png(side: u32, value: u8) -> Vec<u8> {
 }
 
 /// A volume of bytes: `slices` of 2 × 3, pixels of 1.5 mm by 0.5 mm.
-fn nifti(slices: i16, voxels: &[u8]) -> Vec<u8> {
+pub fn nifti(slices: i16, voxels: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 352];
     bytes[..4].copy_from_slice(&348i32.to_le_bytes());
     for (at, side) in [3i16, 3, 2, slices].into_iter().enumerate() {

@@ -3,8 +3,9 @@
 //! Floor: common.
 
 use super::Table;
-use super::dataset::{feature_columns, kept_rows};
-use crate::study::{Data, Missing};
+use super::dataset::{feature_columns, kept_rows, samples_kept};
+use crate::samples::{Asked, Samples};
+use crate::study::{Data, Missing, Task};
 
 /// The place in the file, from 0 and without a header, of each row of the study; `None` where rows
 /// are what they are in the file: unless those with missing cells are dropped.
@@ -13,6 +14,16 @@ use crate::study::{Data, Missing};
 pub fn places(data: &Data, bytes: &[u8]) -> Result<Option<Vec<u32>>, String> {
     if data.missing != Missing::Drop {
         return Ok(None);
+    }
+    if !data.format.is_table() {
+        let segmentation = matches!(data.task, Task::Segmentation { .. });
+        let (format, target) = (&data.format, data.target.as_str());
+        let asked = Asked { format, target, segmentation, memory: u64::MAX };
+        let samples = Samples::read(&asked, bytes).map_err(|errors| {
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        })?;
+        let kept = samples_kept(&samples.table, &samples.features, data);
+        return Ok(Some(kept.into_iter().map(|row| row as u32).collect()));
     }
     let table = Table::read(&data.format, bytes)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
@@ -28,7 +39,7 @@ pub fn places(data: &Data, bytes: &[u8]) -> Result<Option<Vec<u32>>, String> {
 mod tests {
     use super::*;
     use crate::id::Digest;
-    use crate::study::{Format, Task};
+    use crate::study::Format;
 
     #[test]
     fn rows_that_were_dropped_are_stepped_over() {

@@ -1,21 +1,27 @@
-//! A table in which rows have the target of another row: what a program's permuted control is given.
+//! Data in which rows have the target of another row: what a program's permuted control is given.
 //!
-//! Every other cell stays as it is written. Deliberately absent: Parquet, whose columns would have to
-//! be encoded again.
+//! Every other cell of a table stays as it is written; arrays and images are exchanged by `samples`.
+//! Deliberately absent: Parquet, whose columns would have to be encoded again.
 //!
 //! Floor: common.
 
 use csv::{ByteRecord, ReaderBuilder, Trim, WriterBuilder};
 
+use crate::samples::Relabelled;
 use crate::study::Format;
 
-/// Whether [`relabelled`] can write tables of this format.
-pub fn can_be_relabelled(format: &Format) -> bool {
-    delimiter(format).is_some()
+/// Whether [`relabelled`] can write data of this format: not Parquet, and neither masks nor volumes in
+/// files of their own.
+pub fn can_be_relabelled(format: &Format, segmentation: bool) -> bool {
+    match format {
+        Format::Csv | Format::Tsv | Format::Npy | Format::Npz(_) | Format::Idx(_) => true,
+        Format::Images(_) => !segmentation,
+        Format::Parquet | Format::Nifti(_) => false,
+    }
 }
 
-/// The table `bytes` with, for each pair of `givers`, row and giver, the giver's cell of `target` in
-/// the row. Rows are places in the file, from 0 and without a header.
+/// The data `bytes` with, for each pair of `givers`, row and giver, the giver's `target` in the row.
+/// Rows are places in the file, from 0 and without a header.
 ///
 /// Errors: a sentence.
 pub fn relabelled(
@@ -23,8 +29,22 @@ pub fn relabelled(
     bytes: &[u8],
     target: &str,
     givers: &[(u32, u32)],
+) -> Result<Relabelled, String> {
+    let delimiter = match format {
+        Format::Csv => b',',
+        Format::Tsv => b'\t',
+        _ => return crate::samples::relabelled(format, bytes, target, givers),
+    };
+    let bytes = of_text(delimiter, bytes, target, givers)?;
+    Ok(Relabelled { bytes, row_names: None })
+}
+
+fn of_text(
+    delimiter: u8,
+    bytes: &[u8],
+    target: &str,
+    givers: &[(u32, u32)],
 ) -> Result<Vec<u8>, String> {
-    let delimiter = delimiter(format).ok_or("labels are exchanged in csv and tsv alone")?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut reader = ReaderBuilder::new()
         .delimiter(delimiter)
@@ -57,28 +77,21 @@ pub fn relabelled(
     writer.into_inner().map_err(|error| format!("the table cannot be written: {error}"))
 }
 
-fn delimiter(format: &Format) -> Option<u8> {
-    match format {
-        Format::Csv => Some(b','),
-        Format::Tsv => Some(b'\t'),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::study::Pictures;
 
     #[test]
     fn rows_exchange_their_labels_and_keep_every_other_cell() {
         let table =
             b"\xef\xbb\xbfname, y ,x\n\"a, b\", ill ,1\nc,well,2.50\n\"d \"\"e\"\"\",odd,\n";
         let found = relabelled(&Format::Csv, table, "y", &[(0, 2), (2, 0)]).expect("a table");
-        let text = String::from_utf8(found).expect("text");
+        let text = String::from_utf8(found.bytes).expect("text");
         assert_eq!(text, "name,y,x\n\"a, b\",odd,1\nc,well,2.50\n\"d \"\"e\"\"\", ill ,\n");
         let tabs =
             relabelled(&Format::Tsv, b"x\ty\n1\ta\n2\tb\n", "y", &[(1, 0)]).expect("a table");
-        assert_eq!(tabs, b"x\ty\n1\ta\n2\ta\n");
+        assert_eq!(tabs.bytes, b"x\ty\n1\ta\n2\ta\n");
     }
 
     #[test]
@@ -90,7 +103,9 @@ mod tests {
         let short = relabelled(&Format::Csv, b"x,y\n1,a\n2\n", "y", &[(0, 1)]);
         assert!(short.is_err_and(|why| why.contains("row 1 has no cell of y")));
         assert!(of(&Format::Csv, "y", 1).is_err_and(|why| why.contains("no row 1")));
-        assert!(of(&Format::Parquet, "y", 0).is_err_and(|why| why.contains("csv and tsv")));
-        assert!(can_be_relabelled(&Format::Tsv) && !can_be_relabelled(&Format::Npy));
+        assert!(of(&Format::Parquet, "y", 0).is_err_and(|why| why.contains("of this format")));
+        let images = Format::Images(Pictures { size: None, gray: None });
+        assert!(can_be_relabelled(&Format::Tsv, false) && can_be_relabelled(&images, false));
+        assert!(!can_be_relabelled(&Format::Parquet, false) && !can_be_relabelled(&images, true));
     }
 }

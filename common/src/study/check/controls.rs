@@ -41,8 +41,12 @@ pub(super) fn check(draft: &Draft, inspection: &mut Inspection<'_>) {
 }
 
 /// The arms as written, judged ones first, and their controls behind them. A program reads its labels
-/// itself, so that they must be exchanged in its data file.
-pub(super) fn beside(written: Vec<Arm>, wanted: &ControlsDraft, format: &Format) -> Vec<Arm> {
+/// itself, so that they must be exchanged in its data.
+pub(super) fn beside(
+    written: Vec<Arm>,
+    wanted: &ControlsDraft,
+    (format, segmentation): (&Format, bool),
+) -> Vec<Arm> {
     let (mut arms, mut controls): (Vec<Arm>, Vec<Arm>) =
         written.into_iter().partition(|arm| arm.control().is_none());
     let named = arms.iter().any(|arm| arm.name.eq_ignore_ascii_case(CONSTANT));
@@ -50,7 +54,8 @@ pub(super) fn beside(written: Vec<Arm>, wanted: &ControlsDraft, format: &Format)
         controls.push(constant());
     }
     if let Some(repeats) = &wanted.permuted {
-        let can = |arm: &Arm| arm.model != Model::Program || can_be_relabelled(format);
+        let can =
+            |arm: &Arm| arm.model != Model::Program || can_be_relabelled(format, segmentation);
         let repeated = (0..).zip(&arms).filter(|(_, arm)| can(arm));
         controls.extend(repeated.map(|(of, arm)| permuted(of, arm, repeats.value)));
     }

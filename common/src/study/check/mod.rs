@@ -15,7 +15,7 @@ mod size;
 
 use super::finding::{At, Inspection, did_you_mean};
 use super::grammar::{self, ArmDraft, Draft, SeedsDraft, TaskKind};
-use super::{Arm, ArmConfig, Findings, Model, Seeds, Study};
+use super::{Arm, ArmConfig, Findings, Model, Seeds, Study, Task};
 use crate::metric::Metric;
 use crate::table::Dataset;
 
@@ -88,7 +88,8 @@ fn study(
     };
     models::check(&draft.arms, &dataset, inspection);
     let written = draft.arms.iter().map(arm).collect();
-    let arms = controls::beside(written, &draft.controls, &data.format);
+    let segmentation = matches!(data.task, Task::Segmentation { .. });
+    let arms = controls::beside(written, &draft.controls, (&data.format, segmentation));
     let SeedsDraft { span: seeds_span, factors } = draft.seeds?;
     let seeds = Seeds { factors };
     if seeds.factors.iter().all(|factor| factor.count == 1) {

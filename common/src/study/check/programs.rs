@@ -7,7 +7,7 @@
 use super::super::finding::Inspection;
 use super::super::grammar::{ArmDraft, Draft};
 use super::super::program::ProgramFile;
-use super::super::{Arm, ArmConfig, Model, Study};
+use super::super::{Arm, ArmConfig, Model, Study, Task};
 use crate::space::Config;
 use crate::table::can_be_relabelled;
 
@@ -65,9 +65,11 @@ pub(super) fn notes(study: &Study, permuted: bool) -> Vec<String> {
         return Vec::new();
     }
     let mut notes = Vec::new();
-    if permuted && !can_be_relabelled(&study.data.format) {
+    let segmentation = matches!(study.data.task, Task::Segmentation { .. });
+    if permuted && !can_be_relabelled(&study.data.format, segmentation) {
         notes.push(format!(
-            "no permuted control of {}: a program's labels are shuffled in csv and tsv files alone",
+            "no permuted control of {}: for a program labels are shuffled in csv, tsv, arrays and \
+             folders of classes, and not in these data",
             names.join(", ")
         ));
     }
@@ -160,7 +162,7 @@ space = { lr = { log = [0.001, 0.1], points = 3 }, kind = ["a", "b"] }
 
         let written = vec![study.arms[0].clone()];
         let wanted = ControlsDraft { constant: false, permuted: Some(At { value: 2, span: 0..1 }) };
-        assert_eq!(controls::beside(written, &wanted, &Format::Parquet).len(), 1);
+        assert_eq!(controls::beside(written, &wanted, (&Format::Parquet, false)).len(), 1);
         let parquet = Study { data: Data { format: Format::Parquet, ..study.data }, ..study };
         assert!(notes(&parquet, true)[0].contains("no permuted control of own"));
     }

@@ -1,0 +1,214 @@
+//! The data of a study as programs are given them: a file, or a folder with its files.
+//!
+//! They are written once, read-only, and again where a program changed them all the same. Which file of
+//! a folder each row is stands in a file beside it.
+//!
+//! Floor: shell.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use common::samples::pack::{is_packed, unpack};
+use common::samples::{Relabelled, row_names};
+use common::study::{Data, Format, Task};
+use common::table::places;
+
+/// A study's data on this machine's disk.
+#[derive(Clone, Debug)]
+pub struct DataFile {
+    /// A file, or of arrays and images in a folder that folder.
+    pub path: PathBuf,
+    /// Where rows lie in it, unless where they do in the study.
+    pub places: Option<Arc<Vec<u32>>>,
+    /// A line for each row of the folder: the file that it is.
+    pub row_names: Option<PathBuf>,
+    seen: Seen,
+}
+
+/// What shows that somebody wrote: files, their length together, and the last change of any.
+type Seen = (u64, u64, SystemTime);
+
+impl DataFile {
+    /// Writes the data whose verified bytes these are into `folder`. Errors: a sentence.
+    pub fn put(folder: &Path, data: &Data, bytes: &[u8]) -> Result<Self, String> {
+        let segmentation = matches!(data.task, Task::Segmentation { .. });
+        let names = row_names(&data.format, segmentation, bytes)
+            .map_err(|errors| errors.first().map(ToString::to_string).unwrap_or_default())?;
+        let places = places(data, bytes)?.map(Arc::new);
+        Self::write(folder.join(data.digest.hex()), data, bytes, names, places)
+    }
+
+    /// Writes `bytes` in place of this data, as the data of one attempt, called `stem`.
+    pub fn other(&self, stem: PathBuf, data: &Data, changed: Relabelled) -> Result<Self, String> {
+        let Relabelled { bytes, row_names } = changed;
+        Self::write(stem, data, &bytes, row_names, self.places.clone())
+    }
+
+    fn write(
+        stem: PathBuf,
+        data: &Data,
+        bytes: &[u8],
+        names: Option<Vec<String>>,
+        places: Option<Arc<Vec<u32>>>,
+    ) -> Result<Self, String> {
+        let path = match (is_packed(bytes), ending(&data.format)) {
+            (false, Some(ending)) => stem.with_extension(ending),
+            _ => stem.clone(),
+        };
+        let failed = |error: io::Error| format!("{} cannot be written: {error}", path.display());
+        // A program may have changed what it was to read alone.
+        remove(&path).map_err(failed)?;
+        if is_packed(bytes) {
+            let files = unpack(bytes).map_err(|error| error.to_string())?;
+            put_files(&path, &files).map_err(failed)?;
+        } else {
+            fs::write(&path, bytes).and_then(|()| read_only(&path)).map_err(failed)?;
+        }
+        let row_names = match names {
+            Some(names) => {
+                let path = stem.with_extension("rows");
+                let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
+                remove(&path).and_then(|()| fs::write(&path, lines)).map_err(failed)?;
+                Some(path)
+            }
+            None => None,
+        };
+        let seen = seen(&path).ok_or("the data vanished")?;
+        Ok(Self { path, places, row_names, seen })
+    }
+
+    /// Whether nobody has written to it since it was put here.
+    pub fn is_unchanged(&self) -> bool {
+        seen(&self.path).is_some_and(|seen| seen == self.seen)
+            && self.row_names.as_ref().is_none_or(|path| path.is_file())
+    }
+}
+
+/// What a file of this format ends in; `None` of formats that are folders.
+fn ending(format: &Format) -> Option<&'static str> {
+    match format {
+        Format::Csv => Some("csv"),
+        Format::Tsv => Some("tsv"),
+        Format::Parquet => Some("parquet"),
+        Format::Npy => Some("npy"),
+        Format::Npz(_) => Some("npz"),
+        Format::Idx(_) | Format::Images(_) | Format::Nifti(_) => None,
+    }
+}
+
+/// Names are inner paths: unpacking refuses others.
+fn put_files(folder: &Path, files: &[(&str, &[u8])]) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    for (name, content) in files {
+        let path = folder.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(&path, content)?;
+        read_only(&path)?;
+    }
+    Ok(())
+}
+
+/// Removes what was written under this name, whatever its form.
+pub fn remove_all(stem: &Path) {
+    for ending in ["", "csv", "tsv", "npy", "npz", "rows"] {
+        let _ = remove(&if ending.is_empty() { stem.into() } else { stem.with_extension(ending) });
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(about) if about.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// `None` where there is no such file or folder, or a link in its place.
+fn seen(path: &Path) -> Option<Seen> {
+    let about = fs::symlink_metadata(path).ok()?;
+    if about.is_file() {
+        return Some((1, about.len(), about.modified().ok()?));
+    }
+    if !about.is_dir() {
+        return None;
+    }
+    let mut sum = (0, 0, SystemTime::UNIX_EPOCH);
+    for entry in fs::read_dir(path).ok()? {
+        let (files, length, changed) = seen(&entry.ok()?.path())?;
+        sum = (sum.0 + files, sum.1 + length, changed.max(sum.2));
+    }
+    Some(sum)
+}
+
+fn read_only(path: &Path) -> io::Result<()> {
+    let mut permissions = fs::metadata(path)?.permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(path, permissions)
+}
+
+#[cfg(test)]
+mod tests {
+    use common::id::Digest;
+    use common::samples::pack::Pack;
+    use common::study::{Arrays, Missing};
+
+    use super::*;
+
+    fn data(format: Format, bytes: &[u8]) -> Data {
+        Data {
+            path: "data".into(),
+            format,
+            digest: Digest::of(bytes),
+            bytes: bytes.len() as u64,
+            target: "y".into(),
+            task: Task::Classification { classes: vec!["a".into(), "b".into()] },
+            drop: Vec::new(),
+            group: None,
+            leave_out: None,
+            missing: Missing::Refuse,
+            rows: 2,
+        }
+    }
+
+    #[test]
+    fn a_folder_lies_there_with_its_files_and_is_put_again_when_it_was_changed() {
+        let mut pack = Pack::default();
+        assert!(pack.add("sub/x.npy", b"one") && pack.add("y.npy", b"two"));
+        let bytes = pack.finish();
+        let arrays = Arrays { x: "x".into(), tokens: false };
+        let (place, data) =
+            (tempfile::tempdir().expect("a folder"), data(Format::Npz(arrays), &bytes));
+        let put = || DataFile::put(place.path(), &data, &bytes).expect("written");
+        let file = put();
+        assert_eq!(fs::read(file.path.join("sub/x.npy")).expect("there"), b"one");
+        assert!(file.is_unchanged());
+        assert!(file.row_names.is_none(), "arrays have rows of their own");
+        let path = file.path.join("y.npy");
+        assert!(fs::metadata(&path).expect("there").permissions().readonly());
+
+        fs::remove_file(&path).expect("the folder is the user's own");
+        fs::write(&path, b"another").expect("written");
+        assert!(!file.is_unchanged());
+        assert_eq!(fs::read(put().path.join("y.npy")).expect("there"), b"two");
+        fs::write(file.path.join("more"), b"").expect("written");
+        assert!(!file.is_unchanged(), "a file more is a change too");
+    }
+
+    #[test]
+    fn a_table_is_a_file_with_its_ending() {
+        let place = tempfile::tempdir().expect("a folder");
+        let bytes = b"x,y\n1,a\n2,b\n";
+        let file = DataFile::put(place.path(), &data(Format::Csv, bytes), bytes).expect("written");
+        assert_eq!(file.path.extension().and_then(|ending| ending.to_str()), Some("csv"));
+        assert!(file.is_unchanged() && file.row_names.is_none());
+    }
+}
