@@ -107,8 +107,9 @@ fn a_sealed_study_is_reported_only_after_its_claim_and_the_report_prints_it() {
     let file = file.to_str().expect("text");
     let study = cluster.ask(&["submit", file, "--sealed"])["study"].clone();
     let study = study.as_str().expect("an id").to_string();
-    let _agent = cluster.agent("one");
+    let agent = cluster.agent("one");
     cluster.finish(&study).is_whole();
+    drop(agent);
     for command in [["report", &study, "--format", "md"], ["export", &study, "--csv", "-"]] {
         let refused = cluster.run(&command).failed(1);
         assert!(refused.contains("coordinator register"), "{refused}");
@@ -117,6 +118,12 @@ fn a_sealed_study_is_reported_only_after_its_claim_and_the_report_prints_it() {
     let closed = cluster.ask(&["ledger", &study]);
     assert_eq!((&closed["looks"], &closed["claim"]), (&0.into(), &Value::Null));
     assert!(closed["sealed"]["at_unix_ms"].is_u64());
+    let taken_over = |cluster: &Cluster, name: &str| {
+        let copy = write_study(&cluster.site, name, 5, SHORT);
+        let id = cluster.submit(&copy);
+        cluster.status(&id).complete
+    };
+    assert_eq!(taken_over(&cluster, "copy"), 0, "a copy would show what is sealed");
 
     let said = cluster.ask(&["register", &study, "--claim", "narrow beats wide"]);
     let again = cluster.ask(&["register", &study, "--claim", "narrow beats wide"]);
@@ -129,6 +136,7 @@ fn a_sealed_study_is_reported_only_after_its_claim_and_the_report_prints_it() {
     assert!(page.contains("narrow beats wide"), "{page}");
     assert!(page.contains(said["claim"]["hash"].as_str().expect("a hash")), "{page}");
     assert!(page.contains("after 100 trainings, and before anybody was shown a score"), "{page}");
+    assert_eq!(taken_over(&cluster, "later"), 100);
     let late = cluster.run(&["seal", &study]).done().stdout;
     assert!(late.contains("is sealed"), "it was before: {late}");
 }

@@ -24,6 +24,12 @@ pub async fn reuse(handle: &Handle, id: StudyId) -> u64 {
     let sought = Sought::of(&study);
     let mut taken = BTreeSet::new();
     for earlier in studies.iter().rev().filter(|status| status.id != id && status.complete > 0) {
+        // What is sealed there would be shown here.
+        let earlier_id = earlier.id;
+        let closed = handle.look(move |node| node.state().is_closed(earlier_id)).await;
+        if closed.unwrap_or(true) {
+            continue;
+        }
         let Some(other) = study_of(handle, earlier.id).await else { continue };
         if could_share(&study, &other) {
             take_from(handle, id, earlier.id, &other, &sought, &mut taken).await;
