@@ -12,7 +12,7 @@ use pulp::{Simd, WithSimd};
 
 pub use super::geometry::Geometry;
 use super::geometry::{Reached, reached};
-use super::tile::{Columns, Panels, Rows, dispatch};
+use super::tile::{Columns, Left, Panels, Rows, dispatch};
 use super::turn::turn;
 use super::{by_loops, made2, vectorised};
 

@@ -8,7 +8,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use pulp::{Simd, WithSimd};
 
-use super::tile::{Columns, Panels, Rows, dispatch};
+use super::tile::{Columns, Left, Panels, Rows, dispatch};
 use super::{by_loops, hold_composed};
 
 /// [lanes, m, k] · [lanes, k, n] → [lanes, m, n]; either may be a transposed view.
@@ -226,6 +226,14 @@ mod tests {
             let all = by_each_vector(&left, &right);
             let said = numbers(&product(&left, &right).unwrap());
             assert!(all.iter().all(|made| *made == said), "{m} {k} {n}");
+        }
+    }
+
+    #[test]
+    fn a_product_of_nothing_is_0() {
+        for (m, n) in [(1, 2), (9, 20), (12, 70)] {
+            let (left, right) = (matrix(1, (2, m, 0)), matrix(2, (2, 0, n)));
+            assert_eq!(numbers(&product(&left, &right).unwrap()), vec![0.0; 2 * m * n]);
         }
     }
 

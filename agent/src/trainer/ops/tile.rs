@@ -112,27 +112,23 @@ impl<V: Pod> Panels<V> {
     }
 }
 
-/// Left rows that each lie in one or more runs of the same length.
-pub struct Rows<'a, F, T> {
-    pub left: &'a [f32],
-    pub rows: usize,
-    /// Where each row begins.
-    pub from: F,
-    /// Where in the result each row's products go.
-    pub to: T,
-    /// Where each run begins, from its row's beginning.
-    pub runs: &'a [usize],
-    /// Numbers of a run.
-    pub run: usize,
-}
+/// A left matrix: where its numbers lie, and so how a tile of it is summed.
+pub trait Left {
+    fn rows(&self) -> usize;
 
-impl<F: Fn(usize) -> usize, T: Fn(usize) -> usize> Rows<'_, F, T> {
-    /// Rows times `right`, whose inner axis is all runs one after another.
+    /// Products of the rows from `row` on with `panel`, whose vectors are those of `place`.
+    fn tile<S: Simd, const HEIGHT: usize, const WIDTH: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        panel: &[S::f32s],
+        place: Place,
+        result: &mut [f32],
+    );
+
+    /// All rows times `right`, whose inner axis is walked as the left one lies.
     #[inline(always)]
-    pub fn times<S: Simd>(&self, simd: S, right: Right<'_, S::f32s>, result: &mut [f32]) {
-        if self.run == 0 {
-            return;
-        }
+    fn times<S: Simd>(&self, simd: S, right: Right<'_, S::f32s>, result: &mut [f32]) {
         let wide = right.columns.div_ceil(S::F32_LANES);
         let mut rest = right.vectors;
         let mut first = 0;
@@ -158,21 +154,42 @@ impl<F: Fn(usize) -> usize, T: Fn(usize) -> usize> Rows<'_, F, T> {
         place: Place,
         result: &mut [f32],
     ) {
-        let mut row = 0;
+        let (mut row, rows) = (0, self.rows());
         if WIDTH == 1 {
-            while row + 8 <= self.rows {
+            while row + 8 <= rows {
                 self.tile::<S, 8, WIDTH>(simd, row, panel, place, result);
                 row += 8;
             }
         }
-        while row + 4 <= self.rows {
+        while row + 4 <= rows {
             self.tile::<S, 4, WIDTH>(simd, row, panel, place, result);
             row += 4;
         }
-        while row < self.rows {
+        while row < rows {
             self.tile::<S, 1, WIDTH>(simd, row, panel, place, result);
             row += 1;
         }
+    }
+}
+
+/// Left rows that each lie in one or more runs of the same length.
+pub struct Rows<'a, F, T> {
+    pub left: &'a [f32],
+    pub rows: usize,
+    /// Where each row begins.
+    pub from: F,
+    /// Where in the result each row's products go.
+    pub to: T,
+    /// Where each run begins, from its row's beginning.
+    pub runs: &'a [usize],
+    /// Numbers of a run.
+    pub run: usize,
+}
+
+impl<F: Fn(usize) -> usize, T: Fn(usize) -> usize> Left for Rows<'_, F, T> {
+    #[inline(always)]
+    fn rows(&self) -> usize {
+        self.rows
     }
 
     /// By index, since behind iterators the sums are not kept in registers.
@@ -188,13 +205,16 @@ impl<F: Fn(usize) -> usize, T: Fn(usize) -> usize> Rows<'_, F, T> {
         let mut sums = [[simd.splat_f32s(0.0); WIDTH]; HEIGHT];
         let from: [usize; HEIGHT] = from_fn(|r| (self.from)(row + r));
         let (panel, _) = panel.as_chunks::<WIDTH>();
-        for (run, below) in self.runs.iter().zip(panel.chunks_exact(self.run)) {
-            let rows: [&[f32]; HEIGHT] = from_fn(|r| &self.left[from[r] + run..][..self.run]);
-            for inner in 0..self.run {
-                for r in 0..HEIGHT {
-                    let across = simd.splat_f32s(rows[r][inner]);
-                    for w in 0..WIDTH {
-                        sums[r][w] = simd.mul_add_f32s(across, below[inner][w], sums[r][w]);
+        // Without numbers in a run there is no panel either.
+        if self.run > 0 {
+            for (run, below) in self.runs.iter().zip(panel.chunks_exact(self.run)) {
+                let rows: [&[f32]; HEIGHT] = from_fn(|r| &self.left[from[r] + run..][..self.run]);
+                for inner in 0..self.run {
+                    for r in 0..HEIGHT {
+                        let across = simd.splat_f32s(rows[r][inner]);
+                        for w in 0..WIDTH {
+                            sums[r][w] = simd.mul_add_f32s(across, below[inner][w], sums[r][w]);
+                        }
                     }
                 }
             }
@@ -218,50 +238,10 @@ pub struct Columns<'a, F, A> {
     pub adds: bool,
 }
 
-impl<F: Fn(usize) -> usize, A: Fn(usize) -> usize> Columns<'_, F, A> {
-    /// Rows times `right`: `result` [rows, columns].
+impl<F: Fn(usize) -> usize, A: Fn(usize) -> usize> Left for Columns<'_, F, A> {
     #[inline(always)]
-    pub fn times<S: Simd>(&self, simd: S, right: Right<'_, S::f32s>, result: &mut [f32]) {
-        let wide = right.columns.div_ceil(S::F32_LANES);
-        let mut rest = right.vectors;
-        let mut first = 0;
-        while first < wide {
-            let width = width_of::<S>(wide - first);
-            let (panel, after) = rest.split_at(right.inner * width);
-            let place = Place { column: first * S::F32_LANES, columns: right.columns };
-            match width {
-                1 => self.panel::<S, 1>(simd, panel, place, result),
-                2 => self.panel::<S, 2>(simd, panel, place, result),
-                _ => self.panel::<S, 4>(simd, panel, place, result),
-            }
-            first += width;
-            rest = after;
-        }
-    }
-
-    #[inline(always)]
-    fn panel<S: Simd, const WIDTH: usize>(
-        &self,
-        simd: S,
-        panel: &[S::f32s],
-        place: Place,
-        result: &mut [f32],
-    ) {
-        let (mut row, rows) = (0, self.rows);
-        if WIDTH == 1 {
-            while row + 8 <= rows {
-                self.tile::<S, 8, WIDTH>(simd, row, panel, place, result);
-                row += 8;
-            }
-        }
-        while row + 4 <= rows {
-            self.tile::<S, 4, WIDTH>(simd, row, panel, place, result);
-            row += 4;
-        }
-        while row < rows {
-            self.tile::<S, 1, WIDTH>(simd, row, panel, place, result);
-            row += 1;
-        }
+    fn rows(&self) -> usize {
+        self.rows
     }
 
     #[inline(always)]
@@ -300,8 +280,8 @@ impl<F: Fn(usize) -> usize, A: Fn(usize) -> usize> Columns<'_, F, A> {
 }
 
 /// The columns of a tile.
-#[derive(Clone, Copy)]
-struct Place {
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
     /// The first.
     column: usize,
     /// Of the whole result.
