@@ -6,6 +6,7 @@
 //!
 //! Floor: shell.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -13,6 +14,8 @@ use std::thread;
 
 use common::wire::message::AgentAbout;
 use thiserror::Error;
+
+use crate::trainer::Climb;
 
 /// What the user asked to train on.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -58,7 +61,18 @@ impl Device {
         let cores = || thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         let threads = threads.or_else(|| NonZeroU32::new(cores())).unwrap_or(NonZeroU32::MIN);
         let cohort_lanes = cohort_lanes.unwrap_or(COHORT_LANES_CPU);
-        Ok(Self { name: "cpu".to_string(), model: processor(), threads, cohort_lanes })
+        Ok(Self { name: CPU.to_string(), model: processor(), threads, cohort_lanes })
+    }
+
+    /// The same with larger cohorts, where what was `found` asks for them: no stack is wider than its
+    /// cohort, so where the widest was the fastest, only a larger cohort can tell whether more are.
+    pub fn with_cohorts_for(mut self, found: &BTreeMap<String, Climb>) -> Self {
+        let most = if self.name == CPU { COHORT_LANES_CPU_MAX } else { COHORT_LANES_CARD_MAX };
+        let wanted = found.values().map(|climb| climb.width(usize::MAX)).max();
+        let wanted = wanted.and_then(|wanted| NonZeroU32::new(u32::try_from(wanted).ok()?));
+        let wanted = wanted.unwrap_or(self.cohort_lanes).min(most);
+        self.cohort_lanes = self.cohort_lanes.max(wanted);
+        self
     }
 
     /// What tensors live on.
@@ -186,11 +200,20 @@ fn named_in(cpuinfo: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_string())
 }
 
+/// What the processor is called, whichever it is.
+pub const CPU: &str = "cpu";
+
 /// Lanes of a cohort on a processor: enough to fill wide registers, few enough for its cache.
 const COHORT_LANES_CPU: NonZeroU32 = NonZeroU32::new(8).unwrap();
 
+/// Where wider was faster again and again: an agent that is lost takes its whole cohorts with it, and
+/// at a study's end large ones leave other agents without work.
+const COHORT_LANES_CPU_MAX: NonZeroU32 = NonZeroU32::new(64).unwrap();
+
 /// Lanes of a cohort on a card, whose every step costs the same for one lane and for hundreds.
 const COHORT_LANES_CARD: NonZeroU32 = NonZeroU32::new(512).unwrap();
+
+const COHORT_LANES_CARD_MAX: NonZeroU32 = NonZeroU32::new(4096).unwrap();
 
 #[cfg(test)]
 mod tests {
@@ -223,6 +246,38 @@ mod tests {
         let device = Device::choose(Wanted::Cpu, NonZeroU32::new(3), NonZeroU32::new(5));
         let about = device.expect("a processor").about("host".to_string());
         assert_eq!((about.lanes, about.cohort_lanes), (15, 5));
+    }
+
+    /// Rows a second by width, each measured as often as it counts.
+    fn climbed(rates: &[(usize, f64)]) -> Climb {
+        let mut climb = Climb::default();
+        for &(width, rate) in rates.iter().chain(rates) {
+            climb.note(width, rate);
+        }
+        climb
+    }
+
+    #[test]
+    fn cohorts_grow_while_the_widest_is_the_fastest() {
+        let lanes = |climbs: &[&Climb]| {
+            let device = Device::choose(Wanted::Cpu, None, None).expect("a processor");
+            let named = climbs.iter().enumerate();
+            let named = named.map(|(at, &climb)| (at.to_string(), climb.clone()));
+            device.with_cohorts_for(&named.collect()).cohort_lanes.get()
+        };
+        let eight = climbed(&[(4, 100.0), (8, 150.0)]);
+        let sixteen = climbed(&[(4, 100.0), (8, 150.0), (16, 220.0)]);
+        let back = climbed(&[(4, 100.0), (8, 150.0), (16, 120.0)]);
+        let narrow = climbed(&[(4, 100.0), (8, 50.0), (2, 60.0)]);
+        let none_wider = Climb { no_room: Some(16), ..eight.clone() };
+        assert_eq!(lanes(&[]), 8);
+        assert_eq!(lanes(&[&eight]), 16, "sixteen were never tried");
+        assert_eq!(lanes(&[&sixteen]), 32);
+        assert_eq!(lanes(&[&back]), 8, "sixteen were slower");
+        assert_eq!(lanes(&[&narrow]), 8);
+        assert_eq!(lanes(&[&narrow, &back, &eight]), 16, "the widest of all kinds");
+        assert_eq!(lanes(&[&none_wider]), 8);
+        assert_eq!(lanes(&[&climbed(&[(64, 1.0), (128, 2.0)])]), 64, "no wider");
     }
 
     #[test]

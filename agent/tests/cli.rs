@@ -46,6 +46,29 @@ fn devices_are_one_json_object() {
 }
 
 #[test]
+fn devices_tell_how_large_the_next_cohorts_are() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let kind = "mlp of 30, hidden 64, batch 32";
+    let tried = r#"{"4": [2, 90000.0], "8": [2, 150000.0]}"#;
+    let found = format!(r#"{{"{kind}": {{"tried": {tried}, "no_room": null}}}}"#);
+    fs::write(dir.path().join("widths.json"), found).expect("written");
+    let output = run(&["devices", "--folder", "."], dir.path());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].ends_with("of up to 8 trials each"), "{said}");
+    let expected = format!("  {kind}: 16 lanes next, not settled (4: 90 k, 8: 150 k rows/s)");
+    assert_eq!(lines[1], expected);
+    let expected =
+        "  cohorts of up to 16 trials from the next start on, unless --lanes says otherwise: .";
+    assert_eq!(lines[2..], [expected]);
+    let output = run(&["devices", "--json", "--folder", "."], dir.path());
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(answer["devices"][0]["cohort_lanes"], 8);
+    let agents = serde_json::json!([{ "folder": ".", "cohort_lanes": 16 }]);
+    assert_eq!(answer["devices"][0]["agents"], agents);
+}
+
+#[test]
 fn one_trial_trains_by_hand_to_the_same_digest_twice() {
     let dir = tempfile::tempdir().expect("a folder");
     let rows: String = (0..40).map(|row| format!("{row},{},{}\n", row * 7 % 11, row % 2)).collect();

@@ -50,6 +50,7 @@ pub fn start(
 ) -> Result<LocalAgent, EmbeddedError> {
     let device = Device::choose(Wanted::Auto, threads, None)?;
     let folder = Folder::claim(folder).map_err(|source| EmbeddedError::Folder { source })?;
+    let device = driver::suited_to(folder.path(), device);
     let shared = vec![handle.content().folder().to_path_buf()];
     let trainer = Trainer::on(&device, Some(folder.path()))?;
     let trainer: Arc<dyn Train> = if programs {

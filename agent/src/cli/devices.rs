@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, answer, join, printable};
 use crate::device::{Device, Wanted};
-use crate::driver::widths_found_in;
+use crate::driver::{suited_to, widths_found_in};
 use crate::trainer::Climb;
 
 /// Show what this machine trains on, how much at once, and the widths that its agents found
@@ -32,9 +32,14 @@ pub fn devices(args: DevicesArgs) -> Result<(), Failure> {
     let device = Device::choose(Wanted::Auto, None, None).map_err(Failure::usage)?;
     let folders = if args.folder.is_empty() { join::default_folders() } else { args.folder };
     let found: BTreeMap<String, Climb> =
-        folders.iter().flat_map(|folder| widths_found_in(folder)).collect();
+        folders.iter().flat_map(|folder| widths_found_in(folder, &device.name)).collect();
+    let lanes_in = |folder: &PathBuf| suited_to(folder, device.clone()).cohort_lanes;
     if args.json {
         let widths: Vec<Value> = found.iter().map(|(kind, climb)| described(kind, climb)).collect();
+        let agents: Vec<Value> = folders
+            .iter()
+            .map(|folder| json!({ "folder": folder, "cohort_lanes": lanes_in(folder) }))
+            .collect();
         let listed = json!({
             "schema": "seedsweep.devices/1",
             "devices": [{
@@ -45,6 +50,7 @@ pub fn devices(args: DevicesArgs) -> Result<(), Failure> {
                 "cohort_lanes": device.cohort_lanes,
                 "lanes": device.lanes(),
                 "widths": widths,
+                "agents": agents,
             }],
         });
         return answer(&listed.to_string());
@@ -56,6 +62,17 @@ pub fn devices(args: DevicesArgs) -> Result<(), Failure> {
     );
     for (kind, climb) in &found {
         text += &format!("\n  {}", printable(&in_words(kind, climb)));
+    }
+    for folder in &folders {
+        let wider = lanes_in(folder);
+        if wider > lanes {
+            let shown = folder.display().to_string();
+            text += &format!(
+                "\n  cohorts of up to {wider} trials from the next start on, unless --lanes says \
+                 otherwise: {}",
+                printable(&shown)
+            );
+        }
     }
     answer(&text)
 }

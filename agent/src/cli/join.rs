@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use super::{Failure, UNREACHED, duration, printable};
 use crate::device::{self, Device, Wanted};
-use crate::driver::{DriverError, LinkConnector, News, Settings, Train, Trainer};
+use crate::driver::{DriverError, LinkConnector, News, Settings, Train, Trainer, suited_to};
 use crate::folder::{Folder, FolderError};
 use crate::program::Programs;
 
@@ -54,7 +54,8 @@ pub struct JoinArgs {
     /// Cohorts trained at once [default: one a processor]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroU32>,
-    /// Trials trained together in a cohort [default: what suits the device]
+    /// Trials trained together in a cohort [default: what suits the device, and more where earlier runs
+    /// found that to train faster]
     #[arg(long, value_name = "N")]
     lanes: Option<NonZeroU32>,
     /// Where the certificate, unsent outcomes and data files are kept [default: a folder named after
@@ -90,6 +91,10 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
         None => default_folder(&args.addresses[0], token.as_ref())?,
     };
     set_aside_the_spool_of_another_cluster(&folder, token.as_ref())?;
+    let device = match args.lanes {
+        Some(_) => device,
+        None => suited_to(folder.path(), device),
+    };
     let connector = LinkConnector::new(args.addresses, folder.path(), token)
         .context("the kept certificate cannot be used")?;
     let trainer = Trainer::on(&device, Some(folder.path())).map_err(Failure::usage)?;

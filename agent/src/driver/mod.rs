@@ -47,7 +47,7 @@ pub use connect::{
 };
 pub use news::{News, Tell};
 pub use over_link::LinkConnector;
-pub use widths::found_in as widths_found_in;
+pub use widths::{found_in as widths_found_in, suited_to};
 pub use work::{Job, Train, Trainer, run as train_cohort};
 
 use work::Workers;

@@ -1,7 +1,8 @@
 //! Widths as this machine found them, in a file of the agent's folder.
 //!
-//! Cohorts that train at once share what they find; each measures its own wall time. A file that
-//! cannot be read is begun anew, and one that cannot be written costs only what was found.
+//! Cohorts that train at once share what they find; each measures its own wall time. Each device has
+//! a file of its own, since what is wide for one is not for another. A file that cannot be read is
+//! begun anew, and one that cannot be written costs only what was found.
 //!
 //! Floor: shell.
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::device::{CPU, Device};
 use crate::trainer::{Climb, How, Widths};
 
 /// Finds widths by measuring, and keeps them.
@@ -27,21 +29,30 @@ thread_local! {
 }
 
 impl Measured {
-    /// Goes on with what `folder` knows; `None`: nothing is kept.
-    pub fn open(folder: Option<&Path>) -> Self {
-        let found = folder.map(found_in).unwrap_or_default();
-        Self { path: folder.map(path_in), found: Mutex::new(found) }
+    /// Goes on with what `folder` knows of the device of that name; `None`: nothing is kept.
+    pub fn open(folder: Option<&Path>, device: &str) -> Self {
+        let found = folder.map(|folder| found_in(folder, device)).unwrap_or_default();
+        Self { path: folder.map(|folder| path_in(folder, device)), found: Mutex::new(found) }
     }
 }
 
-/// What is known in an agent's folder, by kind.
-pub fn found_in(folder: &Path) -> BTreeMap<String, Climb> {
-    let text = fs::read_to_string(path_in(folder)).unwrap_or_default();
+/// What is known of a device in an agent's folder, by kind.
+pub fn found_in(folder: &Path, device: &str) -> BTreeMap<String, Climb> {
+    let text = fs::read_to_string(path_in(folder, device)).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_default()
 }
 
-fn path_in(folder: &Path) -> PathBuf {
-    folder.join("widths.json")
+/// `device` as an agent with this folder starts, unless its user says how large cohorts shall be.
+pub fn suited_to(folder: &Path, device: Device) -> Device {
+    let found = found_in(folder, &device.name);
+    device.with_cohorts_for(&found)
+}
+
+fn path_in(folder: &Path, device: &str) -> PathBuf {
+    match device {
+        CPU => folder.join("widths.json"),
+        card => folder.join(format!("widths-{}.json", card.replace(':', "-"))),
+    }
 }
 
 impl Widths for Measured {
@@ -96,12 +107,14 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
+    use crate::device::Wanted;
+
     use super::*;
 
     #[test]
     fn what_was_found_is_known_again() {
         let folder = tempfile::tempdir().expect("a folder");
-        let measured = Measured::open(Some(folder.path()));
+        let measured = Measured::open(Some(folder.path()), CPU);
         for _ in 0..2 {
             let width = measured.begin("mlp", 8);
             assert_eq!(width, 4);
@@ -110,15 +123,34 @@ mod tests {
         }
         assert_eq!(measured.begin("mlp", 8), 8);
         measured.ended("mlp", 8, 8, How::NoRoom);
-        let again = Measured::open(Some(folder.path()));
+        let again = Measured::open(Some(folder.path()), CPU);
         assert_eq!(again.begin("mlp", 64), 2, "what there was no room for is not tried");
-        assert_eq!(found_in(folder.path())["mlp"].no_room, Some(8));
+        assert_eq!(found_in(folder.path(), CPU)["mlp"].no_room, Some(8));
     }
 
     #[test]
     fn a_folder_with_another_file_is_begun_anew() {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("widths.json"), "{]").expect("written");
-        assert_eq!(Measured::open(Some(folder.path())).begin("mlp", 8), 4);
+        assert_eq!(Measured::open(Some(folder.path()), CPU).begin("mlp", 8), 4);
+    }
+
+    #[test]
+    fn each_device_finds_its_own_widths_and_cohorts_follow() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (cpu, card) = (Device::choose(Wanted::Cpu, None, None), "cuda:0".to_string());
+        let cpu = cpu.expect("a processor");
+        let card = Device { name: card, ..cpu.clone() };
+        for (lanes, rows) in [(4, 1_000), (4, 1_000), (8, 1_000_000), (8, 1_000_000)] {
+            let measured = Measured::open(Some(folder.path()), CPU);
+            assert_eq!(measured.begin("mlp", 8), lanes);
+            thread::sleep(Duration::from_millis(12));
+            measured.ended("mlp", lanes, 8, How::Trained { rows });
+        }
+        assert_eq!(suited_to(folder.path(), cpu.clone()).cohort_lanes.get(), 16);
+        assert_eq!(suited_to(folder.path(), card.clone()), card);
+        assert_eq!(found_in(folder.path(), "cuda:0"), BTreeMap::new());
+        let empty = tempfile::tempdir().expect("a folder");
+        assert_eq!(suited_to(empty.path(), cpu.clone()), cpu);
     }
 }

@@ -20,7 +20,7 @@ use common::table::Dataset;
 use common::trial::{Ending, FailReason};
 
 use super::widths::Measured;
-use crate::device::{Device, DeviceError};
+use crate::device::{CPU, Device, DeviceError};
 use crate::program::Programs;
 use crate::trainer::{self, Machine};
 
@@ -57,14 +57,14 @@ impl Trainer {
     /// Trains on the processor, at widths that it finds and keeps in the agent's folder, if there is
     /// one.
     pub fn new(folder: Option<&Path>) -> Self {
-        let widths = Arc::new(Measured::open(folder));
+        let widths = Arc::new(Measured::open(folder, CPU));
         Self { machine: Machine { widths, ..Machine::default() } }
     }
 
     /// The same on `device`.
     pub fn on(device: &Device, folder: Option<&Path>) -> Result<Self, DeviceError> {
-        let machine = Machine { device: device.open()?, ..Self::new(folder).machine };
-        Ok(Self { machine })
+        let widths = Arc::new(Measured::open(folder, &device.name));
+        Ok(Self { machine: Machine { device: device.open()?, widths } })
     }
 }
 
