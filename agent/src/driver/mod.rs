@@ -9,6 +9,7 @@
 
 mod connect;
 mod keep;
+mod memory;
 mod news;
 mod over_link;
 mod programs;

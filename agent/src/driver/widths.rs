@@ -13,14 +13,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use super::memory::Memory;
 use crate::device::{CPU, Device};
-use crate::trainer::{Climb, How, Widths};
+use crate::trainer::{Climb, How, Need, NoRoom, Widths};
 
 /// Finds widths by measuring, and keeps them.
 #[derive(Debug)]
 pub struct Measured {
     path: Option<PathBuf>,
     found: Mutex<BTreeMap<String, Climb>>,
+    memory: Memory,
 }
 
 thread_local! {
@@ -32,7 +34,11 @@ impl Measured {
     /// Goes on with what `folder` knows of the device of that name; `None`: nothing is kept.
     pub fn open(folder: Option<&Path>, device: &str) -> Self {
         let found = folder.map(|folder| found_in(folder, device)).unwrap_or_default();
-        Self { path: folder.map(|folder| path_in(folder, device)), found: Mutex::new(found) }
+        Self {
+            path: folder.map(|folder| path_in(folder, device)),
+            found: Mutex::new(found),
+            memory: Memory::new(link::folder::free_memory),
+        }
     }
 }
 
@@ -56,17 +62,23 @@ fn path_in(folder: &Path, device: &str) -> PathBuf {
 }
 
 impl Widths for Measured {
-    fn begin(&self, kind: &str, lanes: usize) -> usize {
+    fn begin(&self, kind: &str, lanes: usize, need: Option<&Need>) -> Result<usize, NoRoom> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let width = match found.get(kind) {
+        let wanted = match found.get(kind) {
             Some(climb) => climb.width(lanes),
             None => Climb::default().width(lanes),
         };
+        drop(found);
+        let width = match need {
+            Some(need) => self.memory.width(kind, wanted, lanes, need)?,
+            None => wanted,
+        };
         BEGAN.set(Some(Instant::now()));
-        width
+        Ok(width)
     }
 
     fn ended(&self, kind: &str, width: usize, lanes: usize, how: How) {
+        self.memory.ended();
         let Some(began) = BEGAN.take() else { return };
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if !found.contains_key(kind) && found.len() >= KINDS_MAX {
@@ -116,15 +128,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let measured = Measured::open(Some(folder.path()), CPU);
         for _ in 0..2 {
-            let width = measured.begin("mlp", 8);
-            assert_eq!(width, 4);
+            let width = 4;
+            assert_eq!(measured.begin("mlp", 8, None), Ok(width));
             thread::sleep(Duration::from_millis(12));
             measured.ended("mlp", width, 8, How::Trained { rows: 1000 });
         }
-        assert_eq!(measured.begin("mlp", 8), 8);
+        assert_eq!(measured.begin("mlp", 8, None), Ok(8));
         measured.ended("mlp", 8, 8, How::NoRoom);
         let again = Measured::open(Some(folder.path()), CPU);
-        assert_eq!(again.begin("mlp", 64), 2, "what there was no room for is not tried");
+        assert_eq!(again.begin("mlp", 64, None), Ok(2), "what there was no room for is not tried");
         assert_eq!(found_in(folder.path(), CPU)["mlp"].no_room, Some(8));
     }
 
@@ -132,7 +144,7 @@ mod tests {
     fn a_folder_with_another_file_is_begun_anew() {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("widths.json"), "{]").expect("written");
-        assert_eq!(Measured::open(Some(folder.path()), CPU).begin("mlp", 8), 4);
+        assert_eq!(Measured::open(Some(folder.path()), CPU).begin("mlp", 8, None), Ok(4));
     }
 
     #[test]
@@ -143,7 +155,7 @@ mod tests {
         let card = Device { name: card, ..cpu.clone() };
         for (lanes, rows) in [(4, 1_000), (4, 1_000), (8, 1_000_000), (8, 1_000_000)] {
             let measured = Measured::open(Some(folder.path()), CPU);
-            assert_eq!(measured.begin("mlp", 8), lanes);
+            assert_eq!(measured.begin("mlp", 8, None), Ok(lanes));
             thread::sleep(Duration::from_millis(12));
             measured.ended("mlp", lanes, 8, How::Trained { rows });
         }

@@ -280,14 +280,18 @@ pub fn said_of(
     device: &Device,
 ) -> Result<Vec<f32>> {
     let mut all = Vec::new();
-    let at_once = (NUMBERS_AT_ONCE / width.max(1)).clamp(1, ROWS_AT_ONCE);
-    for rows in rows.chunks(at_once) {
+    for rows in rows.chunks(rows_at_once(width)) {
         let mut input = vec![0.0; rows.len() * width];
         seen.put_all(rows.iter().copied(), &mut input);
         let input = Tensor::from_vec(input, (1, rows.len(), width), device)?;
         all.extend(network.say(input, rows.len())?.flatten_all()?.to_vec1::<f32>()?);
     }
     Ok(all)
+}
+
+/// How many rows of a width are evaluated together.
+pub fn rows_at_once(width: usize) -> usize {
+    (NUMBERS_AT_ONCE / width.max(1)).clamp(1, ROWS_AT_ONCE)
 }
 
 /// Bound the memory of an evaluation.

@@ -13,6 +13,7 @@ mod fit;
 mod lanes;
 mod loss;
 mod minibatch;
+mod need;
 mod network;
 mod ops;
 mod optimizer;
@@ -32,6 +33,7 @@ use common::table::Dataset;
 use common::trial::{Ending, FailReason};
 
 pub use lanes::{Lane, LaneError, StreamSeeds, open};
+pub use need::{Need, NoRoom};
 pub use width::{Climb, Fixed, How, Widths};
 
 /// What trains.
@@ -134,8 +136,8 @@ fn train_stack(
     endings.collect::<Result<_>>().map(Some)
 }
 
-/// Fits the lanes as wide as there is memory for. What there was no room for is tried again at half
-/// the width, and no trial has failed by it.
+/// Fits the lanes as wide as there is memory for: on a processor that is told beforehand; elsewhere
+/// what there was no room for is tried again at half the width, and no trial has failed by it.
 fn fitted<'a>(
     dataset: &'a Dataset,
     lanes: &[&'a Lane],
@@ -143,8 +145,11 @@ fn fitted<'a>(
     stop: &dyn Fn() -> bool,
 ) -> Result<Option<Vec<fit::Fitted<'a>>>> {
     let kind = width::kind(dataset, lanes[0]);
+    let on_processor = machine.device.is_cpu();
+    let need = on_processor.then(|| Need::of(dataset, lanes)).transpose()?;
     loop {
-        let width = machine.widths.begin(&kind, lanes.len()).clamp(1, lanes.len());
+        let begun = machine.widths.begin(&kind, lanes.len(), need.as_ref());
+        let width = begun.map_err(candle_core::Error::wrap)?.clamp(1, lanes.len());
         let ended = |how| machine.widths.ended(&kind, width, lanes.len(), how);
         match fit::fit(dataset, lanes, width, &machine.device, stop) {
             Err(error) if width > 1 && width::is_no_room(&error) => ended(How::NoRoom),

@@ -1,7 +1,7 @@
 //! How many lanes train at once, found by trying.
 //!
 //! For each kind of network the width is doubled while trainings a second grow, or halved where the
-//! first doubling did not help; memory that was not enough is remembered. What is found changes no
+//! first doubling did not help; memory that a card had not enough of is remembered. What is found changes no
 //! outcome: on a processor a lane's bits do not depend on its neighbours. Deliberately absent:
 //! clocks; who calls says how long it took.
 //!
@@ -15,11 +15,15 @@ use common::table::Dataset;
 use serde::{Deserialize, Serialize};
 
 use super::lanes::Lane;
+use super::need::{Need, NoRoom};
 
 /// Chooses widths, and is told how it went.
 pub trait Widths: fmt::Debug + Send + Sync {
-    /// Lanes at once for a stack of `lanes` of this kind, which begins to train now.
-    fn begin(&self, kind: &str, lanes: usize) -> usize;
+    /// Lanes at once for a stack of `lanes` of this kind, which begins to train now. `need`: of memory,
+    /// on a processor.
+    ///
+    /// Errors: where not even one has room.
+    fn begin(&self, kind: &str, lanes: usize, need: Option<&Need>) -> Result<usize, NoRoom>;
 
     /// The stack ended that began last in this thread.
     fn ended(&self, kind: &str, width: usize, lanes: usize, how: How);
@@ -40,8 +44,8 @@ pub enum How {
 pub struct Fixed(pub usize);
 
 impl Widths for Fixed {
-    fn begin(&self, _: &str, _: usize) -> usize {
-        self.0
+    fn begin(&self, _: &str, _: usize, _: Option<&Need>) -> Result<usize, NoRoom> {
+        Ok(self.0)
     }
 
     fn ended(&self, _: &str, _: usize, _: usize, _: How) {}

@@ -7,6 +7,7 @@ use candle_core::{Result, Tensor};
 use super::super::ops::attention::{Heads, attend, attend_back};
 use super::super::ops::elementwise::add;
 use super::super::ops::table::{looked_up, looked_up_back};
+use super::room::{Room, Size, Use};
 use super::{Layer, Pass};
 
 /// Tokens to their vectors: [lanes, rows, 1] → [lanes, rows, width].
@@ -27,6 +28,11 @@ impl Layer for Embed {
         let tokens = pass.values(self.table).dim(1)?;
         pass.gradients[self.table] = Some(looked_up_back(&d, &ids, tokens)?);
         Ok(None)
+    }
+
+    fn room(&self, given: Size, room: &mut Room<'_>) -> Size {
+        let said = given.wide(room.shape(self.table).1);
+        room.layer(given, said, Use { input: true, ..Use::default() })
     }
 }
 
@@ -55,6 +61,10 @@ impl Layer for Places {
         pass.gradients[self.table] = Some(sums.reshape((lanes, tokens, width))?);
         Ok(wanted.then_some(d))
     }
+
+    fn room(&self, given: Size, room: &mut Room<'_>) -> Size {
+        room.layer(given, given, Use::default())
+    }
 }
 
 /// Attention alone: [lanes, rows, 3 · width] → [lanes, rows, width].
@@ -70,6 +80,11 @@ impl Layer for Attention {
     fn backward(&self, d: Tensor, pass: &mut Pass<'_>, wanted: bool) -> Result<Option<Tensor>> {
         let x = pass.take()?;
         wanted.then(|| attend_back(&d, &x, &self.0)).transpose()
+    }
+
+    fn room(&self, given: Size, room: &mut Room<'_>) -> Size {
+        let said = given.wide(self.0.width);
+        room.layer(given, said, Use { input: true, ..Use::default() })
     }
 }
 
@@ -120,5 +135,13 @@ impl Layer for EmbedLevels {
             at += width;
         }
         Ok(None)
+    }
+
+    fn room(&self, given: Size, room: &mut Room<'_>) -> Size {
+        let wide = |column: &Column| column.table.map_or(column.width, |table| room.shape(table).1);
+        let said = given.wide(self.columns.iter().map(wide).sum());
+        // Columns are cut out, and what becomes of them is put side by side.
+        let moment = given.numbers() + said.numbers();
+        room.layer(given, said, Use { input: true, moment, ..Use::default() })
     }
 }

@@ -10,6 +10,7 @@ use super::super::ops::conv::{
 };
 use super::super::ops::elementwise::{add_biases, gate, mean_of_runs, spread_over_runs, sum_rows};
 use super::super::ops::pool::{Squares, largest, largest_back};
+use super::room::{Room, Size, Use};
 use super::{Layer, Pass};
 
 /// How a convolution is applied.
@@ -74,6 +75,17 @@ impl Layer for Conv {
             })
             .transpose()
     }
+
+    fn room(&self, given: Size, room: &mut Room<'_>) -> Size {
+        let (pixels, places) = (self.geometry.pixels(), self.geometry.places());
+        let (rows, width) = match self.kind {
+            Kind::Plain => (given.rows / pixels * places, self.geometry.outputs),
+            Kind::ByChannel => (given.rows / pixels * places, self.geometry.channels),
+            Kind::Transposed => (given.rows / places * pixels, self.geometry.channels),
+        };
+        let of = Use { input: true, said: self.rectifies, ..Use::default() };
+        room.layer(given, Size { rows, width }, of)
+    }
 }
 
 /// The largest of each square of pixels.
@@ -92,6 +104,11 @@ impl Layer for Pool {
         let (said, x) = (pass.take()?, pass.take()?);
         wanted.then(|| largest_back(&d, &x, &said, &self.0)).transpose()
     }
+
+    fn room(&self, given: Size, room: &mut Room<'_>) -> Size {
+        let said = Size { rows: given.rows / self.0.pixels() * self.0.places(), ..given };
+        room.layer(given, said, Use { input: true, said: true, ..Use::default() })
+    }
 }
 
 /// The mean over all pixels or tokens of one row: [lanes, rows · run, width] → [lanes, rows, width].
@@ -105,6 +122,10 @@ impl Layer for MeanOver {
 
     fn backward(&self, d: Tensor, _: &mut Pass<'_>, wanted: bool) -> Result<Option<Tensor>> {
         wanted.then(|| spread_over_runs(&d, self.0)).transpose()
+    }
+
+    fn room(&self, given: Size, room: &mut Room<'_>) -> Size {
+        room.layer(given, Size { rows: given.rows / self.0, ..given }, Use::default())
     }
 }
 
@@ -135,6 +156,14 @@ impl Layer for Reshape {
 
     fn backward(&self, d: Tensor, _: &mut Pass<'_>, wanted: bool) -> Result<Option<Tensor>> {
         wanted.then(|| Self::reshaped(&d, self.cuts, self.joins)).transpose()
+    }
+
+    /// The same numbers where they lie.
+    fn room(&self, given: Size, _: &mut Room<'_>) -> Size {
+        match (self.joins, self.cuts) {
+            (0, cuts) => Size { rows: given.rows * cuts, width: given.width / cuts },
+            (joins, _) => Size { rows: given.rows / joins, width: given.width * joins },
+        }
     }
 
     fn has_parameters(&self) -> bool {

@@ -6,6 +6,7 @@ use candle_core::{Result, Tensor};
 
 use super::super::ops::elementwise::{add_biases, gate, multiply, sum_rows};
 use super::super::ops::product::product;
+use super::room::{Room, Size, Use};
 use super::{Layer, Pass};
 
 /// x [lanes, rows, inputs] → [lanes, rows, outputs].
@@ -50,6 +51,12 @@ impl Layer for Dense {
         let weights = pass.values(self.weights);
         wanted.then(|| product(&d, &weights.transpose(1, 2)?)).transpose()
     }
+
+    fn room(&self, given: Size, room: &mut Room<'_>) -> Size {
+        let said = given.wide(room.shape(self.biases).1);
+        let moment = if self.drops && room.drops { said.numbers() } else { 0 };
+        room.layer(given, said, Use { input: true, said: self.rectifies, moment, more: 0 })
+    }
 }
 
 /// Dropout alone.
@@ -80,5 +87,12 @@ impl Layer for Drop {
         }
         let mask = pass.take()?;
         wanted.then(|| multiply(d, &mask)).transpose()
+    }
+
+    fn room(&self, given: Size, room: &mut Room<'_>) -> Size {
+        match room.drops {
+            true => room.layer(given, given, Use { more: given.numbers(), ..Use::default() }),
+            false => given,
+        }
     }
 }

@@ -11,6 +11,7 @@ mod build;
 mod conv;
 mod dense;
 mod norm;
+mod room;
 mod shape;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use common::id::Digest;
 use common::seed::{Stream, StreamRng};
 
 pub use build::{network, outputs};
+pub use room::{Room, Size};
 
 /// One layer, or several in an order of their own.
 pub trait Layer: std::fmt::Debug + Send + Sync {
@@ -29,6 +31,9 @@ pub trait Layer: std::fmt::Debug + Send + Sync {
     /// From the loss' gradient in what it said, the gradients of its parameters, which `pass` keeps,
     /// and that in its input, where it is `wanted`.
     fn backward(&self, d: Tensor, pass: &mut Pass<'_>, wanted: bool) -> Result<Option<Tensor>>;
+
+    /// Counts what it holds of one lane, of which it is `given` so much; what it says.
+    fn room(&self, given: Size, room: &mut Room<'_>) -> Size;
 
     /// Whether it has parameters, and so asks for the gradient in what it said.
     fn has_parameters(&self) -> bool {

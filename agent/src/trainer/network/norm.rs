@@ -9,6 +9,7 @@ use super::super::ops::norm::{
     Sets, batch_back, batch_moments, normalise, normalise_sets, run_on, scaled, scaled_back,
     sets_back,
 };
+use super::room::{Room, Size, Use};
 use super::{Layer, Pass};
 
 /// Over the minibatch by channel; once trained, by the means and variances that ran along.
@@ -48,6 +49,11 @@ impl Layer for BatchNorm {
         let d = scaled_back(&d, pass.values(self.scale))?;
         wanted.then(|| batch_back(&d, &said, &moments, &counts)).transpose()
     }
+
+    fn room(&self, given: Size, room: &mut Room<'_>) -> Size {
+        let more = given.numbers() + 2 * given.width;
+        room.layer(given, given, Use { more, moment: given.numbers(), ..Use::default() })
+    }
 }
 
 /// Within each row's own sets: layer norm and group norm.
@@ -73,6 +79,11 @@ impl Layer for SetNorm {
         let d = scaled_back(&d, pass.values(self.scale))?;
         wanted.then(|| sets_back(&d, &x, &said, self.sets)).transpose()
     }
+
+    fn room(&self, given: Size, room: &mut Room<'_>) -> Size {
+        let (more, moment) = (given.numbers(), given.numbers());
+        room.layer(given, given, Use { input: true, said: false, more, moment })
+    }
 }
 
 /// Below 0 then 0.
@@ -90,5 +101,9 @@ impl Layer for Rectify {
         let said = pass.take()?;
         let ones = vec![1.0; d.dim(0)?];
         wanted.then(|| gate(d, &said, &ones)).transpose()
+    }
+
+    fn room(&self, given: Size, room: &mut Room<'_>) -> Size {
+        room.layer(given, given, Use { said: true, ..Use::default() })
     }
 }

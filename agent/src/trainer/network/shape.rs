@@ -5,6 +5,7 @@
 use candle_core::{Result, Tensor};
 
 use super::super::ops::elementwise::add;
+use super::room::{Room, Size, Use};
 use super::{Layer, Pass};
 
 /// One after another.
@@ -26,6 +27,16 @@ impl Layer for Chain {
             }
         }
         Ok(Some(d))
+    }
+
+    fn room(&self, given: Size, room: &mut Room<'_>) -> Size {
+        self.0.iter().fold(given, |given, layer| {
+            let said = layer.room(given, room);
+            if layer.has_parameters() {
+                room.want_gradients();
+            }
+            said
+        })
     }
 }
 
@@ -54,6 +65,22 @@ impl Layer for Residual {
         };
         through.zip(beside).map(|(through, beside)| add(through, &beside)).transpose()
     }
+
+    fn room(&self, given: Size, room: &mut Room<'_>) -> Size {
+        // While the shortcut goes back, the body's gradient in the input waits, and before that, while
+        // the body does, the one in what both said.
+        let own = (given.numbers(), given.numbers());
+        let said = match &self.shortcut {
+            Some(shortcut) => {
+                let said = room.inside(own, |room| shortcut.room(given, room));
+                room.meet_again();
+                said
+            }
+            None => given,
+        };
+        let held = (said.numbers(), said.numbers());
+        room.inside(held, |room| self.body.room(given, room))
+    }
 }
 
 /// The input and what the body says of it, channel beside channel.
@@ -75,5 +102,13 @@ impl Layer for Beside {
         let (own, of_body) = (d.narrow(2, 0, self.channels)?, d.narrow(2, self.channels, rest)?);
         let through = self.body.backward(of_body.contiguous()?, pass, wanted)?;
         through.map(|through| add(through, &own.contiguous()?)).transpose()
+    }
+
+    fn room(&self, given: Size, room: &mut Room<'_>) -> Size {
+        // The gradient of both parts waits for the body, which says as much as it is given.
+        let held = (2 * given.numbers(), given.numbers());
+        let body = room.inside(held, |room| self.body.room(given, room));
+        let said = given.wide(given.width + body.width);
+        room.layer(given, said, Use { moment: body.numbers(), ..Use::default() })
     }
 }
