@@ -1,7 +1,8 @@
 //! What the trainer says beforehand of the memory that a stack needs, beside what trainings allocate.
 //!
-//! Numbers in tensors, to the byte: what an allocator makes of them is another matter. A program of its
-//! own, since it counts allocations.
+//! What was told is of resident memory, which is up to 2.2 times what is allocated, since an allocator
+//! keeps what comes and goes (tests/benches/trainings measures that). Here allocations are counted, to
+//! the byte and the same everywhere; a program of its own, since it counts all of them.
 //!
 //! Floor: wiring.
 
@@ -16,7 +17,7 @@ use common::table::{Dataset, Target};
 use common::trial::Ending;
 
 #[test]
-fn an_estimate_is_no_less_than_a_training_takes_and_at_most_twice_that() {
+fn an_estimate_is_no_less_than_trainings_allocate_and_at_most_three_times_that() {
     let mut wrong = Vec::new();
     for (name, model, hyper, dataset) in cases() {
         let lanes: Vec<Lane> = (0..12).map(|seed| lane(model, &hyper, &dataset, seed)).collect();
@@ -24,7 +25,7 @@ fn an_estimate_is_no_less_than_a_training_takes_and_at_most_twice_that() {
         let mut hold = |what: &str, told: u64, taken: u64| {
             let ratio = told as f64 / taken as f64;
             println!("{name}, {what}: {told} bytes told, {taken} taken, {ratio:.2} times");
-            if told < taken || told > 2 * taken {
+            if told < taken || told > 3 * taken {
                 wrong.push(format!("{name}, {what}: {told} told, {taken} taken"));
             }
         };
