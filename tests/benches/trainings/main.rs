@@ -11,14 +11,17 @@
 //! Sides take turns and the median over the rounds is told, so that a busy minute is everybody's;
 //! processor time, since other programs may run. SEEDSWEEP_PYTHON names a Python that has the peers;
 //! `tests/benches/run` makes one. `--seconds N`: processor seconds of each side, over all rounds.
+//! `--device DEVICE` is another comparison, of many widths on a card; see `wide.rs`.
 //!
 //! Floor: wiring.
 
 mod candle;
 mod hand;
 mod memory;
+mod models;
 mod peak;
 mod side;
+mod wide;
 mod work;
 mod workers;
 
@@ -38,23 +41,27 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let seconds: f64 = match words.as_slice() {
-        ["--memory", name, lanes] => return memory::train(&works()?, name, lanes.parse()?),
-        [] => SECONDS,
-        ["--seconds", number] => number.parse()?,
-        _ => bail!("usage: trainings [--seconds N]"),
-    };
     // candle asks the environment how many threads it may start; one, like everybody here.
     if std::env::var_os(THREADS).is_none() {
         let again =
-            Command::new(std::env::current_exe()?).args(words).env(THREADS, "1").status()?;
+            Command::new(std::env::current_exe()?).args(&words).env(THREADS, "1").status()?;
         exit(again.code().unwrap_or(1));
     }
+    let seconds: f64 = match words.as_slice() {
+        ["--memory", name, lanes] => {
+            let all: Vec<Work> = works()?.into_iter().chain(models::all()?).collect();
+            return memory::train(&all, name, lanes.parse()?);
+        }
+        ["--device", device, rest @ ..] => return wide::run(device, rest),
+        [] => SECONDS,
+        ["--seconds", number] => number.parse()?,
+        _ => bail!("usage: trainings [--seconds N], or trainings --device DEVICE [--seconds N] …"),
+    };
     let works = works()?;
     let folder = tempfile::tempdir()?;
     works.iter().try_for_each(|work| work.write(folder.path()))?;
     let python = match std::env::var("SEEDSWEEP_PYTHON") {
-        Ok(python) => Some(RefCell::new(Python::start(&python, folder.path())?)),
+        Ok(python) => Some(RefCell::new(Python::start(&python, "peers.py", folder.path(), &[])?)),
         Err(_) => {
             println!("the peers are left out: SEEDSWEEP_PYTHON is not set; see tests/benches/run");
             None

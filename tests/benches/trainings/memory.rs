@@ -2,22 +2,26 @@
 //! many at once than of one that trains one, shared by the lanes that it has more.
 //!
 //! It counts everything that grows: values and moments, gradients, what backward keeps, the minibatch,
-//! and what the allocator holds in reserve. Each process trains one cohort and nothing else.
+//! and what the allocator holds in reserve. Each process trains one cohort, all of it at once, and
+//! nothing else. Beside it stands what the trainer tells beforehand, by which it limits a width.
 //!
 //! Floor: wiring.
 
 use std::fs;
 use std::process::Command;
+use std::sync::Arc;
 
+use agent::trainer::{Fixed, Lane, Machine, Need};
 use anyhow::{Context, Result, bail};
 
-use crate::side::cohort;
+use crate::side::outcomes;
 use crate::work::Work;
 
 /// Trains a cohort of a work and tells the peak, in bytes.
 pub fn train(works: &[Work], name: &str, lanes: u32) -> Result<()> {
     let work = works.iter().find(|work| work.name == name).context("no such work")?;
-    cohort(work, 0, lanes)?;
+    let machine = Machine { widths: Arc::new(Fixed(lanes as usize)), ..Machine::default() };
+    outcomes(work, 0, lanes, &machine, false)?;
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.split_whitespace().next());
@@ -26,10 +30,27 @@ pub fn train(works: &[Work], name: &str, lanes: u32) -> Result<()> {
 }
 
 pub fn print(work: &Work, lanes: u32) -> Result<()> {
-    let (one, many) = (peak(work, 1)?, peak(work, lanes)?);
-    let each = (many - one) / f64::from(lanes - 1) / 1024.0;
-    println!("  resident memory grows by {each:.0} KiB a lane, from 1 to {lanes}");
+    let (each, told) = (of_lane(work, lanes)?, told(work, lanes)?);
+    println!(
+        "  resident memory grows by {:.0} KiB a lane, from 1 to {lanes}; told beforehand {:.0} KiB, \
+         {:.2} times",
+        each / 1024.0,
+        told / 1024.0,
+        told / each
+    );
     Ok(())
+}
+
+/// Bytes that each lane adds.
+pub fn of_lane(work: &Work, lanes: u32) -> Result<f64> {
+    Ok((peak(work, lanes)? - peak(work, 1)?) / f64::from(lanes - 1))
+}
+
+/// What the trainer says of that, in bytes.
+pub fn told(work: &Work, lanes: u32) -> Result<f64> {
+    let lanes: Vec<Lane> = (0..u64::from(lanes)).map(|seed| work.lane(seed)).collect();
+    let need = Need::of(&work.dataset, &lanes.iter().collect::<Vec<_>>())?;
+    Ok((need.lane + need.ended) as f64)
 }
 
 fn peak(work: &Work, lanes: u32) -> Result<f64> {

@@ -8,8 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use agent::trainer::{Lane, Machine, train_lanes};
 use anyhow::{Context, Result, bail};
-use common::metric::Metric;
-use common::trial::Ending;
+use common::trial::{Ending, Outcome};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 
@@ -80,17 +79,26 @@ pub fn ours_named(lanes: u32) -> String {
 
 /// Trains a cohort whose seeds begin at `first`: the mean accuracy.
 pub fn cohort(work: &Work, first: u64, lanes: u32) -> Result<f64> {
+    let outcomes = outcomes(work, first, lanes, &Machine::default(), false)?;
+    Ok(outcomes.iter().map(|outcome| outcome.metrics[0] / f64::from(lanes)).sum())
+}
+
+/// The outcomes of a cohort whose seeds begin at `first`; `keep_rows`: with a score of each test row.
+pub fn outcomes(
+    work: &Work,
+    first: u64,
+    lanes: u32,
+    machine: &Machine,
+    keep_rows: bool,
+) -> Result<Vec<Outcome>> {
     let cohort: Vec<Lane> = (first..first + u64::from(lanes)).map(|seed| work.lane(seed)).collect();
-    let machine = Machine::default();
-    let endings =
-        train_lanes(&work.dataset, &cohort, &[Metric::Accuracy], false, &machine, &|| false)
-            .context("nothing stops a training here")?;
-    let mut accuracy = 0.0;
-    for ending in endings {
+    let metrics = [work.metric()];
+    let endings = train_lanes(&work.dataset, &cohort, &metrics, keep_rows, machine, &|| false);
+    let each = endings.context("nothing stops a training here")?.into_iter().map(|ending| {
         let Ending::Complete(outcome) = ending else { bail!("a training failed: {ending:?}") };
-        accuracy += outcome.metrics[0] / f64::from(lanes);
-    }
-    Ok(accuracy)
+        Ok(outcome)
+    });
+    each.collect()
 }
 
 /// The peers of Python, in a process of their own that answers one turn at a time.
@@ -101,12 +109,13 @@ pub struct Python {
 }
 
 impl Python {
-    /// `folder` holds what each [`Work`] wrote.
-    pub fn start(python: &str, folder: &Path) -> Result<Self> {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/trainings/peers.py");
+    /// `folder` holds what each [`Work`] wrote; `script` is one beside this file.
+    pub fn start(python: &str, script: &str, folder: &Path, more: &[&str]) -> Result<Self> {
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/trainings");
         let mut process = Command::new(python)
-            .arg(script)
+            .arg(scripts.join(script))
             .arg(folder)
+            .args(more)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -127,12 +136,12 @@ impl Python {
         serde_json::from_str(&answer).with_context(|| format!("the peer answered {answer:?}"))
     }
 
-    fn ask(&mut self, question: &str) -> Result<String> {
+    pub fn ask(&mut self, question: &str) -> Result<String> {
         writeln!(self.questions, "{question}")?;
         self.questions.flush()?;
         let mut answer = String::new();
         if self.answers.read_line(&mut answer)? == 0 {
-            bail!("peers.py ended at {question:?}; its error is above");
+            bail!("the peers ended at {question:?}; their error is above");
         }
         Ok(answer)
     }

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use agent::trainer::{Lane, StreamSeeds};
 use anyhow::{Result, anyhow};
+use common::metric::Metric;
 use common::seed::{Stream, StreamRng};
 use common::study::{Checked, Hyper, Layers, Model, Optimizer, check};
 use common::table::{Dataset, Target};
@@ -34,6 +35,7 @@ pub struct Work {
 pub struct Scaled {
     /// [rows, width].
     pub features: Vec<f32>,
+    /// One a row, or one a pixel.
     pub labels: Vec<u32>,
 }
 
@@ -92,8 +94,16 @@ impl Work {
 
     pub fn classes(&self) -> usize {
         match &self.dataset.target {
-            Target::Classes { classes, .. } => *classes as usize,
-            _ => 1,
+            Target::Classes { classes, .. } | Target::Masks { classes, .. } => *classes as usize,
+            Target::Values(_) => 1,
+        }
+    }
+
+    /// What an outcome tells.
+    pub fn metric(&self) -> Metric {
+        match &self.dataset.target {
+            Target::Masks { .. } => Metric::Dice,
+            _ => Metric::Accuracy,
         }
     }
 
@@ -130,24 +140,33 @@ impl Work {
             own.iter().zip(&by).map(|(x, (mean, sd))| ((f64::from(*x) - mean) / sd) as f32)
         };
         let labels = match &self.dataset.target {
-            Target::Classes { labels, .. } => labels.as_slice(),
-            _ => &[],
+            Target::Classes { labels, .. } => {
+                rows.iter().map(|&row| labels[row as usize]).collect()
+            }
+            Target::Masks { labels, pixels, .. } => {
+                let of_row = |&row: &u32| &labels[row as usize * pixels..][..*pixels];
+                rows.iter().flat_map(of_row).map(|&class| u32::from(class)).collect()
+            }
+            Target::Values(_) => Vec::new(),
         };
-        Scaled {
-            features: rows.iter().flat_map(of_row).collect(),
-            labels: rows.iter().map(|&row| labels[row as usize]).collect(),
-        }
+        Scaled { features: rows.iter().flat_map(of_row).collect(), labels }
     }
 
-    /// Leaves in `folder` what `peers.py` reads: sizes, then training rows and test rows.
+    /// Leaves in `folder` what the peers read: sizes, then training rows and test rows.
     pub fn write(&self, folder: &Path) -> Result<()> {
         let (train, test) = (self.scaled(&self.train_rows), self.scaled(&self.test_rows));
+        let layers = &self.hyper.layers;
         let about = json!({
-            "train_rows": train.labels.len(),
+            "model": self.model.name(),
+            "train_rows": self.train_rows.len(),
             "width": self.dataset.width,
+            "shape": self.dataset.shape,
+            "blocks": layers.blocks,
+            "token_width": layers.width,
+            "heads": layers.heads,
             "classes": self.classes(),
             "hidden": self.hyper.hidden,
-            "channels": self.hyper.layers.channels,
+            "channels": layers.channels,
             "epochs": self.hyper.epochs,
             "batch": self.hyper.batch,
             "lr": self.hyper.lr,
@@ -161,11 +180,11 @@ impl Work {
     }
 }
 
-fn hyper() -> Hyper {
+pub fn hyper() -> Hyper {
     Hyper { optimizer: Optimizer::AdamW, batch: BATCH as u32, lr: 1e-3, ..Hyper::default() }
 }
 
-fn dataset(study: &str, bytes: &[u8]) -> Result<Dataset> {
+pub fn dataset(study: &str, bytes: &[u8]) -> Result<Dataset> {
     let checked = check(study, &mut |_| Ok(bytes.to_vec()));
     checked.map(|Checked { dataset, .. }| dataset).map_err(|errors| anyhow!("{errors}"))
 }

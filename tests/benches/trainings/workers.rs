@@ -31,7 +31,7 @@ pub fn print(work: &Work, seconds: f64) -> Result<()> {
 }
 
 /// Trainings a second of wall time, and processor seconds in one of them.
-fn rate(work: &Work, workers: u64, least: Duration) -> Result<(f64, f64)> {
+pub fn rate(work: &Work, workers: u64, least: Duration) -> Result<(f64, f64)> {
     let (begun, before) = (Instant::now(), cpu_s());
     let worker = |number: u64| {
         let mut trainings = 0u64;
