@@ -6,7 +6,7 @@
 //! Floor: shell.
 
 use std::fs;
-use std::io;
+use std::io::{self, Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -15,6 +15,9 @@ use common::samples::pack::{is_packed, unpack};
 use common::samples::{Relabelled, row_names};
 use common::study::{Data, Format, Task};
 use common::table::places;
+use zip::result::ZipError;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 /// A study's data on this machine's disk.
 #[derive(Clone, Debug)]
@@ -41,9 +44,20 @@ impl DataFile {
         Self::write(folder.join(data.digest.hex()), data, bytes, names, places)
     }
 
-    /// Writes `bytes` in place of this data, as the data of one attempt, called `stem`.
-    pub fn other(&self, stem: PathBuf, data: &Data, changed: Relabelled) -> Result<Self, String> {
-        let Relabelled { bytes, row_names } = changed;
+    /// Writes what `changed` makes of `bytes`, which are this data's, as the data of one attempt that
+    /// are called `stem`.
+    pub fn other(
+        &self,
+        stem: PathBuf,
+        data: &Data,
+        bytes: &[u8],
+        changed: Relabelled,
+    ) -> Result<Self, String> {
+        let (bytes, row_names) = match changed {
+            Relabelled::All(bytes) => (bytes, None),
+            Relabelled::Files { pack, row_names } => (pack, Some(row_names)),
+            Relabelled::Member { name, content } => (archived(bytes, &name, &content)?, None),
+        };
         Self::write(stem, data, &bytes, row_names, self.places.clone())
     }
 
@@ -85,6 +99,24 @@ impl DataFile {
         seen(&self.path).is_some_and(|seen| seen == self.seen)
             && self.row_names.as_ref().is_none_or(|path| path.is_file())
     }
+}
+
+/// The archive with another content of one member.
+fn archived(bytes: &[u8], name: &str, content: &[u8]) -> Result<Vec<u8>, String> {
+    let failed = |error: ZipError| format!("the archive cannot be copied: {error}");
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(failed)?;
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    for number in 0..archive.len() {
+        let member = archive.by_index_raw(number).map_err(failed)?;
+        if member.name().map_err(failed)? == name {
+            let plain = SimpleFileOptions::default().compression_method(CompressionMethod::STORE);
+            writer.start_file(name, plain).map_err(failed)?;
+            writer.write_all(content).map_err(|error| error.to_string())?;
+        } else {
+            writer.raw_copy_file(member).map_err(failed)?;
+        }
+    }
+    Ok(writer.finish().map_err(failed)?.into_inner())
 }
 
 /// What a file of this format ends in; `None` of formats that are folders.
@@ -201,6 +233,27 @@ mod tests {
         assert_eq!(fs::read(put().path.join("y.npy")).expect("there"), b"two");
         fs::write(file.path.join("more"), b"").expect("written");
         assert!(!file.is_unchanged(), "a file more is a change too");
+    }
+
+    #[test]
+    fn an_archive_has_one_member_changed_and_the_others_as_they_were() {
+        let bytes = include_bytes!("../../../tests/data/samples/arrays.npz");
+        let changed = archived(bytes, "y.npy", b"other").expect("copied");
+        let members = |bytes: &[u8]| {
+            let mut archive = ZipArchive::new(Cursor::new(bytes.to_vec())).expect("an archive");
+            (0..archive.len())
+                .map(|at| {
+                    let member = archive.by_index_raw(at).expect("a member");
+                    (member.name().expect("a name").into_owned(), member.crc32(), member.size())
+                })
+                .collect::<Vec<_>>()
+        };
+        let (before, after) = (members(bytes), members(&changed));
+        assert_eq!(before.len(), after.len());
+        for (old, new) in before.iter().zip(&after) {
+            assert_eq!(old == new, old.0 != "y.npy", "{old:?} {new:?}");
+        }
+        assert_eq!(after.iter().find(|member| member.0 == "y.npy").expect("there").2, 5);
     }
 
     #[test]

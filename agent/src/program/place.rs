@@ -153,7 +153,7 @@ impl Place {
         let givers: Vec<(u32, u32)> =
             moved.map(|(row, giver)| (placed(row), placed(*giver))).collect();
         let changed = relabelled(&data.format, bytes, &data.target, &givers)?;
-        file.other(self.folder.join(DATA), data, changed)
+        file.other(self.folder.join(DATA), data, bytes, changed)
     }
 
     /// What `SEEDSWEEP_TRIAL` names.

@@ -7,10 +7,6 @@
 //! Floor: common.
 
 use std::collections::BTreeMap;
-use std::io::{Cursor, Write};
-
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::array::{Array, Body};
 use super::pack::{Pack, is_packed, unpack};
@@ -19,11 +15,13 @@ use crate::study::Format;
 
 /// Data with other labels.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Relabelled {
-    /// A file's, or those of a packed folder.
-    pub bytes: Vec<u8>,
-    /// The file of each row, where rows are files: they lie in another order than before.
-    pub row_names: Option<Vec<String>>,
+pub enum Relabelled {
+    /// A file's bytes, or those of a packed folder.
+    All(Vec<u8>),
+    /// A packed folder with other files, and the file of each row: they lie in another order.
+    Files { pack: Vec<u8>, row_names: Vec<String> },
+    /// An archive as it was but for this member of it.
+    Member { name: String, content: Vec<u8> },
 }
 
 /// `bytes` with, for each pair of `givers`, row and giver, the giver's entry of `target` in the row.
@@ -37,30 +35,28 @@ pub(crate) fn relabelled(
     givers: &[(u32, u32)],
 ) -> Result<Relabelled, String> {
     let said = |error: SampleError| error.to_string();
-    let (bytes, row_names) = match format {
+    match format {
         Format::Npy => {
             let array = Array::npy("the array", Body::Plain(bytes)).map_err(said)?;
             let column = target.parse().map_err(|_| format!("the array has no column {target}"))?;
-            (array.with_entries_of(givers, Some(column)).map_err(said)?, None)
+            array.with_entries_of(givers, Some(column)).map(Relabelled::All).map_err(said)
         }
         Format::Npz(_) | Format::Idx(_) => {
             let idx = matches!(format, Format::Idx(_));
             let array = arrays::target(idx, bytes, target).map_err(said)?;
-            let changed = array.with_entries_of(givers, None).map_err(said)?;
-            let file = if idx { array.name.clone() } else { format!("{}.npy", array.name) };
-            let all = match is_packed(bytes) {
-                true => repacked(bytes, &file, &changed).map_err(said)?,
-                false => archived(bytes, &file, &changed)?,
-            };
-            (all, None)
+            let content = array.with_entries_of(givers, None).map_err(said)?;
+            let name = if idx { array.name.clone() } else { format!("{}.npy", array.name) };
+            match is_packed(bytes) {
+                true => repacked(bytes, &name, &content).map(Relabelled::All).map_err(said),
+                false => Ok(Relabelled::Member { name, content }),
+            }
         }
         Format::Images(_) => {
-            let (bytes, names) = moved(bytes, givers)?;
-            (bytes, Some(names))
+            let (pack, row_names) = moved(bytes, givers)?;
+            Ok(Relabelled::Files { pack, row_names })
         }
-        _ => return Err("labels cannot be exchanged in data of this format".to_string()),
-    };
-    Ok(Relabelled { bytes, row_names })
+        _ => Err("labels cannot be exchanged in data of this format".to_string()),
+    }
 }
 
 /// The folder with another content of one file.
@@ -72,24 +68,6 @@ fn repacked(bytes: &[u8], name: &str, content: &[u8]) -> Result<Vec<u8>, SampleE
         }
     }
     Ok(pack.finish())
-}
-
-/// The archive with another content of one member.
-fn archived(bytes: &[u8], name: &str, content: &[u8]) -> Result<Vec<u8>, String> {
-    let failed = |error: zip::result::ZipError| format!("the archive cannot be copied: {error}");
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(failed)?;
-    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-    for number in 0..archive.len() {
-        let member = archive.by_index_raw(number).map_err(failed)?;
-        if member.name().map_err(failed)? == name {
-            let plain = SimpleFileOptions::default().compression_method(CompressionMethod::STORE);
-            writer.start_file(name, plain).map_err(failed)?;
-            writer.write_all(content).map_err(|error| error.to_string())?;
-        } else {
-            writer.raw_copy_file(member).map_err(failed)?;
-        }
-    }
-    Ok(writer.finish().map_err(failed)?.into_inner())
 }
 
 /// Images in the folders of their givers, called by their rows so that no two are called the same.
@@ -128,36 +106,30 @@ fn moved(bytes: &[u8], givers: &[(u32, u32)]) -> Result<(Vec<u8>, Vec<String>), 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{ARRAYS, packed, png};
-    use super::super::{Asked, Samples};
     use super::*;
     use crate::study::{Arrays, Pictures};
     use crate::table::Values;
 
-    fn x() -> Arrays {
-        Arrays { x: "x".into(), tokens: false }
-    }
-
-    fn samples(format: &Format, bytes: &[u8], target: &str) -> Samples {
-        let asked = Asked { format, target, segmentation: false, memory: 1 << 30 };
-        Samples::read(&asked, bytes).expect("reads")
-    }
-
-    fn column<'a>(samples: &'a Samples, name: &str) -> &'a Values {
-        &samples.table.columns[samples.table.find(name).expect("a column")].values
+    #[test]
+    fn a_member_of_an_archive_has_its_entries_exchanged() {
+        let format = Format::Npz(Arrays { x: "x".into(), tokens: false });
+        let changed = relabelled(&format, ARRAYS, "y", &[(0, 1), (1, 0)]).expect("exchanged");
+        let Relabelled::Member { name, content } = changed else { panic!("{changed:?}") };
+        assert_eq!(name, "y.npy");
+        let labels = |bytes: &[u8]| Array::npy("y", Body::Plain(bytes)).and_then(|y| y.column());
+        let read = labels(&content).expect("an array").values;
+        let expected = ["a", "b", "b", "a"].map(|label| Some(label.to_string()));
+        assert_eq!(read, Values::Text(expected.to_vec()));
     }
 
     #[test]
-    fn an_archive_has_its_targets_exchanged_and_all_else_as_it_was() {
-        let format = Format::Npz(x());
-        let before = samples(&format, ARRAYS, "y");
-        let changed = relabelled(&format, ARRAYS, "y", &[(0, 1), (1, 0)]).expect("exchanged");
-        let after = samples(&format, &changed.bytes, "y");
-        let labels = |labels: [&str; 4]| Values::Text(labels.map(|l| Some(l.to_string())).to_vec());
-        assert_eq!(*column(&before, "y"), labels(["b", "a", "b", "a"]));
-        assert_eq!(*column(&after, "y"), labels(["a", "b", "b", "a"]));
-        assert_eq!(after.features, before.features);
-        assert_eq!(column(&after, "groups"), column(&before, "groups"));
-        assert_eq!(changed.row_names, None);
+    fn a_file_of_a_folder_of_arrays_is_another_one_and_the_rest_as_they_were() {
+        let labels = |entries: [u8; 3]| [&[0, 0, 8, 1, 0, 0, 0, 3][..], &entries].concat();
+        let images = [&[0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 1][..], &[7, 8, 9]].concat();
+        let folder = |own: [u8; 3]| packed(&[("images", images.clone()), ("labels", labels(own))]);
+        let format = Format::Idx(Arrays { x: "images".into(), tokens: false });
+        let changed = relabelled(&format, &folder([1, 2, 3]), "labels", &[(0, 2), (2, 1)]);
+        assert_eq!(changed, Ok(Relabelled::All(folder([3, 2, 2]))));
     }
 
     #[test]
@@ -170,7 +142,8 @@ mod tests {
             npy.extend(number.to_le_bytes());
         }
         let changed = relabelled(&Format::Npy, &npy, "1", &[(0, 2), (2, 1)]).expect("exchanged");
-        let table = super::super::npy_table(&changed.bytes).expect("a table");
+        let Relabelled::All(bytes) = changed else { panic!("{changed:?}") };
+        let table = super::super::npy_table(&bytes).expect("a table");
         assert_eq!(table.columns[0].values, Values::Numbers(vec![1.0, 2.0, 3.0]));
         assert_eq!(table.columns[1].values, Values::Numbers(vec![9.0, 8.0, 8.0]));
         for (column, givers) in [("2", [(0, 1)]), ("y", [(0, 1)]), ("1", [(0, 3)]), ("1", [(3, 0)])]
@@ -188,9 +161,9 @@ mod tests {
         let bytes = packed(&files);
         let format = Format::Images(Pictures { size: None, gray: None });
         let changed = relabelled(&format, &bytes, "class", &[(0, 2), (2, 1)]).expect("moved");
-        let names = changed.row_names.expect("images are files");
+        let Relabelled::Files { pack, row_names: names } = changed else { panic!("{changed:?}") };
         assert_eq!(names, ["b/00000000.png", "a/00000001.png", "a/00000002.png"]);
-        let after = unpack(&changed.bytes).expect("a folder");
+        let after = unpack(&pack).expect("a folder");
         let content =
             |name: &str| after.iter().find(|(own, _)| *own == name).map(|(_, c)| c.to_vec());
         for (name, (_, own)) in names.iter().zip(&files) {

@@ -35,8 +35,7 @@ pub fn relabelled(
         Format::Tsv => b'\t',
         _ => return crate::samples::relabelled(format, bytes, target, givers),
     };
-    let bytes = of_text(delimiter, bytes, target, givers)?;
-    Ok(Relabelled { bytes, row_names: None })
+    of_text(delimiter, bytes, target, givers).map(Relabelled::All)
 }
 
 fn of_text(
@@ -87,11 +86,12 @@ mod tests {
         let table =
             b"\xef\xbb\xbfname, y ,x\n\"a, b\", ill ,1\nc,well,2.50\n\"d \"\"e\"\"\",odd,\n";
         let found = relabelled(&Format::Csv, table, "y", &[(0, 2), (2, 0)]).expect("a table");
-        let text = String::from_utf8(found.bytes).expect("text");
+        let Relabelled::All(found) = found else { panic!("{found:?}") };
+        let text = String::from_utf8(found).expect("text");
         assert_eq!(text, "name,y,x\n\"a, b\",odd,1\nc,well,2.50\n\"d \"\"e\"\"\", ill ,\n");
         let tabs =
             relabelled(&Format::Tsv, b"x\ty\n1\ta\n2\tb\n", "y", &[(1, 0)]).expect("a table");
-        assert_eq!(tabs.bytes, b"x\ty\n1\ta\n2\ta\n");
+        assert_eq!(tabs, Relabelled::All(b"x\ty\n1\ta\n2\ta\n".to_vec()));
     }
 
     #[test]
