@@ -138,7 +138,7 @@ fn a_sealed_study_is_reported_only_after_its_claim_and_the_report_prints_it() {
     assert!(page.contains("after 100 trainings, and before anybody was shown a score"), "{page}");
     assert_eq!(taken_over(&cluster, "later"), 100);
     let late = cluster.run(&["seal", &study]).done().stdout;
-    assert!(late.contains("is sealed"), "it was before: {late}");
+    assert!(late.contains("was sealed, and its claim has opened it"), "{late}");
 }
 
 /// Computes the chain as anybody can.

@@ -131,13 +131,27 @@ fn site_with(further: &str, data: &str, script: &str) -> Site {
     site
 }
 
-/// Finds the image of every test row, or gives up.
+/// Finds the image of every row, or gives up.
 const FINDS_IMAGES: &str = "names=$(sed -n 's/.*\"row_names\": \"\\(.*\\)\",*$/\\1/p' \"$SEEDSWEEP_TRIAL\")\n\
-    while read -r row; do\n\
+    for row in $(cat ../train-rows.txt ../test-rows.txt); do\n\
     file=$(sed -n \"$((row + 1))p\" \"$names\")\n\
     test -s \"$1/$file\" && echo \"row $row is $file\" || exit 9\n\
-    done < ../test-rows.txt\n\
+    done\n\
     echo '::metric accuracy=0.5'\n";
+
+/// Rows that a program found, and in which folder.
+fn found(said: &str) -> Vec<(u32, String)> {
+    let line = |line: &str| {
+        let (row, file) = line.split_once("row ")?.1.split_once(" is ")?;
+        Some((row.parse().ok()?, file.split_once('/')?.0.to_string()))
+    };
+    said.lines().filter_map(line).collect()
+}
+
+/// Whether a row was found in the folder of its own class.
+fn is_own((row, folder): &(u32, String)) -> bool {
+    folder == if *row < 4 { "a" } else { "b" }
+}
 
 /// A study of eight images in two folders.
 fn site_of_images(further: &str) -> Site {
@@ -158,8 +172,9 @@ fn a_folder_of_images_is_given_as_it_is_with_the_file_of_each_row() {
     let site = site_of_images("");
     let (answer, said) = site.run();
     assert_eq!(answer["metrics"]["accuracy"], 0.5, "{answer} {said}");
-    let rows = said.lines().filter(|line| line.contains("row ") && line.contains(".png")).count();
-    assert_eq!(rows, 4, "half of eight test: {said}");
+    let rows = found(&said);
+    assert_eq!(rows.len(), 8, "{said}");
+    assert!(rows.iter().all(is_own), "{said}");
 }
 
 #[test]
@@ -168,8 +183,10 @@ fn a_permuted_control_of_images_finds_them_in_the_folders_of_other_classes() {
     site.write("trial.json", "{\"study\": \"study.toml\", \"trial\": 1}");
     let (answer, said) = site.run();
     assert_eq!(answer["metrics"]["accuracy"], 0.5, "{answer} {said}");
-    let renamed = said.lines().filter(|line| line.contains("/0000000")).count();
-    assert_eq!(renamed, 4, "a control's images are called by their rows: {said}");
+    let rows = found(&said);
+    assert_eq!(rows.len(), 8, "{said}");
+    let (trained, tested) = rows.split_at(4);
+    assert!(tested.iter().all(is_own) && !trained.iter().all(is_own), "{said}");
     let left: Vec<_> = fs::read_dir(site.path("tmp")).expect("there").collect();
     assert!(left.is_empty(), "{left:?}");
 }

@@ -94,7 +94,7 @@ pub struct Claim {
     pub stamp: Stamp,
     /// Complete trials at that time.
     pub outcomes: u64,
-    /// Looks at outcomes before it.
+    /// Looks before it at outcomes of the rows that test, of this study or another one.
     pub looks: u64,
     /// Of the ledger at that time: a claim cannot be moved before a look.
     pub head: Digest,
@@ -132,10 +132,10 @@ pub fn not_a_claim(text: &str) -> Option<String> {
     if text.len() > CLAIM_MAX {
         return Some(format!("a claim has at most {CLAIM_MAX} bytes, and this one {}", text.len()));
     }
-    // Marks of direction could make a claim read as another one.
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let hidden = text.chars().any(|c| c.is_control() || turns(c));
-    hidden.then(|| "a claim is one line of text, without control characters".to_string())
+    // Marks of direction and what is not seen could make a claim read as another one.
+    let unseen = |c: char| matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let hidden = text.chars().any(|c| c.is_control() || unseen(c));
+    hidden.then(|| "a claim is one line of text, without what is not seen".to_string())
 }
 
 impl Purpose {
@@ -358,7 +358,15 @@ mod tests {
     #[test]
     fn a_claim_is_a_line_of_text() {
         assert_eq!(not_a_claim("B beats A by more than 0.01"), None);
-        for text in ["", "  ", "two\nlines", "b\u{202e}a", &"x".repeat(CLAIM_MAX + 1)] {
+        for text in [
+            "",
+            "  ",
+            "two\nlines",
+            "b\u{202e}a",
+            "b\u{2028}a",
+            "b\u{feff}",
+            &"x".repeat(CLAIM_MAX + 1),
+        ] {
             assert!(not_a_claim(text).is_some(), "{text:?}");
         }
     }

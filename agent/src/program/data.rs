@@ -1,7 +1,7 @@
 //! The data of a study as programs are given them: a file, or a folder with its files.
 //!
-//! They are written once, read-only, and again where a program changed them all the same. Which file of
-//! a folder each row is stands in a file beside it.
+//! They are written once, read-only, and again under another name where a program changed them all the
+//! same: others may still read there. Which file of a folder each row is stands in a file beside it.
 //!
 //! Floor: shell.
 
@@ -28,20 +28,34 @@ pub struct DataFile {
     pub places: Option<Arc<Vec<u32>>>,
     /// A line for each row of the folder: the file that it is.
     pub row_names: Option<PathBuf>,
-    seen: Seen,
+    seen: Vec<Seen>,
+    /// How often it was written anew.
+    turn: u32,
 }
 
-/// What shows that somebody wrote: files, their length together, and the last change of any.
+/// What shows that somebody wrote: files and folders, their length together, and the last change of
+/// any: a folder changes with the names in it.
 type Seen = (u64, u64, SystemTime);
 
 impl DataFile {
     /// Writes the data whose verified bytes these are into `folder`. Errors: a sentence.
-    pub fn put(folder: &Path, data: &Data, bytes: &[u8]) -> Result<Self, String> {
+    /// `before`: what was written of them and changed since.
+    pub fn put(
+        folder: &Path,
+        data: &Data,
+        bytes: &[u8],
+        before: Option<&Self>,
+    ) -> Result<Self, String> {
         let segmentation = matches!(data.task, Task::Segmentation { .. });
         let names = row_names(&data.format, segmentation, bytes)
             .map_err(|errors| errors.first().map(ToString::to_string).unwrap_or_default())?;
         let places = places(data, bytes)?.map(Arc::new);
-        Self::write(folder.join(data.digest.hex()), data, bytes, names, places)
+        let turn = before.map_or(0, |before| before.turn + 1);
+        let stem = |turn: u32| folder.join(format!("{}-{turn}", data.digest.hex()));
+        // What was changed last may still be read by whoever runs; what was before that, hardly.
+        turn.checked_sub(2).into_iter().for_each(|old| remove_all(&stem(old)));
+        let file = Self::write(stem(turn), data, bytes, names, places)?;
+        Ok(Self { turn, ..file })
     }
 
     /// Writes what `changed` makes of `bytes`, which are this data's, as the data of one attempt that
@@ -85,19 +99,26 @@ impl DataFile {
             Some(names) => {
                 let path = stem.with_extension("rows");
                 let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
-                remove(&path).and_then(|()| fs::write(&path, lines)).map_err(failed)?;
+                remove(&path)
+                    .and_then(|()| fs::write(&path, lines))
+                    .and_then(|()| read_only(&path))
+                    .map_err(failed)?;
                 Some(path)
             }
             None => None,
         };
-        let seen = seen(&path).ok_or("the data vanished")?;
-        Ok(Self { path, places, row_names, seen })
+        let file = Self { path, places, row_names, seen: Vec::new(), turn: 0 };
+        let seen = file.look().ok_or("the data vanished")?;
+        Ok(Self { seen, ..file })
     }
 
     /// Whether nobody has written to it since it was put here.
     pub fn is_unchanged(&self) -> bool {
-        seen(&self.path).is_some_and(|seen| seen == self.seen)
-            && self.row_names.as_ref().is_none_or(|path| path.is_file())
+        self.look().is_some_and(|seen| seen == self.seen)
+    }
+
+    fn look(&self) -> Option<Vec<Seen>> {
+        [Some(&self.path), self.row_names.as_ref()].into_iter().flatten().map(|p| seen(p)).collect()
     }
 }
 
@@ -142,19 +163,53 @@ fn put_files(folder: &Path, files: &[(&str, &[u8])]) -> io::Result<()> {
         fs::write(&path, content)?;
         read_only(&path)?;
     }
-    Ok(())
+    each_folder(folder, true)
+}
+
+/// Makes a folder and those below it read-only, or to be written again.
+fn each_folder(folder: &Path, readonly: bool) -> io::Result<()> {
+    if !readonly {
+        writable(folder)?;
+    }
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            each_folder(&entry.path(), readonly)?;
+        }
+    }
+    if readonly { read_only(folder) } else { Ok(()) }
+}
+
+#[cfg(unix)]
+fn writable(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+}
+
+#[cfg(not(unix))]
+fn writable(folder: &Path) -> io::Result<()> {
+    let mut permissions = fs::metadata(folder)?.permissions();
+    permissions.set_readonly(false);
+    fs::set_permissions(folder, permissions)
 }
 
 /// Removes what was written under this name, whatever its form.
 pub fn remove_all(stem: &Path) {
-    for ending in ["", "csv", "tsv", "npy", "npz", "rows"] {
+    for ending in ["", "csv", "tsv", "parquet", "npy", "npz", "rows"] {
         let _ = remove(&if ending.is_empty() { stem.into() } else { stem.with_extension(ending) });
     }
 }
 
+/// Empties the folder of all data.
+pub fn clear(folder: &Path) -> io::Result<()> {
+    remove(folder)
+}
+
 fn remove(path: &Path) -> io::Result<()> {
     let removed = match fs::symlink_metadata(path) {
-        Ok(about) if about.is_dir() => fs::remove_dir_all(path),
+        Ok(about) if about.is_dir() => {
+            each_folder(path, false).and_then(|()| fs::remove_dir_all(path))
+        }
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
     };
@@ -173,7 +228,7 @@ fn seen(path: &Path) -> Option<Seen> {
     if !about.is_dir() {
         return None;
     }
-    let mut sum = (0, 0, SystemTime::UNIX_EPOCH);
+    let mut sum = (1, 0, about.modified().ok()?);
     for entry in fs::read_dir(path).ok()? {
         let (files, length, changed) = seen(&entry.ok()?.path())?;
         sum = (sum.0 + files, sum.1 + length, changed.max(sum.2));
@@ -219,20 +274,26 @@ mod tests {
         let arrays = Arrays { x: "x".into(), tokens: false };
         let (place, data) =
             (tempfile::tempdir().expect("a folder"), data(Format::Npz(arrays), &bytes));
-        let put = || DataFile::put(place.path(), &data, &bytes).expect("written");
-        let file = put();
+        let put = |before| DataFile::put(place.path(), &data, &bytes, before).expect("written");
+        let file = put(None);
         assert_eq!(fs::read(file.path.join("sub/x.npy")).expect("there"), b"one");
         assert!(file.is_unchanged());
         assert!(file.row_names.is_none(), "arrays have rows of their own");
         let path = file.path.join("y.npy");
         assert!(fs::metadata(&path).expect("there").permissions().readonly());
 
-        fs::remove_file(&path).expect("the folder is the user's own");
-        fs::write(&path, b"another").expect("written");
-        assert!(!file.is_unchanged());
-        assert_eq!(fs::read(put().path.join("y.npy")).expect("there"), b"two");
-        fs::write(file.path.join("more"), b"").expect("written");
-        assert!(!file.is_unchanged(), "a file more is a change too");
+        let folder = fs::metadata(&file.path).expect("there").permissions();
+        assert!(folder.readonly(), "nothing is put in or taken out");
+
+        // Its owner may do all the same.
+        each_folder(&file.path, false).expect("changed");
+        fs::rename(&path, file.path.join("z.npy")).expect("renamed");
+        assert!(!file.is_unchanged(), "another name is a change too");
+        let again = put(Some(&file));
+        assert_ne!(again.path, file.path, "others may still read there");
+        assert_eq!(fs::read(again.path.join("y.npy")).expect("there"), b"two");
+        let last = put(Some(&put(Some(&again))));
+        assert!(!file.path.exists() && !again.path.exists() && last.is_unchanged());
     }
 
     #[test]
@@ -260,7 +321,8 @@ mod tests {
     fn a_table_is_a_file_with_its_ending() {
         let place = tempfile::tempdir().expect("a folder");
         let bytes = b"x,y\n1,a\n2,b\n";
-        let file = DataFile::put(place.path(), &data(Format::Csv, bytes), bytes).expect("written");
+        let file = DataFile::put(place.path(), &data(Format::Csv, bytes), bytes, None);
+        let file = file.expect("written");
         assert_eq!(file.path.extension().and_then(|ending| ending.to_str()), Some("csv"));
         assert!(file.is_unchanged() && file.row_names.is_none());
     }

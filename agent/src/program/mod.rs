@@ -87,6 +87,8 @@ impl Programs {
     ) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let folder = folder.canonicalize()?;
+        // Data are written anew in each life, and under names of their own.
+        data::clear(&folder.join(DATA))?;
         for name in [WORK, FAILED, CHECKPOINTS, DATA] {
             fs::create_dir_all(folder.join(name))?;
         }
@@ -173,7 +175,10 @@ impl Programs {
     fn tidy(&self, place: &Place, ending: Option<&Ending>, state: &str) -> io::Result<()> {
         match ending {
             Some(Ending::Failed { .. }) => set_aside(&self.folder, &place.folder, state)?,
-            _ => fs::remove_dir_all(&place.folder)?,
+            _ => {
+                data::remove_all(&place.folder.join(DATA));
+                fs::remove_dir_all(&place.folder)?;
+            }
         }
         let over = match ending {
             Some(Ending::Complete(_)) => true,
@@ -191,11 +196,17 @@ impl Programs {
 
     /// A data file or folder that programs may read, with the study's bytes.
     fn data_file(&self, data: &Data) -> Result<DataFile, String> {
+        // A folder may have many files: they are not looked at while others wait.
+        let known = locked(&self.files).get(&data.digest).cloned();
+        if let Some(known) = known.filter(DataFile::is_unchanged) {
+            return Ok(known);
+        }
         let mut files = locked(&self.files);
-        if let Some(known) = files.get(&data.digest).filter(|known| known.is_unchanged()) {
+        let before = files.get(&data.digest);
+        if let Some(known) = before.filter(|known| known.is_unchanged()) {
             return Ok(known.clone());
         }
-        let file = DataFile::put(&self.folder.join(DATA), data, &self.bytes(data)?)?;
+        let file = DataFile::put(&self.folder.join(DATA), data, &self.bytes(data)?, before)?;
         files.insert(data.digest, file.clone());
         Ok(file)
     }

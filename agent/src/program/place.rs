@@ -68,6 +68,7 @@ impl Place {
         let failed =
             |error: io::Error| format!("the folder {} cannot be used: {error}", folder.display());
         // What an attempt of the same lease left, of another life of this agent.
+        super::data::remove_all(&folder.join(DATA));
         let _ = fs::remove_dir_all(&folder);
         for folder in [&files, &folder.join(TMP), &checkpoint] {
             fs::create_dir_all(folder).map_err(failed)?;

@@ -266,14 +266,20 @@ impl<'a> Array<'a> {
             let entry = if self.fortran { place * rows + row } else { row * of_row + place };
             self.header + entry * size
         };
-        let before = file.clone();
+        let mut given = Vec::with_capacity(givers.len() * places.len() * size);
         for (row, giver) in givers {
             if let Some(none) = [row, giver].into_iter().find(|row| **row as usize >= rows) {
                 return Err(no_row(*none));
             }
             for place in places.clone() {
-                let (from, to) = (start(*giver as usize, place), start(*row as usize, place));
-                let entry = before.get(from..from + size).ok_or_else(damaged)?;
+                let from = start(*giver as usize, place);
+                given.extend(file.get(from..from + size).ok_or_else(damaged)?);
+            }
+        }
+        let mut given = given.chunks_exact(size);
+        for (row, _) in givers {
+            for (place, entry) in places.clone().zip(&mut given) {
+                let to = start(*row as usize, place);
                 file.get_mut(to..to + size).ok_or_else(damaged)?.copy_from_slice(entry);
             }
         }

@@ -1,7 +1,8 @@
 //! Arrays and folders of images in which rows have the target of another row: what a program's permuted
 //! control is given.
 //!
-//! Everything else stays as it is written. Deliberately absent: masks and volumes in files of their own,
+//! Everything else stays as it is written, but for names: images are called by their rows too.
+//! Deliberately absent: masks and volumes in files of their own,
 //! whose sizes need not be one another's.
 //!
 //! Floor: common.
@@ -87,16 +88,20 @@ fn moved(bytes: &[u8], givers: &[(u32, u32)]) -> Result<(Vec<u8>, Vec<String>), 
         *place = class(*giver)?;
     }
     let name = |(row, (class, image)): (usize, (&&str, &&str))| {
-        let ending = image.rsplit_once('.').map_or("png", |(_, ending)| ending);
-        format!("{class}/{row:08}.{ending}")
+        let own = image.rsplit_once('/').map_or(*image, |(_, own)| own);
+        format!("{class}/{row:08}-{own}")
     };
     let names: Vec<String> = classes.iter().zip(&images).enumerate().map(name).collect();
-    let mut order: Vec<usize> = (0..images.len()).collect();
-    order.sort_by(|a, b| names[*a].cmp(&names[*b]));
-    let content: BTreeMap<&str, &[u8]> = files.iter().copied().collect();
-    let mut pack = Pack::default();
-    for row in order {
-        if !pack.add(&names[row], content.get(images[row]).copied().unwrap_or_default()) {
+    let mut content: BTreeMap<&str, &[u8]> = files.iter().copied().collect();
+    let taken: Vec<(&str, &[u8])> = (names.iter().zip(&images))
+        .filter_map(|(name, image)| Some((name.as_str(), content.remove(image)?)))
+        .collect();
+    // What is no image stays.
+    content.extend(taken);
+    let length = |(name, bytes): (&&str, &&[u8])| name.len() + bytes.len();
+    let mut pack = Pack::with_room(content.len(), content.iter().map(length).sum());
+    for (name, bytes) in &content {
+        if !pack.add(name, bytes) {
             return Err(SampleError::Pack.to_string());
         }
     }
@@ -158,17 +163,20 @@ mod tests {
     #[test]
     fn images_move_to_the_folder_of_whoever_gives_the_label() {
         let files = [("a/1.png", png(2, 1)), ("a/2.png", png(2, 2)), ("b/1.png", png(2, 3))];
-        let bytes = packed(&files);
+        let notes = ("notes.txt", b"of whoever made them".to_vec());
+        let bytes = packed(&[&files[..], std::slice::from_ref(&notes)].concat());
         let format = Format::Images(Pictures { size: None, gray: None });
         let changed = relabelled(&format, &bytes, "class", &[(0, 2), (2, 1)]).expect("moved");
         let Relabelled::Files { pack, row_names: names } = changed else { panic!("{changed:?}") };
-        assert_eq!(names, ["b/00000000.png", "a/00000001.png", "a/00000002.png"]);
+        assert_eq!(names, ["b/00000000-1.png", "a/00000001-2.png", "a/00000002-1.png"]);
         let after = unpack(&pack).expect("a folder");
         let content =
             |name: &str| after.iter().find(|(own, _)| *own == name).map(|(_, c)| c.to_vec());
         for (name, (_, own)) in names.iter().zip(&files) {
             assert_eq!(content(name).as_ref(), Some(own), "{name}");
         }
+        assert_eq!(content(notes.0), Some(notes.1), "what is no image stays");
+        assert_eq!(after.len(), 4);
         assert!(relabelled(&format, &bytes, "class", &[(0, 3)]).is_err());
     }
 }

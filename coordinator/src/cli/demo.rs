@@ -96,7 +96,13 @@ async fn phantom(
         let Some(ran) = run::to_report(read, &folder, how, output).await? else {
             return Ok(ExitCode::from(run::INTERRUPTED));
         };
-        let Some(written) = ran.written else { bail!(run::sealed_in_words(&ran.status.name)) };
+        let Some(written) = ran.written else {
+            bail!(
+                "{} was sealed: open it with `coordinator run {} --claim \"…\"`",
+                ran.status.name,
+                study.display()
+            )
+        };
         if ran.status.failed > 0 {
             code = watch::exit_code(&ran.status);
         }

@@ -6,6 +6,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
 use common::id::StudyId;
 use common::ledger::not_a_claim;
@@ -47,14 +48,26 @@ pub struct RegisterArgs {
 pub async fn seal(args: SealArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let client = connect::client(&args.target).await?;
     let study = connect::find_study(&client, Some(&args.study)).await?;
-    client.seal(study.id).await?;
-    let text = format!(
-        "{} is sealed: register what it should show with `coordinator register {} --claim \"…\"`",
-        study.name, study.id
-    );
-    let answer = json!({ "study": study.id.to_string(), "name": study.name });
+    let closed = sealed(&client, study.id).await?;
+    let text = match closed {
+        true => format!("{} is sealed: {}", study.name, opened_by(study.id)),
+        false => format!("{} was sealed, and its claim has opened it", study.name),
+    };
+    let answer = json!({ "study": study.id.to_string(), "name": study.name, "closed": closed });
     output.answer(&text, "seedsweep.seal/1", answer);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Seals a study; whether no score of it is shown now: a claim may have opened it since.
+pub async fn sealed(client: &Client, study: StudyId) -> anyhow::Result<bool> {
+    let not = format!("study {study} is not sealed; `coordinator cancel {study}` stops it");
+    client.seal(study).await.context(not)?;
+    Ok(client.ledger(study).await?.sealing.is_closed())
+}
+
+/// What opens a sealed study.
+pub fn opened_by(study: StudyId) -> String {
+    format!("register what it should show with `coordinator register {study} --claim \"…\"`")
 }
 
 /// `coordinator register STUDY --claim TEXT`.
@@ -83,7 +96,7 @@ pub async fn registered(
     if claim.looks > 0 {
         let times = if claim.looks == 1 { "once".into() } else { format!("{} times", claim.looks) };
         output
-            .warn(format!("scores were looked at {times} before this claim; reports will say so"));
+            .warn(format!("scores of these test rows were looked at {times} before this claim; reports will say so"));
     }
     Ok(claim_json(&claim))
 }

@@ -47,7 +47,7 @@ pub struct RunArgs {
     /// Train, and show no score until what the study should show is registered with --claim.
     #[arg(long)]
     sealed: bool,
-    /// Register what the study should show; before its first training where nothing is trained yet.
+    /// Register what the study should show, before any of its scores is.
     #[arg(long, value_name = "TEXT", value_parser = register::claim)]
     claim: Option<String>,
     #[command(flatten)]
@@ -243,7 +243,7 @@ async fn register_first(
     output: &Output,
 ) -> anyhow::Result<()> {
     if how.sealed {
-        client.seal(study).await?;
+        register::sealed(client, study).await?;
     }
     if let Some(claim) = &how.claim {
         let claim = register::registered(client, study, claim.clone(), output).await?;

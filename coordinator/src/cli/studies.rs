@@ -13,9 +13,9 @@ use common::ledger::Purpose;
 use common::wire::message::{StudyState, StudyStatus};
 use serde_json::json;
 
-use super::connect;
 use super::files::{Format, material, naming, replace, write_to};
 use super::output::Output;
+use super::{connect, register};
 use crate::client::Client;
 use crate::report::Material;
 use crate::report::several::{self, content::Several};
@@ -75,6 +75,13 @@ async fn built(client: &Client, names: &[String]) -> anyhow::Result<Several> {
     }
     let studies: Vec<_> = stored.iter().map(|stored| &stored.study).collect();
     several::fit_together(&studies)?;
+    for status in &found {
+        // Before the first look, which would count although nothing was shown.
+        let closed = client.ledger(status.id).await.is_ok_and(|kept| kept.sealing.is_closed());
+        if closed {
+            bail!("{} is sealed: {}", status.name, register::opened_by(status.id));
+        }
+    }
     let mut shown = Vec::new();
     for status in &found {
         shown.push(client.look(status.id, Purpose::Report).await?);

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::output::Output;
-use super::{Target, connect, look, study, watch};
+use super::{Target, connect, look, register, study, watch};
 
 /// Send a study to the coordinator.
 #[derive(Debug, Args)]
@@ -37,8 +37,9 @@ pub async fn submit(args: SubmitArgs, output: &Output) -> anyhow::Result<ExitCod
     let name = read.checked.study.name.clone();
     let (id, known) = client.submit(read.checked.study, read.checked.text, &read.data).await?;
     if args.sealed {
-        client.seal(id).await?;
-        output.say(format!("scores are sealed until `coordinator register {id} --claim \"…\"`"));
+        let closed = register::sealed(&client, id).await?;
+        let told = if closed { register::opened_by(id) } else { "its claim has opened it".into() };
+        output.say(format!("{name} is sealed: {told}"));
     }
     if !args.watch {
         let again = if known { " (known already)" } else { "" };

@@ -199,6 +199,10 @@ impl Node {
                 return self.ask_for_log(id, (study, trial, from), now);
             }
             Request::Agents => Response::Agents { agents: self.agents() },
+            // Whoever trains a trial again and says 0 would be told its score.
+            Request::Repeat { study, .. } if self.state.is_closed(study) => {
+                Response::Refused { why: CLOSED.to_string() }
+            }
             // No look: which trials are meant is drawn without their outcomes, and of two outcomes
             // only their distance is told. Nobody could choose an arm or a test row by it, so a
             // ledger that counted it would cry wolf. Who is shown the finding's digests sees no score.

@@ -5,12 +5,12 @@
 use common::design::Design;
 use common::id::{StudyId, TrialIndex};
 use common::study::Study;
-use common::wire::message::{Explanation, Response, StudyState, TrialPlace};
+use common::wire::message::{Explanation, PastFailure, Response, StudyState, TrialPlace};
 
 use super::grants::runs_program;
 use super::{Node, Now, Room, asks};
 use crate::scheduler::LOSSES_MAX;
-use crate::scheduler::state::{StudyRecord, TrialState};
+use crate::scheduler::state::{StudyRecord, Tally, TrialState};
 
 impl Node {
     pub(super) fn explain(&self, study: StudyId, trial: TrialIndex, now: Now) -> Response {
@@ -32,8 +32,17 @@ impl Node {
             own_failures: tally.map_or(0, |tally| tally.own),
             losses: tally.map_or(0, |tally| tally.losses),
             attempts_allowed: record.study.budget.attempts,
-            failures: tally.map(|tally| tally.past.clone()).unwrap_or_default(),
+            failures: self.past_failures(study, tally),
         }))
+    }
+
+    /// What a program wrote last may be a score: of a sealed study the reasons stand alone.
+    fn past_failures(&self, study: StudyId, tally: Option<&Tally>) -> Vec<PastFailure> {
+        let mut failures = tally.map(|tally| tally.past.clone()).unwrap_or_default();
+        if self.state.is_closed(study) {
+            failures.iter_mut().for_each(|failure| failure.detail = "sealed".to_string());
+        }
+        failures
     }
 
     fn place_of(
@@ -89,7 +98,8 @@ impl Node {
                     "agent {agent} has it; unless it says that it goes on, the lease ends in {} s",
                     left_ms.div_ceil(1_000)
                 );
-                let said = self.soft.said.get(lease);
+                // It may be a score.
+                let said = self.soft.said.get(lease).filter(|_| !self.state.is_closed(study));
                 let said = said.map(|words| format!("its program said last: {words}"));
                 [Some(held), said].into_iter().flatten().collect()
             }

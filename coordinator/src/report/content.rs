@@ -259,7 +259,7 @@ pub struct Scores {
     pub seed_min: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed_max: Option<f64>,
-    /// Standard errors of the mean over new seeds, and over new samples; each with its interval.
+    /// Standard errors of the mean over new seeds, and over new samples, with their intervals.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub se_t1: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]

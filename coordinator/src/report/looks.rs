@@ -31,7 +31,7 @@ impl Looks<'_> {
         self.this.saturating_sub(1)
     }
 
-    /// The claim that was registered before this look.
+    /// The claim that is registered.
     pub fn claim(&self) -> Option<&Claim> {
         self.sealing?.claim.as_ref()
     }
@@ -159,7 +159,7 @@ fn claimed(part: &LedgerPart) -> Option<String> {
     let claim = part.claim.as_ref()?;
     let by = claim.label.as_ref().unwrap_or(&claim.who);
     let known = match (claim.looks, claim.outcomes) {
-        (0, 0) => "before anything was trained".to_string(),
+        (0, 0) => "before any training had ended".to_string(),
         (0, outcomes) => {
             format!("after {}, and before anybody was shown a score", counted(outcomes, "training"))
         }
@@ -173,7 +173,8 @@ fn claimed(part: &LedgerPart) -> Option<String> {
     };
     Some(format!(
         "Registered on {} by {by}, {known}: \u{201c}{}\u{201d}.{sealed} Whether the claim holds is for the reader \
-         to judge by the verdict above; that it was made then, the registration's hash says: {}.",
+         to judge by the verdict above. The registration's hash fixes its words and what was known by \
+         then, and whoever published it then can show when: {}.",
         date(Timestamp(claim.at_unix_ms)),
         claim.text.trim_end_matches('.'),
         claim.hash

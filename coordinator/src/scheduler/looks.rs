@@ -7,7 +7,7 @@
 //!
 //! Floor: core.
 
-use common::id::{MemberId, StudyId};
+use common::id::{Digest, MemberId, StudyId};
 use common::ledger::{Claim, GENESIS, Ledger, Look, Purpose, Sealing, Stamp};
 use common::time::Timestamp;
 
@@ -49,7 +49,11 @@ impl State {
         if !self.studies.contains_key(&study) {
             return Applied::Refused { why: "there is no such study" };
         }
-        if self.sealings.get(&study).is_none_or(|sealing| sealing.sealed.is_none()) {
+        let known = self.sealings.get(&study);
+        if known.is_none_or(|sealing| sealing.sealed.is_none()) {
+            if known.is_some() {
+                return Applied::Refused { why: OPENED };
+            }
             if self.looks(study) > 0 {
                 return Applied::Refused { why: SHOWN };
             }
@@ -79,15 +83,15 @@ impl State {
                 Applied::Refused { why: CLAIMED }
             };
         }
-        let ledger = self.ledgers.get(&study);
+        let split = record.study.split_digest();
         let claim = Claim {
             text,
             stamp: Stamp { at, who, label: self.label(who) },
             outcomes: record.complete,
-            looks: ledger.map_or(0, Ledger::looks),
-            head: ledger.map_or(GENESIS, Ledger::head),
+            looks: self.looks_at_rows(&split),
+            head: self.ledgers.get(&study).map_or(GENESIS, Ledger::head),
             study: record.study.digest(),
-            split: record.study.split_digest(),
+            split,
         };
         self.sealings.entry(study).or_default().claim = Some(claim);
         Applied::Sealed { study }
@@ -96,6 +100,15 @@ impl State {
     /// Whether no outcome of a study may be shown.
     pub fn is_closed(&self, study: StudyId) -> bool {
         self.sealings.get(&study).is_some_and(Sealing::is_closed)
+    }
+
+    /// Looks at all studies that test on these rows: whoever saw another one's scores has seen what the
+    /// rows are like.
+    fn looks_at_rows(&self, split: &Digest) -> u64 {
+        let of_rows = |study: &&StudyId| {
+            self.studies.get(study).is_some_and(|record| record.study.split_digest() == *split)
+        };
+        self.ledgers.keys().filter(of_rows).map(|study| self.looks(*study)).sum()
     }
 
     fn label(&self, who: MemberId) -> String {
@@ -126,9 +139,12 @@ impl State {
 const LOCAL: &str = "local";
 
 /// Of a sealed study.
-pub const CLOSED: &str = "the scores of this study's test folds are sealed until what it should show is                           registered: `coordinator register STUDY --claim \"…\"`";
+pub const CLOSED: &str = "the scores of this study's test folds are sealed until what it should show is \
+                          registered: `coordinator register STUDY --claim \"…\"`";
 const SHOWN: &str = "outcomes of this study were shown already, so it cannot be sealed; `coordinator \
                      ledger` says to whom";
+const OPENED: &str =
+    "what this study should show is registered already, so a seal would hide nothing";
 const CLAIMED: &str = "another claim is registered for this study, and it stands; `coordinator ledger` \
                        shows it";
 
@@ -242,6 +258,7 @@ mod tests {
         let (who, at) = (DESK, Timestamp(3));
         let refused = said(&mut state, Command::Seal { study, who, at });
         assert_eq!(refused, Applied::Refused { why: SHOWN });
+        assert!([CLOSED, SHOWN, OPENED, CLAIMED].iter().all(|why| !why.contains("  ")));
         let digest = state.digest();
         said(&mut state, Command::Register { study, who, claim: "late".to_string(), at });
         let claim = state.sealings[&study].claim.as_ref().expect("registered");
@@ -249,8 +266,24 @@ mod tests {
         assert!(!state.is_closed(study));
         let before = State { applied: state.applied - 1, ..state.clone() };
         assert_ne!(before.digest(), digest, "replicas that differ in a claim differ");
+        let refused = said(&mut state, Command::Seal { study, who, at });
+        assert_eq!(refused, Applied::Refused { why: OPENED }, "nothing is left to hide");
         let stray = Command::Seal { study: StudyId(7), who, at };
         assert!(matches!(said(&mut state, stray), Applied::Refused { .. }));
+    }
+
+    #[test]
+    fn a_look_at_another_study_of_the_same_rows_counts_before_a_claim() {
+        let (mut state, study) = state(SEALS_LEVEL);
+        let mut copy = sample::study(2);
+        copy.name = "copy".to_string();
+        let other = copy.id();
+        let (text, at) = (String::new(), Timestamp(1));
+        said(&mut state, Command::Submit { study: Box::new(copy), text, at });
+        look_for(&mut state, other, DESK, 1);
+        said(&mut state, Command::Register { study, who: DESK, claim: "late".to_string(), at });
+        let claim = state.sealings[&study].claim.as_ref().expect("registered");
+        assert_eq!((claim.looks, claim.head), (1, GENESIS));
     }
 
     #[test]

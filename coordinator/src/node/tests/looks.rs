@@ -3,6 +3,7 @@
 //! Floor: core.
 
 use common::ledger::{Ledger, Purpose};
+use common::repeat::Again;
 
 use super::*;
 use crate::scheduler::command::LEDGER_LEVEL;
@@ -73,10 +74,13 @@ fn a_sealed_study_shows_neither_scores_nor_what_its_programs_wrote() {
         Request::Look { study, purpose: Purpose::Report },
         Request::OutcomesFor { study, from: TrialIndex(0), look: 1 },
         Request::Log { study, trial: TrialIndex(0), from: 0 },
+        Request::Repeat { study, number: 1, trials: Again::These(vec![TrialIndex(0)]) },
     ] {
         let why = refusal(bench.ask(request));
         assert!(why.contains("sealed until"), "{why}");
     }
+    let told = failed_once(&mut bench, study);
+    assert_eq!(told, "sealed", "what a program wrote last may be a score");
     bench.restart();
     let why = refusal(bench.ask(Request::Register { study, claim: " ".to_string() }));
     assert!(why.contains("in a sentence"), "{why}");
@@ -89,6 +93,19 @@ fn a_sealed_study_shows_neither_scores_nor_what_its_programs_wrote() {
     };
     assert_eq!((ledger.looks(), sealing.sealed.map(|stamp| stamp.who)), (1, Some(DESK)));
     assert_eq!(sealing.claim.map(|claim| claim.looks), Some(0));
+}
+
+/// Has an attempt fail that printed its score; what `explain` says of it.
+fn failed_once(bench: &mut Bench, study: StudyId) -> String {
+    let session = bench.arrive(AGENT, vec![], vec![]);
+    let attempt = attempts(&bench.offer(session, 1)[0])[0];
+    let detail = "auroc=0.91".to_string();
+    let ending = Ending::Failed { reason: FailReason::Error, detail };
+    bench.say(session, FromAgent::Reports { reports: vec![Report { attempt, ending }] });
+    match bench.ask(Request::Explain { study, trial: attempt.trial }) {
+        Response::Explained(explained) => explained.failures[0].detail.clone(),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -218,11 +218,13 @@ fn deviations<'a>(study: &Study, runs: &'a [Run]) -> Vec<(&'a Run, f64)> {
 
 fn configs(study: &Study, arm: usize, runs: &[Run]) -> Vec<ConfigPart> {
     let by_config = grouped(runs, |run| run.config);
+    let several = study.arms[arm].configs.len() > 1;
     let described = |(number, config): (usize, &ArmConfig)| {
         let group = by_config.get(&(number as u32));
         let own: Vec<Run> = group.into_iter().flatten().map(|run| (*run).clone()).collect();
         let values = scores_of(&own);
-        let judged = !own.is_empty() && number < CONFIGS_JUDGED;
+        // An arm of one config has these errors itself.
+        let judged = !own.is_empty() && number < CONFIGS_JUDGED && several;
         ConfigPart {
             config: config.point.to_string(),
             n: own.len() as u64,

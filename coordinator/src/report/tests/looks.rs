@@ -129,7 +129,7 @@ fn a_claim_is_printed_with_its_hash_and_what_was_known_by_then() {
     assert_eq!(Digest::of(hashed.as_bytes()).hex(), hash, "anybody can compute it");
     let page = html(&report);
     for said in [
-        "before anything was trained",
+        "before any training had ended",
         "b beats a &lt;script&gt;",
         hash.as_str(),
         "Scores were sealed",
