@@ -118,6 +118,8 @@ fn run(job: &Job, study: &Path) -> Result<Ending, Failure> {
         // It is lost only where nobody reads.
         let _ = io::stderr().write_all(&part.bytes);
     }
+    // Its data are read-only, and gone with it.
+    drop(programs);
     match &ending {
         Ending::Complete(_) => drop(fs::remove_dir_all(&folder)),
         Ending::Failed { .. } => eprintln!("its folder is {}", folder.join("failed").display()),

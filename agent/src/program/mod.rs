@@ -231,6 +231,13 @@ impl Programs {
     }
 }
 
+impl Drop for Programs {
+    /// Folders that are read-only would stay where all else is removed.
+    fn drop(&mut self) {
+        let _ = data::clear(&self.folder.join(DATA));
+    }
+}
+
 impl Train for Programs {
     fn train(
         &self,
