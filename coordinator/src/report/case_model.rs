@@ -115,6 +115,12 @@ fn means(factor: &str) -> String {
 /// What the numbers rest on, and do not reach.
 fn limits(part: &CaseModelPart, partitions: u32) -> String {
     let mut text = format!("This rests on {} and {}.", counted(part.rows, "row"), runs(part));
+    if let Some(rows) = part.joint_rows.filter(|rows| *rows < part.rows) {
+        text += &format!(
+            " Over all arms it is of {} of these rows, taken evenly to keep the work small.",
+            count(rows)
+        );
+    }
     if part.partitions < partitions {
         text += " It is of the first partition alone: without the table nobody knows which row of \
                  another partition is the same one.";

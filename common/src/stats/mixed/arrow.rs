@@ -66,6 +66,19 @@ impl<'a> Arrow<'a> {
         Self::cut(terms, inner.unwrap_or(0))
     }
 
+    /// The cheapest cut of random intercepts, where an evaluation by it costs a small part of one by
+    /// the dense equations and those are large.
+    pub fn quicker(terms: &'a Terms) -> Option<Self> {
+        let dense = terms.gram.nrows();
+        if dense < DENSE_MIN || !terms.intercepts_alone() {
+            return None;
+        }
+        let costs =
+            (1..=terms.blocks.len()).map(|inner| (cost(terms, border_begin(terms, inner)), inner));
+        let (cost, inner) = costs.min_by(|a, b| a.0.total_cmp(&b.0))?;
+        (cost <= QUICKER * (dense as f64).powi(3)).then(|| Self::cut(terms, inner))
+    }
+
     /// Columns of the border: its levels and Q.
     pub fn border_width(&self) -> usize {
         self.terms.border.nrows() - self.border_begin + self.terms.p
@@ -185,7 +198,8 @@ fn cost(terms: &Terms, begin: usize) -> f64 {
             .filter(|&level| level >= begin)
             .collect();
         let (n1, m, w) = (first.len() as f64, rest.len() as f64, touched.len() as f64 + 1.0);
-        2.0 * m * m * n1 + m * m * m + 2.0 * m * m * w + 2.0 * m * w * w + n1 * w * (m + w)
+        let own = 2.0 * m * m * n1 + m * m * m;
+        own + 2.0 * m * m * w + 2.0 * m * w * w + n1 * w * (m + w) + MOVED * w * w
     };
     let components: f64 = components(terms, begin).iter().map(of_component).sum();
     components + ((terms.border.nrows() - begin + terms.p) as f64).powi(3)
@@ -251,5 +265,11 @@ fn low_rank(mut matrix: Mat<f64>) -> (Mat<f64>, Mat<f64>) {
     (share, Mat::from_fn(rank, columns, |i, j| expand[i][j]))
 }
 
+/// Columns of dense equations that are small.
+const DENSE_MIN: usize = 200;
+/// Of the cost of the dense equations.
+const QUICKER: f64 = 0.25;
+/// Multiplications that take as long as it does to bring a number to the border and back.
+const MOVED: f64 = 20.0;
 const ALIKE: f64 = 1e-12;
 const DEPENDENT: f64 = 1e-12;

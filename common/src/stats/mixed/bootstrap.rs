@@ -257,11 +257,7 @@ mod tests {
         // One draw of rows, seen both ways: the fit's own response counts as the replicate.
         let fit = fitted("y ~ x + arm + (1|a) + (1|b) + (1|a:arm)", &crossed());
         let terms = &fit.terms;
-        let replicate = super::super::simulate::Replicate {
-            with_z: terms.border.col_as_slice(terms.p).to_vec(),
-            with_q: vec![0.0; terms.p],
-            squares: terms.corner[(terms.p, terms.p)],
-        };
+        let replicate = super::super::simulate::Replicate::of(terms);
         let arrow = Arrow::of(terms);
         let mut refit = Refit { arrow: &arrow, replicate: &replicate, method: Method::Reml };
         let end = optimise::minimise(&mut refit, &[2.0, 0.1, 0.4], None, 1e-6).unwrap();

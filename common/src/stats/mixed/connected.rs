@@ -12,9 +12,13 @@
 
 use faer::{Mat, Side};
 
+use super::arrow::Arrow;
 use super::design::DesignColumn;
-use super::fit::FitError;
+use super::fit::{FitError, Method};
 use super::objective::Point;
+use super::optimise::Surface;
+use super::refit::Refit;
+use super::simulate::Replicate;
 use super::stream::Products;
 use super::terms::Terms;
 
@@ -29,7 +33,11 @@ pub struct Between {
 
 /// Errors: [`FitError::Disconnected`] for an effect some of whose levels share a factor's levels,
 /// but not those it compares.
-pub(super) fn between(terms: &Terms, products: &Products) -> Result<Vec<Between>, FitError> {
+pub(super) fn between(
+    terms: &Terms,
+    arrow: Option<&Arrow>,
+    products: &Products,
+) -> Result<Vec<Between>, FitError> {
     let mut found = Vec::new();
     let mut known: Vec<(Vec<usize>, Vec<usize>)> = Vec::new();
     for (place, column) in terms.columns.iter().enumerate() {
@@ -45,7 +53,7 @@ pub(super) fn between(terms: &Terms, products: &Products) -> Result<Vec<Between>
             .collect();
         let mut confounds = |blocks: Vec<usize>| {
             if !known.iter().any(|(of, _)| *of == blocks) {
-                let effects = confounded(terms, &blocks);
+                let effects = confounded(terms, arrow, &blocks);
                 known.push((blocks.clone(), effects));
             }
             known.iter().any(|(of, effects)| *of == blocks && effects.contains(&place))
@@ -71,7 +79,7 @@ pub(super) fn between(terms: &Terms, products: &Products) -> Result<Vec<Between>
 }
 
 /// Indices of fixed effects that cannot be told if `blocks` have means of their own.
-fn confounded(terms: &Terms, blocks: &[usize]) -> Vec<usize> {
+fn confounded(terms: &Terms, arrow: Option<&Arrow>, blocks: &[usize]) -> Vec<usize> {
     let mut theta = vec![0.0; terms.parameters.len()];
     for (at, parameter) in terms.parameters.iter().enumerate() {
         let block = &terms.blocks[parameter.block];
@@ -80,9 +88,17 @@ fn confounded(terms: &Terms, blocks: &[usize]) -> Vec<usize> {
             theta[at] = LARGE;
         }
     }
-    let Some(point) = Point::at(terms, &theta) else { return Vec::new() };
+    let covariance = match arrow {
+        None => Point::at(terms, &theta).map(|point| point.fixed_covariance()),
+        Some(arrow) => {
+            let replicate = Replicate::of(terms);
+            let mut refit = Refit { arrow, replicate: &replicate, method: Method::Reml };
+            refit.at(&theta).map(|point| point.fixed_covariance)
+        }
+    };
+    let Some(covariance) = covariance else { return Vec::new() };
     // Directions of Q of which next to nothing is left have a covariance beyond all bounds.
-    let Ok(eigen) = point.fixed_covariance().self_adjoint_eigen(Side::Lower) else {
+    let Ok(eigen) = covariance.self_adjoint_eigen(Side::Lower) else {
         return Vec::new();
     };
     let values = eigen.S().column_vector();

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+use super::arrow::Arrow;
 use super::connected::{Between, between};
 use super::estimates;
 use super::formula::Formula;
@@ -210,8 +211,10 @@ pub(super) fn fit_products(
     method: Method,
 ) -> Result<Fit, FitError> {
     let terms = Terms::of(formula, products)?;
-    let between = between(&terms, products)?;
-    let (best, evaluations) = search::best(&terms, method)?;
+    let arrow = Arrow::quicker(&terms);
+    let between = between(&terms, arrow.as_ref(), products)?;
+    let (best, evaluations) = search::best(&terms, arrow.as_ref(), method)?;
+    drop(arrow);
     if best.x.iter().any(|&theta| theta.abs() >= BOUND) {
         return Err(FitError::NoResidual);
     }

@@ -51,7 +51,7 @@ impl<'a> Redraw<'a> {
     /// does not converge.
     pub fn refit(&self, seed: u64, draw: u64) -> Option<Replicate> {
         let terms = self.drawn(seed, draw);
-        let (best, _) = search::best(&terms, self.fit.method).ok()?;
+        let (best, _) = search::best(&terms, None, self.fit.method).ok()?;
         if !best.converged {
             return None;
         }

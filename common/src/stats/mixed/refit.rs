@@ -42,6 +42,8 @@ pub(super) struct RefitPoint {
     pub variance: f64,
     /// Coefficients of Q, [p].
     pub coefficients: Vec<f64>,
+    /// Their covariance over sigma^2, [p, p].
+    pub fixed_covariance: Mat<f64>,
 }
 
 impl Surface for Refit<'_> {
@@ -240,6 +242,29 @@ fn lower_product(left: MatRef<f64>, right: MatRef<f64>) -> Mat<f64> {
     product
 }
 
+/// `(factor factor')^-1` of a lower triangular factor.
+fn inverse_of_lower(factor: MatRef<f64>) -> Mat<f64> {
+    let size = factor.nrows();
+    let mut half = Mat::<f64>::zeros(size, size);
+    invert_lower_triangular(half.as_mut(), factor, Par::Seq);
+    let mut inverse = Mat::zeros(size, size);
+    triangular::matmul(
+        inverse.as_mut(),
+        BlockStructure::TriangularLower,
+        Accum::Replace,
+        half.transpose(),
+        BlockStructure::TriangularUpper,
+        half.as_ref(),
+        BlockStructure::TriangularLower,
+        1.0,
+        Par::Seq,
+    );
+    for j in 0..size {
+        (0..j).for_each(|i| inverse[(i, j)] = inverse[(j, i)]);
+    }
+    inverse
+}
+
 /// The border's equations, with all components taken out.
 struct Border<'a> {
     theta: Vec<f64>,
@@ -320,7 +345,9 @@ impl<'a> Border<'a> {
         let criterion =
             of_parts + logs(0..f) + fixed + freedom * (1.0 + (2.0 * PI * variance).ln() + unit);
         let coefficients = (f..width).map(|j| effects[(j, 0)]).collect();
-        criterion.is_finite().then_some(RefitPoint { criterion, slopes, variance, coefficients })
+        let fixed_covariance = inverse_of_lower(self.factor.submatrix(f, f, terms.p, terms.p));
+        let point = RefitPoint { criterion, slopes, variance, coefficients, fixed_covariance };
+        point.criterion.is_finite().then_some(point)
     }
 
     /// `|u_k|^2` and `tr C_kk` of every block.
@@ -331,10 +358,7 @@ impl<'a> Border<'a> {
         let scale = arrow.border_scale(&self.theta);
         // Under ML the fixed effects count as known.
         let size = if refit.method == Method::Reml { width } else { f };
-        let mut half = Mat::<f64>::identity(size, size);
-        let factor = self.factor.submatrix(0, 0, size, size);
-        solve_lower_triangular_in_place(factor, half.as_mut(), Par::Seq);
-        let inverse = half.transpose() * &half;
+        let inverse = inverse_of_lower(self.factor.submatrix(0, 0, size, size));
         let (mut sums, mut traces) = (vec![0.0; terms.blocks.len()], vec![0.0; terms.blocks.len()]);
         for (block, levels) in terms.blocks.iter().enumerate().skip(arrow.inner) {
             for level in levels.range() {
@@ -353,7 +377,7 @@ impl<'a> Border<'a> {
         for (member, (own, rest)) in arrow.members.iter().zip(&self.responses) {
             let part = &self.parts[member.shape];
             part.add_effects(own, rest, &member.gathered(&moved, f), &mut sums);
-            inverses[member.shape] += member.gathered_both(&scaled, f);
+            member.gather_both(&scaled, f, &mut inverses[member.shape]);
         }
         for ((part, inverse), &count) in self.parts.iter().zip(&inverses).zip(&arrow.count) {
             part.add_traces(count, inverse, &mut traces);
@@ -441,19 +465,25 @@ impl Member {
         })
     }
 
-    /// A symmetric matrix over the border, as the component's columns see it, [w, w].
-    fn gathered_both(&self, whole: &Mat<f64>, f: usize) -> Mat<f64> {
+    /// A symmetric matrix over the border, as the component's columns see it, added to `sum`, [w, w].
+    fn gather_both(&self, whole: &Mat<f64>, f: usize, sum: &mut Mat<f64>) {
         let (c, p, width) = (self.border.len(), self.expand.ncols(), whole.nrows());
         let along = &self.expand * whole.submatrix(f, 0, p, width);
         let fixed = along.submatrix(0, f, along.nrows(), p) * self.expand.transpose();
-        Mat::from_fn(c + self.expand.nrows(), c + self.expand.nrows(), |i, j| {
-            match (i < c, j < c) {
-                (true, true) => whole[(self.border[i], self.border[j])],
-                (true, false) => along[(j - c, self.border[i])],
-                (false, true) => along[(i - c, self.border[j])],
-                (false, false) => fixed[(i - c, j - c)],
+        for j in 0..c + fixed.ncols() {
+            let (above, below) = sum.col_as_slice_mut(j).split_at_mut(c);
+            if j < c {
+                let own = whole.col_as_slice(self.border[j]);
+                above.iter_mut().zip(&self.border).for_each(|(sum, &i)| *sum += own[i]);
+                let own = along.col_as_slice(self.border[j]);
+                below.iter_mut().zip(own).for_each(|(sum, value)| *sum += value);
+            } else {
+                let row = |&i: &usize| along[(j - c, i)];
+                above.iter_mut().zip(&self.border).for_each(|(sum, i)| *sum += row(i));
+                let own = fixed.col_as_slice(j - c);
+                below.iter_mut().zip(own).for_each(|(sum, value)| *sum += value);
             }
-        })
+        }
     }
 }
 
@@ -464,7 +494,6 @@ const SMALLEST: f64 = 1e-4;
 mod tests {
     use super::super::Column;
     use super::super::objective::Point;
-    use super::super::terms::Terms;
     use super::super::tests::{Noise, Table, crossed, levels, table, terms};
     use super::*;
 
@@ -499,7 +528,7 @@ mod tests {
 
     fn compare(arrow: &Arrow) {
         let terms = arrow.terms;
-        let replicate = own_response(terms);
+        let replicate = Replicate::of(terms);
         for theta in [[1.0, 0.4, 2.5], [0.02, 3.0, 0.5], [4.0, 0.01, 0.0]] {
             let theta = &theta[..terms.blocks.len()];
             for method in [Method::Reml, Method::Ml] {
@@ -513,19 +542,14 @@ mod tests {
                 for (j, coefficient) in actual.coefficients.iter().enumerate() {
                     near(*coefficient, expected.coefficients[j], 1e-6);
                 }
+                let covariance = expected.fixed_covariance();
+                for (i, j) in (0..terms.p).flat_map(|j| (0..terms.p).map(move |i| (i, j))) {
+                    near(actual.fixed_covariance[(i, j)], covariance[(i, j)], 1e-6);
+                }
                 for (block, slope) in expected.slopes(method, variance).into_iter().enumerate() {
                     near(actual.slopes[block], slope, 1e-5 * slope.abs());
                 }
             }
-        }
-    }
-
-    fn own_response(terms: &Terms) -> Replicate {
-        let p = terms.p;
-        Replicate {
-            with_z: terms.border.col_as_slice(p).to_vec(),
-            with_q: (0..p).map(|j| terms.corner[(j, p)]).collect(),
-            squares: terms.corner[(p, p)],
         }
     }
 

@@ -88,6 +88,18 @@ pub(super) struct Replicate {
     pub squares: f64,
 }
 
+impl Replicate {
+    /// The model's own response.
+    pub fn of(terms: &Terms) -> Self {
+        let p = terms.p;
+        Self {
+            with_z: terms.border.col_as_slice(p).to_vec(),
+            with_q: (0..p).map(|j| terms.corner[(j, p)]).collect(),
+            squares: terms.corner[(p, p)],
+        }
+    }
+}
+
 impl<'a> Simulator<'a> {
     pub fn of(fit: &'a Fit) -> Self {
         let terms = &fit.terms;

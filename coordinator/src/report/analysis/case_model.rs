@@ -2,10 +2,10 @@
 //!
 //! Of one arm `y = mu + P_i + F_f + R_r + e`, with row i in fold f tested by run r; of all arms
 //! together each has a mean of its own, and rows suit some arms more than others: `CP_ci`. Rows of a
-//! group have the group's effect besides. Only whole runs are left out, and only to bound the work,
-//! which follows from counts alone. A factor that cannot be told from another is named with the
-//! reason. Deliberately absent: words for readers, intervals, and a logistic model of scores that are
-//! 0 or 1.
+//! group have the group's effect besides. To bound the work, which follows from counts alone, whole
+//! runs are left out, and of three and more arms rows beyond a thousand. A factor that cannot be told
+//! from another is named with the reason. Deliberately absent: words for readers, intervals, and a
+//! logistic model of scores that are 0 or 1.
 //!
 //! Source: Åkesson, Töger & Heiberg (2024) for the question; Bates et al. (2015) for the model.
 //!
@@ -18,6 +18,7 @@ use common::study::Study;
 
 use super::super::content::{CaseArm, CaseComponent, CaseModelPart, NotEstimable};
 use super::super::number::{count, counted};
+use super::case_work::{Counts, Form};
 use super::cases::{CaseRun, CaseScore, Cases};
 use super::grouped;
 use super::places::Places;
@@ -36,7 +37,7 @@ pub fn of_all(
     let field = Field::of(study, cases, places);
     let runs_with_rows = field.runs.len() as u64;
     let mut part = CaseModelPart {
-        rows: field.rows as u64,
+        rows: field.rows.len() as u64,
         runs_with_rows,
         left_out: cases.without,
         partitions: if places.across_partitions() { study.outer.partitions } else { 1 },
@@ -69,14 +70,17 @@ pub fn of_all(
 }
 
 /// Runs whose rows have names, and how to read them.
+#[derive(Clone)]
 struct Field<'f, 'a> {
     study: &'f Study,
     places: &'f Places<'a>,
     score: CaseScore,
     /// Arm and run, in the study's and in trial order.
     runs: Taken<'f, 'a>,
-    /// Rows that these met, and groups of them; no groups where nobody knows them.
-    rows: usize,
+    /// Rows that these met, those of them that are taken, and the groups of the latter; no groups
+    /// where nobody knows them.
+    met: usize,
+    rows: BTreeSet<u64>,
     groups: usize,
 }
 
@@ -93,31 +97,49 @@ impl<'f, 'a> Field<'f, 'a> {
         };
         let named: BTreeMap<u32, Vec<u64>> = sizes.into_iter().filter_map(named).collect();
         let rows: BTreeSet<u64> = named.values().flatten().copied().collect();
-        let groups: BTreeSet<u32> = match study.data.group {
-            Some(_) if places.data().is_some() => {
-                rows.iter().filter_map(|row| places.cluster(*row)).collect()
-            }
-            _ => BTreeSet::new(),
-        };
         let all = cases.arms.iter().enumerate();
         let runs = all.flat_map(|(arm, runs)| runs.iter().map(move |run| (arm, run)));
         let runs = runs.filter(|(_, run)| named.contains_key(&run.block)).collect();
         let score = CaseScore::of(study);
-        Self { study, places, score, runs, rows: rows.len(), groups: groups.len() }
+        let met = rows.len();
+        let mut field = Self { study, places, score, runs, met, rows: BTreeSet::new(), groups: 0 };
+        field.take(rows);
+        field
+    }
+
+    fn take(&mut self, rows: BTreeSet<u64>) {
+        let groups: BTreeSet<u32> = match self.study.data.group {
+            Some(_) if self.places.data().is_some() => {
+                rows.iter().filter_map(|row| self.places.cluster(*row)).collect()
+            }
+            _ => BTreeSet::new(),
+        };
+        (self.rows, self.groups) = (rows, groups.len());
+    }
+
+    /// Of at most `most` rows, taken evenly: all groups with as many rows of each as fit, or where
+    /// groups are too many for two rows each, some groups.
+    fn narrowed(&self, most: usize) -> Self {
+        let mut field = self.clone();
+        if self.rows.len() > most {
+            let group = |row: &u64| match self.groups {
+                0 => 0,
+                _ => self.places.cluster(*row).map_or(u64::MAX, u64::from),
+            };
+            let groups = grouped(self.rows.iter().copied(), group);
+            let each = (most / groups.len()).max(REPEATED_MIN);
+            let of_groups = groups.into_values().map(|rows| evenly(rows, each)).collect();
+            let rows = evenly::<Vec<u64>>(of_groups, usize::MAX);
+            field.take(rows.into_iter().flatten().take(most).collect());
+        }
+        field
     }
 
     /// As many runs of each arm and fold as fit; `None` where two of each do not.
-    ///
-    /// Run i comes before run j where the fractional part of i times the golden ratio is less, which
-    /// takes runs evenly and in step with no pattern of seeds and configs.
     fn taken(&self, fits: impl Fn(&Taken<'f, 'a>) -> bool) -> Option<Taken<'f, 'a>> {
         let cells = grouped(0..self.runs.len(), |at| (self.runs[*at].0, self.runs[*at].1.block));
-        let ranked = |cell: Vec<usize>| {
-            let mut places: Vec<usize> = (0..cell.len()).collect();
-            places.sort_by_key(|place| (*place as u64).wrapping_mul(GOLDEN));
-            places.into_iter().map(|place| cell[place]).collect::<Vec<_>>()
-        };
-        let ranked: Vec<Vec<usize>> = cells.into_values().map(ranked).collect();
+        let ranked: Vec<Vec<usize>> =
+            cells.into_values().map(|cell| evenly(cell, usize::MAX)).collect();
         let most = ranked.iter().map(Vec::len).max()?;
         let of = |each: usize| {
             let mut kept: Vec<usize> =
@@ -143,26 +165,21 @@ impl<'f, 'a> Field<'f, 'a> {
         arms.values().map(|runs| self.work(runs, Form::Plain)).sum()
     }
 
-    /// Nanoseconds that a fit takes, about, by the counts of its levels.
+    /// Nanoseconds that a fit takes, about.
     fn work(&self, runs: &[(usize, &CaseRun<'_>)], form: Form) -> f64 {
-        let scores = runs.iter().map(|(_, run)| run.rows.len()).sum::<usize>() as f64;
-        let arms = runs.iter().map(|(arm, _)| arm).collect::<BTreeSet<_>>().len() as f64;
-        let blocks = runs.iter().map(|(_, run)| run.block).collect::<BTreeSet<_>>().len() as f64;
-        let (rows, groups, runs) = (self.rows as f64, self.groups as f64, runs.len() as f64);
-        let each = |single: f64| match form {
-            Form::Plain if arms > 1.0 => vec![single, single * arms],
-            Form::Plain => vec![single],
-            Form::Contrast => vec![2.0 * single],
-        };
-        let levels = [each(rows), each(groups), vec![blocks, runs]].concat();
-        let largest = levels.iter().copied().fold(1.0, f64::max);
-        let dense = levels.iter().sum::<f64>() - largest;
-        // What the levels of the largest factor share with the others; pairs of columns of one row
-        // meet each of these.
-        let width = if form == Form::Contrast { 2.0 } else { 1.0 };
-        let cells = scores + largest / width;
-        let sparse = width * cells * (NS_CELL + NS_PAIR * cells * width / largest);
-        EVALUATIONS * (sparse + NS_DENSE * dense.powi(3)) + NS_STREAM * scores
+        let scores = runs.iter().map(|(_, run)| run.rows.len()).sum::<usize>();
+        let across = self.places.across_partitions();
+        Counts {
+            scores: scores * self.rows.len() / self.met.max(1),
+            arms: runs.iter().map(|(arm, _)| arm).collect::<BTreeSet<_>>().len(),
+            rows: self.rows.len(),
+            groups: self.groups,
+            blocks: runs.iter().map(|(_, run)| run.block).collect::<BTreeSet<_>>().len(),
+            configs: grouped(runs.iter(), |(arm, run)| (*arm, run.config)).len(),
+            runs: runs.len(),
+            partitions: if across { self.study.outer.partitions as usize } else { 1 },
+        }
+        .work(form)
     }
 
     /// The column whose rows stay together, where it is known which do.
@@ -194,21 +211,23 @@ impl<'f, 'a> Field<'f, 'a> {
         if arms.len() < 2 {
             return;
         }
+        let forms: &[Form] = match arms.len() {
+            2 => &[Form::Contrast, Form::Plain],
+            _ => &[Form::Plain],
+        };
         let mut dropped = Vec::new();
         let mut refused = None;
-        let forms: &[Form] =
-            if arms.len() == 2 { &[Form::Contrast, Form::Plain] } else { &[Form::Plain] };
         for form in forms {
-            let taken = self.taken(|taken| self.work(taken, *form) <= WORK_JOINTLY_MAX);
-            let Some(taken) = taken else {
+            let Some((field, taken)) = self.narrowed_to_fit(*form) else {
                 refused = refused.or_else(|| Some(self.too_dear(arms.len())));
                 continue;
             };
             dropped.clear();
-            match self.factors(&taken, true).divided(*form, &mut dropped) {
+            match field.factors(&taken, true).divided(*form, &mut dropped) {
                 Ok(components) => {
                     part.joint = components;
                     part.joint_runs = Some(taken.len() as u64);
+                    part.joint_rows = Some(field.rows.len() as u64);
                     refused = None;
                 }
                 Err(Refused::Opposed) => {
@@ -224,11 +243,25 @@ impl<'f, 'a> Field<'f, 'a> {
         part.not_estimable.extend(all.map(|(factor, why)| NotEstimable { arm: None, factor, why }));
     }
 
+    /// Most rows first, then as many runs as fit with them. The form of means and differences needs
+    /// no fewer rows, since its work does not grow with their cube.
+    fn narrowed_to_fit(&self, form: Form) -> Option<(Self, Taken<'f, 'a>)> {
+        let rows: &[usize] = match form {
+            Form::Contrast => &[usize::MAX],
+            Form::Plain => &ROWS_JOINTLY,
+        };
+        rows.iter().find_map(|most| {
+            let field = self.narrowed(*most);
+            let taken = field.taken(|taken| field.work(taken, form) <= WORK_JOINTLY_MAX)?;
+            Some((field, taken))
+        })
+    }
+
     fn too_dear(&self, arms: usize) -> String {
         format!(
-            "the model over {} on {} would take too long, and is left out",
+            "the model over {} and {} would take too long, and is left out",
             counted(arms as u64, "arm"),
-            counted(self.rows as u64, "row")
+            counted(self.runs.len() as u64, "run")
         )
     }
 
@@ -238,7 +271,8 @@ impl<'f, 'a> Field<'f, 'a> {
         let mut y = Vec::new();
         for (number, (arm, run)) in runs.iter().enumerate() {
             for (place, score) in run.rows.iter().enumerate() {
-                let Some(row) = self.places.row(run.block, place) else { continue };
+                let row = self.places.row(run.block, place);
+                let Some(row) = row.filter(|row| self.rows.contains(row)) else { continue };
                 let group = self.group().and_then(|_| self.places.cluster(row));
                 let (arm, run_number, config) = (*arm as u64, number as u64, run.config);
                 cells.push(Cell {
@@ -321,17 +355,6 @@ impl Factor {
         }
         Self { name, codes, levels: known.len(), suits: None }
     }
-}
-
-/// How the effect of a row that suits some arms more than others is written.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Form {
-    /// `(1|row) + (1|arm:row)`.
-    Plain,
-    /// Of two arms: `(1|row) + (0 + z|row)` with z of a half and of minus a half. The variance of the
-    /// intercepts is that of a row and half that of an arm and row; that of the slopes is twice the
-    /// latter.
-    Contrast,
 }
 
 /// Why nothing was divided.
@@ -487,6 +510,15 @@ fn reason_to_drop(factor: &Factor, kept: &[Factor], scores: usize) -> Option<Str
     }
 }
 
+/// The first `most` of a list, and those evenly: place i comes before place j where the fractional part
+/// of i times the golden ratio is less, which is in step with no pattern of seeds, configs and rows.
+fn evenly<T>(list: Vec<T>, most: usize) -> Vec<T> {
+    let mut placed: Vec<(u64, T)> =
+        (0u64..).zip(list).map(|(place, one)| (place.wrapping_mul(GOLDEN), one)).collect();
+    placed.sort_by_key(|(rank, _)| *rank);
+    placed.into_iter().take(most).map(|(_, one)| one).collect()
+}
+
 /// 2^64 over the golden ratio.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -496,19 +528,10 @@ const REPEATED_MIN: usize = 2;
 /// Scores handed to the fit at once.
 const CHUNK: usize = 16_384;
 
-/// Of one evaluation of the criterion, in nanoseconds, as measured from 100 to 20,000 rows and from 50
-/// to 1,000 runs: for each cell of the largest factor, for each pair of its level's cells, and for
-/// each of the other levels to the third power.
-const NS_CELL: f64 = 40.0;
-const NS_PAIR: f64 = 0.7;
-const NS_DENSE: f64 = 0.08;
+/// Rows of a model of three and more arms, where these fit: a standard deviation over 1,000 rows is
+/// known to 2 %, over 125 to 6 %.
+const ROWS_JOINTLY: [usize; 4] = [1_000, 500, 250, 125];
 
-/// For each score that is taken in.
-const NS_STREAM: f64 = 1_000.0;
-
-/// Evaluations of a fit: 31 to 96 were seen.
-const EVALUATIONS: f64 = 70.0;
-
-/// Together two thirds of a second: a report is waited for.
+/// Nanoseconds; together about a second, since a report is waited for.
 const WORK_OF_ARMS_MAX: f64 = 3.3e8;
-const WORK_JOINTLY_MAX: f64 = 3.3e8;
+const WORK_JOINTLY_MAX: f64 = 1e9;

@@ -10,6 +10,7 @@ pub mod arms;
 pub mod by_row;
 pub mod case_lottery;
 pub mod case_model;
+mod case_work;
 pub mod cases;
 pub mod caution;
 pub mod choice;

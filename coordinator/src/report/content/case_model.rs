@@ -22,6 +22,9 @@ pub struct CaseModelPart {
     /// Runs behind the joint model; absent without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub joint_runs: Option<u64>,
+    /// Rows of the joint model; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joint_rows: Option<u64>,
     /// Runs with a score of each row whose rows have names: more than `runs` where some were taken.
     pub runs_with_rows: u64,
     /// Runs that came without a score of each row, and are in no model.

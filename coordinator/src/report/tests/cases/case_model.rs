@@ -339,3 +339,44 @@ fn of_very_many_runs_some_are_taken_evenly() {
     assert!((row / (SD_ROW.powi(2) + SD_OWN.powi(2)) - 1.0).abs() < 0.15, "{row}");
     assert!(markdown(&report).contains("of 800 runs, taken evenly from each fold"));
 }
+
+#[test]
+fn over_three_arms_rows_are_taken_evenly_where_they_are_thousands() {
+    let arms = [("a", 1), ("b", 1), ("c", 1)];
+    let (study, rows) = simulated(&arms, 12, 4, 6_000);
+
+    let report = built(&study, &rows);
+
+    let part = &report.case_model;
+    assert_eq!((part.rows, part.joint_rows), (6_000, Some(1_000)));
+    let runs = part.joint_runs.expect("a joint model");
+    assert!(runs.is_multiple_of(12) && (24..=144).contains(&runs), "{runs}");
+    let (row, own) = (variance(&part.joint, "row"), variance(&part.joint, "arm:row"));
+    // Within four standard errors of what was put in.
+    assert!((row / SD_ROW.powi(2) - 1.0).abs() < 4.0 * (2.0 / 1_000.0f64).sqrt() * 1.3, "{row}");
+    assert!((own / SD_OWN.powi(2) - 1.0).abs() < 4.0 * (2.0 / 2_000.0f64).sqrt() * 1.3, "{own}");
+    let page = markdown(&report);
+    assert!(page.contains("Over all arms it is of 1000 of these rows, taken evenly"), "{page}");
+}
+
+#[test]
+fn of_many_small_groups_some_are_taken_whole() {
+    let mut study = mae(&[("a", 1), ("b", 1), ("c", 1)], 4, 1, 4, 3_000);
+    study.data.group = Some("patient".into());
+    let data = table(&study, Some((0..3_000).map(|row| row / 3).collect()));
+    let rows = outcomes(&study, &data, |key, row| {
+        error(key, row) + 3.0 * normal(77_000 + u64::from(row / 3)) as f32
+    });
+
+    let part = told(&study, &rows, Some(&data)).case_model;
+
+    let levels =
+        |factor: &str| part.joint.iter().find(|part| part.factor == factor).map(|part| part.levels);
+    let taken = part.joint_rows.expect("a joint model");
+    assert!(taken < 3_000, "{taken}");
+    assert_eq!(levels("patient"), Some(taken / 2));
+    assert_eq!(levels("arm:row"), Some(3 * taken));
+    let (patient, row) = (variance(&part.joint, "patient"), variance(&part.joint, "row"));
+    assert!((patient / 9.0 - 1.0).abs() < 0.25, "{patient}");
+    assert!((row / SD_ROW.powi(2) - 1.0).abs() < 0.3, "{row}");
+}
