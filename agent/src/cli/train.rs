@@ -132,7 +132,7 @@ fn checked(path: &Path) -> Result<Checked, Failure> {
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let shown = path.display().to_string();
-    let memory = link::folder::free_memory();
+    let memory = link::memory::free();
     let mut read = |name: &str| {
         link::folder::read(&folder.join(name), memory)
             .map_err(|error| format!("cannot read {name}: {error}"))

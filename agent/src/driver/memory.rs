@@ -1,8 +1,7 @@
 //! Memory for trainings on a processor: as many lanes as what is free has room for.
 //!
 //! Cohorts that train at once share it. What a stack that has just begun will take is not yet missing
-//! from what the system calls free, so it is taken off here. Deliberately absent: waiting for memory;
-//! limits of a container, which the system's figure does not know.
+//! from what is called free, so it is taken off here. Deliberately absent: waiting for memory.
 //!
 //! Floor: shell.
 

@@ -42,14 +42,6 @@ pub fn read(path: &Path, memory: u64) -> io::Result<Vec<u8>> {
     Ok(pack.finish())
 }
 
-/// Bytes of memory that are free, by Linux's estimate; elsewhere unknown and not limited.
-pub fn free_memory() -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kib.map_or(u64::MAX, |kib| kib.saturating_mul(1024))
-}
-
 fn check(bytes: u64, memory: u64) -> io::Result<()> {
     if bytes <= memory {
         return Ok(());

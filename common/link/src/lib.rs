@@ -17,6 +17,7 @@ pub mod folder;
 mod identity;
 mod joining;
 pub mod limits;
+pub mod memory;
 mod server;
 mod store;
 mod stream;

@@ -170,7 +170,7 @@ pub async fn report(args: ReportArgs, output: &Output) -> anyhow::Result<ExitCod
 
 /// The rows of a study from its data file, which must be the one that it was checked with.
 fn read_table(path: &Path, stored: &StoredStudy) -> anyhow::Result<Dataset> {
-    let bytes = link::folder::read(path, link::folder::free_memory())
+    let bytes = link::folder::read(path, link::memory::free())
         .with_context(|| format!("cannot read {}", path.display()))?;
     if Digest::of(&bytes) != stored.study.data.digest {
         bail!(

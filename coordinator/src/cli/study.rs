@@ -112,7 +112,7 @@ pub fn read(path: &Path, output: &Output) -> anyhow::Result<Option<ReadStudy>> {
         .with_context(|| format!("cannot read the study file {}", path.display()))?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut data = Vec::new();
-    let memory = link::folder::free_memory();
+    let memory = link::memory::free();
     let mut read = |name: &str| {
         let bytes =
             link::folder::read(&folder.join(name), memory).map_err(|error| match error.kind() {
