@@ -73,6 +73,12 @@ fn cases() -> Vec<(&'static str, Model, Hyper, Dataset)> {
         ("mlp with dropout", Model::Mlp, Hyper { dropout: 0.3, ..mlp.clone() }, table(30)),
         ("mlp stopped early", Model::Mlp, Hyper { recipe: stopped, ..mlp.clone() }, table(30)),
         ("wide mlp", Model::Mlp, Hyper { hidden: vec![512], batch: 8, ..mlp.clone() }, table(30)),
+        (
+            "deep mlp",
+            Model::Mlp,
+            Hyper { hidden: vec![64; 8], batch: 128, ..mlp.clone() },
+            table(30),
+        ),
         ("levels", Model::Mlp, Hyper { hidden: vec![16], ..hyper(levels) }, texts()),
         ("cnn", Model::Cnn, hyper(channels(&[8, 16])), flat.clone()),
         ("separable cnn", Model::Cnn, Hyper { dropout: 0.1, ..hyper(separable) }, flat.clone()),

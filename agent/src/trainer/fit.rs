@@ -15,8 +15,8 @@ use common::table::Dataset;
 use super::lanes::Lane;
 use super::loss::{Loss, losses};
 use super::minibatch::{Dropout, Minibatch, Walk};
-use super::network::{Network, Pass, network, outputs};
-use super::optimizer::{Pace, clip, copies, step};
+use super::network::{Network, Pass, Spent, network, outputs};
+use super::optimizer::{Pace, Paces, clip, copies, step};
 use super::rows::Rows;
 
 /// A lane's trained model.
@@ -63,6 +63,8 @@ pub struct Stack<'a> {
     fitted: Vec<Option<Fitted<'a>>>,
     /// Rows that a minibatch has room for.
     places: usize,
+    /// Room that the last step left.
+    spent: Spent,
 }
 
 /// One lane in training; its place among the slots is its place on axis 0.
@@ -106,6 +108,7 @@ impl<'a> Stack<'a> {
             fitted: Vec::new(),
             // By the data set and not by the folds: a lane alone must round as it does in company.
             places: (hyper.batch.max(1) as usize).min(dataset.rows()),
+            spent: Spent::default(),
         };
         stack.fitted.resize_with(lanes.len(), || None);
         for place in 0..width {
@@ -147,6 +150,7 @@ impl<'a> Stack<'a> {
         clip(&mut gradients, &longest)?;
         let optimizer = self.slots[0].walk.lane.hyper.optimizer;
         let paces: Vec<&Pace> = self.slots.iter().map(|slot| &slot.pace).collect();
+        let paces = Paces::of(&paces, &self.device)?;
         // What is not trained has no gradient.
         for (parameter, gradient) in self.network.parameters.iter().zip(&gradients) {
             if let Some(gradient) = gradient {
@@ -156,7 +160,8 @@ impl<'a> Stack<'a> {
         Ok(sums)
     }
 
-    /// The loss of each lane's next minibatch, and its gradients by parameter.
+    /// The loss of each lane's next minibatch, and its gradients by parameter: until the next call, which
+    /// overwrites them.
     pub fn gradients(&mut self) -> Result<(Vec<f32>, Vec<Option<Tensor>>)> {
         let (dataset, places, device) = (self.dataset, self.places, &self.device);
         let kinds: Vec<Loss> = self.slots.iter().map(|slot| slot.loss).collect();
@@ -164,12 +169,14 @@ impl<'a> Stack<'a> {
             self.slots.iter_mut().map(|slot| &mut slot.walk).collect();
         let minibatch = Minibatch::next(&mut walks, dataset, places, device)?;
         let mut dropout = Dropout::new(walks, minibatch.counts.clone(), places, device);
-        let network = &self.network;
-        let mut pass = Pass::trained(&network.parameters, &minibatch.counts, &mut dropout);
+        let (network, spent) = (&self.network, std::mem::take(&mut self.spent));
+        let mut pass = Pass::trained(&network.parameters, &minibatch.counts, &mut dropout, spent);
         let said = network.root.forward(minibatch.input, &mut pass)?;
         let (sums, d) = losses(&said, minibatch.truth, &kinds)?;
         network.root.backward(d, &mut pass, false)?;
-        Ok((sums, pass.gradients))
+        let (gradients, spent) = pass.into_spent();
+        self.spent = spent;
+        Ok((sums, gradients))
     }
 
     #[cfg(test)]

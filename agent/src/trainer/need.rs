@@ -162,8 +162,8 @@ mod tests {
         let twice = Hyper { batch: 32, ..plain.clone() };
         assert_eq!(lane_of(twice), own + passing(16 * (5 + 2 * 12 + 2 * 3 + 2)));
         let deeper = Hyper { hidden: vec![12, 12], ..plain };
-        // Most is held at the second hidden layer then: slopes of twelve on both sides of it.
-        let (more, held) = (12 * 12 + 12, 16 * (12 + 12 - 3));
+        // What the second hidden layer said, and the slope in it.
+        let (more, held) = (12 * 12 + 12, 16 * (12 + 12));
         assert_eq!(lane_of(deeper), own + staying(3 * more) + passing(more + held));
     }
 

@@ -7,7 +7,7 @@
 
 use std::f64::consts::PI;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use common::study::{Hyper, Optimizer, Schedule};
 use pulp::{Arch, Simd, WithSimd};
 
@@ -104,14 +104,43 @@ pub fn copies(optimizer: Optimizer) -> usize {
     }
 }
 
+/// The paces of all lanes, for one step of all parameters.
+pub struct Paces<'p> {
+    each: &'p [&'p Pace],
+    /// [lanes, 6], where a card's kernels read them.
+    on_card: Option<Tensor>,
+}
+
+impl<'p> Paces<'p> {
+    pub fn of(each: &'p [&'p Pace], device: &Device) -> Result<Self> {
+        let numbers = |pace: &&Pace| {
+            let (c1, c2) = pace.corrections;
+            [pace.lr, pace.keep, pace.pull, pace.momentum, c1, c2]
+        };
+        let on_card = kernels::on(device).then(|| {
+            let all: Vec<f32> = each.iter().flat_map(numbers).collect();
+            Tensor::from_vec(all, (each.len(), 6), device)
+        });
+        Ok(Self { each, on_card: on_card.transpose()? })
+    }
+}
+
 /// One step: a parameter's values and moments change by `gradient` [lanes, rows, columns]; one pace a
 /// lane.
 pub fn step(
     parameter: &Parameter,
     gradient: &Tensor,
     optimizer: Optimizer,
-    paces: &[&Pace],
+    paces: &Paces<'_>,
 ) -> Result<()> {
+    if let Some(on_card) = &paces.on_card {
+        let (state, gradient) = (&parameter.state, gradient.contiguous()?);
+        return match optimizer {
+            Optimizer::AdamW | Optimizer::Adam => kernels::adam(state, &gradient, on_card),
+            Optimizer::Sgd => kernels::sgd(state, &gradient, on_card),
+        };
+    }
+    let paces = paces.each;
     if !by_loops(gradient) {
         return composed::step(parameter, gradient, optimizer, paces);
     }
@@ -132,7 +161,7 @@ impl WithSimd for Step<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let all = self.gradient.len();
         let one = all / self.paces.len();
         let (values, moments) = self.state.split_at_mut(all);
@@ -142,7 +171,8 @@ impl WithSimd for Step<'_> {
             match self.optimizer {
                 Optimizer::AdamW | Optimizer::Adam => {
                     let (first, second) = moments.split_at_mut(all);
-                    adam(values, (&mut first[own.clone()], &mut second[own]), gradient, pace);
+                    let moments = (&mut first[own.clone()], &mut second[own]);
+                    adam(simd, values, moments, gradient, pace);
                 }
                 Optimizer::Sgd => sgd(values, &mut moments[own], gradient, pace),
             }
@@ -195,16 +225,69 @@ fn squares_of(gradient: &Tensor) -> Result<Vec<f32>> {
 /// w ← w·(1 − lr·decay) − lr · m̂ / (√v̂ + ε). Kingma and Ba (2015); with decay apart Loshchilov and
 /// Hutter (2019), algorithm 2.
 #[inline(always)]
-fn adam(values: &mut [f32], moments: (&mut [f32], &mut [f32]), gradient: &[f32], pace: &Pace) {
-    let (b1, b2, a1, a2) =
-        (BETA_1 as f32, BETA_2 as f32, (1.0 - BETA_1) as f32, (1.0 - BETA_2) as f32);
-    let (c1, c2) = pace.corrections;
-    let moments = moments.0.iter_mut().zip(moments.1);
-    for ((w, g), (m, v)) in values.iter_mut().zip(gradient).zip(moments) {
-        let g = g + pace.pull * *w;
-        *m = *m * b1 + g * a1;
-        *v = *v * b2 + g * g * a2;
-        *w = *w * pace.keep - *m * c1 / ((*v * c2).sqrt() + EPSILON) * pace.lr;
+fn adam<S: Simd>(
+    simd: S,
+    values: &mut [f32],
+    moments: (&mut [f32], &mut [f32]),
+    gradient: &[f32],
+    pace: &Pace,
+) {
+    let (values, values_left) = values.as_chunks_mut::<PAIRED>();
+    let (gradient, gradient_left) = gradient.as_chunks::<PAIRED>();
+    let (first, first_left) = moments.0.as_chunks_mut::<PAIRED>();
+    let (second, second_left) = moments.1.as_chunks_mut::<PAIRED>();
+    let all = values.iter_mut().zip(gradient).zip(first.iter_mut().zip(second));
+    for ((w, g), (m, v)) in all {
+        adam_paired(simd, w, (m, v), g, pace);
+    }
+    let count = values_left.len();
+    if count == 0 {
+        return;
+    }
+    // What is left, as if zeros came after it.
+    let [mut w, mut g, mut m, mut v] = [[0.0; PAIRED]; 4];
+    w[..count].copy_from_slice(values_left);
+    g[..count].copy_from_slice(gradient_left);
+    m[..count].copy_from_slice(first_left);
+    v[..count].copy_from_slice(second_left);
+    adam_paired(simd, &mut w, (&mut m, &mut v), &g, pace);
+    values_left.copy_from_slice(&w[..count]);
+    first_left.copy_from_slice(&m[..count]);
+    second_left.copy_from_slice(&v[..count]);
+}
+
+/// A division takes as long as ten multiplications, so two numbers share one: each with the one that
+/// lies half a block further on, whatever the vectors are.
+#[inline(always)]
+fn adam_paired<S: Simd>(
+    simd: S,
+    w: &mut [f32; PAIRED],
+    (m, v): (&mut [f32; PAIRED], &mut [f32; PAIRED]),
+    g: &[f32; PAIRED],
+    pace: &Pace,
+) {
+    let all = |number: f32| simd.splat_f32s(number);
+    let (b1, b2) = (all(BETA_1 as f32), all(BETA_2 as f32));
+    let (a1, a2) = (all((1.0 - BETA_1) as f32), all((1.0 - BETA_2) as f32));
+    let (c2, rate) = (all(pace.corrections.1), all(pace.corrections.0 * pace.lr));
+    let (keep, pull, epsilon) = (all(pace.keep), all(pace.pull), all(EPSILON));
+    let (w, m, v) = (S::as_mut_simd_f32s(w).0, S::as_mut_simd_f32s(m).0, S::as_mut_simd_f32s(v).0);
+    let g = S::as_simd_f32s(g).0;
+    let half = PAIRED / 2 / S::F32_LANES;
+    for i in 0..half {
+        let j = i + half;
+        let mut roots = [epsilon; 2];
+        for (root, at) in roots.iter_mut().zip([i, j]) {
+            let g = simd.mul_add_f32s(pull, w[at], g[at]);
+            m[at] = simd.mul_add_f32s(m[at], b1, simd.mul_f32s(g, a1));
+            v[at] = simd.mul_add_f32s(v[at], b2, simd.mul_f32s(simd.mul_f32s(g, g), a2));
+            *root = simd.add_f32s(simd.sqrt_f32s(simd.mul_f32s(v[at], c2)), epsilon);
+        }
+        let share = simd.div_f32s(rate, simd.mul_f32s(roots[0], roots[1]));
+        for (at, other) in [(i, roots[1]), (j, roots[0])] {
+            let step = simd.mul_f32s(m[at], simd.mul_f32s(share, other));
+            w[at] = simd.sub_f32s(simd.mul_f32s(w[at], keep), step);
+        }
     }
 }
 
@@ -255,6 +338,8 @@ mod composed {
     }
 }
 
+/// Numbers whose steps are taken together: two of the widest vectors.
+const PAIRED: usize = 32;
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
 const EPSILON: f32 = 1e-8;
@@ -267,8 +352,6 @@ const END: f64 = 1e4;
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::super::network::First;
     use super::*;
 
@@ -292,7 +375,9 @@ mod tests {
         for gradient in gradients {
             pace.advance();
             let gradient = Tensor::from_slice(gradient, (2, 1, 2), &Device::Cpu).unwrap();
-            step(&ours, &gradient, hyper.optimizer, &[&pace; 2]).unwrap();
+            let paces = [&pace; 2];
+            let paces = Paces::of(&paces, &Device::Cpu).unwrap();
+            step(&ours, &gradient, hyper.optimizer, &paces).unwrap();
             composed::step(&theirs, &gradient, hyper.optimizer, &[&pace; 2]).unwrap();
         }
         assert_close(&values(&ours), &values(&theirs));
@@ -335,6 +420,41 @@ mod tests {
         let hyper = Hyper { optimizer: Optimizer::Sgd, lr: 0.1, momentum: 0.5, ..Hyper::default() };
         let seen = after(&hyper, &[[1.0; 4], [0.0; 4]]);
         assert_close(&seen, &[0.85; 4]);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn adam_has_the_same_bits_in_every_kind_of_vector_and_those_of_the_formula() {
+        const N: usize = 107;
+        let mut pace = Pace::new(&Hyper { lr: 0.03, weight_decay: 0.1, ..Hyper::default() }, 10);
+        pace.advance();
+        let drawn =
+            |by: f32| (0..N).map(move |i| (i as f32 * by).sin() * 10f32.powi(i as i32 % 7 - 3));
+        let gradient: Vec<f32> = drawn(0.7).collect();
+        let state: Vec<f32> =
+            drawn(1.3).chain(drawn(2.1)).chain(drawn(0.3).map(f32::abs)).collect();
+        let by = |work: &dyn Fn(Step<'_>)| {
+            let mut state = state.clone();
+            let (optimizer, paces) = (Optimizer::AdamW, &[&pace][..]);
+            work(Step { state: &mut state, gradient: &gradient, optimizer, paces });
+            state
+        };
+        let plain = by(&|work| Simd::vectorize(pulp::Scalar, work));
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            assert_eq!(by(&|work| Simd::vectorize(simd, work)), plain);
+        }
+        if let Some(simd) = pulp::x86::V4::try_new() {
+            assert_eq!(by(&|work| Simd::vectorize(simd, work)), plain);
+        }
+        for i in 0..N {
+            let (w, g) = (f64::from(state[i]), f64::from(gradient[i]));
+            let m = 0.9 * f64::from(state[N + i]) + 0.1 * g;
+            let v = 0.999 * f64::from(state[2 * N + i]) + 0.001 * g * g;
+            let step = m / 0.1 / ((v / 0.001).sqrt() + 1e-8) * 0.03;
+            let expected = w * (1.0 - 0.03 * 0.1) - step;
+            let apart = (f64::from(plain[i]) - expected).abs();
+            assert!(apart <= 1e-5 * expected.abs().max(step.abs()), "{i}: {} {expected}", plain[i]);
+        }
     }
 
     /// PyTorch 2.15, CosineAnnealingLR(T_max = 10) and OneCycleLR(max_lr = 1, total_steps = 10).

@@ -5,7 +5,7 @@
 use candle_core::{Result, Tensor};
 
 use super::super::ops::elementwise::{add_biases, gate, multiply, sum_rows};
-use super::super::ops::product::product;
+use super::super::ops::product::{product, product_in};
 use super::room::{Room, Size, Use};
 use super::{Layer, Pass};
 
@@ -23,7 +23,11 @@ pub struct Dense {
 
 impl Layer for Dense {
     fn forward(&self, x: Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let sums = product(&x, pass.values(self.weights))?;
+        let weights = pass.values(self.weights);
+        let sums = match pass.is_trained() {
+            true => product_in(&mut pass.spent.said[self.weights], &x, weights)?,
+            false => product(&x, weights)?,
+        };
         let mut said = add_biases(&sums, pass.values(self.biases), self.rectifies)?;
         pass.keep(&x);
         if let Some(noise) = pass.noise.as_mut().filter(|_| self.drops)
@@ -46,16 +50,23 @@ impl Layer for Dense {
             false => d,
         };
         let x = pass.take()?;
-        pass.gradients[self.weights] = Some(product(&x.transpose(1, 2)?, &d)?);
+        let spent = &mut pass.spent.gradients[self.weights];
+        pass.gradients[self.weights] = Some(product_in(spent, &x.transpose(1, 2)?, &d)?);
         pass.gradients[self.biases] = Some(sum_rows(&d)?);
         let weights = pass.values(self.weights);
-        wanted.then(|| product(&d, &weights.transpose(1, 2)?)).transpose()
+        let spent = &mut pass.spent.slopes[self.weights];
+        wanted.then(|| product_in(spent, &d, &weights.transpose(1, 2)?)).transpose()
     }
 
     fn room(&self, given: Size, room: &mut Room<'_>) -> Size {
         let said = given.wide(room.shape(self.biases).1);
         let moment = if self.drops && room.drops { said.numbers() } else { 0 };
-        room.layer(given, said, Use { input: true, said: self.rectifies, moment, more: 0 })
+        let said_too = self.rectifies;
+        room.layer(
+            given,
+            said,
+            Use { input: true, said: said_too, moment, slope_stays: true, ..Use::default() },
+        )
     }
 }
 

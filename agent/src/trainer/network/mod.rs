@@ -162,6 +162,27 @@ pub struct Pass<'a> {
     tape: Vec<Tensor>,
     /// By parameter.
     pub gradients: Vec<Option<Tensor>>,
+    spent: Spent,
+}
+
+/// What dense layers made in an earlier pass, by parameter: room for the same again, since to clear new
+/// room in every step takes as long as to fill it. The next pass overwrites it: what the one before gave
+/// must not be needed any more, and no two layers of a network have the same weights.
+#[derive(Debug, Default)]
+pub struct Spent {
+    gradients: Vec<Option<Tensor>>,
+    /// What layers with these weights said, and their gradients in what they were given.
+    said: Vec<Option<Tensor>>,
+    slopes: Vec<Option<Tensor>>,
+}
+
+impl Spent {
+    fn of(mut self, parameters: usize) -> Self {
+        for list in [&mut self.gradients, &mut self.said, &mut self.slopes] {
+            list.resize(parameters, None);
+        }
+        self
+    }
 }
 
 /// What a layer may not see of its units while it is trained.
@@ -175,17 +196,27 @@ pub trait Noise {
 }
 
 impl<'a> Pass<'a> {
+    /// `spent`: what [`Pass::into_spent`] gave after the pass before, whose gradients, outputs and tape this
+    /// one overwrites.
     pub fn trained(
         parameters: &'a [Parameter],
         counts: &'a [usize],
         noise: &'a mut dyn Noise,
+        spent: Spent,
     ) -> Self {
         let gradients = vec![None; parameters.len()];
-        Self { parameters, counts, noise: Some(noise), tape: Vec::new(), gradients }
+        let spent = spent.of(parameters.len());
+        Self { parameters, counts, noise: Some(noise), tape: Vec::new(), gradients, spent }
     }
 
     fn still(parameters: &'a [Parameter], counts: &'a [usize]) -> Self {
-        Self { parameters, counts, noise: None, tape: Vec::new(), gradients: Vec::new() }
+        let (tape, gradients, spent) = (Vec::new(), Vec::new(), Spent::default());
+        Self { parameters, counts, noise: None, tape, gradients, spent }
+    }
+
+    /// The gradients, and room for the next pass.
+    pub fn into_spent(self) -> (Vec<Option<Tensor>>, Spent) {
+        (self.gradients, self.spent)
     }
 
     fn is_trained(&self) -> bool {

@@ -82,7 +82,7 @@ impl Layer for SetNorm {
 
     fn room(&self, given: Size, room: &mut Room<'_>) -> Size {
         let (more, moment) = (given.numbers(), given.numbers());
-        room.layer(given, given, Use { input: true, said: false, more, moment })
+        room.layer(given, given, Use { input: true, more, moment, ..Use::default() })
     }
 }
 

@@ -1,8 +1,8 @@
 //! How many numbers a step of one lane holds at once, told from the layers alone.
 //!
 //! What forward keeps lies on a tape until backward comes to its layer, which then holds beside it
-//! the gradient in what it said and the one in its input. So the most is at one of the layers, and
-//! each tells what it adds. Numbers of tensors are counted; deliberately absent: what a product packs
+//! the gradient in what it said and the one in its input; the latter stays from step to step where a
+//! layer uses its room again. So the most is at one of the layers, and each tells what it adds. Numbers of tensors are counted; deliberately absent: what a product packs
 //! for a moment, which is of one lane however many there are.
 //!
 //! Floor: core.
@@ -58,6 +58,8 @@ pub struct Use {
     pub more: usize,
     /// Numbers that it holds for a moment, there or back.
     pub moment: usize,
+    /// The gradient in its input stays until the next step overwrites it.
+    pub slope_stays: bool,
 }
 
 impl<'a> Room<'a> {
@@ -88,7 +90,9 @@ impl<'a> Room<'a> {
         self.tape += of.more + if of.said { said.numbers() } else { 0 };
         self.kept = of.said;
         let slope = if self.wanted { given.numbers() } else { 0 };
-        let back = self.tape + self.around.0 + slope + said.numbers() + of.moment;
+        let (stays, goes) = if of.slope_stays { (slope, 0) } else { (0, slope) };
+        self.tape += stays;
+        let back = self.tape + self.around.0 + goes + said.numbers() + of.moment;
         self.trained = self.trained.max(back);
         let forth = self.around.1 + given.numbers() + said.numbers() + of.more + of.moment;
         self.still = self.still.max(forth);

@@ -5,7 +5,7 @@
 use candle_core::{Result, Tensor};
 use pulp::{Arch, Simd, WithSimd};
 
-use super::{by_loops, changed2, made1, vectorised};
+use super::{by_kernels, by_loops, changed2, made1, vectorised};
 
 /// x ← x + b, and with `rectify` below 0 then 0. NaN stays: a rectifier that hid it would hide a
 /// divergence.
@@ -14,6 +14,10 @@ use super::{by_loops, changed2, made1, vectorised};
 pub fn add_biases(x: &Tensor, biases: &Tensor, rectify: bool) -> Result<Tensor> {
     let (_, rows, width) = x.dims3()?;
     if !by_loops(x) {
+        if by_kernels(&[x, biases]) {
+            kernels::add_biases(x, biases, rectify)?;
+            return Ok(x.clone());
+        }
         let sum = x.broadcast_add(biases)?;
         return if rectify { composed::rectified(&sum) } else { Ok(sum) };
     }
@@ -43,6 +47,11 @@ pub fn rectified(x: Tensor) -> Result<Tensor> {
 /// Shapes: d and what the layer said, both [lanes, rows, width]; one gain a lane.
 pub fn gate(gradient: Tensor, said: &Tensor, gains: &[f32]) -> Result<Tensor> {
     if !by_loops(&gradient) {
+        if by_kernels(&[&gradient, said]) {
+            let gains = Tensor::from_slice(gains, gains.len(), gradient.device())?;
+            kernels::gate(&gradient, said, &gains)?;
+            return Ok(gradient);
+        }
         let spoke = said.gt(0.0)?.to_dtype(gradient.dtype())?;
         let gains = Tensor::from_slice(gains, (gains.len(), 1, 1), gradient.device())?;
         return (gradient * spoke)?.broadcast_mul(&gains);

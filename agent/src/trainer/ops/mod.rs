@@ -2,14 +2,16 @@
 //!
 //! Axis 0 is the lane; no number of a lane is read for another's. On a processor each is a loop of
 //! ours, compiled for the widest vectors that the machine has: every sum is taken in one order, so
-//! its bits depend neither on those vectors nor on who trains beside. Elsewhere each is composed of
-//! candle's own operations; the tests hold both against one another, and train every model by both.
+//! its bits depend neither on those vectors nor on who trains beside. On a card four are kernels of
+//! ours (the crate `kernels`), where these compile. Elsewhere each is composed of candle's own
+//! operations; the tests hold both against one another, and train every model by both.
 //!
 //! Floor: core.
 
 pub mod attention;
 pub mod conv;
 pub mod elementwise;
+pub mod exponential;
 mod geometry;
 pub mod norm;
 pub mod pool;
@@ -32,6 +34,11 @@ pub fn by_loops(x: &Tensor) -> bool {
         return false;
     }
     x.device().is_cpu()
+}
+
+/// Whether our kernels work on these: they lie on a card that has them, without gaps.
+pub fn by_kernels(operands: &[&Tensor]) -> bool {
+    operands.iter().all(|x| x.is_contiguous()) && kernels::on(operands[0].device())
 }
 
 /// A new tensor of `shape` from the numbers of `a`, which lie without gaps.

@@ -5,9 +5,10 @@
 //!
 //! Floor: core.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, InplaceOp3, Layout, Result, Shape, Tensor, bail};
 use pulp::{Simd, WithSimd};
 
+use super::slices::write;
 use super::tile::{Columns, Left, Panels, Rows, dispatch};
 use super::{by_loops, hold_composed};
 
@@ -16,6 +17,22 @@ pub fn product(left: &Tensor, right: &Tensor) -> Result<Tensor> {
     match by_loops(left) {
         true => left.apply_op2_no_bwd(right, &Product),
         false => left.matmul(right),
+    }
+}
+
+/// [`product`], put where `spent` lies if that has its shape, whose numbers nobody may need any more;
+/// kept there for the next time.
+pub fn product_in(spent: &mut Option<Tensor>, left: &Tensor, right: &Tensor) -> Result<Tensor> {
+    if !by_loops(left) {
+        return product(left, right);
+    }
+    let ((lanes, rows, _), columns) = (left.dims3()?, right.dim(2)?);
+    match spent.take().filter(|spent| spent.dims() == [lanes, rows, columns]) {
+        Some(room) => {
+            room.inplace_op3(left, right, &Product)?;
+            Ok(spent.insert(room).clone())
+        }
+        None => Ok(spent.insert(product(left, right)?).clone()),
     }
 }
 
@@ -82,15 +99,73 @@ impl CustomOp2 for Product {
         right: &CpuStorage,
         right_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        let factors = Factors::new((left, left_layout), (right, right_layout))?;
+        let shape = factors.shape();
+        let mut numbers = vec![0.0; shape.0 * shape.1 * shape.2];
+        factors.multiply(&mut numbers);
+        Ok((CpuStorage::F32(numbers), Shape::from(shape)))
+    }
+}
+
+impl InplaceOp3 for Product {
+    fn name(&self) -> &'static str {
+        "product"
+    }
+
+    fn cpu_fwd(
+        &self,
+        made: &mut CpuStorage,
+        made_layout: &Layout,
+        left: &CpuStorage,
+        left_layout: &Layout,
+        right: &CpuStorage,
+        right_layout: &Layout,
+    ) -> Result<()> {
+        let factors = Factors::new((left, left_layout), (right, right_layout))?;
+        factors.multiply(write(made, made_layout)?);
+        Ok(())
+    }
+}
+
+struct Factors<'a> {
+    left: Stack<'a>,
+    right: Stack<'a>,
+}
+
+impl<'a> Factors<'a> {
+    fn new(left: (&'a CpuStorage, &Layout), right: (&'a CpuStorage, &Layout)) -> Result<Self> {
         hold_composed();
-        let (left, right) = (Stack::new(left, left_layout)?, Stack::new(right, right_layout)?);
+        let (of_left, of_right) = (left.1, right.1);
+        let (left, right) = (Stack::new(left.0, of_left)?, Stack::new(right.0, of_right)?);
         if left.lanes != right.lanes || left.columns != right.rows {
-            bail!("no product of {left_layout:?} and {right_layout:?}");
+            bail!("no product of {of_left:?} and {of_right:?}");
         }
-        let mut numbers = vec![0.0; left.lanes * left.rows * right.columns];
-        dispatch(right.columns, All { left, right, numbers: &mut numbers });
-        let shape = Shape::from((left.lanes, left.rows, right.columns));
-        Ok((CpuStorage::F32(numbers), shape))
+        Ok(Self { left, right })
+    }
+
+    fn shape(&self) -> (usize, usize, usize) {
+        (self.left.lanes, self.left.rows, self.right.columns)
+    }
+
+    /// Of a few columns and many rows that lie turned, the transpose is made instead: its rows fill
+    /// whole vectors, and each sum is of the same numbers in the same order.
+    fn multiply(&self, numbers: &mut [f32]) {
+        let Self { left, right } = *self;
+        let narrow = right.columns <= NARROW && left.rows > right.columns;
+        if !(narrow && left.turned && !right.turned) {
+            return dispatch(right.columns, All { left, right, numbers });
+        }
+        let mut turned = vec![0.0; numbers.len()];
+        let (upper, lower) = (right.transposed(), left.transposed());
+        dispatch(lower.columns, All { left: upper, right: lower, numbers: &mut turned });
+        let size = left.rows * right.columns;
+        for (made, turned) in numbers.chunks_exact_mut(size).zip(turned.chunks_exact(size)) {
+            for (row, made) in made.chunks_exact_mut(right.columns).enumerate() {
+                for (column, made) in made.iter_mut().enumerate() {
+                    *made = turned[column * left.rows + row];
+                }
+            }
+        }
     }
 }
 
@@ -120,6 +195,10 @@ impl<'a> Stack<'a> {
         }
     }
 
+    fn transposed(self) -> Self {
+        Self { rows: self.columns, columns: self.rows, turned: !self.turned, ..self }
+    }
+
     fn lane(&self, lane: usize) -> Matrix<'a> {
         let Self { rows, columns, turned, .. } = *self;
         let size = rows * columns;
@@ -127,6 +206,9 @@ impl<'a> Stack<'a> {
         Matrix { numbers, rows, columns, pitch: if turned { rows } else { columns }, turned }
     }
 }
+
+/// Columns that fill no vector.
+const NARROW: usize = 4;
 
 /// The products of all lanes, compiled for each kind of vector and chosen at run time.
 struct All<'a, 'c> {

@@ -38,16 +38,25 @@ fn by_squares(
     made_pitch: usize,
     square: impl Fn(&[f32], &mut [f32]),
 ) {
-    for top in (0..rows).step_by(SIDE) {
-        for left in (0..columns).step_by(SIDE) {
-            let sizes = ((rows - top).min(SIDE), (columns - left).min(SIDE));
-            let numbers = &numbers[top * pitch + left..];
-            let made = &mut made[left * made_pitch + top..];
-            match sizes {
-                (SIDE, SIDE) => square(numbers, made),
-                _ => plainly(numbers, pitch, sizes, made, made_pitch),
-            }
+    let (whole_rows, whole_columns) = (rows / SIDE * SIDE, columns / SIDE * SIDE);
+    let mut top = 0;
+    while top < whole_rows {
+        let mut left = 0;
+        while left < whole_columns {
+            square(&numbers[top * pitch + left..], &mut made[left * made_pitch + top..]);
+            left += SIDE;
         }
+        top += SIDE;
+    }
+    if whole_columns < columns {
+        let sizes = (whole_rows, columns - whole_columns);
+        let made = &mut made[whole_columns * made_pitch..];
+        plainly(&numbers[whole_columns..], pitch, sizes, made, made_pitch);
+    }
+    if whole_rows < rows {
+        let sizes = (rows - whole_rows, columns);
+        let numbers = &numbers[whole_rows * pitch..];
+        plainly(numbers, pitch, sizes, &mut made[whole_rows..], made_pitch);
     }
 }
 
@@ -81,6 +90,7 @@ mod vectors {
     pub fn turn(simd: V3, numbers: &[f32], pitch: usize, made: &mut [f32], made_pitch: usize) {
         let avx = simd.avx;
         let numbers = &numbers[..(SIDE - 1) * pitch + SIDE];
+        let made = &mut made[..(SIDE - 1) * made_pitch + SIDE];
         let [a, b, c, d, e, f, g, h]: [__m256; SIDE] =
             from_fn(|row| cast(V3::as_simd_f32s(&numbers[row * pitch..row * pitch + SIDE]).0[0]));
         let woven = |a, b| (avx._mm256_unpacklo_ps(a, b), avx._mm256_unpackhi_ps(a, b));
