@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::{Failure, answer, join, printable};
 use crate::device::{Device, Wanted};
-use crate::driver::{suited_to, widths_found_in};
-use crate::trainer::Climb;
+use crate::driver::{beside_found_in, suited_to, widths_found_in};
+use crate::trainer::{Climb, Place};
 
 /// Show what this machine trains on, how much at once, and the widths that its agents found
 ///
@@ -33,9 +33,13 @@ pub fn devices(args: DevicesArgs) -> Result<(), Failure> {
     let folders = if args.folder.is_empty() { join::default_folders() } else { args.folder };
     let found: BTreeMap<String, Climb> =
         folders.iter().flat_map(|folder| widths_found_in(folder, &device.name)).collect();
+    let places: BTreeMap<String, Place> =
+        folders.iter().flat_map(|folder| beside_found_in(folder, &device.name)).collect();
+    let beside = |kind: &str| places.get(kind).and_then(Place::on_processor);
     let lanes_in = |folder: &PathBuf| suited_to(folder, device.clone()).cohort_lanes;
     if args.json {
-        let widths: Vec<Value> = found.iter().map(|(kind, climb)| described(kind, climb)).collect();
+        let widths: Vec<Value> =
+            found.iter().map(|(kind, climb)| described(kind, climb, beside(kind))).collect();
         let agents: Vec<Value> = folders
             .iter()
             .map(|folder| json!({ "folder": folder, "cohort_lanes": lanes_in(folder) }))
@@ -62,6 +66,9 @@ pub fn devices(args: DevicesArgs) -> Result<(), Failure> {
     );
     for (kind, climb) in &found {
         text += &format!("\n  {}", printable(&in_words(kind, climb)));
+        if let Some(lanes) = beside(kind) {
+            text += &format!("; cohorts of up to {lanes} train on the processor, which is faster");
+        }
     }
     for folder in &folders {
         let wider = lanes_in(folder);
@@ -97,7 +104,7 @@ fn in_words(kind: &str, climb: &Climb) -> String {
     text
 }
 
-fn described(kind: &str, climb: &Climb) -> Value {
+fn described(kind: &str, climb: &Climb, on_processor: Option<usize>) -> Value {
     let tried = climb.tried.iter();
     let tried: Vec<Value> = tried
         .map(|(width, (times, rate))| json!({ "lanes": width, "times": times, "rows_per_s": rate }))
@@ -108,5 +115,6 @@ fn described(kind: &str, climb: &Climb) -> Value {
         "settled": climb.found().is_some(),
         "tried": tried,
         "no_room": climb.no_room,
+        "on_processor": on_processor,
     })
 }

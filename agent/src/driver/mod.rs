@@ -7,6 +7,7 @@
 //!
 //! Floor: shell.
 
+mod beside;
 mod connect;
 mod keep;
 mod memory;
@@ -43,6 +44,7 @@ use crate::spool::{Record, Spool, SpoolError};
 
 use keep::{Line, keep_connected, random};
 
+pub use beside::found_in as beside_found_in;
 pub use connect::{
     ConnectError, Connection, Connector, Embedded, QUEUE_MESSAGES, Seat, Seats, embedded,
 };

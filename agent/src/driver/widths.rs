@@ -37,7 +37,7 @@ impl Measured {
         Self {
             path: folder.map(|folder| path_in(folder, device)),
             found: Mutex::new(found),
-            memory: Memory::new(link::folder::free_memory),
+            memory: Memory::new(link::memory::free),
         }
     }
 }
@@ -58,6 +58,14 @@ fn path_in(folder: &Path, device: &str) -> PathBuf {
     match device {
         CPU => folder.join("widths.json"),
         card => folder.join(format!("widths-{}.json", card.replace(':', "-"))),
+    }
+}
+
+/// Writes what was found, whole or not at all.
+pub fn keep(path: &Path, text: &str) {
+    let beside = path.with_extension("writing");
+    if let Err(error) = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path)) {
+        tracing::debug!(%error, "what was found of this machine is not kept");
     }
 }
 
@@ -95,24 +103,20 @@ impl Widths for Measured {
                     climb.note(width, rows as f64 / seconds);
                 }
             }
-            How::Trained { .. } => {}
+            How::Trained { .. } | How::Stopped => {}
         }
         if *climb == before {
             return;
         }
         let Some(path) = &self.path else { return };
-        let text = serde_json::to_string_pretty(&*found).unwrap_or_default();
-        let beside = path.with_extension("writing");
-        if let Err(error) = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path)) {
-            tracing::debug!(%error, "what was found of widths is not kept");
-        }
+        keep(path, &serde_json::to_string_pretty(&*found).unwrap_or_default());
     }
 }
 
 /// What ends sooner says more of the clock than of the width.
 const SHORTEST_S: f64 = 0.01;
 /// Studies may come with any number of networks.
-const KINDS_MAX: usize = 256;
+pub const KINDS_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {

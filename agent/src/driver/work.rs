@@ -19,6 +19,7 @@ use common::study::{Model, Study};
 use common::table::Dataset;
 use common::trial::{Ending, FailReason};
 
+use super::beside::{Beside, Cohort};
 use super::widths::Measured;
 use crate::device::{CPU, Device, DeviceError};
 use crate::program::Programs;
@@ -26,8 +27,8 @@ use crate::trainer::{self, Machine};
 
 /// Trains cohorts. Called from several threads at once, each inside a one-thread rayon pool.
 pub trait Train: Send + Sync + 'static {
-    /// One ending a trial, in their order; `None` when `stop` said so. Durations and the device's
-    /// record are filled in by the caller.
+    /// One ending a trial, in their order; `None` when `stop` said so. The duration and the
+    /// device's record are filled in by the caller where they are empty.
     fn train(
         &self,
         study: &Study,
@@ -51,6 +52,8 @@ pub trait Train: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Trainer {
     machine: Machine,
+    /// Beside a card.
+    beside: Option<Beside>,
 }
 
 impl Trainer {
@@ -58,13 +61,18 @@ impl Trainer {
     /// one.
     pub fn new(folder: Option<&Path>) -> Self {
         let widths = Arc::new(Measured::open(folder, CPU));
-        Self { machine: Machine { widths, ..Machine::default() } }
+        Self { machine: Machine { widths, ..Machine::default() }, beside: None }
     }
 
-    /// The same on `device`.
+    /// The same on `device`; of a card's, small cohorts on the processor where that is faster.
     pub fn on(device: &Device, folder: Option<&Path>) -> Result<Self, DeviceError> {
         let widths = Arc::new(Measured::open(folder, &device.name));
-        Ok(Self { machine: Machine { device: device.open()?, widths } })
+        let machine = Machine { device: device.open()?, widths };
+        if let Some(why) = kernels::why_not(&machine.device).filter(|_| device.name != CPU) {
+            tracing::warn!(%why, "the card trains without kernels of its own, which is slower");
+        }
+        let beside = (device.name != CPU).then(|| Beside::open(device, folder)).transpose()?;
+        Ok(Self { machine, beside })
     }
 }
 
@@ -76,7 +84,11 @@ impl Train for Trainer {
         trials: &[TrialIndex],
         stop: &dyn Fn() -> bool,
     ) -> Option<Vec<Ending>> {
-        trainer::train(study, dataset, trials, &self.machine, stop)
+        let here = || trainer::train(study, dataset, trials, &self.machine, stop);
+        match &self.beside {
+            Some(beside) => beside.train(&Cohort { study, dataset, trials, stop }, &here),
+            None => here(),
+        }
     }
 }
 
@@ -181,8 +193,12 @@ pub fn run(job: &Job, trainer: &dyn Train, device: &str) -> Option<Vec<Ending>> 
     }
     for ending in &mut endings {
         if let Ending::Complete(outcome) = ending {
-            outcome.duration_us = took_us / job.trials.len() as u64;
-            outcome.device = device.to_string();
+            if outcome.duration_us == 0 {
+                outcome.duration_us = took_us / job.trials.len() as u64;
+            }
+            if outcome.device.is_empty() {
+                outcome.device = device.to_string();
+            }
         }
     }
     Some(endings)

@@ -17,6 +17,7 @@ mod need;
 mod network;
 mod ops;
 mod optimizer;
+mod place;
 mod rows;
 mod scale;
 mod shuffle;
@@ -34,6 +35,7 @@ use common::trial::{Ending, FailReason};
 
 pub use lanes::{Lane, LaneError, StreamSeeds, open};
 pub use need::{Need, NoRoom};
+pub use place::{Place, Where};
 pub use width::{Climb, Fixed, How, Widths};
 
 /// What trains.
@@ -48,7 +50,7 @@ impl Default for Machine {
     /// The calling thread, at a width that suits most processors: so many small networks and their
     /// moments lie in a core's second cache.
     fn default() -> Self {
-        Self { device: Device::Cpu, widths: Arc::new(Fixed(4)) }
+        Self { device: Device::Cpu, widths: Arc::new(Fixed(8)) }
     }
 }
 
@@ -75,6 +77,24 @@ pub fn train(
         endings[at] = Some(ending);
     }
     endings.into_iter().collect()
+}
+
+/// What trials are, before they are trained.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Which kind of network, in words.
+    pub kind: String,
+    /// Of each trial: rows of an epoch, and epochs if it is not stopped early.
+    pub rows: Vec<(u64, u64)>,
+}
+
+/// About `trials`; `None` where one cannot be opened, or nothing is to be fitted.
+pub fn about(study: &Study, dataset: &Dataset, trials: &[TrialIndex]) -> Option<About> {
+    let lanes: Vec<Lane> =
+        open(study, dataset, trials).into_iter().collect::<std::result::Result<_, _>>().ok()?;
+    let first = lanes.iter().find(|lane| lane.model != Model::Constant)?;
+    let rows = lanes.iter().map(|lane| (lane.train_rows.len() as u64, lane.hyper.epochs.into()));
+    Some(About { kind: width::kind(dataset, first), rows: rows.collect() })
 }
 
 /// Trains opened `lanes`, as [`train`] does: one ending a lane, in their order.
@@ -147,12 +167,16 @@ fn fitted<'a>(
     let kind = width::kind(dataset, lanes[0]);
     let on_processor = machine.device.is_cpu();
     let need = on_processor.then(|| Need::of(dataset, lanes)).transpose()?;
+    let mut most = lanes.len();
     loop {
         let begun = machine.widths.begin(&kind, lanes.len(), need.as_ref());
-        let width = begun.map_err(candle_core::Error::wrap)?.clamp(1, lanes.len());
+        let width = begun.map_err(candle_core::Error::wrap)?.clamp(1, most);
         let ended = |how| machine.widths.ended(&kind, width, lanes.len(), how);
         match fit::fit(dataset, lanes, width, &machine.device, stop) {
-            Err(error) if width > 1 && width::is_no_room(&error) => ended(How::NoRoom),
+            Err(error) if width > 1 && width::is_no_room(&error) => {
+                most = width / 2;
+                ended(How::NoRoom);
+            }
             Ok(Some(fitted)) => {
                 let shown = |(fitted, lane): (&fit::Fitted<'_>, &&Lane)| {
                     u64::from(fitted.epochs) * lane.train_rows.len() as u64
@@ -161,7 +185,10 @@ fn fitted<'a>(
                 ended(How::Trained { rows });
                 return Ok(Some(fitted));
             }
-            other => return other,
+            other => {
+                ended(How::Stopped);
+                return other;
+            }
         }
     }
 }

@@ -37,6 +37,8 @@ pub enum How {
         rows: u64,
     },
     NoRoom,
+    /// Before its end.
+    Stopped,
 }
 
 /// Always as many.
