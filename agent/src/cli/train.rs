@@ -134,8 +134,7 @@ fn checked(path: &Path) -> Result<Checked, Failure> {
     let shown = path.display().to_string();
     let memory = link::memory::free();
     let mut read = |name: &str| {
-        link::folder::read(&folder.join(name), memory)
-            .map_err(|error| format!("cannot read {name}: {error}"))
+        link::folder::read(&folder.join(name), memory).map_err(|error| error.to_string())
     };
     check_within(&text, &mut read, memory)
         .map_err(|findings| anyhow!(findings.render(&shown)).into())

@@ -119,7 +119,7 @@ pub fn read(path: &Path, output: &Output) -> anyhow::Result<Option<ReadStudy>> {
                 std::io::ErrorKind::NotFound => {
                     format!("there is no file {}", folder.join(name).display())
                 }
-                _ => format!("cannot read {}: {error}", folder.join(name).display()),
+                _ => error.to_string(),
             })?;
         data.clone_from(&bytes);
         Ok(bytes)
