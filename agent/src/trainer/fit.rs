@@ -2,7 +2,9 @@
 //!
 //! Test rows never enter: a lane's weights and scales depend on its training rows alone. Each lane
 //! walks through its own epochs without waiting for another; one that is over makes room for the next
-//! that waits, so that a stack stays full to the end. Deliberately absent: metrics.
+//! that waits, so that a stack stays full to the end. Where products are a library's, whose rounding may
+//! change with their number, a stack is 1, 2, 4, 8 … lanes wide and idle lanes fill it up. Deliberately
+//! absent: metrics.
 //!
 //! Floor: core.
 
@@ -16,6 +18,7 @@ use super::lanes::Lane;
 use super::loss::{Loss, losses};
 use super::minibatch::{Dropout, Minibatch, Walk};
 use super::network::{Network, Pass, Spent, network, outputs};
+use super::ops::has_loops;
 use super::optimizer::{Pace, Paces, clip, copies, step};
 use super::rows::Rows;
 
@@ -80,6 +83,8 @@ struct Slot<'a> {
     told: f64,
     trace: Trace,
     best: Option<Best>,
+    /// Whether no lane is in it any more: it meets padding, and nothing of it is read.
+    idle: bool,
 }
 
 /// What was best by the validation rows.
@@ -97,7 +102,7 @@ impl<'a> Stack<'a> {
         width: usize,
         device: &Device,
     ) -> Result<Self> {
-        let (first, width) = (lanes[0], width.clamp(1, lanes.len()));
+        let (first, width) = (lanes[0], padded(width.clamp(1, lanes.len()), device));
         let (hyper, copies) = (&first.hyper, copies(first.hyper.optimizer));
         let mut stack = Self {
             dataset,
@@ -112,9 +117,11 @@ impl<'a> Stack<'a> {
         };
         stack.fitted.resize_with(lanes.len(), || None);
         for place in 0..width {
-            if let Some(slot) = stack.next_slot(place)? {
-                stack.slots.push(slot);
-            }
+            let slot = match stack.next_slot(place)? {
+                Some(slot) => slot,
+                None => stack.idle_slot(first),
+            };
+            stack.slots.push(slot);
         }
         Ok(stack)
     }
@@ -123,9 +130,19 @@ impl<'a> Stack<'a> {
     fn next_slot(&mut self, place: usize) -> Result<Option<Slot<'a>>> {
         let Some((number, lane)) = self.waiting.pop_front() else { return Ok(None) };
         self.network.begin(place, &self.dataset.digest, lane.seeds.init)?;
+        Ok(Some(Slot { number, idle: false, ..self.slot(lane) }))
+    }
+
+    /// A place that a lane of this kind would have.
+    fn idle_slot(&self, lane: &'a Lane) -> Slot<'a> {
+        let slot = self.slot(lane);
+        Slot { walk: slot.walk.ended(), ..slot }
+    }
+
+    fn slot(&self, lane: &'a Lane) -> Slot<'a> {
         let steps = lane.train_rows.len().div_ceil(self.places) as u32;
-        Ok(Some(Slot {
-            number,
+        Slot {
+            number: 0,
             walk: Walk::new(self.dataset, lane),
             pace: Pace::new(&lane.hyper, steps.saturating_mul(lane.hyper.epochs)),
             loss: Loss::of(&self.dataset.target, &lane.hyper.recipe),
@@ -133,7 +150,8 @@ impl<'a> Stack<'a> {
             told: 0.0,
             trace: Trace::default(),
             best: None,
-        }))
+            idle: true,
+        }
     }
 
     /// One minibatch of every lane, and the loss of each before it moved.
@@ -179,6 +197,12 @@ impl<'a> Stack<'a> {
         Ok((sums, gradients))
     }
 
+    /// Lanes and idle ones.
+    #[cfg(test)]
+    pub fn width(&self) -> usize {
+        self.slots.len()
+    }
+
     #[cfg(test)]
     pub fn network(&self) -> &Network {
         &self.network
@@ -186,18 +210,27 @@ impl<'a> Stack<'a> {
 
     /// After a step: lanes whose epoch is over go on to the next, or are done and make room.
     pub fn settle(&mut self) -> Result<()> {
-        let mut keep = Vec::with_capacity(self.slots.len());
+        let (mut keep, mut idle) = (Vec::with_capacity(self.slots.len()), Vec::new());
         for place in 0..self.slots.len() {
-            if !self.slots[place].walk.is_over() || self.goes_on(place)? {
-                keep.push(place);
-                continue;
+            if !self.slots[place].idle {
+                if !self.slots[place].walk.is_over() || self.goes_on(place)? {
+                    keep.push(place);
+                    continue;
+                }
+                self.finish(place)?;
+                self.slots[place].idle = true;
             }
-            self.finish(place)?;
-            if let Some(next) = self.next_slot(place)? {
-                self.slots[place] = next;
-                keep.push(place);
+            match self.next_slot(place)? {
+                Some(next) => {
+                    self.slots[place] = next;
+                    keep.push(place);
+                }
+                None => idle.push(place),
             }
         }
+        let fill = padded(keep.len(), &self.device) - keep.len();
+        keep.extend(idle.into_iter().take(fill));
+        keep.sort_unstable();
         if keep.len() < self.slots.len() {
             let mut place = 0;
             self.slots.retain(|_| {
@@ -275,6 +308,14 @@ impl<'a> Stack<'a> {
         };
         self.fitted[slot.number] = Some(fitted);
         Ok(())
+    }
+}
+
+/// How wide a stack of so many lanes is.
+fn padded(lanes: usize, device: &Device) -> usize {
+    match lanes == 0 || has_loops(device) {
+        true => lanes,
+        false => lanes.next_power_of_two(),
     }
 }
 

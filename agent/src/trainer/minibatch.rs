@@ -47,6 +47,12 @@ impl<'a> Walk<'a> {
         self.noise = rng(Stream::Noise, self.lane.seeds.noise);
     }
 
+    /// The same with no row left to meet: minibatches show padding alone.
+    pub fn ended(mut self) -> Self {
+        self.at = self.order.len();
+        self
+    }
+
     /// Whether every row of the epoch was met.
     pub fn is_over(&self) -> bool {
         self.at >= self.order.len()

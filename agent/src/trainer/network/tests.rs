@@ -8,7 +8,7 @@ use common::seed::{Stream, StreamRng};
 use common::study::{Hyper, Layers, Loss, Model, Norm, Optimizer, Recipe};
 use common::table::{Dataset, Target};
 
-use super::super::fit::{Stack, fit, said_of};
+use super::super::fit::{Fitted, Stack, fit, said_of};
 use super::super::lanes::Lane;
 use super::super::ops::tests::composed;
 use super::super::tests::{blobs, dataset, lane, waves};
@@ -217,7 +217,7 @@ fn lanes_of_every_model_ignore_their_neighbours() {
         let bits = |lanes: &[&Lane], width| {
             let fitted =
                 fit(&case.dataset, lanes, width, &Device::Cpu, &|| false).unwrap().unwrap();
-            let values = |one: super::super::fit::Fitted<'_>| -> Vec<u32> {
+            let values = |one: Fitted<'_>| -> Vec<u32> {
                 let parameters = one.network.parameters.iter();
                 parameters.flat_map(|p| numbers(&p.values)).map(f32::to_bits).collect()
             };
@@ -285,6 +285,46 @@ fn a_divergence_is_seen_by_candles_own_operations_too() {
         seen += usize::from(ours.is_some());
     }
     assert!(seen > 8, "{seen} cases diverged");
+}
+
+#[test]
+fn idle_lanes_fill_a_stack_where_products_are_a_librarys_and_change_nothing() {
+    for case in cases() {
+        let of = |number: u32| {
+            let hyper = Hyper { epochs: 1 + number, ..case.hyper.clone() };
+            Lane { model: case.model, ..lane(&case.dataset, &hyper, number.into()) }
+        };
+        let lanes: Vec<Lane> = (0..5).map(of).collect();
+        let lanes: Vec<&Lane> = lanes.iter().collect();
+        composed(|| {
+            let mut stack = Stack::new(&case.dataset, &lanes, 5, &Device::Cpu).unwrap();
+            assert_eq!(stack.width(), 8, "{}", case.name);
+            while stack.width() > 0 {
+                assert!(stack.width().is_power_of_two(), "{}: {}", case.name, stack.width());
+                stack.step().unwrap();
+                stack.settle().unwrap();
+            }
+            let values = |fitted: &Fitted<'_>| -> Vec<f32> {
+                let parameters = fitted.network.parameters.iter();
+                parameters.flat_map(|parameter| numbers(&parameter.values)).collect()
+            };
+            let train = |lanes: &[&Lane]| -> Vec<Vec<f32>> {
+                let fitted = fit(&case.dataset, lanes, 5, &Device::Cpu, &|| false);
+                fitted.unwrap().unwrap().iter().map(values).collect()
+            };
+            for (lane, together) in lanes.iter().zip(train(&lanes)) {
+                let alone = train(&[lane]).remove(0);
+                let apart = together.iter().zip(&alone).map(|(a, b)| (a - b).abs());
+                let most = apart.fold(0.0, f32::max);
+                assert!(most <= 1e-4, "{}: {most} apart", case.name);
+            }
+        });
+    }
+    let dataset = blobs(40, 2);
+    let alone = lane(&dataset, &Hyper { hidden: vec![3], ..Hyper::default() }, 1);
+    let lanes = [&alone; 5];
+    let stack = Stack::new(&dataset, &lanes, 5, &Device::Cpu).unwrap();
+    assert_eq!(stack.width(), 5, "our own loops need no idle lanes");
 }
 
 #[test]

@@ -22,18 +22,23 @@ pub mod tile;
 mod turn;
 
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, InplaceOp2, Layout, Result, Shape, Tensor,
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, InplaceOp2, Layout, Result, Shape, Tensor,
 };
 
 use slices::{read, write};
 
 /// Whether our loops work on `x`: it lies on a processor.
 pub fn by_loops(x: &Tensor) -> bool {
+    has_loops(x.device())
+}
+
+/// Whether our loops work on this device.
+pub fn has_loops(device: &Device) -> bool {
     #[cfg(test)]
     if tests::COMPOSED.get() {
         return false;
     }
-    x.device().is_cpu()
+    device.is_cpu()
 }
 
 /// Whether our kernels work on these: they lie on a card that has them, without gaps.
@@ -179,9 +184,11 @@ const NAME: &str = "an operation over lanes";
 pub mod tests {
     use std::cell::Cell;
 
-    use candle_core::{Device, Tensor};
+    use candle_core::Tensor;
     use common::id::Digest;
     use common::seed::{Stream, StreamRng};
+
+    use super::Device;
 
     thread_local! {
         pub static COMPOSED: Cell<bool> = const { Cell::new(false) };
