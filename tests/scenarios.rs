@@ -347,12 +347,14 @@ fn judgement(out: &Path) -> Value {
     report
 }
 
-/// Designs of other sizes cost what this study's trainings took.
+/// Designs of other sizes cost what this study's trainings took, and so does what a lead is worth: it has
+/// a price only where the leader's trainings were the longer ones.
 fn forget_costs(value: &mut Value) {
     match value {
         Value::Array(list) => list.iter_mut().for_each(forget_costs),
         Value::Object(object) => {
             object.remove("cost");
+            object.remove("gain");
             object.values_mut().for_each(forget_costs);
         }
         _ => {}
