@@ -12,7 +12,7 @@ use common::study;
 use common::table::Target;
 use pulp::{Arch, Simd, WithSimd};
 
-use super::ops::exponential::{exp, ln};
+use super::ops::exponential::{exp, ln, power};
 use super::ops::{by_loops, made1};
 
 /// What a training makes small, as one lane's hyperparameters have it.
@@ -69,13 +69,14 @@ impl Loss {
             let rest = (1.0 - p).max(0.0);
             // γ·(1 − p)^(γ−1)·p·ln p, which is 0 at p = 1 for every γ.
             let bend = match rest > 0.0 {
-                true => gamma * rest.powf(gamma - 1.0) * p * of_class,
+                true => gamma * power(rest, gamma - 1.0) * p * of_class,
                 false => 0.0,
             };
-            let slope = rest.powf(gamma) + bend;
+            let easy = power(rest, gamma);
+            let slope = easy + bend;
             probabilities[target] -= 1.0;
             probabilities.iter_mut().for_each(|d| *d *= slope * weight);
-            return rest.powf(gamma) * of_class;
+            return easy * of_class;
         }
         let (loss, alike) = match self.smoothing == 0.0 {
             true => (of_class, 0.0),

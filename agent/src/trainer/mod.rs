@@ -156,8 +156,7 @@ fn train_stack(
     endings.collect::<Result<_>>().map(Some)
 }
 
-/// Fits the lanes as wide as there is memory for: on a processor that is told beforehand; elsewhere
-/// what there was no room for is tried again at half the width, and no trial has failed by it.
+/// Fits the lanes as wide as there is memory for: on a processor that is told beforehand.
 fn fitted<'a>(
     dataset: &'a Dataset,
     lanes: &[&'a Lane],
@@ -167,28 +166,40 @@ fn fitted<'a>(
     let kind = width::kind(dataset, lanes[0]);
     let on_processor = machine.device.is_cpu();
     let need = on_processor.then(|| Need::of(dataset, lanes)).transpose()?;
-    let mut most = lanes.len();
+    let begin = || {
+        let width = machine.widths.begin(&kind, lanes.len(), need.as_ref());
+        width.map_err(candle_core::Error::wrap)
+    };
+    let fit = |width| fit::fit(dataset, lanes, width, &machine.device, stop);
+    narrowed(lanes.len(), &begin, fit, |width, fitted| {
+        let shown = |(fitted, lane): (&fit::Fitted<'_>, &&Lane)| {
+            u64::from(fitted.epochs) * lane.train_rows.len() as u64
+        };
+        let how = match fitted {
+            Ok(Some(fitted)) => How::Trained { rows: fitted.iter().zip(lanes).map(shown).sum() },
+            Err(error) if width > 1 && width::is_no_room(error) => How::NoRoom,
+            _ => How::Stopped,
+        };
+        machine.widths.ended(&kind, width, lanes.len(), how);
+    })
+}
+
+/// What `fit` gives at the width that `begin` says, at most `lanes`: what there was no room for is tried
+/// again at half the width, and no trial has failed by it. `ended` hears of every try.
+fn narrowed<T>(
+    lanes: usize,
+    begin: &dyn Fn() -> Result<usize>,
+    fit: impl Fn(usize) -> Result<T>,
+    ended: impl Fn(usize, &Result<T>),
+) -> Result<T> {
+    let mut most = lanes;
     loop {
-        let begun = machine.widths.begin(&kind, lanes.len(), need.as_ref());
-        let width = begun.map_err(candle_core::Error::wrap)?.clamp(1, most);
-        let ended = |how| machine.widths.ended(&kind, width, lanes.len(), how);
-        match fit::fit(dataset, lanes, width, &machine.device, stop) {
-            Err(error) if width > 1 && width::is_no_room(&error) => {
-                most = width / 2;
-                ended(How::NoRoom);
-            }
-            Ok(Some(fitted)) => {
-                let shown = |(fitted, lane): (&fit::Fitted<'_>, &&Lane)| {
-                    u64::from(fitted.epochs) * lane.train_rows.len() as u64
-                };
-                let rows = fitted.iter().zip(lanes).map(shown).sum();
-                ended(How::Trained { rows });
-                return Ok(Some(fitted));
-            }
-            other => {
-                ended(How::Stopped);
-                return other;
-            }
+        let width = begin()?.clamp(1, most);
+        let fitted = fit(width);
+        ended(width, &fitted);
+        match fitted {
+            Err(error) if width > 1 && width::is_no_room(&error) => most = width / 2,
+            fitted => return fitted,
         }
     }
 }

@@ -542,3 +542,22 @@ fn study(dataset: &Dataset) -> Study {
         budget: Budget { attempts: 3, diverged: Diverged::Report },
     }
 }
+
+#[test]
+fn a_fixed_width_without_room_is_halved_until_there_is() {
+    let tried = std::cell::RefCell::new(Vec::new());
+    let begin = || Ok(64);
+    let fit = |room: usize| {
+        move |width: usize| match width <= room {
+            true => Ok(width),
+            false => Err(candle_core::Error::Msg("CUDA_ERROR_OUT_OF_MEMORY".to_string())),
+        }
+    };
+    let note = |width: usize, fitted: &Result<usize>| {
+        tried.borrow_mut().push((width, fitted.is_ok()));
+    };
+    assert_eq!(narrowed(20, &begin, fit(6), note).expect("some room"), 5);
+    assert_eq!(tried.take(), [(20, false), (10, false), (5, true)]);
+    assert!(narrowed(3, &begin, fit(0), note).is_err(), "not even one has room");
+    assert_eq!(tried.take(), [(3, false), (1, false)]);
+}
