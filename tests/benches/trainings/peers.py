@@ -91,7 +91,37 @@ def orders(work, lanes):
     return drawn.split(work.batch, dim=1)
 
 
-def batched_by_hand(work, lanes):
+class RateALane:
+    """Adam written out over stacked weights, where each lane has a rate of its own, as ours have."""
+
+    def __init__(self, stacks, rates):
+        self.stacks, self.rates, self.steps = stacks, rates, 0
+        self.moments = [(torch.zeros_like(stack), torch.zeros_like(stack)) for stack in stacks]
+
+    def zero_grad(self):
+        for stack in self.stacks:
+            stack.grad = None
+
+    @torch.no_grad()
+    def step(self):
+        self.steps += 1
+        of_mean, of_square = 1 / (1 - 0.9**self.steps), 1 / (1 - 0.999**self.steps)
+        for stack, (mean, square) in zip(self.stacks, self.moments):
+            mean.mul_(0.9).add_(stack.grad, alpha=0.1)
+            square.mul_(0.999).addcmul_(stack.grad, stack.grad, value=0.001)
+            rate = self.rates.view(-1, *[1] * (stack.dim() - 1))
+            stack.sub_(rate * (mean * of_mean) / (square * of_square).sqrt_().add_(1e-8))
+
+
+def rate_a_lane(work, stacks, lanes):
+    return RateALane(stacks, torch.full((lanes,), work.lr))
+
+
+def one_rate(work, stacks, _):
+    return torch.optim.Adam(stacks, lr=work.lr, fused=True)
+
+
+def batched_by_hand(work, lanes, adam=rate_a_lane):
     """Dense layers of all lanes as one batched product each; Adam over their stacked weights."""
     x, y = torch.from_numpy(work.train), torch.from_numpy(work.train_labels)
     each = zip(*(work.network().parameters() for _ in range(lanes)))
@@ -100,7 +130,7 @@ def batched_by_hand(work, lanes):
     weights = [stack.transpose(1, 2).contiguous().requires_grad_() for stack in stacks[::2]]
     biases = [stack.unsqueeze(1).requires_grad_() for stack in stacks[1::2]]
     layers = list(zip(weights, biases))
-    optimizer = torch.optim.Adam(weights + biases, lr=work.lr, fused=True)
+    optimizer = adam(work, weights + biases, lanes)
 
     def forward(x):
         for weights, biases in layers[:-1]:
@@ -222,6 +252,7 @@ def by_jax(work, lanes):
 PEERS = {
     "torch": one_by_one,
     "baddbmm": batched_by_hand,
+    "fused": lambda work, lanes: batched_by_hand(work, lanes, one_rate),
     "func": by_torch_func,
     "jax": by_jax,
 }

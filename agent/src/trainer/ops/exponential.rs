@@ -108,7 +108,9 @@ mod tests {
 
     #[test]
     fn powers_are_right_to_the_size_of_their_exponents() {
-        for (x, y) in (1..=1_000).flat_map(|x| [0.5f32, 1.0, 2.0, 5.0].map(|y| (x as f32 * 1e-3, y))) {
+        for (x, y) in
+            (1..=1_000).flat_map(|x| [0.5f32, 1.0, 2.0, 5.0].map(|y| (x as f32 * 1e-3, y)))
+        {
             let expected = f64::from(x).powf(f64::from(y));
             let most = 4.0 + 2.0 * f64::from(y * x.ln()).abs();
             assert!(apart(power(x, y), expected) <= most, "{x}^{y}");
