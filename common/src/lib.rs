@@ -11,6 +11,7 @@ pub mod id;
 pub mod ledger;
 pub mod metric;
 pub mod name;
+pub mod plan;
 pub mod repeat;
 pub mod samples;
 pub mod seed;

@@ -1,0 +1,107 @@
+"""How near Optuna's samplers come to the minimum of a function, seed by seed.
+
+usage: search.py SAMPLER FUNCTION TRIALS FROM TO     samplers: tpe gp cmaes random qmc
+                                                     functions: branin hartmann rosenbrock
+Prints one line a seed: the simple regrets after 50, 100 and 200 trials, as far as they go, and the
+seconds an ask took in the mean. `versions` alone prints those of the packages.
+"""
+
+import math
+import os
+import random
+import sys
+import time
+import warnings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+warnings.simplefilter("ignore")
+LOOKS = (50, 100, 200)
+
+
+def branin(x):
+    a, b = 15 * x[0] - 5, 15 * x[1]
+    bent = b - 5.1 / (4 * math.pi**2) * a**2 + 5 / math.pi * a - 6
+    return bent**2 + 10 * (1 - 1 / (8 * math.pi)) * math.cos(a) + 10 - 0.39788735772973816
+
+
+A = [[10, 3, 17, 3.5, 1.7, 8], [0.05, 10, 17, 0.1, 8, 14], [3, 3.5, 1.7, 10, 17, 8], [17, 8, 0.05, 10, 0.1, 14]]
+P = [
+    [0.1312, 0.1696, 0.5569, 0.0124, 0.8283, 0.5886],
+    [0.2329, 0.4135, 0.8307, 0.3736, 0.1004, 0.9991],
+    [0.2348, 0.1451, 0.3522, 0.2883, 0.3047, 0.6650],
+    [0.4047, 0.8828, 0.8732, 0.5743, 0.1091, 0.0381],
+]
+
+
+def hartmann(x):
+    total = 0.0
+    for c, a, p in zip((1.0, 1.2, 3.0, 3.2), A, P):
+        total += c * math.exp(-sum(w * (u - v) ** 2 for w, u, v in zip(a, x, p)))
+    return 3.322368011391339 - total
+
+
+def rosenbrock(x):
+    z = [4.096 * u - 2.048 for u in x]
+    return sum(100 * (b - a * a) ** 2 + (1 - a) ** 2 for a, b in zip(z, z[1:]))
+
+
+# Axes, all of them from 0 to 1, and the standard deviation of a score's noise.
+FUNCTIONS = {"branin": (branin, 2, 0.1), "hartmann": (hartmann, 6, 0.05), "rosenbrock": (rosenbrock, 10, 10.0)}
+
+
+def sampler(name, seed):
+    from optuna import samplers
+
+    match name:
+        case "tpe":
+            return samplers.TPESampler(multivariate=True, constant_liar=True, seed=seed)
+        case "gp":
+            return samplers.GPSampler(seed=seed)
+        case "cmaes":
+            return samplers.CmaEsSampler(seed=seed)
+        case "random":
+            return samplers.RandomSampler(seed=seed)
+        case "qmc":
+            return samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=seed)
+
+
+def search(name, function, trials, seed):
+    import optuna
+
+    truth, axes, sd = FUNCTIONS[function]
+    noise = random.Random(f"{function} {seed}")
+    study = optuna.create_study(sampler=sampler(name, seed))
+    best, regrets, asking = (math.inf, math.inf), [], 0.0
+    for number in range(1, trials + 1):
+        began = time.perf_counter()
+        trial = study.ask()
+        x = [trial.suggest_float(f"x{axis}", 0, 1) for axis in range(axes)]
+        asking += time.perf_counter() - began
+        true = truth(x)
+        seen = true + sd * noise.gauss(0, 1)
+        study.tell(trial, seen)
+        best = min(best, (seen, true))
+        if number in LOOKS:
+            regrets.append(best[1])
+    return regrets, asking / trials
+
+
+def main():
+    import optuna
+
+    if sys.argv[1:] == ["versions"]:
+        import torch
+
+        return print(f"Optuna {optuna.__version__}, torch {torch.__version__}")
+    if sys.argv[1] == "gp":
+        import torch
+
+        torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    name, function, trials, first, last = sys.argv[1:]
+    for seed in range(int(first), int(last)):
+        regrets, seconds = search(name, function, int(trials), seed)
+        print(*regrets, seconds, flush=True)
+
+
+main()
