@@ -4,13 +4,14 @@
 //! Two kinds of studies are made: scores drawn from the model that the report assumes ([`scores`]),
 //! and a learner that is really trained, on samples drawn anew from a known population
 //! ([`learner`]). Everything follows from the setting and the study's number, so a count is the same
-//! whoever makes it. Deliberately absent: threads, and any analysis: `report::build` is the one that
-//! is judged.
+//! whoever makes it. Whether the rules that end a study early keep their error is [`sequential`]'s.
+//! Deliberately absent: threads, and any analysis: `report::build` is the one that is judged.
 //!
 //! Floor: core.
 
 mod learner;
 mod scores;
+pub mod sequential;
 mod settings;
 mod tally;
 

@@ -137,7 +137,7 @@ impl Noise {
 }
 
 /// Much of what is seen of small medical data sets: folds matter most, then what is left, then seeds.
-const USUAL: Spread =
+pub(super) const USUAL: Spread =
     Spread { fold: 0.03, arm_fold: 0.01, seed: 0.005, arm_seed: 0.01, residual: 0.02 };
 const T_DF: u32 = 5;
 /// Rows of the data file that stands for a study's; nothing is trained on it.
