@@ -20,6 +20,8 @@ mod health;
 mod inference;
 mod ledger;
 mod metrics;
+mod nested;
+mod plan;
 mod planning;
 mod programs;
 mod reference;

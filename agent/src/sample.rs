@@ -32,7 +32,13 @@ pub fn study(rows: &[u8]) -> Study {
             missing: Missing::Refuse,
             rows: rows.iter().filter(|&&byte| byte == b'\n').count() as u64 - 1,
         },
-        outer: Outer { kind: OuterKind::KFold, partitions: 1, folds: 2, stratify: true },
+        outer: Outer {
+            kind: OuterKind::KFold,
+            partitions: 1,
+            folds: 2,
+            stratify: true,
+            inner: None,
+        },
         seeds: Seeds {
             factors: vec![SeedFactor {
                 name: "seed".to_string(),

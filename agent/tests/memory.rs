@@ -103,7 +103,16 @@ fn lane(model: Model, hyper: &Hyper, dataset: &Dataset, seed: u64) -> Lane {
     };
     let seeds = StreamSeeds { init: seed, order: seed, noise: seed };
     let hyper = hyper.clone();
-    Lane { model, hyper, seeds, train_rows, validation_rows, test_rows, labels: None }
+    Lane {
+        model,
+        hyper,
+        seeds,
+        train_rows,
+        validation_rows,
+        test_rows,
+        labels: None,
+        chooses: false,
+    }
 }
 
 fn table(width: usize) -> Dataset {

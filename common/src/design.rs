@@ -6,6 +6,10 @@
 //! so that a block of consecutive indices is one seed over every fold and arm. Controls are trained
 //! with the first seeds alone: blocks of those are wider than later ones, and nothing else changes.
 //!
+//! Where configs are chosen within the training rows, the trials that choose are there too: in the block
+//! of the seed that they choose for, or, where few seeds choose for all, in blocks before all others.
+//! Each config then has its refits in the design, of which only the chosen ones are ever trained.
+//!
 //! Floor: common.
 
 use std::collections::BTreeSet;
@@ -26,22 +30,44 @@ pub struct Design {
     seeds: Vec<u32>,
     partitions: u32,
     folds: u32,
+    inner: Option<InnerFolds>,
     /// One after another, from the first trial to the last; none empty.
     stretches: Vec<Stretch>,
     /// `None` when they do not fit 64 bits.
     trials: Option<u64>,
 }
 
+/// How configs are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InnerFolds {
+    pub folds: u32,
+    /// So many seeds choose for all others; `None`: each for itself.
+    pub tune: Option<u32>,
+}
+
 /// Seeds that the same arms are trained with. A study without controls is one stretch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stretch {
-    /// Combinations of seed levels, counted from the first.
+    /// Combinations of seed levels, counted from the first; of seeds that choose for all, their numbers.
     seeds: Range<u64>,
+    tunes: bool,
     first_trial: u64,
-    /// These arms, by number, and how many configs of them there are before each.
-    arms: Vec<(u32, u64)>,
-    /// Configs of these arms together: the radix of the fastest digit.
+    entries: Vec<Entry>,
+    /// Trials of a cell: the radix of the fastest digit.
     configs: u64,
+}
+
+/// Seeds of a stretch, whether they choose for all others, and what is trained with them: arms, and whether
+/// on inner folds.
+type Planned = (Range<u64>, bool, Vec<(u32, bool)>);
+
+/// The configs of one arm in a cell: tested on the outer fold, or each on every inner one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    arm: u32,
+    inner: bool,
+    /// Trials of the cell before these.
+    before: u64,
 }
 
 /// One cell of the design. Travels closed; those who train or analyse open it.
@@ -54,6 +80,30 @@ pub struct TrialKey {
     pub seeds: Vec<u32>,
     pub partition: u32,
     pub fold: u32,
+    /// The inner fold that tests, of a trial that helps to choose a config.
+    pub inner: Option<u32>,
+}
+
+/// A trial's place within a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot {
+    pub arm: u32,
+    pub config: u32,
+    pub inner: Option<u32>,
+}
+
+/// One choice of a config: by the trials on the inner folds of an outer fold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Choice {
+    pub arm: u32,
+    /// The cell whose config is chosen; of the first seeds where it is one for all seeds.
+    pub cell: u64,
+}
+
+impl Slot {
+    pub fn outer(arm: u32, config: u32) -> Self {
+        Self { arm, config, inner: None }
+    }
 }
 
 impl Design {
@@ -63,35 +113,39 @@ impl Design {
         configs: Vec<u32>,
         seeds_max: &[Option<u32>],
         seeds: Vec<u32>,
-        partitions: u32,
-        folds: u32,
+        (partitions, folds): (u32, u32),
+        inner: Option<InnerFolds>,
     ) -> Self {
         assert!(!configs.is_empty() && configs.iter().all(|&count| count > 0));
         assert!(seeds.iter().all(|&count| count > 0) && partitions > 0 && folds > 0);
+        assert!(inner.is_none_or(|inner| inner.folds > 0 && inner.tune != Some(0)));
         let stretches = Vec::new();
-        let mut design = Self { configs, seeds, partitions, folds, stretches, trials: None };
+        let mut design = Self { configs, seeds, partitions, folds, inner, stretches, trials: None };
         design.trials = design.stretch(seeds_max);
         design
     }
 
     pub fn of(study: &Study) -> Self {
+        let outer = &study.outer;
         Self::new(
             study.arms.iter().map(|arm| arm.configs.len() as u32).collect(),
             &study.arms.iter().map(Arm::seeds_max).collect::<Vec<_>>(),
             study.seeds.factors.iter().map(|factor| factor.count).collect(),
-            study.outer.partitions,
-            study.outer.folds,
+            (outer.partitions, outer.folds),
+            outer.inner.as_ref().map(|i| InnerFolds { folds: i.folds, tune: i.tune }),
         )
     }
 
     /// The design of a study that came from elsewhere; `None` when a factor has no level, or a
     /// control is none.
     pub fn try_of(study: &Study) -> Option<Self> {
+        let inner = study.outer.inner.as_ref();
         let levels = study.arms.iter().all(|arm| !arm.configs.is_empty())
             && study.seeds.factors.iter().all(|factor| factor.count > 0)
             && !study.arms.is_empty()
             && study.outer.partitions > 0
-            && study.outer.folds > 0;
+            && study.outer.folds > 0
+            && inner.is_none_or(|inner| inner.folds > 0 && inner.tune != Some(0));
         (levels && study.has_sound_controls()).then(|| Self::of(study))
     }
 
@@ -100,11 +154,51 @@ impl Design {
         self.trials
     }
 
-    /// Trials of one config of an arm: cells that it is trained in.
+    /// Trials that will be trained: of the refits of a choice, those of one config.
+    pub fn trained(&self) -> Option<u64> {
+        Some(self.trials? - self.refused())
+    }
+
+    /// Refits that no choice falls on.
+    fn refused(&self) -> u64 {
+        let of_arm = |arm: u32| self.cells_of(arm) * (u64::from(self.configs[arm as usize]) - 1);
+        (0..self.configs.len() as u32).filter(|arm| self.is_searched(*arm)).map(of_arm).sum()
+    }
+
+    /// Whether inner folds choose the arm's config.
+    pub fn is_searched(&self, arm: u32) -> bool {
+        self.inner.is_some() && self.configs.get(arm as usize).is_some_and(|&count| count > 1)
+    }
+
+    /// Trials of one config of an arm on outer folds: cells that it is trained in.
     pub fn cells_of(&self, arm: u32) -> u64 {
-        let has = |stretch: &&Stretch| stretch.arms.iter().any(|(other, _)| *other == arm);
+        let has = |stretch: &&Stretch| stretch.entry(arm, false).is_some();
         let seeds = self.stretches.iter().filter(has).map(|stretch| stretch.seeds.end).max();
         seeds.unwrap_or(0).saturating_mul(self.blocks())
+    }
+
+    /// Cells in which the arm's configs are tested on inner folds: of seeds that choose for all, or of
+    /// the study's.
+    pub fn tuning_cells_of(&self, arm: u32) -> u64 {
+        match (self.is_searched(arm), self.tune()) {
+            (false, _) => 0,
+            (true, Some(tune)) => u64::from(tune) * self.blocks(),
+            (true, None) => self.cells_of(arm),
+        }
+    }
+
+    /// Trials on inner folds that choose the arm's configs.
+    pub fn choosing_trials(&self, arm: u32) -> u64 {
+        let configs = self.configs.get(arm as usize).copied().unwrap_or(0);
+        self.tuning_cells_of(arm) * u64::from(configs) * self.inner_folds()
+    }
+
+    fn tune(&self) -> Option<u32> {
+        self.inner.and_then(|inner| inner.tune)
+    }
+
+    fn inner_folds(&self) -> u64 {
+        self.inner.map_or(1, |inner| u64::from(inner.folds))
     }
 
     /// Outer folds of all partitions.
@@ -120,20 +214,40 @@ impl Design {
             let most = seeds_max.get(arm).copied().flatten();
             most.map_or(all, |most| u64::from(most).min(all))
         };
-        let ends: BTreeSet<u64> = (0..self.configs.len()).map(last).collect();
-        let (mut begin, mut first_trial) = (0, 0u64);
+        let arms: Vec<u32> = (0..self.configs.len() as u32).collect();
+        let searched = |arms: &[u32]| -> Vec<(u32, bool)> {
+            arms.iter().filter(|arm| self.is_searched(**arm)).map(|arm| (*arm, true)).collect()
+        };
+        let mut planned: Vec<Planned> = Vec::new();
+        if let Some(tune) = self.tune() {
+            planned.push((0..u64::from(tune), true, searched(&arms)));
+        }
+        let ends: BTreeSet<u64> = arms.iter().map(|arm| last(*arm as usize)).collect();
+        let mut begin = 0;
         for end in ends.into_iter().filter(|&end| end > 0) {
-            let (mut arms, mut configs) = (Vec::new(), 0);
-            for (arm, &count) in
-                self.configs.iter().enumerate().filter(|(arm, _)| last(*arm) >= end)
-            {
-                arms.push((arm as u32, configs));
-                configs += u64::from(count);
+            let there: Vec<u32> =
+                arms.iter().copied().filter(|arm| last(*arm as usize) >= end).collect();
+            let mut entries: Vec<_> = there.iter().map(|arm| (*arm, false)).collect();
+            if self.tune().is_none() {
+                entries.extend(searched(&there));
             }
-            self.stretches.push(Stretch { seeds: begin..end, first_trial, arms, configs });
-            let trials = self.blocks().checked_mul(configs)?.checked_mul(end - begin)?;
-            first_trial = first_trial.checked_add(trials)?;
+            planned.push((begin..end, false, entries));
             begin = end;
+        }
+        let mut first_trial = 0u64;
+        for (seeds, tunes, within) in
+            planned.into_iter().filter(|(_, _, within)| !within.is_empty())
+        {
+            let (mut entries, mut configs) = (Vec::new(), 0u64);
+            for (arm, inner) in within {
+                entries.push(Entry { arm, inner, before: configs });
+                let each = if inner { self.inner_folds() } else { 1 };
+                configs = configs.checked_add(u64::from(self.configs[arm as usize]) * each)?;
+            }
+            let count = seeds.end - seeds.start;
+            self.stretches.push(Stretch { seeds, tunes, first_trial, entries, configs });
+            let trials = self.blocks().checked_mul(configs)?.checked_mul(count)?;
+            first_trial = first_trial.checked_add(trials)?;
         }
         // Above, a product that does not fit was cut short.
         let fits = self.seeds.iter().try_fold(1u64, |all, &count| all.checked_mul(count.into()));
@@ -155,45 +269,165 @@ impl Design {
         let config = digit(stretch.configs);
         let fold = digit(u64::from(self.folds)) as u32;
         let partition = digit(u64::from(self.partitions)) as u32;
-        let mut seed = stretch.seeds.start + rest;
-        let (arm, before) = *stretch.arms.iter().rev().find(|(_, before)| *before <= config)?;
-        let mut seeds = Vec::with_capacity(self.seeds.len());
+        let seed = stretch.seeds.start + rest;
+        let entry = *stretch.entries.iter().rev().find(|entry| entry.before <= config)?;
+        let within = config - entry.before;
+        let (config, inner) = match entry.inner {
+            true => (within / self.inner_folds(), Some((within % self.inner_folds()) as u32)),
+            false => (within, None),
+        };
+        let seeds = match stretch.tunes {
+            true => vec![seed as u32; self.seeds.len()],
+            false => self.levels(seed),
+        };
+        Some(TrialKey { arm: entry.arm, config: config as u32, seeds, partition, fold, inner })
+    }
+
+    /// The levels of a combination of seeds, one a factor.
+    fn levels(&self, mut seed: u64) -> Vec<u32> {
+        let mut levels = Vec::with_capacity(self.seeds.len());
         for &count in self.seeds.iter().rev() {
-            seeds.push((seed % u64::from(count)) as u32);
+            levels.push((seed % u64::from(count)) as u32);
             seed /= u64::from(count);
         }
-        seeds.reverse();
-        Some(TrialKey { arm, config: (config - before) as u32, seeds, partition, fold })
+        levels.reverse();
+        levels
+    }
+
+    /// The cell of a key: seeds, partition and fold, counted from 0 with the fold fastest. `None` when a
+    /// digit is out of range.
+    fn cell(&self, key: &TrialKey) -> Option<u64> {
+        let mut seeds = key.seeds.iter().zip(&self.seeds);
+        let seed = match self.tune().filter(|_| key.inner.is_some()) {
+            Some(tune) => {
+                let first = key.seeds.first().copied().unwrap_or(0);
+                let same = key.seeds.iter().all(|seed| *seed == first);
+                (same && first < tune).then_some(u64::from(first))?
+            }
+            None if seeds.clone().all(|(seed, count)| seed < count) => {
+                seeds.try_fold(0u64, |sum, (&seed, &count)| {
+                    sum.checked_mul(u64::from(count))?.checked_add(u64::from(seed))
+                })?
+            }
+            None => return None,
+        };
+        let inside = key.seeds.len() == self.seeds.len()
+            && key.partition < self.partitions
+            && key.fold < self.folds;
+        let folds = seed * u64::from(self.partitions) + u64::from(key.partition);
+        inside.then(|| folds * u64::from(self.folds) + u64::from(key.fold))
     }
 
     /// The index of a cell. `None` when a digit is out of range, or the arm has fewer seeds.
     pub fn index(&self, key: &TrialKey) -> Option<TrialIndex> {
-        let inside = (key.arm as usize) < self.configs.len()
-            && key.config < self.configs[key.arm as usize]
-            && key.partition < self.partitions
-            && key.fold < self.folds
-            && key.seeds.len() == self.seeds.len()
-            && key.seeds.iter().zip(&self.seeds).all(|(seed, count)| seed < count);
-        if !inside {
-            return None;
-        }
-        let seeds = key
-            .seeds
-            .iter()
-            .zip(&self.seeds)
-            .fold(0u64, |sum, (&seed, &count)| sum * u64::from(count) + u64::from(seed));
-        let folds = seeds * u64::from(self.partitions) + u64::from(key.partition);
-        self.in_cell(folds * u64::from(self.folds) + u64::from(key.fold), (key.arm, key.config))
+        let slot = Slot { arm: key.arm, config: key.config, inner: key.inner };
+        self.in_cell(self.cell(key)?, slot)
     }
 
-    /// The trial of an arm's config in a cell: seeds, partition and fold, counted from 0 with the
-    /// fold fastest. `None` where the arm is not trained in it, or no cell is.
-    pub fn in_cell(&self, cell: u64, (arm, config): (u32, u32)) -> Option<TrialIndex> {
-        let seed = cell / self.blocks();
-        let stretch = self.stretches.iter().find(|stretch| stretch.seeds.contains(&seed))?;
-        let (_, before) = stretch.arms.iter().find(|(other, _)| *other == arm)?;
+    /// The trial of a slot in a cell: seeds, partition and fold, counted from 0 with the fold fastest;
+    /// cells of tuning seeds are counted for themselves. `None` where the arm is not trained in it, or no
+    /// cell is.
+    pub fn in_cell(&self, cell: u64, slot: Slot) -> Option<TrialIndex> {
+        let (seed, inner) = (cell / self.blocks(), slot.inner.is_some());
+        let tunes = inner && self.tune().is_some();
+        let stretch = self
+            .stretches
+            .iter()
+            .find(|stretch| stretch.tunes == tunes && stretch.seeds.contains(&seed))?;
+        let before = stretch.entry(slot.arm, inner)?.before;
+        if slot.config >= self.configs[slot.arm as usize] {
+            return None;
+        }
+        let place = match slot.inner {
+            Some(fold) if u64::from(fold) < self.inner_folds() => {
+                u64::from(slot.config) * self.inner_folds() + u64::from(fold)
+            }
+            Some(_) => return None,
+            None => u64::from(slot.config),
+        };
         let within = (cell - stretch.seeds.start * self.blocks()) * stretch.configs;
-        Some(TrialIndex(stretch.first_trial + within + before + u64::from(config)))
+        Some(TrialIndex(stretch.first_trial + within + before + place))
+    }
+}
+
+/// Choices of configs by inner folds.
+impl Design {
+    /// The choice that a trial is about: to which it adds a score, or whose refit it may be.
+    pub fn choice_of(&self, key: &TrialKey) -> Option<Choice> {
+        let cell = self.is_searched(key.arm).then(|| self.cell(key))??;
+        let cell = if self.tune().is_some() { cell % self.blocks() } else { cell };
+        Some(Choice { arm: key.arm, cell })
+    }
+
+    /// Every choice of the study.
+    pub fn choices(&self) -> impl Iterator<Item = Choice> {
+        let searched = (0..self.configs.len() as u32).filter(|arm| self.is_searched(*arm));
+        searched.flat_map(|arm| {
+            let cells = if self.tune().is_some() { self.blocks() } else { self.cells_of(arm) };
+            (0..cells).map(move |cell| Choice { arm, cell })
+        })
+    }
+
+    /// Whether the study has this choice to make.
+    pub fn has(&self, choice: Choice) -> bool {
+        let cells = match self.tune() {
+            Some(_) => self.blocks(),
+            None => self.cells_of(choice.arm),
+        };
+        self.is_searched(choice.arm) && choice.cell < cells
+    }
+
+    /// The trials that a choice is made by: of each tuning seed those of each config, fold by fold.
+    pub fn scores_of(&self, choice: Choice) -> Vec<Vec<Vec<TrialIndex>>> {
+        let configs = self.configs.get(choice.arm as usize).copied().unwrap_or(0);
+        let folds = self.inner_folds() as u32;
+        let of_seed = |tune: u64| -> Vec<Vec<TrialIndex>> {
+            let cell = tune * self.blocks() + choice.cell;
+            let trial = |config, fold| {
+                self.in_cell(cell, Slot { arm: choice.arm, config, inner: Some(fold) })
+            };
+            (0..configs)
+                .map(|config| (0..folds).filter_map(|fold| trial(config, fold)).collect())
+                .collect()
+        };
+        (0..u64::from(self.tune().unwrap_or(1))).map(of_seed).collect()
+    }
+
+    /// What a choice of this config opens: on all of the outer fold's training rows, of each seed that it
+    /// is made for.
+    pub fn refits(&self, choice: Choice, config: u32) -> Vec<TrialIndex> {
+        let slot = Slot::outer(choice.arm, config);
+        let seeds = match self.tune() {
+            Some(_) => self.cells_of(choice.arm) / self.blocks(),
+            None => 1,
+        };
+        let trial = |seed: u64| self.in_cell(seed * self.blocks() + choice.cell, slot);
+        (0..seeds).filter_map(trial).collect()
+    }
+
+    /// Ranges of trials from `from` on that are trained only where a choice falls on them, in order.
+    pub fn unchosen(&self, from: TrialIndex) -> Vec<Range<u64>> {
+        let mut ranges = Vec::new();
+        for stretch in self.stretches.iter().filter(|stretch| !stretch.tunes) {
+            let held = stretch.entries.iter().filter(|e| !e.inner && self.is_searched(e.arm));
+            let held: Vec<(u64, u64)> =
+                held.map(|e| (e.before, u64::from(self.configs[e.arm as usize]))).collect();
+            let cells = (stretch.seeds.end - stretch.seeds.start) * self.blocks();
+            let first = from.0.saturating_sub(stretch.first_trial) / stretch.configs;
+            for cell in first..if held.is_empty() { 0 } else { cells } {
+                let begin = stretch.first_trial + cell * stretch.configs;
+                ranges.extend(held.iter().map(|(before, count)| {
+                    (begin + before).max(from.0)..(begin + before + count).max(from.0)
+                }));
+            }
+        }
+        ranges
+    }
+}
+
+impl Stretch {
+    fn entry(&self, arm: u32, inner: bool) -> Option<&Entry> {
+        self.entries.iter().find(|entry| (entry.arm, entry.inner) == (arm, inner))
     }
 }
 
@@ -206,7 +440,8 @@ impl TrialKey {
         &self.arm(study).configs[self.config as usize]
     }
 
-    /// The seed that feeds `stream`: its factor's level, or 0 for a stream that no factor moves.
+    /// The seed that feeds `stream`: its factor's level, or 0 for a stream that no factor moves. Trials
+    /// that choose a config have seeds of their own: none that is reported chose anything.
     pub fn seed_of(&self, study: &Study, stream: Stream) -> u64 {
         let factors = study.seeds.factors.iter().zip(&self.seeds);
         factors
@@ -214,6 +449,7 @@ impl TrialKey {
             .map(|(_, &seed)| u64::from(seed))
             .next()
             .unwrap_or(0)
+            + if self.inner.is_some() { TUNING } else { 0 }
     }
 
     /// For people: `mlp · lr=0.01 · seed 3 · partition 0 · fold 2`.
@@ -227,6 +463,7 @@ impl TrialKey {
         parts.extend(factors.map(|(factor, seed)| format!("{} {seed}", factor.name)));
         parts.push(format!("partition {}", self.partition));
         parts.push(format!("fold {}", self.fold));
+        parts.extend(self.inner.map(|inner| format!("inner fold {inner}")));
         parts.join(" · ")
     }
 
@@ -250,115 +487,15 @@ impl TrialKey {
             text(&self.seed_of(study, stream).to_string());
         }
         text(&format!("{} {}", self.partition, self.fold));
+        if let (Some(fold), Some(inner)) = (self.inner, &outer.inner) {
+            text(&format!("{:?} {} {fold}", inner.kind, inner.folds));
+        }
         Digest(*hasher.finalize().as_bytes())
     }
 }
 
+/// Added to the seeds of trials that choose configs: above all others, in 31 bits, which every library takes.
+pub const TUNING: u64 = 1 << 30;
+
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    type Limits = Vec<Option<u32>>;
-
-    /// Designs with what they were made with; some arms have fewer seeds than others.
-    fn limited() -> impl Strategy<Value = (Design, Limits)> {
-        let configs = proptest::collection::vec(1u32..20, 1..5);
-        let limits = proptest::collection::vec(proptest::option::of(1u32..60), 4);
-        let seeds = proptest::collection::vec(1u32..50, 1..4);
-        let design = |(configs, limits, seeds, partitions, folds): (_, Limits, _, _, _)| {
-            (Design::new(configs, &limits, seeds, partitions, folds), limits)
-        };
-        (configs, limits, seeds, 1u32..30, 1u32..30).prop_map(design)
-    }
-
-    fn designs() -> impl Strategy<Value = Design> {
-        limited().prop_map(|(design, _)| design)
-    }
-
-    proptest! {
-        #[test]
-        fn index_to_key_and_back_is_the_identity(design in designs(), pick in any::<u64>()) {
-            let trials = design.trials().expect("small");
-            let index = TrialIndex(pick % trials);
-            let key = design.key(index).expect("inside");
-            prop_assert_eq!(design.index(&key), Some(index));
-        }
-
-        #[test]
-        fn key_to_index_and_back_is_the_identity(design in designs(), picks in any::<[u32; 7]>()) {
-            let arm = picks[0] % design.configs.len() as u32;
-            let key = TrialKey {
-                arm,
-                config: picks[1] % design.configs[arm as usize],
-                seeds: design.seeds.iter().zip(&picks[2..5]).map(|(count, pick)| pick % count).collect(),
-                partition: picks[5] % design.partitions,
-                fold: picks[6] % design.folds,
-            };
-            match design.index(&key) {
-                Some(index) => prop_assert_eq!(design.key(index), Some(key)),
-                None => prop_assert!(design.cells_of(arm) < design.cells_of_all()),
-            }
-        }
-
-        #[test]
-        fn beyond_the_last_trial_there_is_no_key(design in designs()) {
-            prop_assert_eq!(design.key(TrialIndex(design.trials().expect("small"))), None);
-        }
-
-        #[test]
-        fn more_seeds_move_no_trial((design, limits) in limited(), pick in any::<u64>()) {
-            let index = TrialIndex(pick % design.trials().expect("small"));
-            let mut seeds = design.seeds.clone();
-            seeds[0] += 10;
-            let (configs, folds) = (design.configs.clone(), design.folds);
-            let grown = Design::new(configs, &limits, seeds, design.partitions, folds);
-            prop_assert_eq!(grown.key(index), design.key(index));
-        }
-
-        #[test]
-        fn every_arm_has_its_cells((design, limits) in limited()) {
-            let mut sum = 0;
-            for (arm, &configs) in design.configs.iter().enumerate() {
-                let seeds = design.cells_of(arm as u32) / design.blocks();
-                let all = design.cells_of_all() / design.blocks();
-                prop_assert_eq!(seeds, limits[arm].map_or(all, |most| all.min(most.into())));
-                sum += design.cells_of(arm as u32) * u64::from(configs);
-            }
-            prop_assert_eq!(design.trials(), Some(sum));
-        }
-    }
-
-    impl Design {
-        fn cells_of_all(&self) -> u64 {
-            self.seeds.iter().map(|&count| u64::from(count)).product::<u64>() * self.blocks()
-        }
-    }
-
-    #[test]
-    fn keys_enumerate_every_cell_once() {
-        let design = Design::new(vec![2, 1], &[None, None], vec![3], 2, 2);
-        let keys: BTreeSet<TrialKey> =
-            (0..36).map(|index| design.key(TrialIndex(index)).expect("inside")).collect();
-        assert_eq!(design.trials(), Some(36));
-        assert_eq!(keys.len(), 36);
-    }
-
-    #[test]
-    fn a_control_of_one_seed_is_in_the_first_seeds_block_alone() {
-        let design = Design::new(vec![2, 1], &[None, Some(1)], vec![3], 1, 2);
-        let arms = |index| design.key(TrialIndex(index)).map(|key| (key.arm, key.config));
-        let found: Vec<_> = (0..15).map_while(arms).collect();
-        let (block, later) = ([(0, 0), (0, 1), (1, 0)], [(0, 0), (0, 1)]);
-        let wanted = [&block[..], &block, &later, &later, &later, &later].concat();
-        assert_eq!(found, wanted);
-    }
-
-    #[test]
-    fn trials_that_do_not_fit_are_none() {
-        let limits = [None, Some(1)];
-        let design = Design::new(vec![9, 1], &limits, vec![u32::MAX, u32::MAX, u32::MAX], 1, 1);
-        assert_eq!((design.trials(), design.key(TrialIndex(0))), (None, None));
-    }
-}
+mod tests;

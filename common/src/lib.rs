@@ -5,6 +5,7 @@
 //!
 //! Floor: common.
 
+pub mod choosing;
 pub mod curve;
 pub mod design;
 pub mod id;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::design::Design;
+use crate::design::{Design, Slot};
 use crate::id::TrialIndex;
 use crate::seed::mix;
 use crate::study::Study;
@@ -141,7 +141,8 @@ fn draw_of_arm(
 ) -> Vec<TrialIndex> {
     let all = design.cells_of(arm) * configs;
     let at = |place: u64| {
-        let trial = design.in_cell(place / configs, (arm, (place % configs) as u32))?;
+        let slot = Slot::outer(arm, (place % configs) as u32);
+        let trial = design.in_cell(place / configs, slot)?;
         is_complete(trial).then_some(trial)
     };
     // SplitMix64 (Steele et al. 2014), whose state moves by this constant.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use crate::id::Digest;
 use crate::seed::{Stream, StreamRng};
-use crate::study::{Outer, OuterKind};
+use crate::study::{Inner, Outer, OuterKind};
 
 /// What a division of the rows may depend on. Each slice has one entry a row, or is absent.
 #[derive(Clone, Copy, Debug)]
@@ -46,21 +46,68 @@ pub fn partition(
     partition: u32,
 ) -> Vec<Vec<u32>> {
     let mut rng = StreamRng::new(data, Stream::Split, u64::from(partition), 0);
-    let folds = outer.folds as usize;
-    let mut tests = match (&outer.kind, labels.groups) {
-        (OuterKind::KFold, None) => deal(labels, folds, &mut rng),
+    let mut tests = drawn(&outer.kind, outer.folds as usize, labels, &mut rng);
+    tests.iter_mut().for_each(|rows| rows.sort_unstable());
+    tests
+}
+
+/// The rows of every inner fold of an outer fold that trains on `train`, each ascending: they test, and the
+/// others of `train` train.
+///
+/// Drawn as [`partition`] draws outer folds, from the rows of `train` alone. Rows of one group stay
+/// together; where outer folds are the values of a column, rows of one value do.
+///
+/// Shapes: `labels` of all rows; `train` ascending.
+pub fn inner_folds(
+    outer: &Outer,
+    inner: &Inner,
+    labels: &Labels<'_>,
+    data: &Digest,
+    (partition, fold): (u32, u32),
+    train: &[u32],
+) -> Vec<Vec<u32>> {
+    let of_train =
+        |all: &[u32]| -> Vec<u32> { train.iter().map(|&row| all[row as usize]).collect() };
+    let together = match outer.kind {
+        OuterKind::LeaveOut => labels.leave_out,
+        OuterKind::KFold | OuterKind::Holdout { .. } => labels.groups,
+    };
+    let (strata, groups) = (labels.strata.map(of_train), together.map(of_train));
+    let within = Labels {
+        rows: train.len() as u32,
+        strata: strata.as_deref(),
+        groups: groups.as_deref(),
+        leave_out: None,
+    };
+    let mut rng =
+        StreamRng::new(data, Stream::Split, u64::from(partition), INNER + u64::from(fold));
+    let mut tests = drawn(&inner.kind, inner.folds as usize, &within, &mut rng);
+    for rows in &mut tests {
+        rows.iter_mut().for_each(|row| *row = train[*row as usize]);
+        rows.sort_unstable();
+    }
+    tests
+}
+
+/// The test rows of each fold, in no order.
+fn drawn(
+    kind: &OuterKind,
+    folds: usize,
+    labels: &Labels<'_>,
+    rng: &mut StreamRng,
+) -> Vec<Vec<u32>> {
+    match (kind, labels.groups) {
+        (OuterKind::KFold, None) => deal(labels, folds, rng),
         (OuterKind::KFold, Some(groups)) => {
-            spread(&bundles(labels, groups, &mut rng), folds, strata_count(labels))
+            spread(&bundles(labels, groups, rng), folds, strata_count(labels))
         }
-        (OuterKind::Holdout { share }, None) => vec![hold_rows(labels, *share, &mut rng)],
+        (OuterKind::Holdout { share }, None) => vec![hold_rows(labels, *share, rng)],
         (OuterKind::Holdout { share }, Some(groups)) => {
-            let bundles = bundles(labels, groups, &mut rng);
+            let bundles = bundles(labels, groups, rng);
             vec![hold_bundles(&bundles, *share, strata_count(labels))]
         }
         (OuterKind::LeaveOut, _) => leave_out(labels, folds),
-    };
-    tests.iter_mut().for_each(|rows| rows.sort_unstable());
-    tests
+    }
 }
 
 /// All rows in drawn order, then class after class.
@@ -197,6 +244,9 @@ fn leave_out(labels: &Labels<'_>, folds: usize) -> Vec<Vec<u32>> {
     tests
 }
 
+/// Where on the `split` stream inner folds are drawn: behind outer folds and programs' validation rows.
+const INNER: u64 = 1 << 32;
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -204,13 +254,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::study::Select;
 
     fn k_fold(folds: u32) -> Outer {
-        Outer { kind: OuterKind::KFold, partitions: 2, folds, stratify: false }
+        Outer { kind: OuterKind::KFold, partitions: 2, folds, stratify: false, inner: None }
     }
 
     fn holdout(share: f64) -> Outer {
-        Outer { kind: OuterKind::Holdout { share }, partitions: 2, folds: 1, stratify: false }
+        Outer {
+            kind: OuterKind::Holdout { share },
+            partitions: 2,
+            folds: 1,
+            stratify: false,
+            inner: None,
+        }
+    }
+
+    fn plain_inner() -> Inner {
+        Inner { kind: OuterKind::KFold, folds: 2, tune: None, select: Select::Best }
     }
 
     fn plain(rows: u32) -> Labels<'static> {
@@ -296,6 +357,51 @@ mod tests {
         }
 
         #[test]
+        fn inner_folds_are_of_the_training_rows_alone_and_keep_groups_whole(
+            (strata, groups, folds) in grouped(), stratify: bool, holds_out: bool, fold in 0u32..12,
+        ) {
+            let labels = Labels {
+                strata: stratify.then_some(&strata),
+                groups: Some(&groups),
+                ..plain(groups.len() as u32)
+            };
+            let outer = k_fold(folds);
+            let tests = partition(&outer, &labels, &data(), 0);
+            let test = &tests[(fold % folds) as usize];
+            let train: Vec<u32> = (0..labels.rows).filter(|row| !test.contains(row)).collect();
+            let of_train: BTreeSet<u32> = train.iter().map(|&row| groups[row as usize]).collect();
+            prop_assume!(of_train.len() >= 2);
+            let inner = match holds_out {
+                true => Inner { kind: OuterKind::Holdout { share: 0.3 }, folds: 1, ..plain_inner() },
+                false => plain_inner(),
+            };
+            let drawn = inner_folds(&outer, &inner, &labels, &data(), (0, fold % folds), &train);
+            let mut all = drawn.concat();
+            all.sort_unstable();
+            prop_assert!(all.iter().all(|row| train.binary_search(row).is_ok()));
+            prop_assert!(holds_out || all == train);
+            for rows in &drawn {
+                let inside: BTreeSet<u32> = rows.iter().map(|&row| groups[row as usize]).collect();
+                let mut rest = train.iter().filter(|row| !rows.contains(row));
+                prop_assert!(!rows.is_empty() && rows.is_sorted());
+                prop_assert!(rest.all(|&row| !inside.contains(&groups[row as usize])));
+            }
+            // What lies in the test rows changes nothing.
+            let (mut other_strata, mut other_groups) = (strata.clone(), groups.clone());
+            for &row in test {
+                other_strata[row as usize] = 0;
+                other_groups[row as usize] = 0;
+            }
+            let others = Labels {
+                strata: stratify.then_some(&other_strata),
+                groups: Some(&other_groups),
+                ..labels
+            };
+            let again = inner_folds(&outer, &inner, &others, &data(), (0, fold % folds), &train);
+            prop_assert_eq!(again, drawn);
+        }
+
+        #[test]
         fn holdout_leaves_rows_on_both_sides_and_groups_whole(
             (strata, groups, _) in grouped(),
             share in 0.01f64..0.99,
@@ -368,9 +474,32 @@ mod tests {
     }
 
     #[test]
+    fn where_hospitals_are_left_out_inner_folds_keep_hospitals_whole() {
+        let hospitals: Vec<u32> = (0..60).map(|row| row / 10).collect();
+        let labels = Labels { leave_out: Some(&hospitals), ..plain(60) };
+        let outer = Outer {
+            kind: OuterKind::LeaveOut,
+            partitions: 1,
+            folds: 6,
+            stratify: false,
+            inner: None,
+        };
+        let train: Vec<u32> = (10..60).collect();
+        let drawn = inner_folds(&outer, &plain_inner(), &labels, &data(), (0, 0), &train);
+        assert_eq!(drawn.iter().map(Vec::len).sum::<usize>(), 50);
+        assert!(drawn.iter().all(|rows| rows.len() % 10 == 0), "{drawn:?}");
+    }
+
+    #[test]
     fn leave_out_tests_each_value_in_order() {
         let values = [1, 0, 2, 1, 0];
-        let outer = Outer { kind: OuterKind::LeaveOut, partitions: 1, folds: 3, stratify: false };
+        let outer = Outer {
+            kind: OuterKind::LeaveOut,
+            partitions: 1,
+            folds: 3,
+            stratify: false,
+            inner: None,
+        };
         let labels = Labels { leave_out: Some(&values), ..plain(5) };
         let tests = partition(&outer, &labels, &data(), 0);
         assert_eq!(tests, [vec![1, 4], vec![0, 3], vec![2]]);

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::design::{Design, TrialKey};
+use common::design::{Design, TUNING, TrialKey};
 use common::id::{StudyId, TrialIndex};
 use common::seed::Stream;
 use common::study::{SeedFactor, Study};
@@ -92,13 +92,14 @@ impl<'a> Sought<'a> {
     fn same_training(&self, key: &TrialKey, other: &Study) -> Option<TrialIndex> {
         let name = (key.arm(other).written.as_str(), key.config(other).point.to_string());
         let (arm, config) = *self.configs.get(&name)?;
+        let tuning = if key.inner.is_some() { TUNING } else { 0 };
         let level = |factor: &SeedFactor| {
             let moved = Stream::TRAINING.into_iter().find(|s| factor.streams.contains(s));
             // A factor that moves no training has the same outcome at each level.
-            u32::try_from(moved.map_or(0, |stream| key.seed_of(other, stream))).ok()
+            u32::try_from(moved.map_or(0, |stream| key.seed_of(other, stream) - tuning)).ok()
         };
         let seeds = self.study.seeds.factors.iter().map(level).collect::<Option<_>>()?;
-        let same = TrialKey { arm, config, seeds, partition: key.partition, fold: key.fold };
+        let same = TrialKey { arm, config, seeds, ..key.clone() };
         let trial = self.design.index(&same)?;
         (same.digest(self.study) == key.digest(other)).then_some(trial)
     }

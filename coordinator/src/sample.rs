@@ -9,6 +9,12 @@ pub fn study(seeds: u32) -> Study {
     checked(seeds, "constant = false")
 }
 
+/// The same with its learning rate chosen on two inner folds: by each seed for itself, or by so many for all.
+pub fn nested(seeds: u32, tune: Option<u32>) -> Study {
+    let tune = tune.map(|tune| format!("\ntune = {tune}")).unwrap_or_default();
+    written(&format!("{seeds}{tune}"), "constant = false", "\ninner = { folds = 2 }")
+}
+
 /// The same with its controls: constant, and permuted with so many seeds.
 #[cfg(test)]
 pub fn controlled(seeds: u32, permuted: u32) -> Study {
@@ -16,10 +22,14 @@ pub fn controlled(seeds: u32, permuted: u32) -> Study {
 }
 
 fn checked(seeds: u32, controls: &str) -> Study {
+    written(&seeds.to_string(), controls, "")
+}
+
+fn written(seeds: &str, controls: &str, inner: &str) -> Study {
     let text = format!(
         "[study]\nname = \"sample\"\nmetric = \"auroc\"\ncontrols = {{ {controls} }}\n\
          [data]\npath = \"rows.csv\"\ntarget = \"y\"\ntask = \"classification\"\n\
-         [split]\nouter = {{ folds = 2, repeats = 2 }}\n\
+         [split]\nouter = {{ folds = 2, repeats = 2 }}{inner}\n\
          [seeds]\ncount = {seeds}\n\
          [arms.a]\nmodel = \"linear\"\nepochs = 2\nspace = {{ lr = [0.1, 0.2] }}\n"
     );

@@ -10,7 +10,7 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use common::id::{ClusterId, MemberId, ReplicaId};
-use common::study::Study;
+use common::study::{Inner, OuterKind, Select, Study};
 use common::time::Timestamp;
 use common::wire::message::peer::{PeerMessage, RaftMessage, SnapshotPart, Voters};
 use common::wire::message::{Ask, FromAgent, Role};
@@ -143,9 +143,18 @@ pub fn studies(plan: &Plan) -> Vec<Study> {
         let mut study = SAMPLE.with(Clone::clone);
         study.name = format!("s{number}");
         study.seeds.factors[0].count = *seeds;
+        study.outer.inner = inner(plan, number);
         study
     };
     plan.studies.iter().enumerate().map(study).collect()
+}
+
+/// Some schedules choose configs: by each seed for itself, or by two for all.
+fn inner(plan: &Plan, study: usize) -> Option<Inner> {
+    let nested = (plan.seed % 5) == study as u64 && plan.poison.is_none() && plan.level() == LEVEL;
+    let tune = plan.seed.is_multiple_of(2).then_some(2);
+    let inner = Inner { kind: OuterKind::KFold, folds: 2, tune, select: Select::Best };
+    nested.then_some(inner)
 }
 
 /// One arm of two configs, two partitions of two folds: eight trials a seed.

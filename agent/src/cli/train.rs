@@ -157,6 +157,9 @@ fn described(study: &Study, trial: TrialIndex, ending: &Ending) -> Value {
         described.insert("seeds".into(), Value::Object(seeds));
         described.insert("partition".into(), json!(key.partition));
         described.insert("fold".into(), json!(key.fold));
+        if let Some(inner) = key.inner {
+            described.insert("inner_fold".into(), json!(inner));
+        }
     }
     match ending {
         Ending::Complete(outcome) => describe_outcome(study, outcome, &mut described),

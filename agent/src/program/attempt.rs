@@ -91,7 +91,8 @@ fn outcome(
             .and_then(|(metrics, epochs)| {
                 let read = scores::read(&place.files, place.test_rows);
                 let rows = read.map_err(|why| (FailReason::Error, why))?;
-                let rows = if job.study.keeps_rows() { rows } else { Vec::new() };
+                let keeps = job.study.keeps_rows() && !place.chooses;
+                let rows = if keeps { rows } else { Vec::new() };
                 let device = String::new();
                 Ok(Outcome { metrics, rows, epochs, duration_us: 0, device, curve })
             }),

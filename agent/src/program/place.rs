@@ -35,6 +35,8 @@ pub struct Place {
     pub command: Vec<String>,
     pub env: Vec<(String, String)>,
     pub test_rows: usize,
+    /// Whether the trial helps to choose a config.
+    pub chooses: bool,
     pub time_limit_s: u32,
     pub memory_mib: u32,
 }
@@ -76,6 +78,7 @@ impl Place {
         let mut place = Self {
             out: files.join("results.jsonl"),
             test_rows: rows.test.len(),
+            chooses: key.inner.is_some(),
             time_limit_s: program.time_limit_s,
             memory_mib: program.memory_mib,
             command: Vec::new(),
@@ -197,6 +200,7 @@ impl Place {
             "seeds": seeds,
             "partition": key.partition,
             "fold": key.fold,
+            "inner_fold": key.inner,
             "metrics": study.metrics.iter().map(metric).collect::<Vec<_>>(),
             "task": task,
             "classes": classes,
@@ -241,6 +245,8 @@ impl Place {
         match name {
             "seed" => Some(seed(study, key).to_string()),
             "fold" => Some(key.fold.to_string()),
+            // Empty for a trial that is tested on its outer fold.
+            "inner_fold" => Some(key.inner.map(|inner| inner.to_string()).unwrap_or_default()),
             "partition" => Some(key.partition.to_string()),
             "trial" => Some(trial.0.to_string()),
             "study" => Some(study.name.clone()),

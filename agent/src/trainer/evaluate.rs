@@ -81,7 +81,7 @@ pub fn judged(
     };
     Ending::Complete(Outcome {
         metrics,
-        rows: if asked.keep_rows { rows } else { Vec::new() },
+        rows: if asked.keep_rows && !lane.chooses { rows } else { Vec::new() },
         epochs,
         duration_us: 0,
         device: String::new(),

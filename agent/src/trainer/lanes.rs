@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::design::{Design, TrialKey};
 use common::id::TrialIndex;
 use common::seed::{Stream, StreamRng, mix};
-use common::split::partition;
+use common::split::{inner_folds, partition};
 use common::study::{Control, Hyper, Model, Study};
 use common::table::{Copies, Dataset};
 use thiserror::Error;
@@ -31,6 +31,8 @@ pub struct Lane {
     pub test_rows: Vec<u32>,
     /// Of each row of the data set, the row whose label it is trained with; `None`: its own.
     pub labels: Option<Vec<u32>>,
+    /// Whether it helps to choose a config: no score of a row is kept then.
+    pub chooses: bool,
 }
 
 impl Lane {
@@ -71,6 +73,7 @@ pub fn open(
     let design = Design::of(study);
     let labels = dataset.labels(study.outer.stratify);
     let mut drawn: BTreeMap<u32, Vec<Vec<u32>>> = BTreeMap::new();
+    let mut divided: BTreeMap<(u32, u32), Vec<Vec<u32>>> = BTreeMap::new();
     let mut copies: Option<Copies> = None;
     let mut open_one = |trial: &TrialIndex| {
         let key = design.key(*trial).ok_or_else(|| LaneError::NoTrial {
@@ -85,7 +88,19 @@ pub fn open(
             .get(fold as usize)
             .cloned()
             .ok_or(LaneError::NoFold { partition: number, fold })?;
-        let train_rows = all_but(&test_rows, dataset.rows());
+        let mut train_rows = all_but(&test_rows, dataset.rows());
+        let mut test_rows = test_rows;
+        if let (Some(inner), Some(within)) = (key.inner, &study.outer.inner) {
+            let folds = divided.entry((number, fold)).or_insert_with(|| {
+                let cell = (number, fold);
+                inner_folds(&study.outer, within, &labels, &dataset.digest, cell, &train_rows)
+            });
+            test_rows = folds
+                .get(inner as usize)
+                .cloned()
+                .ok_or(LaneError::NoFold { partition: number, fold: inner })?;
+            train_rows.retain(|row| test_rows.binary_search(row).is_err());
+        }
         if train_rows.is_empty() || test_rows.is_empty() {
             let (train, test) = (train_rows.len(), test_rows.len());
             return Err(LaneError::EmptyFold { partition: number, fold, train, test });
@@ -106,7 +121,8 @@ pub fn open(
         // A program is given its validation rows by what runs it.
         let share = if model == Model::Program { 0.0 } else { hyper.recipe.validation };
         let (train_rows, validation_rows) = held_back(dataset, train_rows, share, seeds.order);
-        Ok(Lane { model, hyper, seeds, train_rows, validation_rows, test_rows, labels })
+        let chooses = key.inner.is_some();
+        Ok(Lane { model, hyper, seeds, train_rows, validation_rows, test_rows, labels, chooses })
     };
     trials.iter().map(&mut open_one).collect()
 }
@@ -157,7 +173,103 @@ const HELD_BACK: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests {
+    use common::study::{ArmConfig, Inner, OuterKind, Select};
+    use common::table::Target;
+
+    use super::super::{Machine, train};
     use super::*;
+    use crate::sample;
+
+    /// The sample study with configs to choose on two inner folds, its rows in groups of two.
+    fn nested(tune: Option<u32>, holdout: bool) -> (Study, Dataset) {
+        let rows: String = (0..48)
+            .map(|row| format!("{}.5,{},{}\n", row * 7 % 13, row, ["a", "b"][row / 2 % 2]))
+            .collect();
+        let rows = format!("x,y,class\n{rows}");
+        let mut study = sample::study(rows.as_bytes());
+        study.seeds.factors[0].count = 2;
+        study.outer.folds = 3;
+        study.outer.stratify = false;
+        let (kind, folds) = match holdout {
+            true => (OuterKind::Holdout { share: 0.4 }, 1),
+            false => (OuterKind::KFold, 2),
+        };
+        study.outer.inner = Some(Inner { kind, folds, tune, select: Select::Best });
+        let config = study.arms[0].configs[0].clone();
+        let hyper = Hyper { lr: 0.5, ..config.hyper.clone() };
+        study.arms[0].configs.push(ArmConfig { hyper, ..config });
+        let mut dataset = Dataset::read(&study.data, rows.as_bytes()).expect("a table");
+        dataset.groups = Some((0..48).map(|row| row / 2).collect());
+        (study, dataset)
+    }
+
+    #[test]
+    fn no_outer_test_row_is_seen_by_a_trial_that_chooses() {
+        for (tune, holdout) in [(None, false), (Some(3), false), (None, true)] {
+            let (study, dataset) = nested(tune, holdout);
+            let design = Design::of(&study);
+            let trials = design.trials().expect("few");
+            let all: Vec<TrialIndex> = (0..trials).map(TrialIndex).collect();
+            let lanes = open(&study, &dataset, &all);
+            let keys: Vec<TrialKey> =
+                all.iter().map(|trial| design.key(*trial).expect("in it")).collect();
+            let mut outer: BTreeMap<(u32, u32), Vec<u32>> = BTreeMap::new();
+            for (key, lane) in keys.iter().zip(&lanes).filter(|(key, _)| key.inner.is_none()) {
+                let test = lane.as_ref().expect("rows").test_rows.clone();
+                outer.insert((key.partition, key.fold), test);
+            }
+            let mut chose = 0;
+            for (key, lane) in keys.iter().zip(&lanes).filter(|(key, _)| key.inner.is_some()) {
+                let lane = lane.as_ref().expect("rows");
+                let group = |row: &u32| row / 2;
+                let seen: BTreeSet<u32> =
+                    lane.train_rows.iter().chain(&lane.test_rows).map(group).collect();
+                let hidden: BTreeSet<u32> =
+                    outer[&(key.partition, key.fold)].iter().map(group).collect();
+                assert!(lane.chooses && seen.is_disjoint(&hidden), "{key:?}");
+                let trained: BTreeSet<u32> = lane.train_rows.iter().map(group).collect();
+                assert!(lane.test_rows.iter().all(|row| !trained.contains(&group(row))), "{key:?}");
+                chose += 1;
+            }
+            assert_eq!(
+                chose,
+                if holdout { 12 } else { 24 / 2 * tune.map_or(2, |tune| tune as usize) }
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_of_the_outer_test_rows_moves_a_score_that_chooses() {
+        let (study, dataset) = nested(None, false);
+        let design = Design::of(&study);
+        let trials = design.trials().expect("few");
+        let of_fold = |fold: u32| -> Vec<TrialIndex> {
+            let chooses = |trial: &TrialIndex| {
+                design.key(*trial).is_some_and(|key| key.inner.is_some() && key.fold == fold)
+            };
+            (0..trials).map(TrialIndex).filter(chooses).collect()
+        };
+        let refit = (0..trials).map(TrialIndex).find(|trial| {
+            design.key(*trial).is_some_and(|key| key.inner.is_none() && key.fold == 1)
+        });
+        let refit = [refit.expect("one")];
+        let test = open(&study, &dataset, &refit).remove(0).expect("rows").test_rows;
+        let mut changed = dataset.clone();
+        for row in test {
+            changed.features[row as usize * changed.width..][..changed.width].fill(1e6);
+            if let Target::Classes { labels, classes } = &mut changed.target {
+                labels[row as usize] = (labels[row as usize] + 1) % *classes;
+            }
+        }
+        let trained = |dataset: &Dataset, trials: &[TrialIndex]| {
+            train(&study, dataset, trials, &Machine::default(), &|| false).expect("not stopped")
+        };
+        let inner = of_fold(1);
+        assert_eq!(inner.len(), 8);
+        assert_eq!(trained(&dataset, &inner), trained(&changed, &inner));
+        let (before, after) = (trained(&dataset, &refit), trained(&changed, &refit));
+        assert_ne!(before, after, "the refit is tested on them");
+    }
 
     #[test]
     fn rows_that_do_not_test_train() {

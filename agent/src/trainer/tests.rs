@@ -405,6 +405,7 @@ pub fn lane(dataset: &Dataset, hyper: &Hyper, seed: u64) -> Lane {
         validation_rows: Vec::new(),
         test_rows,
         labels: None,
+        chooses: false,
     }
 }
 
@@ -525,6 +526,7 @@ fn study(dataset: &Dataset) -> Study {
             partitions: 2,
             folds: 1,
             stratify: true,
+            inner: None,
         },
         seeds: Seeds {
             factors: vec![SeedFactor {

@@ -10,6 +10,7 @@ mod control;
 mod finding;
 mod grammar;
 mod hyper;
+mod outer;
 pub mod program;
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,7 @@ pub use check::{Checked, check, check_within};
 pub use control::{CONSTANT, Control, PERMUTED};
 pub use finding::{Finding, Findings};
 pub use hyper::{Augment, Hyper, Layers, Loss, LossKind, Norm, Optimizer, Recipe, Schedule, Shape};
+pub use outer::{Inner, Outer, OuterKind, Select};
 pub use program::{Program, ProgramFile};
 
 /// A checked study.
@@ -119,29 +121,6 @@ pub enum Missing {
     Drop,
     /// Replace by the mean of the training rows.
     Mean,
-}
-
-/// How rows are divided into those that train and those that test.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Outer {
-    pub kind: OuterKind,
-    /// Drawn divisions of the rows: the repeats.
-    pub partitions: u32,
-    /// Outer folds in each partition: 1 for a holdout.
-    pub folds: u32,
-    /// Classes are dealt evenly. Where the file says nothing: whenever rows are drawn and have classes.
-    pub stratify: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum OuterKind {
-    KFold,
-    /// This share of the rows tests.
-    Holdout {
-        share: f64,
-    },
-    /// Each value of the data's `leave_out` column tests once.
-    LeaveOut,
 }
 
 /// How many seeds, and which streams move together. Each factor is crossed with all others.
@@ -256,7 +235,9 @@ impl Study {
         let Data { digest, target, task, group, leave_out, missing, rows, .. } = &self.data;
         // Which columns are used decides which rows are dropped, and else nothing.
         let unused = (*missing == Missing::Drop).then_some(&self.data.drop);
-        let parts = (digest, target, task, group, leave_out, missing, unused, rows, &self.outer);
+        // Inner folds divide what trains.
+        let outer = Outer { inner: None, ..self.outer.clone() };
+        let parts = (digest, target, task, group, leave_out, missing, unused, rows, &outer);
         Digest::of(&crate::wire::codec::encode(&parts).unwrap_or_default())
     }
 

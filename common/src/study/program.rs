@@ -136,13 +136,14 @@ impl ProgramFile {
 }
 
 /// What a trial puts in the place of its seeds and its part of the design, whatever its arm.
-pub const STANDARD: [&str; 13] = [
+pub const STANDARD: [&str; 14] = [
     "seed",
     "seed.init",
     "seed.order",
     "seed.noise",
     "seed.split",
     "fold",
+    "inner_fold",
     "partition",
     "trial",
     "study",

@@ -28,7 +28,10 @@ pub struct CheckArgs {
 pub fn check(args: CheckArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let Some(read) = read(&args.study, output)? else { return Ok(ExitCode::from(1)) };
     let Checked { study, notes, .. } = &read.checked;
-    let trials = Design::of(study).trials().unwrap_or_default();
+    let design = Design::of(study);
+    let trials = design.trained().unwrap_or_default();
+    let chosen_by: u64 =
+        (0u32..).zip(study.judged()).map(|(arm, _)| design.choosing_trials(arm)).sum();
     let configs: usize = study.judged().iter().map(|arm| arm.configs.len()).sum();
     let controls = controls(study);
     let of_controls: u64 = controls.iter().map(|(_, trials)| trials).sum();
@@ -52,15 +55,7 @@ pub fn check(args: CheckArgs, output: &Output) -> anyhow::Result<ExitCode> {
         counted(study.outer.folds.into(), "outer fold"),
         trials - of_controls,
     );
-    if !controls.is_empty() {
-        let each: Vec<String> =
-            controls.iter().map(|(name, trials)| format!("{name} {trials}")).collect();
-        text.push_str(&format!(
-            "\nand {} of controls: {}",
-            counted(of_controls, "training"),
-            shortened(&each)
-        ));
-    }
+    text.push_str(&beside(chosen_by, &controls));
     text.push_str(&format!("\n{}: {}", study.data.target, target_in_words(&read.checked)));
     let features = &read.checked.dataset.names;
     let dataset = &read.checked.dataset;
@@ -78,6 +73,7 @@ pub fn check(args: CheckArgs, output: &Output) -> anyhow::Result<ExitCode> {
         "arms": study.judged().len(),
         "configs": configs,
         "trials": trials,
+        "choosing_trials": chosen_by,
         "controls": controls
             .iter()
             .map(|(name, trials)| json!({ "arm": name, "trials": trials }))
@@ -92,10 +88,29 @@ pub fn check(args: CheckArgs, output: &Output) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The trainings that choose configs, and those of controls.
+fn beside(chosen_by: u64, controls: &[(&str, u64)]) -> String {
+    let mut text = String::new();
+    if chosen_by > 0 {
+        text +=
+            &format!("; {} of these choose configs on inner folds", counted(chosen_by, "training"));
+    }
+    if !controls.is_empty() {
+        let each: Vec<String> =
+            controls.iter().map(|(name, trials)| format!("{name} {trials}")).collect();
+        let trials = controls.iter().map(|(_, trials)| trials).sum();
+        text += &format!("\nand {} of controls: {}", counted(trials, "training"), shortened(&each));
+    }
+    text
+}
+
 /// Each control by name, with its trials.
 fn controls(study: &Study) -> Vec<(&str, u64)> {
     let design = Design::of(study);
-    let trials = |number: u32, arm: &Arm| design.cells_of(number) * arm.configs.len() as u64;
+    let trials = |number: u32, arm: &Arm| {
+        let reported = if design.is_searched(number) { 1 } else { arm.configs.len() as u64 };
+        design.cells_of(number) * reported + design.choosing_trials(number)
+    };
     let all = (0u32..).zip(&study.arms).filter(|(_, arm)| arm.control().is_some());
     all.map(|(number, arm)| (arm.name.as_str(), trials(number, arm))).collect()
 }

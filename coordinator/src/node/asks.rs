@@ -248,17 +248,18 @@ impl Node {
 
     fn study_status(&self, id: StudyId, record: &StudyRecord, now: Now) -> StudyStatus {
         let progress = self.study_progress(id, record, now);
-        let leased = progress.leased.min(record.open());
+        let open = record.trained() - record.complete - record.failed - record.given_up();
+        let leased = progress.leased.min(open);
         StudyStatus {
             id,
             name: record.study.name.clone(),
             state: record.state,
             priority: record.priority,
-            planned: record.planned(),
+            planned: record.trained(),
             complete: record.complete,
             failed: record.failed,
-            cancelled: record.cancelled,
-            waiting: record.open() - leased,
+            cancelled: record.given_up(),
+            waiting: open - leased,
             leased,
             failures: record
                 .failures

@@ -22,7 +22,11 @@ impl Node {
             let why = format!("study {study} has no trial {trial}; its trials are 0 to {last}");
             return Response::Refused { why };
         };
-        let place = self.place_of(study, trial, state, now);
+        let cancelled = record.state == StudyState::Cancelled;
+        let place = match state {
+            TrialState::Unchosen if cancelled => TrialPlace::Cancelled,
+            state => self.place_of(study, trial, state, now),
+        };
         let tally = record.tallies.get(&trial);
         Response::Explained(Box::new(Explanation {
             trial,
@@ -56,6 +60,7 @@ impl Node {
             TrialState::Complete => TrialPlace::Complete,
             TrialState::Failed => TrialPlace::Failed,
             TrialState::Cancelled => TrialPlace::Cancelled,
+            TrialState::Unchosen => TrialPlace::Waiting,
             TrialState::Open => {
                 let lease = self.soft.leases.holder(study, trial);
                 let held = lease.and_then(|id| Some((id, self.soft.leases.lease(id)?)));
@@ -103,6 +108,9 @@ impl Node {
                 let said = said.map(|words| format!("its program said last: {words}"));
                 [Some(held), said].into_iter().flatten().collect()
             }
+            TrialPlace::Waiting if record.trial(trial) == Some(TrialState::Unchosen) => {
+                vec![self.why_unchosen(study, record, trial)]
+            }
             TrialPlace::Waiting => self.why_waiting(study, record, trial, now),
         };
         if let Some(tally) = record.tallies.get(&trial) {
@@ -113,6 +121,28 @@ impl Node {
             ));
         }
         reasons
+    }
+
+    /// Of a refit that no choice has fallen on.
+    fn why_unchosen(&self, study: StudyId, record: &StudyRecord, trial: TrialIndex) -> String {
+        let design = Design::of(&record.study);
+        let key = design.key(trial);
+        let choice = key.as_ref().and_then(|key| design.choice_of(key));
+        let known = self.state.choices(study);
+        match choice.and_then(|choice| known?.chosen(choice)) {
+            Some(_) if self.state.is_closed(study) => {
+                "the inner folds chose; which config is sealed".to_string()
+            }
+            Some(config) => {
+                let point = key
+                    .map(|key| key.arm(&record.study).configs[config as usize].point.to_string());
+                format!(
+                    "it is not trained: the inner folds chose another config, {}",
+                    point.unwrap_or_default()
+                )
+            }
+            None => "the inner folds have not chosen yet whether it is trained".to_string(),
+        }
     }
 
     fn why_waiting(

@@ -8,6 +8,7 @@
 
 mod agents;
 mod asks;
+mod choosing;
 mod explain;
 mod grants;
 mod health;
@@ -267,6 +268,7 @@ impl Node {
     /// Grants what may be granted. Called once after a group of inputs.
     pub fn settle(&mut self, now: Now) {
         let room = self.room == Room::Plenty || planted!(self.settings.planted, Full);
+        self.choose_what_is_ready(false);
         if self.soft.leading && now.mono >= self.soft.grants_from && room {
             self.grant_repeats(now);
             self.grant(now);
@@ -296,6 +298,7 @@ impl Node {
             self.answer_late_logs(now);
             self.tend_repeats(now);
             self.tend_members(now);
+            self.choose_again(now);
         }
     }
 
@@ -464,6 +467,7 @@ impl Node {
             }
             Applied::Retried { study, trials } => self.trials_wait_again(*study, trials),
             Applied::Extended { study, .. } => self.study_grew(*study),
+            Applied::Chosen { study, chosen } => self.chose(*study, chosen),
             Applied::Reported(ended) => ended.iter().for_each(|ended| self.ended(ended, now)),
             Applied::MemberRemoved { member } => {
                 for lease in self.soft.leases.of_agent(*member) {

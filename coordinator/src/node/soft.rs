@@ -10,6 +10,7 @@ use common::trial::Attempt;
 use common::wire::message::{StudyState, ToAgent};
 
 use super::agents::Session;
+use super::choosing::{self, Choosing};
 use super::health::Health;
 use super::logs::LogAsks;
 use super::repeats::AllRepeats;
@@ -44,6 +45,10 @@ pub(super) struct Soft {
     /// What running programs said last of how far they are.
     pub said: BTreeMap<LeaseId, String>,
     pub logs: LogAsks,
+    /// How far the choices of each study are.
+    pub choosing: BTreeMap<StudyId, Choosing>,
+    /// When choices were last proposed again.
+    pub chose: Timestamp,
 }
 
 impl Node {
@@ -53,12 +58,19 @@ impl Node {
             && record.state.goes_on()
             && !self.soft.queues.contains_key(&study)
         {
-            self.soft.queues.insert(study, Queue::new(&record.study));
+            let mut queue = Queue::new(&record.study);
+            let chosen = self.state.choices(study).into_iter().flat_map(|known| known.all());
+            for trial in choosing::refits(record, chosen) {
+                queue.put_back(trial, false);
+            }
+            self.soft.queues.insert(study, queue);
+            self.seek_choices(study);
         }
     }
 
     pub(super) fn study_stopped(&mut self, study: StudyId) {
         self.soft.queues.remove(&study);
+        self.soft.choosing.remove(&study);
         // What is trained again goes on: that its study ends is no reason not to look.
         let open = |id: &LeaseId| !self.soft.leases.is_repetition(*id);
         let leases = self.soft.leases.of_study(study);
@@ -80,7 +92,13 @@ impl Node {
     pub(super) fn study_grew(&mut self, study: StudyId) {
         let record = self.state.studies.get(&study);
         match (self.soft.queues.get_mut(&study), record) {
-            (Some(queue), Some(record)) => queue.grow(&record.study),
+            (Some(queue), Some(record)) => {
+                queue.grow(&record.study);
+                let chosen = self.state.choices(study).into_iter().flat_map(|known| known.all());
+                for trial in choosing::refits(record, chosen) {
+                    queue.put_back(trial, false);
+                }
+            }
             _ => self.open_queue(study),
         }
     }
@@ -91,6 +109,7 @@ impl Node {
         match ended {
             Ended::Trial { attempt, .. } => {
                 self.trial_ended(attempt);
+                self.scored(attempt.study, attempt.trial);
                 // What an earlier study knew says nothing about speed.
                 if attempt.lease.term > 0 && self.soft.leading {
                     self.soft.progress.entry(attempt.study).or_default().ended(now.mono);

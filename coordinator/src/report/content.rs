@@ -22,6 +22,7 @@ mod controls;
 mod curves;
 mod leakage;
 mod ledger;
+mod selection;
 mod spreads;
 mod worth;
 
@@ -36,6 +37,7 @@ pub use controls::{Beside, ControlledPart, ControlsPart};
 pub use curves::{CurvePart, CurvePoint, Shows};
 pub use leakage::LeakageCheck;
 pub use ledger::{ClaimPart, LedgerPart, LookPart, LookerPart};
+pub use selection::{ExpectedBest, Frequency, Gap, SelectionPart};
 pub use spreads::{ArmRanks, EqualSpread, RanksPart, SeedSpread, SpreadsPart};
 pub use worth::{GainPrice, Money, NextBlock, Worth};
 
@@ -66,6 +68,9 @@ pub struct Report {
     /// Of each arm whose seeds differ: what its best seed is worth.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lottery: Vec<LotteryPart>,
+    /// Of each arm with several configs: what choosing among them did.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub selection: Vec<SelectionPart>,
     /// Absent where no two arms have two complete seeds, or several seed factors are crossed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monitor: Option<MonitorPart>,
@@ -136,6 +141,13 @@ pub struct DesignPart {
     pub seeds: BTreeMap<String, u32>,
     pub partitions: u32,
     pub outer_folds: u32,
+    /// Absent without them, as is the next one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inner_folds: Option<u32>,
+    /// How configs are chosen, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choosing: Option<String>,
+    /// Of a nested study, the refits that are reported.
     pub planned: u64,
     pub complete: u64,
     /// Diverged ones included.

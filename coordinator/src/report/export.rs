@@ -167,8 +167,12 @@ fn columns(material: &Material<'_>) -> Vec<Column> {
     list.extend([
         whole("partition", &|e| Some(i64::from(e.key.partition))),
         whole("fold", &|e| Some(i64::from(e.key.fold))),
-        text("status", &|e| Some(e.status().to_string())),
     ]);
+    if study.outer.inner.is_some() {
+        // Empty for what is reported; the seeds of the others are tuning seeds.
+        list.push(whole("inner_fold", &|e| e.key.inner.map(i64::from)));
+    }
+    list.extend([text("status", &|e| Some(e.status().to_string()))]);
     for (place, metric) in study.metrics.iter().enumerate() {
         list.push(real(metric.name(), &|e| e.outcome()?.metrics.get(place).copied()));
     }
@@ -182,19 +186,29 @@ fn columns(material: &Material<'_>) -> Vec<Column> {
         text("detail", &|e| Some(e.failure()?.1.to_string())),
         text("digest", &|e| Some(e.outcome()?.digest().hex())),
     ]);
+    list.extend(curves(&ended));
+    list
+}
+
+/// Learning curves, where any trial has one.
+fn curves(ended: &[Ended<'_>]) -> Vec<Column> {
+    let text = |name: &str, cell: &dyn Fn(&Ended<'_>) -> Option<String>| Column {
+        name: name.to_string(),
+        cells: Cells::Text(ended.iter().map(cell).collect()),
+    };
     if ended.iter().any(|e| e.curve().is_some()) {
         let points = |e: &Ended<'_>, number: &dyn Fn(Point) -> Option<String>| {
             let numbers: Vec<String> = e.curve()?.points().filter_map(number).collect();
             (!numbers.is_empty()).then(|| numbers.join(" "))
         };
-        list.extend([
+        return vec![
             text("curve", &|e| Some(shown(&e.curve()?.of))),
             text("curve.at", &|e| points(e, &|point| Some(point.at.to_string()))),
             text("curve.values", &|e| points(e, &|point| Some(point.value.to_string()))),
             text("curve.validation", &|e| points(e, &|point| Some(point.held_out?.to_string()))),
-        ]);
+        ];
     }
-    list
+    Vec::new()
 }
 
 /// What a curve shows, by its name.

@@ -145,10 +145,11 @@ impl Judged {
 
 /// The methods in one paragraph.
 ///
-/// `controls`: the sentences about them.
-pub fn paragraph(study: &Study, done: &Done, controls: &str) -> String {
+/// `nested`: the study as written, where `study` is that of its refits; `controls`: the sentences about
+/// them.
+pub fn paragraph(study: &Study, nested: &Study, done: &Done, controls: &str) -> String {
     let metric = study.primary();
-    let arms: Vec<String> = study
+    let arms: Vec<String> = nested
         .judged()
         .iter()
         .map(|arm| {

@@ -34,6 +34,9 @@ mod number;
 mod other_rows;
 mod outlook;
 mod page;
+mod planned;
+mod refits;
+mod selection;
 pub mod several;
 mod shape;
 mod spreads;
@@ -47,7 +50,7 @@ mod verdict;
 
 use common::metric::Metric;
 use common::stats::worth::Stakes;
-use common::study::{Study, Task};
+use common::study::{Arm, Study, Task};
 use common::table::Dataset;
 use common::trial::POISON;
 use common::wire::message::{OutcomeRow, Violation};
@@ -59,13 +62,14 @@ pub use latex::latex;
 pub use looks::{Looks, date};
 pub use lotteries::{LotteryRow, lottery_rows, lottery_table};
 pub use markdown::markdown;
+pub use planned::{Detectable, detectable, picture};
 
 use analysis::by_row::ByRow;
 use analysis::components::Decomposition;
 use cited::More;
 use content::{
-    ArmCost, ComparisonPart, ComponentPart, Cost, DesignPart, Drawn, LotteryPart, Missing,
-    NotEstimable, SCHEMA, StudyPart,
+    ArmCost, ArmPart, ComparisonPart, ComponentPart, Cost, DesignPart, Drawn, LotteryPart, Missing,
+    NotEstimable, SCHEMA, SelectionPart, StudyPart,
 };
 use table::Table;
 
@@ -107,23 +111,39 @@ impl<'a> Material<'a> {
 
 /// Analyses the outcomes. Works for any number of them, none included.
 pub fn build(material: &Material<'_>) -> Report {
-    let study = material.study;
-    let table = Table::open(material);
+    let selection = analysis::selection::of_all(material);
+    let Some(refits) = refits::Refits::of(material) else {
+        return built(material, material, selection);
+    };
+    let mut report = built(&refits.material(material), material, selection);
+    for missing in &mut report.design.missing {
+        missing.named.iter_mut().for_each(|trial| *trial = refits.number(*trial));
+    }
+    let study = StudyPart { digest: material.study.digest().hex(), ..report.study };
+    let choosing = refits.choosing_seconds(material);
+    let agent_seconds = report.cost.agent_seconds + choosing.0;
+    let gpu_seconds = report.cost.gpu_seconds + choosing.1;
+    let choosing_seconds = Some(choosing.0);
+    let cost = Cost { agent_seconds, gpu_seconds, choosing_seconds, ..report.cost };
+    Report { study, cost, ..report }
+}
+
+/// `whole`: of the study as it was written, where `material` is of its refits.
+fn built(material: &Material<'_>, whole: &Material<'_>, selection: Vec<SelectionPart>) -> Report {
+    let (study, nested, table) = (material.study, whole.study, Table::open(material));
     let (parts, joint) = decomposed(study, &table);
-    let mut arms: Vec<_> = (parts.iter().enumerate())
-        .map(|(arm, parts)| analysis::arms::describe(study, &table, arm, parts))
-        .collect();
+    let mut arms = described(study, nested, &table, &parts);
     let drawn = drawn(material, &table, &parts);
     let by_row = ByRow::open(material);
     let lottery = lotteries(study, &table, &parts, &by_row);
     let (components, not_estimable) = divided(parts.into_iter().chain([joint]));
     let seed_use = verdict::seed_use(study, &table);
     let compared = analysis::comparisons::of_all(study, &table, material.stakes);
-    let looks = material.looks;
-    let resampled = by_row.resampled();
+    let (looks, resampled) = (material.looks, by_row.resampled());
     let controls = controls::of_all(study, &table);
-    let determinism = trust::determinism(material);
-    let leakage = leakage::checks(study, &table, &by_row.places, controls.as_ref(), &determinism);
+    let determinism = trust::determinism(whole);
+    let leakage =
+        leakage::checks((study, nested), &table, &by_row.places, controls.as_ref(), &determinism);
     let reach = verdict::reach(&arms, &compared).or(resampled.reach());
     let rows = other_rows::rows_in_basis(study, &resampled.part);
     let basis = verdict::basis(study, &table, material.cancelled, &seed_use, reach, looks, &rows)
@@ -136,18 +156,22 @@ pub fn build(material: &Material<'_>) -> Report {
     let monitor = analysis::monitor::of_study(study, &analysis::comparisons::cells(study, &table));
     let done = methods::Done::of(study, &arms, &components, &compared, looks.is_some())
         .with_monitor(monitor.is_some());
+    let curves = analysis::curves::of_all(material);
     let spreads = analysis::spreads::of_all(study, &table);
     let ranks = analysis::ranks::of_all(study, &table, &components);
     let agreement = analysis::agreement::of_all(study, &table, &components);
     let more = More::of(&lottery, &resampled.part, spreads.as_ref(), ranks.as_ref(), &agreement)
         .with_papers(&comparisons);
     let case_model = by_row.model();
-    let sentences = more.sentences() + case_model.sentences();
-    let sentences = sentences + &controls::sentences(controls.as_ref());
-    let mut report = Report {
+    let sentences = more.sentences()
+        + case_model.sentences()
+        + &selection::sentences(nested, &selection)
+        + &controls::sentences(controls.as_ref());
+    let further = [more.references(), selection::references(nested, &selection)].concat();
+    let report = Report {
         schema: SCHEMA,
         study: study_part(study),
-        design: design_part(material, &table),
+        design: design_part(material, &table, nested),
         verdict: controls::objected(verdict, controls.as_ref()),
         components,
         not_estimable,
@@ -158,23 +182,37 @@ pub fn build(material: &Material<'_>) -> Report {
         spreads,
         t3: resampled.part,
         lottery,
+        selection,
         monitor,
         controls,
-        curves: analysis::curves::of_all(material),
+        curves,
         seed_use,
         determinism,
         leakage,
         ledger: material.looks.as_ref().and_then(|looks| looks::part(looks, &arms)),
         cost: cost(study, &table),
-        methods: methods::paragraph(study, &done, &sentences),
-        references: cited::in_order(done.references(), more.references()),
+        methods: methods::paragraph(study, nested, &done, &sentences),
+        references: cited::in_order(done.references(), further),
         reproduce: REPRODUCE.to_string(),
         arms,
         drawn,
         checklists: Vec::new(),
     };
-    report.checklists = checklists::answered(&report);
-    report
+    Report { checklists: checklists::answered(&report), ..report }
+}
+
+/// Each judged arm; what it is in words is told of all its configs.
+fn described(
+    study: &Study,
+    nested: &Study,
+    table: &Table,
+    parts: &[Decomposition],
+) -> Vec<ArmPart> {
+    let arm = |((arm, parts), written): ((usize, &Decomposition), &Arm)| {
+        let training = subject::training(written);
+        ArmPart { training, ..analysis::arms::describe(study, table, arm, parts) }
+    };
+    parts.iter().enumerate().zip(nested.judged()).map(arm).collect()
 }
 
 /// The verdict on each pair, and whether more runs of it are worth it.
@@ -268,7 +306,7 @@ fn study_part(study: &Study) -> StudyPart {
     }
 }
 
-fn design_part(material: &Material<'_>, table: &Table) -> DesignPart {
+fn design_part(material: &Material<'_>, table: &Table, nested: &Study) -> DesignPart {
     let study = material.study;
     let missing = |((arm, config, reason), trials): (&(u32, u32, String), &u64)| {
         let (number, arm) = (*arm, &study.arms[*arm as usize]);
@@ -291,6 +329,8 @@ fn design_part(material: &Material<'_>, table: &Table) -> DesignPart {
         seeds: study.seeds.factors.iter().map(|f| (f.name.clone(), f.count)).collect(),
         partitions: study.outer.partitions,
         outer_folds: study.outer.folds,
+        inner_folds: nested.outer.inner.as_ref().map(|inner| inner.folds),
+        choosing: selection::in_words(nested),
         planned: table.planned,
         complete: table.complete,
         failed: table.failed,
@@ -310,6 +350,7 @@ fn cost(study: &Study, table: &Table) -> Cost {
     Cost {
         agent_seconds: table.agent_seconds,
         gpu_seconds: table.gpu_seconds,
+        choosing_seconds: None,
         kwh: None,
         kwh_absent: "agents do not measure energy",
         trainings: trained.collect(),

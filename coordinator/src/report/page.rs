@@ -11,8 +11,8 @@ use super::figures::{self, Figure};
 use super::looks;
 use super::number::{beside, count, counted, decimals, duration, p, percent, places, significant};
 use super::{
-    calibrated, case_model, checklists, choice, controls, leakage, other_rows, outlook, shape,
-    spreads, trust,
+    calibrated, case_model, checklists, choice, controls, leakage, other_rows, outlook, selection,
+    shape, spreads, trust,
 };
 
 /// One piece of a page.
@@ -98,6 +98,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     list.extend(figures::no_seed_effect(report).map(Block::Text));
     list.extend(spreads::blocks(report));
     list.extend(case_model::blocks(report));
+    list.extend(selection::blocks(report));
     list.extend(outlook::blocks(report));
     let curves = figures::curves(report);
     if !curves.is_empty() {
@@ -179,8 +180,13 @@ fn facts(report: &Report) -> Vec<(String, String)> {
         list.push(fact("Groups", format!("rows of one {column} stay together")));
     }
     list.extend([fact("Split", study.split.clone()), fact("Seeds", seeds.join(" × "))]);
+    list.extend(design.choosing.iter().map(|choosing| fact("Configs", choosing.clone())));
     list.extend(report.arms.iter().map(|arm| {
-        let configs = counted(arm.configs.len() as u64, "config");
+        let mut chosen = report.selection.iter().filter(|_| design.choosing.is_some());
+        let configs = match chosen.find(|part| part.arm == arm.arm) {
+            Some(part) => format!("one of {} at a time", counted(part.configs, "config")),
+            None => counted(arm.configs.len() as u64, "config"),
+        };
         fact("Arm", format!("{}: {}; {configs}", arm.arm, arm.training))
     }));
     let controls = report.controls.as_ref().and_then(controls::fact);
@@ -204,7 +210,9 @@ fn facts(report: &Report) -> Vec<(String, String)> {
 
 fn training_time(report: &Report) -> String {
     let cost = &report.cost;
-    let whole = duration(cost.agent_seconds);
+    let chose =
+        cost.choosing_seconds.map(|seconds| format!(", {} to choose configs", duration(seconds)));
+    let whole = duration(cost.agent_seconds) + &chose.unwrap_or_default();
     match cost.gpu_seconds {
         none if none <= 0.0 => whole,
         card => format!("{whole}, of these {} on graphics cards", duration(card)),

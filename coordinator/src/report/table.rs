@@ -218,4 +218,4 @@ fn worst_score(study: &Study, design: &Design, rows: &[&OutcomeRow]) -> Option<f
 }
 
 /// How the record of an outcome begins that was trained on a graphics card.
-const CUDA: &str = "cuda";
+pub const CUDA: &str = "cuda";

@@ -15,6 +15,8 @@ use common::wire::message::{Control, NewToken, OutcomeRow, RowEnd};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::choices::Chosen;
+
 /// One entry of the replicated log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -101,6 +103,11 @@ pub enum Command {
         claim: String,
         at: Timestamp,
     },
+    /// Which configs the inner folds chose.
+    Choose {
+        study: StudyId,
+        chosen: Vec<Chosen>,
+    },
 }
 
 /// How one attempt ended.
@@ -151,6 +158,8 @@ impl Command {
         match self {
             Command::Control { control: Control::Cancel, .. } => 1,
             Command::Control { .. } => 2,
+            Command::Submit { study, .. } if study.outer.inner.is_some() => NESTED_LEVEL,
+            Command::Choose { .. } => NESTED_LEVEL,
             Command::Submit { study, .. } if study.has_programs() => PROGRAMS_LEVEL,
             Command::Submit { study, .. } if study.judged().len() < study.arms.len() => 3,
             Command::Look { .. } => LEDGER_LEVEL,
@@ -201,7 +210,7 @@ pub enum EntryError {
 }
 
 /// The newest level this program knows.
-pub const LEVEL: u16 = SEALS_LEVEL;
+pub const LEVEL: u16 = NESTED_LEVEL;
 
 /// From this level on studies have controls, looks are recorded, states have ledgers, and no outcome is shown without one.
 pub const LEDGER_LEVEL: u16 = 3;
@@ -214,6 +223,9 @@ pub const CURVES_LEVEL: u16 = 5;
 
 /// From this level on studies may be sealed and claims registered, and states hold which are.
 pub const SEALS_LEVEL: u16 = 6;
+
+/// From this level on configs may be chosen on inner folds, and states hold which are.
+pub const NESTED_LEVEL: u16 = 7;
 
 /// Format of entries; below 251, so that it is the first byte.
 const FORMAT: u16 = 2;

@@ -80,8 +80,11 @@ impl StudyRecord {
                 }
                 Ended::Late { attempt, differs }
             }
-            // A failed or cancelled trial takes no outcome; the agent may forget it.
-            TrialState::Failed | TrialState::Cancelled => Ended::Late { attempt, differs: false },
+            // A failed or cancelled trial takes no outcome, nor does one that is not to be trained; the
+            // agent may forget it.
+            TrialState::Failed | TrialState::Cancelled | TrialState::Unchosen => {
+                Ended::Late { attempt, differs: false }
+            }
         }
     }
 
@@ -134,10 +137,10 @@ impl StudyRecord {
 
 impl StudyRecord {
     /// Whether a trial is one of an arm under judgement: what a study declares of these holds for no
-    /// control, which may well diverge on labels that mean nothing.
+    /// control, which may well diverge on labels that mean nothing, nor for a config that is tried.
     fn is_judged(&self, trial: TrialIndex) -> bool {
         let key = Design::of(&self.study).key(trial);
-        key.is_some_and(|key| key.arm(&self.study).control().is_none())
+        key.is_some_and(|key| key.inner.is_none() && key.arm(&self.study).control().is_none())
     }
 }
 

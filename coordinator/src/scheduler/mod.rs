@@ -7,6 +7,7 @@
 //!
 //! Floor: core.
 
+pub mod choices;
 pub mod command;
 mod ends;
 pub mod lease;
@@ -24,6 +25,7 @@ use common::wire::message::{Control, NewToken, OutcomeRow, Role, StudyState, Whi
 
 pub use looks::CLOSED;
 
+use choices::Chosen;
 use command::{Admission, Command, Entry, Item, Origin};
 use state::{ClientRecord, Member, ReplicaRecord, Reply, State, StudyRecord, Token, TrialState};
 
@@ -67,6 +69,11 @@ pub enum Applied {
     /// Sealed, or its claim is registered; or it was so before.
     Sealed {
         study: StudyId,
+    },
+    /// These choices are made, and their refits open.
+    Chosen {
+        study: StudyId,
+        chosen: Vec<Chosen>,
     },
     /// What each item of a report did.
     Reported(Vec<Ended>),
@@ -156,9 +163,13 @@ impl State {
             Command::Control { study, control, at } => self.control(study, control, at),
             Command::Reports { agent, at, items } => {
                 let end = |item: Item| self.item(agent, at, item);
-                Applied::Reported(items.into_iter().map(end).collect())
+                let ended = items.into_iter().map(end).collect();
+                self.reported(ended)
             }
-            Command::Adopt { study, rows } => Applied::Reported(self.adopt(study, rows)),
+            Command::Adopt { study, rows } => {
+                let ended = self.adopt(study, rows);
+                self.reported(ended)
+            }
             Command::CreateToken { token, at } => self.create_token(token, at),
             Command::RevokeToken { id } => match self.tokens.remove(&id) {
                 Some(_) => Applied::TokenChanged,
@@ -185,7 +196,13 @@ impl State {
             Command::Look { study, who, purpose, at } => self.look(study, who, purpose, at),
             Command::Seal { study, who, at } => self.seal(study, who, at),
             Command::Register { study, who, claim, at } => self.register(study, who, claim, at),
+            Command::Choose { study, chosen } => self.choose(study, &chosen),
         }
+    }
+
+    fn reported(&mut self, ended: Vec<Ended>) -> Applied {
+        self.note_scores(&ended);
+        Applied::Reported(ended)
     }
 
     fn submit(&mut self, study: Study, text: String, at: Timestamp) -> Applied {
@@ -199,6 +216,7 @@ impl State {
         }
         self.studies.insert(id, StudyRecord::new(study, text, at, self.submissions));
         self.submissions += 1;
+        self.begin_choices(id);
         Applied::Submitted { study: id, known: false }
     }
 
@@ -243,7 +261,11 @@ impl State {
             }
             Control::Extend { seeds, text } => match record.could_extend(seeds) {
                 Ok(false) => Applied::Extended { study, gained: 0 },
-                Ok(true) => Applied::Extended { study, gained: record.extend(seeds, text) },
+                Ok(true) => {
+                    let gained = record.extend(seeds, text);
+                    self.choose_again(study);
+                    Applied::Extended { study, gained }
+                }
                 Err(why) => Applied::Refused { why },
             },
         }

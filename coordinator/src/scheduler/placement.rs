@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::design::Design;
+use common::design::{Design, Slot};
 use common::id::TrialIndex;
 use common::study::{Model, Shape, Study};
 
@@ -33,13 +33,14 @@ pub enum Fit {
 
 #[derive(Debug, Default)]
 struct ShapeQueue {
-    /// Arm and config, ascending.
-    configs: Vec<(u32, u32)>,
-    /// Cells (seeds × partition × fold) before this one have been handed out.
+    /// What is trained in every cell, ascending; refits that wait for a choice are put back when it is made.
+    slots: Vec<Slot>,
+    /// Cells (seeds × partition × fold, or tuning seeds in place of those) before this one have been
+    /// handed out.
     cell: u64,
-    /// Behind the last cell that any of these configs is trained in.
+    /// Behind the last cell that any of these is trained in.
     cells: u64,
-    /// Place within `configs` in the present cell.
+    /// Place within `slots` in the present cell.
     place: usize,
     /// Came back, or were skipped: handed out first.
     returned: BTreeSet<TrialIndex>,
@@ -64,7 +65,14 @@ impl Queue {
                     let programs = model == Model::Program;
                     queues.push(ShapeQueue { programs, ..ShapeQueue::default() });
                 }
-                queues[shape].configs.push((number, config));
+                let slots = &mut queues[shape].slots;
+                match study.outer.inner.as_ref().filter(|_| design.is_searched(number)) {
+                    Some(inner) => slots.extend(
+                        (0..inner.folds)
+                            .map(|fold| Slot { inner: Some(fold), ..Slot::outer(number, config) }),
+                    ),
+                    None => slots.push(Slot::outer(number, config)),
+                }
                 shape_of.insert((number, config), shape);
             }
         }
@@ -84,7 +92,10 @@ impl Queue {
 
     fn find_ends(&mut self) {
         for shape in &mut self.shapes {
-            let cells = shape.configs.iter().map(|(arm, _)| self.design.cells_of(*arm));
+            let cells = shape.slots.iter().map(|slot| match slot.inner {
+                Some(_) => self.design.tuning_cells_of(slot.arm),
+                None => self.design.cells_of(slot.arm),
+            });
             shape.cells = cells.max().unwrap_or_default();
         }
     }
@@ -193,9 +204,9 @@ impl ShapeQueue {
             if self.cell >= self.cells {
                 return None;
             }
-            let index = design.in_cell(self.cell, *self.configs.get(self.place)?);
+            let index = design.in_cell(self.cell, *self.slots.get(self.place)?);
             self.place += 1;
-            if self.place == self.configs.len() {
+            if self.place == self.slots.len() {
                 self.place = 0;
                 self.cell += 1;
             }

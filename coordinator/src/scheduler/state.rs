@@ -19,7 +19,8 @@ use common::wire::codec::{self, CodecError};
 use common::wire::message::{PastFailure, Role, StudyState, Violation};
 use serde::{Deserialize, Serialize};
 
-use super::command::{LEDGER_LEVEL, SEALS_LEVEL};
+use super::choices::{Choices, Chosen};
+use super::command::{LEDGER_LEVEL, NESTED_LEVEL, SEALS_LEVEL};
 
 /// Everything a snapshot holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,9 @@ pub struct State {
     /// Of studies that were sealed or claimed something of; in the encoding from [`SEALS_LEVEL`] on.
     #[serde(skip)]
     pub sealings: BTreeMap<StudyId, Sealing>,
+    /// Of studies whose configs are chosen on inner folds; in the encoding from [`NESTED_LEVEL`] on.
+    #[serde(skip)]
+    pub choices: BTreeMap<StudyId, Choices>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +72,9 @@ pub struct StudyRecord {
     digests: Vec<u64>,
     /// Over the two lists above.
     sum: u64,
+    /// Refits that no choice will fall on; follows from the study.
+    #[serde(skip)]
+    never: u64,
     pub complete: u64,
     pub failed: u64,
     pub cancelled: u64,
@@ -90,6 +97,8 @@ pub enum TrialState {
     Complete,
     Failed,
     Cancelled,
+    /// A refit that no choice has fallen on.
+    Unchosen,
 }
 
 /// Failures of one trial.
@@ -172,6 +181,7 @@ impl State {
             clients: BTreeMap::new(),
             ledgers: BTreeMap::new(),
             sealings: BTreeMap::new(),
+            choices: BTreeMap::new(),
         }
     }
 
@@ -191,6 +201,7 @@ impl State {
             clients: BTreeMap::new(),
             ledgers: BTreeMap::new(),
             sealings: BTreeMap::new(),
+            choices: BTreeMap::new(),
         }
     }
 
@@ -217,6 +228,9 @@ impl State {
         if self.has_seals() {
             bytes.extend(codec::encode(&self.sealings).unwrap_or_default());
         }
+        if self.has_choices() {
+            bytes.extend(codec::encode(&self.choices).unwrap_or_default());
+        }
         *blake3::hash(&bytes).as_bytes()
     }
 
@@ -228,6 +242,11 @@ impl State {
     /// Whether studies may be sealed: every replica's program knows how.
     pub fn has_seals(&self) -> bool {
         self.level >= SEALS_LEVEL
+    }
+
+    /// Whether configs may be chosen on inner folds: every replica's program knows how.
+    pub fn has_choices(&self) -> bool {
+        self.level >= NESTED_LEVEL
     }
 
     /// Looks at a study so far.
@@ -250,10 +269,12 @@ impl State {
     }
 
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        match (self.has_ledgers(), self.has_seals()) {
-            (false, _) => codec::encode(self),
-            (true, false) => codec::encode(&(self, &self.ledgers)),
-            (true, true) => codec::encode(&(self, &self.ledgers, &self.sealings)),
+        let (ledgers, sealings, choices) = (&self.ledgers, &self.sealings, &self.choices);
+        match (self.has_ledgers(), self.has_seals(), self.has_choices()) {
+            (false, ..) => codec::encode(self),
+            (true, false, _) => codec::encode(&(self, ledgers)),
+            (true, true, false) => codec::encode(&(self, ledgers, sealings)),
+            (true, true, true) => codec::encode(&(self, ledgers, sealings, choices)),
         }
     }
 
@@ -263,17 +284,24 @@ impl State {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         type Ledgers = BTreeMap<StudyId, Ledger>;
         type Sealings = BTreeMap<StudyId, Sealing>;
-        let state = if let Ok((state, ledgers, sealings)) =
+        type AllChoices = BTreeMap<StudyId, Choices>;
+        let mut state = if let Ok((state, ledgers, sealings, choices)) =
+            codec::decode::<(Self, Ledgers, Sealings, AllChoices)>(bytes)
+        {
+            let state = Self { ledgers, sealings, choices, ..state };
+            state.has_choices().then_some(state)?
+        } else if let Ok((state, ledgers, sealings)) =
             codec::decode::<(Self, Ledgers, Sealings)>(bytes)
         {
             let state = Self { ledgers, sealings, ..state };
-            state.has_seals().then_some(state)?
+            (state.has_seals() && !state.has_choices()).then_some(state)?
         } else if let Ok((state, ledgers)) = codec::decode::<(Self, Ledgers)>(bytes) {
             let state = Self { ledgers, ..state };
             (state.has_ledgers() && !state.has_seals()).then_some(state)?
         } else {
             codec::decode::<Self>(bytes).ok().filter(|state| !state.has_ledgers())?
         };
+        state.studies.values_mut().for_each(StudyRecord::count_never);
         let sound = state.ledgers.iter().all(|(study, ledger)| {
             ledger.is_sound() && ledger.looks() > 0 && state.studies.contains_key(study)
         });
@@ -281,15 +309,20 @@ impl State {
             *sealing != Sealing::default() && state.studies.contains_key(study)
         });
         let consistent = state.studies.values().all(StudyRecord::is_consistent);
-        (sound && sealed && consistent).then_some(state)
+        let chosen = consistent
+            && state.studies.iter().all(|(id, record)| match state.choices.get(id) {
+                Some(choices) => record.study.outer.inner.is_some() && record.fits(choices),
+                None => record.study.outer.inner.is_none(),
+            })
+            && state.choices.keys().all(|id| state.studies.contains_key(id));
+        (sound && sealed && chosen).then_some(state)
     }
 }
 
 impl StudyRecord {
     pub fn new(study: Study, text: String, submitted: Timestamp, order: u64) -> Self {
-        let trials = Design::of(&study).trials().unwrap_or_default() as usize;
         let written = written(&study, &text);
-        Self {
+        let mut record = Self {
             study,
             version: 0,
             text,
@@ -299,8 +332,9 @@ impl StudyRecord {
             priority: 0,
             state: StudyState::Active,
             finished: None,
-            trials: vec![TrialState::Open; trials],
-            digests: vec![0; trials],
+            trials: Vec::new(),
+            digests: Vec::new(),
+            never: 0,
             sum: 0,
             complete: 0,
             failed: 0,
@@ -310,16 +344,51 @@ impl StudyRecord {
             poison: BTreeSet::new(),
             differing: 0,
             violations: Vec::new(),
+        };
+        record.resize();
+        record
+    }
+
+    /// What of it is not written down.
+    fn count_never(&mut self) {
+        let design = Design::try_of(&self.study);
+        let never = design.and_then(|design| Some(design.trials()? - design.trained()?));
+        self.never = never.unwrap_or_default();
+    }
+
+    /// Gains the trials that its design has and it has not.
+    fn resize(&mut self) {
+        let design = Design::of(&self.study);
+        let trials = design.trials().unwrap_or_default() as usize;
+        let from = TrialIndex(self.planned());
+        self.trials.resize(trials, TrialState::Open);
+        self.digests.resize(trials, 0);
+        for trial in design.unchosen(from).into_iter().flatten() {
+            self.trials[trial as usize] = TrialState::Unchosen;
         }
+        self.never = trials as u64 - design.trained().unwrap_or_default();
     }
 
     pub fn planned(&self) -> u64 {
         self.trials.len() as u64
     }
 
-    /// Trials without an end.
+    /// Trials that are trained, or will be: of the refits of a choice those of one config.
+    pub fn trained(&self) -> u64 {
+        self.planned() - self.never
+    }
+
+    /// Trials without an end that are trained, or will be.
     pub fn open(&self) -> u64 {
-        self.planned() - self.complete - self.failed - self.cancelled
+        self.trained() - self.complete - self.failed - self.cancelled
+    }
+
+    /// Trials that were cancelled: with a study also the refits that no choice had opened yet.
+    pub fn given_up(&self) -> u64 {
+        match self.state {
+            StudyState::Cancelled => self.cancelled + self.open(),
+            _ => self.cancelled,
+        }
     }
 
     pub fn trial(&self, trial: TrialIndex) -> Option<TrialState> {
@@ -358,7 +427,7 @@ impl StudyRecord {
             TrialState::Complete => self.complete += 1,
             TrialState::Failed => self.failed += 1,
             TrialState::Cancelled => self.cancelled += 1,
-            TrialState::Open => unreachable!("open is not an end"),
+            TrialState::Open | TrialState::Unchosen => unreachable!("that is no end"),
         }
         let over = self.open() == 0 && self.state.goes_on();
         if over {
@@ -398,15 +467,34 @@ impl StudyRecord {
     /// Gains seeds; what there was keeps its index. The study must have one seed factor.
     pub(super) fn extend(&mut self, seeds: u32, text: String) -> u64 {
         self.study.seeds.factors[0].count = seeds;
-        let before = self.planned();
-        let trials = Design::of(&self.study).trials().unwrap_or_default() as usize;
-        self.trials.resize(trials, TrialState::Open);
-        self.digests.resize(trials, 0);
+        let before = self.trained();
+        self.resize();
         self.written = written(&self.study, &text);
         self.text = text;
         self.version += 1;
         self.goes_on_again();
-        self.planned() - before
+        self.trained() - before
+    }
+
+    /// Opens refits that a choice fell on.
+    pub(super) fn release(&mut self, trials: &[TrialIndex]) {
+        for trial in trials {
+            if self.trial(*trial) == Some(TrialState::Unchosen) {
+                self.set(*trial, TrialState::Open, 0);
+            }
+        }
+    }
+
+    /// Whether those refits are open, or have ended, that choices fell on.
+    fn fits(&self, choices: &Choices) -> bool {
+        let design = Design::of(&self.study);
+        if !choices.is_sound(&design, self) {
+            return false;
+        }
+        let refits = |chosen: Chosen| design.refits(chosen.choice(), chosen.config).len() as u64;
+        let opened: u64 = choices.all().map(refits).sum();
+        let all: u64 = design.unchosen(TrialIndex(0)).iter().map(|r| r.end - r.start).sum();
+        self.in_state(TrialState::Unchosen).count() as u64 + opened == all
     }
 
     fn goes_on_again(&mut self) {
@@ -447,7 +535,7 @@ impl StudyRecord {
 /// What a trial adds to its study's sum; an open one adds nothing.
 fn share(trial: TrialIndex, state: TrialState, digest: u64) -> u64 {
     let state = match state {
-        TrialState::Open => return 0,
+        TrialState::Open | TrialState::Unchosen => return 0,
         TrialState::Complete => 1,
         TrialState::Failed => 2,
         TrialState::Cancelled => 3,

@@ -435,3 +435,105 @@ fn every_change_changes_the_digest() {
         is_new(&bench);
     }
 }
+
+/// A nested study, with its design.
+fn nested(seeds: u32, tune: Option<u32>) -> (Bench, Design) {
+    let study = crate::sample::nested(seeds, tune);
+    let design = Design::of(&study);
+    (Bench::of(study), design)
+}
+
+fn open_trials(bench: &Bench) -> Vec<TrialIndex> {
+    bench.record().in_state(TrialState::Open).collect()
+}
+
+#[test]
+fn refits_are_open_once_their_config_is_chosen_and_no_others_ever() {
+    for tune in [None, Some(3)] {
+        let (mut bench, design) = nested(2, tune);
+        let inner = |trial: &TrialIndex| design.key(*trial).expect("in it").inner.is_some();
+        assert!(open_trials(&bench).iter().all(inner));
+        let choice = design.choices().nth(1).expect("a choice");
+        let chosen = Chosen { arm: choice.arm, cell: choice.cell, config: 1 };
+        let refits = design.refits(choice, 1);
+        assert_eq!(refits.len(), if tune.is_some() { 2 } else { 1 });
+        let late = bench.report(refits[0].0, 1, 0.5);
+        assert!(matches!(late, Ended::Late { differs: false, .. }), "nobody may train it yet");
+
+        let study = bench.study;
+        let choose = |chosen| Command::Choose { study, chosen: vec![chosen] };
+        let applied = bench.run(choose(chosen));
+        assert_eq!(applied, Applied::Chosen { study, chosen: vec![chosen] });
+        let other = Chosen { config: 0, ..chosen };
+        assert_eq!(bench.run(choose(other)), Applied::Chosen { study, chosen: vec![] });
+        let outer: Vec<_> = open_trials(&bench).into_iter().filter(|trial| !inner(trial)).collect();
+        assert_eq!(outer, refits, "a choice stands");
+        let nowhere = Chosen { cell: 1_000, ..chosen };
+        assert_eq!(bench.run(choose(nowhere)), Applied::Chosen { study, chosen: vec![] });
+
+        let trained = design.trained().expect("few");
+        for choice in design.choices() {
+            bench.run(choose(Chosen { arm: choice.arm, cell: choice.cell, config: 0 }));
+        }
+        assert_eq!((bench.record().trained(), bench.record().open()), (trained, trained));
+        for (counter, trial) in (10..).zip(open_trials(&bench)) {
+            assert!(is_end(&bench.report(trial.0, counter, 0.5)));
+        }
+        assert_eq!(bench.record().state, StudyState::Finished);
+        assert_eq!((bench.record().complete, bench.record().open()), (trained, 0));
+    }
+}
+
+#[test]
+fn scores_that_choose_are_kept_until_their_choice_is_made_and_travel_in_snapshots() {
+    let (mut bench, design) = nested(1, None);
+    let choice = design.choices().next().expect("a choice");
+    let trials = design.scores_of(choice).concat().concat();
+    for (counter, trial) in (1..).zip(&trials) {
+        bench.report(trial.0, counter, counter as f64 / 8.0);
+    }
+    let scores = |state: &State, study| -> Vec<Option<f64>> {
+        let known = state.choices(study).expect("nested");
+        trials.iter().map(|trial| known.score(*trial)).collect()
+    };
+    let kept = [0.125, 0.25, 0.375, 0.5].map(Some);
+    let copy = State::decode(&bench.state.encode().expect("encodes")).expect("sound");
+    assert_eq!(scores(&copy, bench.study), kept);
+    assert_eq!((copy.digest(), &copy), (bench.state.digest(), &bench.state));
+
+    let chosen = vec![Chosen { arm: 0, cell: choice.cell, config: 1 }];
+    let before = bench.state.digest();
+    bench.run(Command::Choose { study: bench.study, chosen });
+    assert_ne!(bench.state.digest(), before);
+    assert_eq!(scores(&bench.state, bench.study), [None; 4]);
+    let copy = State::decode(&bench.state.encode().expect("encodes")).expect("sound");
+    assert_eq!(copy.choices(bench.study).and_then(|known| known.chosen(choice)), Some(1));
+}
+
+#[test]
+fn seeds_that_a_study_gains_are_refits_of_the_choices_that_were_made_for_all() {
+    let (mut bench, design) = nested(2, Some(1));
+    let choice = design.choices().next().expect("a choice");
+    let chosen = vec![Chosen { arm: 0, cell: choice.cell, config: 1 }];
+    bench.run(Command::Choose { study: bench.study, chosen });
+    let extend = Control::Extend { seeds: 5, text: "grown".into() };
+    // Three seeds in four folds, of one config each.
+    assert_eq!(bench.control(extend), Applied::Extended { study: bench.study, gained: 12 });
+    let grown = Design::of(&bench.record().study);
+    let refits = grown.refits(choice, 1);
+    assert_eq!(refits.len(), 5);
+    assert!(refits.iter().all(|trial| bench.record().trial(*trial) == Some(TrialState::Open)));
+    assert!(State::decode(&bench.state.encode().expect("encodes")).is_some(), "it is consistent");
+}
+
+#[test]
+fn a_cancelled_nested_study_goes_on_where_it_was() {
+    let (mut bench, _) = nested(1, None);
+    let trained = bench.record().trained();
+    bench.control(Control::Cancel);
+    assert!(State::decode(&bench.state.encode().expect("encodes")).is_some(), "it is consistent");
+    let study = bench.record().study.clone();
+    bench.run(submit(study));
+    assert_eq!((bench.record().open(), bench.record().state), (trained, StudyState::Active));
+    assert!(State::decode(&bench.state.encode().expect("encodes")).is_some(), "it is consistent");
+}

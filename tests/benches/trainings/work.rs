@@ -116,6 +116,7 @@ impl Work {
             train_rows: self.train_rows.clone(),
             test_rows: self.test_rows.clone(),
             labels: None,
+            chooses: false,
             validation_rows: Vec::new(),
         }
     }

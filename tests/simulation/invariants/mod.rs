@@ -4,6 +4,7 @@
 
 mod acknowledged;
 mod agree;
+mod choices;
 mod commands;
 mod failures;
 mod forgotten;
@@ -169,6 +170,7 @@ watch! {
     full: full::FullDiskGrantsNothing,
     looks: looks::LooksCounted,
     repeats: repeats::RepeatsAgree,
+    choices: choices::ChosenOnce,
 }
 
 fn broken<I: Invariant>(result: Result<(), String>) -> Result<(), Broken> {

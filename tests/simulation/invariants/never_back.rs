@@ -31,7 +31,7 @@ impl NeverBack {
 
 fn counts(state: &State) -> Counts {
     let studies = state.studies.iter();
-    studies.map(|(id, r)| (*id, (r.planned(), r.complete, r.failed, r.cancelled))).collect()
+    studies.map(|(id, r)| (*id, (r.trained(), r.complete, r.failed, r.given_up()))).collect()
 }
 
 fn of_status(studies: &[StudyStatus]) -> Counts {

@@ -5,6 +5,7 @@
 use std::num::NonZeroU64;
 
 use agent::spool::{Record, Spool};
+use common::design::Design;
 use common::id::{ClientId, ClusterId, MemberId, ReplicaId, StudyId};
 use common::ledger::Purpose;
 use common::time::Timestamp;
@@ -14,27 +15,28 @@ use common::wire::message::{NewToken, Role};
 use coordinator::disk::{FORMAT, FolderIdentity};
 use coordinator::replica::Proposal;
 use coordinator::replica::log::{Base, SnapshotRecord, Vote};
+use coordinator::scheduler::choices::Chosen;
 use coordinator::scheduler::command::{
-    Admission, CURVES_LEVEL, Command, Entry, Item, LEDGER_LEVEL, LEVEL, Origin, PROGRAMS_LEVEL,
-    SEALS_LEVEL,
+    Admission, CURVES_LEVEL, Command, Entry, Item, LEDGER_LEVEL, LEVEL, NESTED_LEVEL, Origin,
+    PROGRAMS_LEVEL, SEALS_LEVEL,
 };
 use coordinator::scheduler::state::{Reply, State, TrialState};
 
 use super::operators::{controls, past_failure, rows, token};
 use super::{
-    STUDY, Sample, attempt, controlled, named, outcome, outcome_with_curve, programmed, replica,
-    reports, study, variants,
+    STUDY, Sample, attempt, controlled, named, nested, outcome, outcome_with_curve, programmed,
+    replica, reports, study, variants,
 };
 
 variants!(
     command,
     Command: Submit Control Reports Adopt CreateToken RevokeToken Admit RemoveMember Place
-        RemoveReplica RaiseLevel Digests Look Seal Register
+        RemoveReplica RaiseLevel Digests Look Seal Register Choose
 );
 variants!(item, Item: Complete Failed);
 variants!(record, Record: Started Ended Forgotten);
 variants!(reply, Reply: Done Submitted Retried Extended Refused Looked);
-variants!(trial_state, TrialState: Open Complete Failed Cancelled);
+variants!(trial_state, TrialState: Open Complete Failed Cancelled Unchosen);
 
 /// Log entries, as the log holds them: with their format's number.
 pub fn entries() -> Vec<Sample> {
@@ -89,7 +91,31 @@ fn commands() -> Vec<Command> {
     let (who, claim) = (MemberId(16), "b beats a".to_string());
     commands.push(Command::Seal { study: controlled().id(), who, at });
     commands.push(Command::Register { study: id, who, claim, at });
+    commands.push(Command::Submit { study: Box::new(nested()), text: STUDY.to_string(), at });
+    commands.push(Command::Choose { study: nested().id(), chosen: chosen() });
     commands
+}
+
+fn chosen() -> Vec<Chosen> {
+    let chosen = |(cell, config)| Chosen { arm: 0, cell, config };
+    [(0, 1), (300, 0)].map(chosen).to_vec()
+}
+
+/// A nested study with one choice made, and a score that another one waits for.
+fn choose(state: &mut State, at: Timestamp) {
+    let study = nested();
+    let (id, design) = (study.id(), Design::of(&study));
+    let waits = design.choices().nth(1).expect("a second choice");
+    let trial = design.scores_of(waits)[0][0][0];
+    let attempt = Attempt { study: id, ..attempt(trial.0) };
+    let items = vec![Item::Complete { attempt, outcome: Box::new(outcome()) }];
+    for command in [
+        Command::Submit { study: Box::new(study), text: STUDY.to_string(), at },
+        Command::Reports { agent: MemberId(16), at, items },
+        Command::Choose { study: id, chosen: chosen() },
+    ] {
+        state.apply(state.applied + 1, Entry { origin: None, command });
+    }
 }
 
 fn items() -> Vec<Item> {
@@ -162,6 +188,9 @@ fn state_of(level: u16) -> State {
         let origin = Some(Origin { client: ClientId(index % 3), number: index });
         state.apply(index, Entry { origin, command });
     }
+    if level >= NESTED_LEVEL {
+        choose(&mut state, at);
+    }
     state
 }
 
@@ -174,6 +203,7 @@ pub fn states() -> Vec<Sample> {
         ("State.Programs", PROGRAMS_LEVEL),
         ("State.Curves", CURVES_LEVEL),
         ("State.Seals", SEALS_LEVEL),
+        ("State.Choices", NESTED_LEVEL),
     ];
     let mut all: Vec<Sample> = levels
         .map(|(name, level)| {
@@ -192,8 +222,8 @@ pub fn states() -> Vec<Sample> {
         Reply::Looked { number: 17 },
     ];
     all.extend(named("Reply", reply::ALL, reply, replies));
-    let trials =
-        vec![TrialState::Open, TrialState::Complete, TrialState::Failed, TrialState::Cancelled];
+    let ends = [TrialState::Open, TrialState::Complete, TrialState::Failed];
+    let trials = [&ends[..], &[TrialState::Cancelled, TrialState::Unchosen]].concat();
     all.extend(named("TrialState", trial_state::ALL, trial_state, trials));
     all.push(Sample::of("PastFailure", past_failure()));
     all

@@ -17,7 +17,10 @@ use std::num::NonZeroU64;
 use common::curve::{Quantity, Trace};
 use common::id::{Digest, LeaseId, ReplicaId, StudyId, TrialIndex};
 use common::space::{Config, Value};
-use common::study::{Arm, ArmConfig, Hyper, Model, Program, ProgramFile, Study, check};
+use common::study::{
+    Arm, ArmConfig, Hyper, Inner, Model, Outer, OuterKind, Program, ProgramFile, Select, Study,
+    check,
+};
 use common::trial::{Attempt, Ending, FailReason, Outcome, Report};
 use common::wire::codec;
 use serde::Serialize;
@@ -104,6 +107,13 @@ pub fn controlled() -> Study {
         Ok(checked) => checked.study,
         Err(findings) => panic!("the sample study is valid: {findings}"),
     }
+}
+
+/// The first with configs that are chosen on inner folds, by two seeds for all.
+pub fn nested() -> Study {
+    let flat = study();
+    let inner = Inner { kind: OuterKind::KFold, folds: 3, tune: Some(2), select: Select::OneSe };
+    Study { outer: Outer { inner: Some(inner), ..flat.outer }, ..flat }
 }
 
 /// The same with an arm that runs a program.

@@ -21,7 +21,9 @@ pub(super) fn outer(
     let written = draft.outer.as_ref()?;
     let task = draft.data.task.as_ref().map(|task| task.value);
     let stratify = stratify(written, task, inspection);
-    let outer = |kind, folds| Outer { kind, partitions: written.repeats, folds, stratify };
+    let inner = super::nested::inner(draft, inspection);
+    let partitions = written.repeats;
+    let outer = |kind, folds| Outer { kind, partitions, folds, stratify, inner: inner.clone() };
     match &written.kind {
         OuterKindDraft::Folds(folds) => {
             if let Some(facts) = facts {

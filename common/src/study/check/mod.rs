@@ -9,6 +9,7 @@ mod controls;
 mod data;
 mod division;
 mod models;
+mod nested;
 mod programs;
 mod samples;
 mod size;
@@ -86,11 +87,19 @@ fn study(
             return None;
         }
     };
+    for arm in &mut draft.arms {
+        if let Err(error) = arm.draw(data.digest) {
+            inspection.refuse(&arm.space.span, error.to_string(), "");
+            return None;
+        }
+    }
     models::check(&draft.arms, &dataset, inspection);
     let written = draft.arms.iter().map(arm).collect();
     let segmentation = matches!(data.task, Task::Segmentation { .. });
     let arms = controls::beside(written, &draft.controls, (&data.format, segmentation));
-    let SeedsDraft { span: seeds_span, factors } = draft.seeds?;
+    let inner_span =
+        draft.outer.as_ref().and_then(|outer| Some(outer.inner.as_ref()?.span.clone()));
+    let SeedsDraft { span: seeds_span, factors, .. } = draft.seeds?;
     let seeds = Seeds { factors };
     if seeds.factors.iter().all(|factor| factor.count == 1) {
         notes.push("one seed shows no spread over seeds; the report can say nothing of it".into());
@@ -107,6 +116,7 @@ fn study(
     };
     notes.extend(controls::notes(&study));
     notes.extend(programs::notes(&study, draft.controls.permuted.is_some()));
+    nested::check(&study, &dataset, &inner_span.unwrap_or_default(), notes, inspection);
     size::check_controls(&study, &seeds_span, inspection);
     size::check_travels(&study, inspection);
     Some((study, dataset))
@@ -150,7 +160,7 @@ fn arm(draft: &ArmDraft) -> Arm {
     let configs = match draft.model {
         Model::Program => programs::configs(draft),
         _ => {
-            let points = draft.space.value.configs().into_iter();
+            let points = draft.points.iter().cloned();
             points.zip(draft.hypers()).map(|(point, hyper)| ArmConfig { point, hyper }).collect()
         }
     };

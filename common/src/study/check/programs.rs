@@ -53,7 +53,7 @@ pub(super) fn configs(draft: &ArmDraft) -> Vec<ArmConfig> {
         }
         ArmConfig { point, hyper }
     };
-    draft.space.value.configs().into_iter().enumerate().map(config).collect()
+    draft.points.iter().cloned().enumerate().map(config).collect()
 }
 
 /// What is worth saying of a study's programs.

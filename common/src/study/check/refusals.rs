@@ -102,8 +102,16 @@ fn what_later_versions_bring_is_refused_by_name() {
         "\"segmentation\"",
         &["a table holds no task"],
     );
-    refused("[seeds]", "inner = { folds = 3 }\n[seeds]", "inner", &["nested cross-validation"]);
-    refused("count = 2", "count = 2\ntune = 2", "tune", &["inner folds"]);
+    refused("[seeds]", "inner = { folds = 1 }\n[seeds]", "1", &["at least 2", "holdout"]);
+    refused(
+        "[seeds]",
+        "inner = { select = \"best\" }\n[seeds]",
+        "{ select = \"best\" }",
+        &["folds = 3"],
+    );
+    let majority = "inner = { folds = 2, select = \"majority\" }\n[seeds]";
+    refused("[seeds]", majority, "\"majority\"", &["tune = 3"]);
+    refused("count = 2", "count = 2\ntune = 2", "2", &["inner folds"]);
     refused("[arms.a]", "[budget]\nhours = 8\n[arms.a]", "hours", &["not in this version"]);
     refused("[arms.a]", "[stop]\nhalf_width = 0.1\n[arms.a]", "stop", &["not in this version"]);
     refused(
@@ -150,7 +158,7 @@ fn trials_of_controls_are_counted() {
     let text = SOUND.replacen(metric, &many, 1).replace("count = 2", "count = 1_666_000");
     let told = check(&text, &mut |_| Ok(rows().into_bytes())).expect_err("too many");
     assert_eq!(told.0.len(), 1, "{told}");
-    let words = "10,002,003 trials are more than 10,000,000, their controls counted";
+    let words = "10,002,003 trials are more than 10,000,000, inner folds and controls counted";
     assert!(told.0[0].message.contains(words), "{told}");
 }
 
@@ -322,11 +330,21 @@ fn a_misspelt_key_is_not_missing_too() {
 }
 
 #[test]
+fn a_search_says_how_many_configs_it_draws() {
+    let search = |written: &str| format!("search = {{ {written} }}\nspace =");
+    let refused = |written: &str, span: &str, words: &[&str]| {
+        refused("space =", &search(written), span, words);
+    };
+    refused("method = \"random\"", "{ method = \"random\" }", &["configs = 20"]);
+    refused("method = \"sobol\", configs = 0", "0", &["from 1 to 5000"]);
+    refused("method = \"grid\", configs = 4", "4", &["as many configs as its space"]);
+    refused("method = \"radnom\", configs = 4", "\"radnom\"", &["did you mean", "random"]);
+}
+
+#[test]
 fn words_that_this_version_refuses_are_not_offered() {
     for (part, by, word) in [
         ("[seeds]", "[zzzzzz]\n[seeds]", "stop"),
-        ("[seeds]", "zzzzzz = 1\n[seeds]", "inner"),
-        ("count = 2", "count = 2\nzzzzzz = 1", "tune"),
         ("[arms.a]", "[budget]\nzzzzzz = 1\n[arms.a]", "hours"),
     ] {
         let (_, found) = findings(part, by, "", "");

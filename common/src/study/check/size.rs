@@ -26,7 +26,7 @@ pub(super) fn check(draft: &Draft, outer: Option<&Outer>, inspection: &mut Inspe
         factors.push((u128::from(outer.partitions), "partition", &written.span));
         factors.push((u128::from(outer.folds), "outer fold", &written.span));
     }
-    let largest_arm = judged.iter().max_by_key(|arm| arm.space.value.size().unwrap_or(u64::MAX));
+    let largest_arm = judged.iter().max_by_key(|arm| arm.count());
     if let Some(arm) = largest_arm {
         factors.push((configs, "config", &arm.space.span));
     }
@@ -64,17 +64,19 @@ pub(super) fn check(draft: &Draft, outer: Option<&Outer>, inspection: &mut Inspe
     }
 }
 
-/// Refuses a design that only its controls make too large.
+/// Refuses a design that only its inner folds and controls make too large.
 pub(super) fn check_controls(study: &Study, span: &Range<usize>, inspection: &mut Inspection<'_>) {
     let design = Design::of(study);
     let trials = design.trials().map_or(u128::MAX, u128::from);
     if trials > TRIALS_MAX {
         let message = format!(
-            "{} trials are more than {}, their controls counted",
+            "{} trials are more than {}, inner folds and controls counted",
             grouped(trials),
             grouped(TRIALS_MAX)
         );
-        inspection.refuse(span, message, "make the design smaller, or ask for fewer controls");
+        let help = "make the design or the spaces smaller, or ask for fewer controls; with inner \
+                    folds, tune = 2 in [seeds] lets two seeds choose for all";
+        inspection.refuse(span, message, help);
     }
 }
 
@@ -95,7 +97,7 @@ pub(super) fn check_travels(study: &Study, inspection: &mut Inspection<'_>) {
 
 /// Configs of all judged arms together.
 fn configs(arms: &[&ArmDraft]) -> u128 {
-    arms.iter().map(|arm| arm.space.value.size().map_or(u128::MAX >> 32, u128::from)).sum()
+    arms.iter().map(|arm| arm.count()).sum()
 }
 
 fn counted(count: u128, word: &str) -> String {

@@ -121,7 +121,8 @@ fn a_valid_file_becomes_the_study_it_writes() {
         rows: 40,
     };
     assert_eq!(study.data, data);
-    let outer = Outer { kind: OuterKind::KFold, partitions: 2, folds: 5, stratify: true };
+    let outer =
+        Outer { kind: OuterKind::KFold, partitions: 2, folds: 5, stratify: true, inner: None };
     assert_eq!(study.outer, outer);
     let factor = |stream: Stream, count| SeedFactor {
         name: stream.name().into(),
@@ -429,4 +430,29 @@ fn the_demonstration_checks_without_findings_and_has_a_thousand_trials_and_a_con
     assert_eq!((checked.dataset.rows(), checked.dataset.width), (569, 30));
     assert_eq!(crate::design::Design::of(&checked.study).trials(), Some(1000 + 10));
     assert_eq!(checked.notes, Vec::<String>::new());
+}
+
+#[test]
+fn a_search_draws_its_configs_from_data_and_space_alone() {
+    let drawn = |search: &str, notes: &str| {
+        let text = WHOLE
+            .replace(
+                "search = { method = \"grid\" }",
+                &format!("search = {{ method = {search:?}, configs = 6 }}"),
+            )
+            .replace("{ log = [1e-4, 1e-1], points = 4 }", "{ log = [1e-4, 1e-1] }")
+            .replace("Does depth matter?", notes);
+        let checked = with(&rows(), &text).unwrap_or_else(|findings| panic!("{findings}"));
+        let searched = checked.study.arms.into_iter().find(|arm| arm.configs.len() == 6);
+        let configs = searched.expect("a searched arm").configs.into_iter();
+        configs.map(|config| (config.point.to_string(), config.hyper.lr)).collect::<Vec<_>>()
+    };
+    for search in ["random", "sobol"] {
+        let configs = drawn(search, "");
+        assert_eq!(configs, drawn(search, "Other words."));
+        assert!(configs.iter().all(|(_, lr)| (1e-4..=1e-1).contains(lr)), "{configs:?}");
+        let low = configs.iter().take(4).filter(|(_, lr)| *lr < 10f64.powf(-2.5)).count();
+        assert!(search == "random" || low == 2, "two of the first four in each half: {configs:?}");
+    }
+    assert_ne!(drawn("random", ""), drawn("sobol", ""));
 }

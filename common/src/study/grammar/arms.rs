@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use super::super::finding::{At, Inspection, mean_or_known};
+use super::super::finding::{At, Inspection};
 use super::super::{Hyper, Model, Optimizer};
 use super::ArmDraft;
 use super::programs;
 use super::recipes;
+use super::search;
 use super::sections::check_name;
 use super::walk::{Item, Section};
 use crate::space::{Axis, Space, Value};
@@ -52,9 +53,9 @@ fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Op
     let model = section
         .require("model", "model = \"mlp\"", inspection)
         .and_then(|item| item.choice(&models, inspection));
-    if let Some(search) = section.find("search") {
-        check_search(search, section.find("space").is_some(), inspection);
-    }
+    let has_space = section.find("space").is_some();
+    let search = section.find("search");
+    let search = search.and_then(|item| search::search(item, has_space, inspection));
     let model = model.map(|model| model.value);
     let mut fixed = recipes::usual(model);
     for (span, item) in section.entries() {
@@ -68,7 +69,7 @@ fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Op
     }
     let space = match section.find("space") {
         Some(item) => At {
-            value: space(item, &section, model, inspection).unwrap_or_default(),
+            value: space(item, &section, model, search.is_some(), inspection).unwrap_or_default(),
             span: item.span.clone(),
         },
         None => At { value: Space::default(), span: name.span.clone() },
@@ -78,28 +79,8 @@ fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Op
     recipes::check(&section, &fixed, inspection);
     let loss = section.find("loss").filter(|item| item.is_text());
     let loss = loss.and_then(|item| item.text(inspection));
-    Some(ArmDraft { name, model: model?, fixed, loss, space, files: Vec::new() })
-}
-
-/// `{ method = "grid" }`.
-pub(super) fn check_search(item: &Item<'_>, has_space: bool, inspection: &mut Inspection<'_>) {
-    let Some(section) = item.section("search", &["method"], inspection) else { return };
-    let method = section
-        .require("method", "method = \"grid\"", inspection)
-        .and_then(|item| item.text(inspection));
-    if let Some(method) = method {
-        if LATER_METHODS.contains(&method.value.as_str()) {
-            let message = format!("search method {:?} is not in this version", method.value);
-            inspection.refuse(&method.span, message, "known here: grid");
-        } else if method.value != "grid" {
-            let message = format!("there is no search method {:?}", method.value);
-            inspection.refuse(&method.span, message, mean_or_known(&method.value, &["grid"]));
-        }
-    }
-    if !has_space {
-        let help = "add for example: space = { lr = [0.001, 0.01] }";
-        inspection.refuse(&item.span, "`search` has no space to search", help);
-    }
+    let (points, files) = (Vec::new(), Vec::new());
+    Some(ArmDraft { name, model: model?, fixed, loss, space, search, points, files })
 }
 
 /// A hyperparameter that the arm's model has.
@@ -157,6 +138,7 @@ fn space(
     item: &Item<'_>,
     arm: &Section<'_>,
     model: Option<Model>,
+    drawn: bool,
     inspection: &mut Inspection<'_>,
 ) -> Option<Space> {
     let known: Vec<&str> = HYPERS.iter().chain(&recipes::LATER).copied().collect();
@@ -176,19 +158,20 @@ fn space(
             let message = format!("`{name}` is both fixed and in the space of {}", arm.name);
             inspection.refuse(span, message, "keep one of them");
         }
-        if let Some(axis) = axis(item, inspection) {
+        if let Some(axis) = axis(item, drawn, inspection) {
             space.axes.push((name.to_string(), axis));
         }
     }
     Some(space)
 }
 
-fn axis(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
+/// `drawn`: ranges need no points.
+fn axis(item: &Item<'_>, drawn: bool, inspection: &mut Inspection<'_>) -> Option<Axis> {
     if item.is_list() {
         return listed(item, inspection);
     }
     if item.is_table() {
-        return ranged(item, inspection);
+        return ranged(item, drawn, inspection);
     }
     let message =
         format!("`{}` in a space must be a list or a range, and is {}", item.name, item.found());
@@ -236,7 +219,7 @@ fn listed(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
 }
 
 /// `{ log = [a, b], points = n }`, the same with `linear`, or `{ int = [a, b], step = s }`.
-fn ranged(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
+fn ranged(item: &Item<'_>, drawn: bool, inspection: &mut Inspection<'_>) -> Option<Axis> {
     let name = item.name.as_str();
     let section = item.section(name, &["log", "linear", "int", "points", "step"], inspection)?;
     let kinds: Vec<&Item<'_>> =
@@ -274,7 +257,7 @@ fn ranged(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
     if whole {
         whole_range(name, kind, &section, inspection)
     } else {
-        float_range(name, kind, &section, inspection)
+        float_range(name, kind, (&section, drawn), inspection)
     }
 }
 
@@ -313,10 +296,14 @@ fn whole_range(
 fn float_range(
     name: &str,
     kind: &Item<'_>,
-    section: &Section<'_>,
+    (section, drawn): (&Section<'_>, bool),
     inspection: &mut Inspection<'_>,
 ) -> Option<Axis> {
-    let points = section.require("points", "points = 4", inspection);
+    let free = drawn && section.find("points").is_none();
+    let points = match free {
+        true => None,
+        false => section.require("points", "points = 4", inspection),
+    };
     let points = points.and_then(|item| item.whole(0..=i64::from(u32::MAX), inspection));
     if let Some(points) = points.as_ref().filter(|points| points.value < 2) {
         let words =
@@ -336,6 +323,12 @@ fn float_range(
         let message = format!("`{name}` ranges by log from {low}, which has no logarithm");
         inspection.refuse(&kind.span, message, "begin above 0, or write linear");
         return None;
+    }
+    if free {
+        return Some(match kind.name.as_str() {
+            "log" => Axis::LogRange { low, high },
+            _ => Axis::LinearRange { low, high },
+        });
     }
     let points = points.filter(|points| points.value >= 2)?.value as u32;
     let axis = if kind.name == "log" {
@@ -461,7 +454,6 @@ const HYPERS: [&str; 8] =
     ["epochs", "batch", "optimizer", "lr", "weight_decay", "momentum", "hidden", "dropout"];
 const WHOLE: [&str; 2] = ["epochs", "batch"];
 const ARM_KEYS: [&str; 5] = ["model", "command", "search", "space", "augment"];
-const LATER_METHODS: [&str; 5] = ["random", "sobol", "halving", "tpe", "gp"];
 /// As many configs as a study may have.
 const LISTED_MAX: usize = 5_000;
 const LAYERS_MAX: usize = 16;

@@ -8,8 +8,10 @@
 mod arms;
 mod data;
 mod depth;
+mod nested;
 mod programs;
 mod recipes;
+mod search;
 mod sections;
 mod walk;
 
@@ -19,10 +21,13 @@ use toml::de::DeTable;
 
 use super::finding::{At, Inspection, NOT_TOML};
 use super::{Budget, Diverged, Format, Hyper, Missing, Model, SeedFactor};
+use crate::id::Digest;
 use crate::metric::Metric;
-use crate::space::Space;
+use crate::plan::{Search, SearchError, Terms};
+use crate::space::{Config, Space};
 use crate::wire::frame::FRAME_MAX;
 
+use nested::InnerDraft;
 use walk::Section;
 
 pub(super) use arms::{apply, settle, written};
@@ -86,6 +91,7 @@ pub(super) struct OuterDraft {
     pub kind: OuterKindDraft,
     pub repeats: u32,
     pub stratify: Option<At<bool>>,
+    pub inner: Option<InnerDraft>,
 }
 
 pub(super) enum OuterKindDraft {
@@ -96,6 +102,8 @@ pub(super) enum OuterKindDraft {
 
 pub(super) struct SeedsDraft {
     pub span: Range<usize>,
+    /// Seeds that choose configs for all others.
+    pub tune: Option<At<u32>>,
     pub factors: Vec<SeedFactor>,
 }
 
@@ -114,14 +122,39 @@ pub(super) struct ArmDraft {
     /// The loss as written beside the space: it must suit the task.
     pub loss: Option<At<String>>,
     pub space: At<Space>,
+    /// `None`: a grid.
+    pub search: Option<At<search::Drawn>>,
+    /// The configs, once they are drawn.
+    pub points: Vec<Config>,
     /// Of a program, beside the study file: to be read.
     pub files: Vec<At<String>>,
 }
 
 impl ArmDraft {
-    /// Of each config of the space, in their order.
+    /// Configs at most: of a search, as many as it asks for.
+    pub fn count(&self) -> u128 {
+        let whole = self.space.value.size().map_or(u128::MAX >> 32, u128::from);
+        let drawn = self.search.as_ref().map(|search| u128::from(search.value.configs));
+        drawn.map_or(whole, |drawn| drawn.min(whole))
+    }
+
+    /// Takes the configs from the space. What is drawn depends on the data and on the space alone.
+    pub fn draw(&mut self, data: Digest) -> Result<(), SearchError> {
+        let space = self.space.value.clone();
+        self.points = match &self.search {
+            None => space.configs(),
+            Some(At { value: drawn, .. }) => {
+                let budget = drawn.configs;
+                let terms = Terms { budget, larger_is_better: true, data, seed: 0 };
+                Search::new(space, drawn.method, terms)?.upfront()?
+            }
+        };
+        Ok(())
+    }
+
+    /// Of each config, in their order.
     pub fn hypers(&self) -> impl Iterator<Item = Hyper> {
-        self.space.value.configs().into_iter().map(|point| {
+        self.points.iter().map(|point| {
             let mut hyper = self.fixed.clone();
             point.values.iter().for_each(|(name, value)| apply(&mut hyper, name, value));
             settle(&mut hyper);

@@ -12,7 +12,7 @@ use super::super::finding::{At, Inspection, did_you_mean, nearest};
 use super::super::program::{Piece, Program, STANDARD, pieces};
 use super::super::{Hyper, Model};
 use super::ArmDraft;
-use super::arms::check_search;
+use super::search;
 use super::walk::{Item, Section};
 use crate::name::is_inner_path;
 use crate::space::{Axis, Space, Value};
@@ -28,9 +28,9 @@ pub(super) fn arm(
         let message = "an arm trains a model or runs a command, and this one has both";
         inspection.refuse(span, message, "take one of them out");
     }
-    if let Some(search) = section.find("search") {
-        check_search(search, section.find("space").is_some(), inspection);
-    }
+    let has_space = section.find("space").is_some();
+    let search = section.find("search");
+    let search = search.and_then(|item| search::search(item, has_space, inspection));
     let space = match section.find("space") {
         Some(item) => At { value: space(item, section, inspection), span: item.span.clone() },
         None => At { value: Space::default(), span: name.span.clone() },
@@ -57,19 +57,26 @@ pub(super) fn arm(
         item.number(rule, |share| (0.0..1.0).contains(&share), inspection)
     });
     let program = Program { command, env, fixed, files: Vec::new(), time_limit_s, memory_mib };
-    check_travels(&program, &space, inspection);
+    let configs = search.as_ref().map(|search| u64::from(search.value.configs));
+    check_travels(&program, &space, configs, inspection);
     let mut hyper = Hyper { program: Some(program), ..Hyper::none() };
     hyper.recipe.validation = share.map_or(0.0, |share| share.value);
-    Some(ArmDraft { name, model: Model::Program, fixed: hyper, loss: None, space, files })
+    let (model, points) = (Model::Program, Vec::new());
+    Some(ArmDraft { name, model, fixed: hyper, loss: None, space, search, points, files })
 }
 
 /// Every config has its program written out: refuses what no frame holds before it is.
-fn check_travels(program: &Program, space: &At<Space>, inspection: &mut Inspection<'_>) {
+fn check_travels(
+    program: &Program,
+    space: &At<Space>,
+    configs: Option<u64>,
+    inspection: &mut Inspection<'_>,
+) {
     let env = program.env.iter().map(|(name, value)| name.len() + value.len());
     let texts = program.command.iter().map(String::len).chain(env);
     let fixed = program.fixed.iter().map(|(name, value)| name.len() + value.to_string().len());
     let each = texts.chain(fixed).fold(0u64, |sum, bytes| sum + bytes as u64);
-    let configs = space.value.size().unwrap_or(u64::MAX);
+    let configs = configs.or(space.value.size()).unwrap_or(u64::MAX);
     if each.saturating_mul(configs) > FRAME_MAX as u64 {
         let message =
             format!("a program of {each} bytes in {configs} configs is more than travels");

@@ -4,6 +4,7 @@
 
 use super::super::finding::{At, Inspection};
 use super::super::{Budget, Diverged, SeedFactor};
+use super::nested;
 use super::walk::{Item, Section};
 use super::{ControlsDraft, Draft, OuterDraft, OuterKindDraft, SeedsDraft};
 use crate::name::is_name;
@@ -81,11 +82,7 @@ pub(super) fn split(root: &Section<'_>, inspection: &mut Inspection<'_>) -> Opti
         &["outer", "inner"],
         inspection,
     )?;
-    if let Some(span) = section.key_span("inner") {
-        let message = "`inner` is not in this version: nested cross-validation comes later";
-        let help = "take it out; every config of every arm is then trained and reported";
-        inspection.refuse(span, message, help);
-    }
+    let inner = nested::inner(&section, inspection);
     let example = "outer = { folds = 5, repeats = 2, stratify = true }";
     let item = section.require("outer", example, inspection)?;
     let known = ["folds", "holdout", "leave_out", "repeats", "stratify"];
@@ -103,7 +100,7 @@ pub(super) fn split(root: &Section<'_>, inspection: &mut Inspection<'_>) -> Opti
             }
         }
     }
-    Some(OuterDraft { span: item.span.clone(), kind, repeats, stratify })
+    Some(OuterDraft { span: item.span.clone(), kind, repeats, stratify, inner })
 }
 
 fn outer_kind(outer: &Section<'_>, inspection: &mut Inspection<'_>) -> Option<OuterKindDraft> {
@@ -152,10 +149,7 @@ pub(super) fn seeds(root: &Section<'_>, inspection: &mut Inspection<'_>) -> Opti
         &["count", "apart", "tune"],
         inspection,
     )?;
-    if let Some(span) = section.key_span("tune") {
-        let message = "`tune` is for choosing configs by inner folds, and there are none";
-        inspection.refuse(span, message, "take it out");
-    }
+    let tune = nested::tune(&section, inspection);
     let counted = section.find("count");
     let apart = section.find("apart");
     if let (Some(_), Some(apart)) = (counted, apart) {
@@ -170,7 +164,7 @@ pub(super) fn seeds(root: &Section<'_>, inspection: &mut Inspection<'_>) -> Opti
             streams: Stream::TRAINING.to_vec(),
             count: count.value as u32,
         };
-        return Some(SeedsDraft { span: count.span, factors: vec![factor] });
+        return Some(SeedsDraft { span: count.span, tune, factors: vec![factor] });
     }
     let Some(apart) = apart else {
         section.require("count", "count = 20", inspection);
@@ -189,7 +183,7 @@ pub(super) fn seeds(root: &Section<'_>, inspection: &mut Inspection<'_>) -> Opti
         inspection.refuse(&apart.span, message, "write for example: { init = 10, order = 10 }");
         return None;
     }
-    Some(SeedsDraft { span: apart.span.clone(), factors })
+    Some(SeedsDraft { span: apart.span.clone(), tune, factors })
 }
 
 /// `{ constant = true, permuted = 5 }`.

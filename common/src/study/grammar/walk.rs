@@ -312,5 +312,5 @@ fn clipped(text: &str) -> String {
 }
 
 /// Words with a message of their own, and no use in this version.
-const LATER: [&str; 5] = ["stop", "inner", "hours", "tune", "segmentation"];
+const LATER: [&str; 3] = ["stop", "hours", "segmentation"];
 const TEXT_SHOWN_MAX: usize = 40;

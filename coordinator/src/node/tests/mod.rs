@@ -3,6 +3,7 @@
 //!
 //! Floor: core.
 
+mod choosing;
 mod control;
 mod curves;
 mod looks;

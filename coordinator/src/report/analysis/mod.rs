@@ -28,6 +28,7 @@ pub mod other_rows;
 pub mod outlook;
 pub mod places;
 pub mod ranks;
+pub mod selection;
 pub mod spreads;
 pub mod worth;
 

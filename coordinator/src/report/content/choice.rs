@@ -12,6 +12,9 @@ pub struct Cost {
     pub agent_seconds: f64,
     /// Of these, on graphics cards.
     pub gpu_seconds: f64,
+    /// Of these, for trials that chose configs on inner folds; absent without any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choosing_seconds: Option<f64>,
     /// Absent for the reason beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kwh: Option<f64>,

@@ -10,6 +10,7 @@
 mod axes;
 mod canvas;
 mod caterpillar;
+mod choosing;
 mod critical;
 mod curves;
 mod distribution;
@@ -36,6 +37,7 @@ use super::page::Sheet;
 use canvas::Ink;
 
 pub use caterpillar::{caterpillar, no_seed_effect};
+pub use choosing::{expected_best, slopes};
 pub use critical::critical;
 pub use curves::curves;
 pub use distribution::{distribution, distribution_of};
@@ -51,9 +53,7 @@ pub use quantiles::{effect_quantiles, residual_quantiles};
 pub use ranks::ranks;
 pub use replication::replication;
 pub use sequential::sequential;
-#[cfg(test)]
-pub use tradeoff::Planner;
-pub use tradeoff::tradeoff;
+pub use tradeoff::{Planner, tradeoff};
 pub use variance::{variance, variance_of};
 pub use winner::winner;
 pub use worth::worth;

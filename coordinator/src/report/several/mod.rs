@@ -25,6 +25,7 @@ use super::Material;
 use super::analysis::{estimate, interval};
 use super::content::{Interval, LEVEL, Target};
 use super::looks;
+use super::refits::Refits;
 use content::{
     ArmPart, FriedmanPart, PairPart, PointPart, RunsPart, SCHEMA, ScorePart, Several, StudyPart,
 };
@@ -68,7 +69,14 @@ pub fn fit_together(studies: &[&Study]) -> Result<(), SeveralError> {
 
 /// Analyses the studies side by side.
 pub fn build(materials: &[Material<'_>]) -> Result<Several, SeveralError> {
-    let side = Side::open(materials)?;
+    // Of nested studies what they report on: their refits.
+    let refits: Vec<Option<Refits>> = materials.iter().map(Refits::of).collect();
+    let flat: Vec<Material<'_>> = (materials.iter().zip(&refits))
+        .map(|(material, refits)| {
+            refits.as_ref().map_or(*material, |refits| refits.material(material))
+        })
+        .collect();
+    let side = Side::open(&flat)?;
     let means = means(&side);
     let (friedman, absent) = ranks(&side, &means);
     let ranked = friedman.as_ref().map_or_else(|| mean_ranks(&means), |test| test.ranks.clone());

@@ -1,0 +1,64 @@
+//! `search`: how configs are taken from a space.
+//!
+//! Floor: common.
+
+use super::super::finding::{At, Inspection, mean_or_known};
+use super::walk::Item;
+use crate::plan::Method;
+
+/// A search that draws this many configs, all of them before anything is trained.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Drawn {
+    pub method: Method,
+    pub configs: u32,
+}
+
+/// `{ method = "grid" }`, or `{ method = "random", configs = 20 }`. `None` for a grid.
+pub(super) fn search(
+    item: &Item<'_>,
+    has_space: bool,
+    inspection: &mut Inspection<'_>,
+) -> Option<At<Drawn>> {
+    let section = item.section("search", &["method", "configs"], inspection)?;
+    if !has_space {
+        let help = "add for example: space = { lr = [0.001, 0.01] }";
+        inspection.refuse(&item.span, "`search` has no space to search", help);
+    }
+    let written = section
+        .require("method", "method = \"grid\"", inspection)
+        .and_then(|item| item.text(inspection))?;
+    let method = match written.value.as_str() {
+        "grid" => None,
+        "random" => Some(Method::Random),
+        "sobol" => Some(Method::Sobol),
+        later if LATER_METHODS.contains(&later) => {
+            let message = format!("search method {later:?} is not in this version");
+            inspection.refuse(&written.span, message, "known here: grid, random, sobol");
+            return None;
+        }
+        other => {
+            let message = format!("there is no search method {other:?}");
+            let help = mean_or_known(other, &["grid", "random", "sobol"]);
+            inspection.refuse(&written.span, message, help);
+            return None;
+        }
+    };
+    let configs = section.find("configs");
+    let Some(method) = method else {
+        if let Some(configs) = configs {
+            let message = "a grid has as many configs as its space";
+            let help = "take `configs` out, or write method = \"random\"";
+            inspection.refuse(&configs.span, message, help);
+        }
+        return None;
+    };
+    let configs = section
+        .require("configs", "configs = 20", inspection)?
+        .whole(1..=CONFIGS_MAX, inspection)?;
+    let drawn = Drawn { method, configs: configs.value as u32 };
+    Some(At { value: drawn, span: item.span.clone() })
+}
+
+const LATER_METHODS: [&str; 4] = ["halving", "tpe", "gp", "cmaes"];
+/// As many as a study may have.
+const CONFIGS_MAX: i64 = 5_000;
