@@ -13,6 +13,7 @@ use std::time::Duration;
 use agent::dataset::NoSource;
 use agent::device::{Device, DeviceError, Wanted};
 use agent::driver::{self, DriverError, News, Seat, Seats, Settings, Train, Trainer};
+pub use agent::driver::{Piloted, pilot};
 use agent::folder::{Folder, FolderError};
 use agent::program::Programs;
 use thiserror::Error;
@@ -39,6 +40,11 @@ pub enum EmbeddedError {
     Folder { source: FolderError },
     #[error("the folder for programs cannot be used")]
     Programs { source: std::io::Error },
+}
+
+/// What this machine trains on.
+pub fn device() -> Result<Device, DeviceError> {
+    Device::choose(Wanted::Auto, None, None)
 }
 
 /// Starts the agent on `folder`; `programs`: it runs those of studies too.

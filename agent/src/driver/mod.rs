@@ -13,6 +13,7 @@ mod keep;
 mod memory;
 mod news;
 mod over_link;
+mod pilot;
 mod programs;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ pub use connect::{
 };
 pub use news::{News, Tell};
 pub use over_link::LinkConnector;
+pub use pilot::{Piloted, pilot};
 pub use widths::{found_in as widths_found_in, suited_to};
 pub use work::{Job, Train, Trainer, run as train_cohort};
 

@@ -20,6 +20,8 @@ mod logs;
 mod look;
 mod members;
 mod output;
+#[cfg(feature = "embedded")]
+mod plan;
 mod register;
 mod repeat;
 #[cfg(feature = "embedded")]
@@ -114,6 +116,9 @@ enum Command {
     Start(start::StartArgs),
     /// Check a study file and its data; say everything that is wrong.
     Check(study::CheckArgs),
+    /// What a study would train, what it takes, and what it could detect.
+    #[cfg(feature = "embedded")]
+    Plan(plan::PlanArgs),
     /// Send a study to the coordinator.
     Submit(submit::SubmitArgs),
     /// All studies, a line each.
@@ -212,6 +217,8 @@ async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(args, output).await,
         Command::Start(args) => start::start(args, output).await,
         Command::Check(args) => study::check(args, output),
+        #[cfg(feature = "embedded")]
+        Command::Plan(args) => plan::plan(args, output).await,
         Command::Submit(args) => submit::submit(args, output).await,
         Command::List(args) => look::list(args, output).await,
         Command::Status(args) => look::status(args, output).await,
