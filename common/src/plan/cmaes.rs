@@ -8,8 +8,9 @@
 //!
 //! Sources: Hansen (2016), The CMA evolution strategy: a tutorial, arXiv:1604.00772, with its
 //! negative weights; Hansen (2011), Injecting external solutions into CMA-ES, arXiv:1110.4181.
-//! Symbols are the tutorial's. The crate `cmaes` was looked at: it calls the function itself and
-//! brings nalgebra; `argmin` and `egobox` likewise own the loop, and none is replayable.
+//! Symbols are the tutorial's. Looked at: `cmaes` 0.2.2 calls the function itself, reads the clock
+//! and needs nalgebra and an older rand; `argmin` 0.11.0 has no CMA-ES; `optimizer` 1.0.1 asks and
+//! tells, but keeps a generator between trials, so a replay would have to draw all of them again.
 //!
 //! Floor: common.
 
