@@ -355,6 +355,11 @@ fn forget_costs(value: &mut Value) {
         Value::Object(object) => {
             object.remove("cost");
             object.remove("gain");
+            object.remove("agent_seconds");
+            // What is told of the next block may say so in words.
+            if object.contains_key("next_block_value") {
+                object.remove("verdict");
+            }
             object.values_mut().for_each(forget_costs);
         }
         _ => {}

@@ -100,6 +100,10 @@ impl<'a> Sought<'a> {
         };
         let seeds = self.study.seeds.factors.iter().map(level).collect::<Option<_>>()?;
         let same = TrialKey { arm, config, seeds, ..key.clone() };
+        // Which config is trained again, a choice says first: refits are not open yet.
+        if same.inner.is_none() && self.design.is_searched(arm) {
+            return None;
+        }
         let trial = self.design.index(&same)?;
         (same.digest(self.study) == key.digest(other)).then_some(trial)
     }

@@ -140,8 +140,7 @@ fn built(material: &Material<'_>, whole: &Material<'_>, selection: Vec<Selection
     let seed_use = verdict::seed_use(study, &table);
     let compared = analysis::comparisons::of_all(study, &table, material.stakes);
     let (looks, resampled) = (material.looks, by_row.resampled());
-    let controls = controls::of_all(study, &table);
-    let determinism = trust::determinism(whole);
+    let (controls, determinism) = (controls::of_all(study, &table), trust::determinism(whole));
     let leakage =
         leakage::checks((study, nested), &table, &by_row.places, controls.as_ref(), &determinism);
     let reach = verdict::reach(&arms, &compared).or(resampled.reach());
@@ -156,7 +155,6 @@ fn built(material: &Material<'_>, whole: &Material<'_>, selection: Vec<Selection
     let monitor = analysis::monitor::of_study(study, &analysis::comparisons::cells(study, &table));
     let done = methods::Done::of(study, &arms, &components, &compared, looks.is_some())
         .with_monitor(monitor.is_some());
-    let curves = analysis::curves::of_all(material);
     let spreads = analysis::spreads::of_all(study, &table);
     let ranks = analysis::ranks::of_all(study, &table, &components);
     let agreement = analysis::agreement::of_all(study, &table, &components);
@@ -185,7 +183,7 @@ fn built(material: &Material<'_>, whole: &Material<'_>, selection: Vec<Selection
         selection,
         monitor,
         controls,
-        curves,
+        curves: analysis::curves::of_all(material),
         seed_use,
         determinism,
         leakage,
