@@ -55,6 +55,6 @@ pub fn study(rows: &[u8]) -> Study {
                 hyper: Hyper { epochs: 1, hidden: Vec::new(), ..Hyper::default() },
             }],
         }],
-        budget: Budget { attempts: 3, diverged: Diverged::Report },
+        budget: Budget::default(),
     }
 }

@@ -193,6 +193,55 @@ impl Design {
         self.tuning_cells_of(arm) * u64::from(configs) * self.inner_folds()
     }
 
+    /// Seeds that the arm is trained with.
+    pub fn seeds_of(&self, arm: u32) -> u64 {
+        self.cells_of(arm) / self.blocks()
+    }
+
+    /// Trainings of an arm with one seed, over all outer folds: of the refits of a choice one.
+    pub fn trained_with_a_seed(&self, arm: u32) -> u64 {
+        let configs = self.configs.get(arm as usize).copied().map_or(0, u64::from);
+        let in_cell = match (self.is_searched(arm), self.tune()) {
+            (false, _) => configs,
+            (true, Some(_)) => 1,
+            (true, None) => 1 + configs * self.inner_folds(),
+        };
+        in_cell.saturating_mul(self.blocks())
+    }
+
+    /// Trials of an arm with one of its seeds, whether any is trained or a choice decides that: ranges in
+    /// order, and whether they are refits.
+    pub fn with_seed(&self, arm: u32, seed: u64) -> Vec<(Range<u64>, bool)> {
+        let there = |stretch: &&Stretch| !stretch.tunes && stretch.seeds.contains(&seed);
+        let Some(stretch) = self.stretches.iter().find(there) else { return Vec::new() };
+        let first = (seed - stretch.seeds.start) * self.blocks();
+        let configs = u64::from(self.configs[arm as usize]);
+        let mut ranges = Vec::new();
+        for cell in first..first + self.blocks() {
+            let begin = stretch.first_trial + cell * stretch.configs;
+            for entry in stretch.entries.iter().filter(|entry| entry.arm == arm) {
+                let count = if entry.inner { configs * self.inner_folds() } else { configs };
+                let refits = !entry.inner && self.is_searched(arm);
+                let from = begin + entry.before;
+                ranges.push((from..from + count, refits));
+            }
+        }
+        ranges
+    }
+
+    /// Trials that one seed chooses with for all others.
+    pub fn tuning_trials(&self) -> u64 {
+        let arms = 0..self.configs.len() as u32;
+        if self.tune().is_none() { 0 } else { arms.map(|arm| self.choosing_trials(arm)).sum() }
+    }
+
+    /// The seed, counted over all combinations, that a trial is trained with; `None` where it chooses for
+    /// all seeds.
+    pub fn seed_number(&self, key: &TrialKey) -> Option<u64> {
+        let chooses = key.inner.is_some() && self.tune().is_some();
+        if chooses { None } else { self.cell(key).map(|cell| cell / self.blocks()) }
+    }
+
     fn tune(&self) -> Option<u32> {
         self.inner.and_then(|inner| inner.tune)
     }
@@ -202,7 +251,7 @@ impl Design {
     }
 
     /// Outer folds of all partitions.
-    fn blocks(&self) -> u64 {
+    pub fn blocks(&self) -> u64 {
         u64::from(self.partitions) * u64::from(self.folds)
     }
 

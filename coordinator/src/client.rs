@@ -17,7 +17,7 @@ use common::ledger::{Ledger, Purpose, Sealing};
 use common::study::Study;
 use common::time::Timestamp;
 use common::wire::message::{
-    Answer, Ask, Bulk, NewToken, Open, OutcomeRow, Request, Response, Role, Violation,
+    Answer, Ask, Bulk, Decided, NewToken, Open, OutcomeRow, Request, Response, Role, Violation,
 };
 use link::{Identity, JoinToken, Link, LinkError};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -88,6 +88,9 @@ pub struct StoredStudy {
     pub text: String,
     pub submitted: Timestamp,
     pub violations: Vec<Violation>,
+    /// Of a study with limits: what was decided, and the seeds that are bought of each arm.
+    pub decided: Vec<Decided>,
+    pub seeds: Vec<u32>,
 }
 
 /// What one look at a study shows.
@@ -224,9 +227,21 @@ impl Client {
 
     pub async fn study(&self, study: StudyId) -> Result<StoredStudy, ClientError> {
         match self.ask(Request::Study { study }).await? {
-            Response::Study { study, text, submitted, violations } => {
-                Ok(StoredStudy { study: *study, text, submitted, violations })
+            Response::Study { study: stored, text, submitted, violations } => {
+                let (decided, seeds) = match stored.budget.is_limited() {
+                    true => self.decided(study).await?,
+                    false => Default::default(),
+                };
+                Ok(StoredStudy { study: *stored, text, submitted, violations, decided, seeds })
             }
+            _ => Err(ClientError::Unexpected),
+        }
+    }
+
+    /// What was decided about buying more of a study, and the seeds that are bought of each arm.
+    pub async fn decided(&self, study: StudyId) -> Result<(Vec<Decided>, Vec<u32>), ClientError> {
+        match self.ask(Request::Decided { study }).await? {
+            Response::Decided { decided, seeds } => Ok((decided, seeds)),
             _ => Err(ClientError::Unexpected),
         }
     }

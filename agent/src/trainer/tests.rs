@@ -541,7 +541,7 @@ fn study(dataset: &Dataset) -> Study {
             written: String::new(),
             configs: vec![config],
         }],
-        budget: Budget { attempts: 3, diverged: Diverged::Report },
+        budget: Budget::default(),
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! Floor: common.
 
+mod budget;
 mod check;
 mod control;
 mod finding;
@@ -21,6 +22,7 @@ use crate::name::{is_inner_path, is_name};
 use crate::seed::Stream;
 use crate::space::Config;
 
+pub use budget::{Budget, Stop, StopWorth};
 pub use check::{Checked, check, check_within};
 pub use control::{CONSTANT, Control, PERMUTED};
 pub use finding::{Finding, Findings};
@@ -201,14 +203,6 @@ impl Model {
             Model::Program => "program",
         }
     }
-}
-
-/// Limits on what a study may use.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Budget {
-    /// Own failures after which a trial is failed.
-    pub attempts: u32,
-    pub diverged: Diverged,
 }
 
 /// The declared policy for trainings that end in NaN.

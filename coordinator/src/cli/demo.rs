@@ -104,7 +104,7 @@ async fn phantom(
             )
         };
         if ran.status.failed > 0 {
-            code = watch::exit_code(&ran.status);
+            code = watch::exit_code(&ran.status, ran.why.as_ref());
         }
         paths.extend(written.paths);
         reports.push(written.report);

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use super::output::Output;
 use super::{Fresh, Target, connect, studies};
 use crate::client::{Client, Entered, Shown, StoredStudy};
+use crate::report::stopped::Bought;
 use crate::report::{self, Looks, Material, Report};
 
 /// Write a study's report.
@@ -256,13 +257,14 @@ pub fn material<'a>(
     shown: &'a Shown,
     status: &StudyStatus,
 ) -> Material<'a> {
-    let StoredStudy { study, violations, .. } = stored;
+    let StoredStudy { study, violations, decided, seeds, .. } = stored;
     let StudyStatus { cancelled, differing, .. } = *status;
     let looks = shown.ledger.as_ref().map(|(this, entered)| {
         let Entered { ledger, sealing } = entered;
         Looks { ledger, this: *this, sealing: Some(sealing) }
     });
-    Material { cancelled, differing, violations, looks, ..Material::of(study, &shown.rows) }
+    let bought = study.budget.is_limited().then_some(Bought { study, decided, seeds });
+    Material { cancelled, differing, violations, looks, bought, ..Material::of(study, &shown.rows) }
 }
 
 /// Where and with what the outcomes were made. Apart from the report, which depends on them alone.

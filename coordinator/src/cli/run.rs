@@ -16,7 +16,7 @@ use common::id::StudyId;
 use common::ledger::Purpose;
 use common::stats::worth::Stakes;
 use common::study::Model;
-use common::wire::message::StudyStatus;
+use common::wire::message::{Decided, StudyStatus};
 use serde_json::json;
 
 use super::files::StakesArgs;
@@ -132,7 +132,8 @@ pub async fn run_study(
     how: How,
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
-    let Some(Ran { status, trained, took, written }) = to_report(read, out, how, output).await?
+    let Some(Ran { status, why, trained, took, written }) =
+        to_report(read, out, how, output).await?
     else {
         return Ok(ExitCode::from(INTERRUPTED));
     };
@@ -147,11 +148,14 @@ pub async fn run_study(
             "sealed": true,
         });
         output.answer(&sealed_in_words(&status.name), "seedsweep.run/1", answer);
-        return Ok(watch::exit_code(&status));
+        return Ok(watch::exit_code(&status, why.as_ref()));
     };
     let verdict = &written.report.verdict.text;
-    let text = format!("{verdict}\n{}", files::naming(&written.paths));
+    let stop = written.report.stop.as_ref();
+    let stopped = stop.map_or(String::new(), |stop| format!("{}: {}\n", stop.words, stop.saving()));
+    let text = format!("{verdict}\n{stopped}{}", files::naming(&written.paths));
     let answer = json!({
+        "stop": stop,
         "study": status.id.to_string(),
         "name": status.name,
         "complete": status.complete,
@@ -163,12 +167,14 @@ pub async fn run_study(
         "files": written.paths,
     });
     output.answer(&text, "seedsweep.run/1", answer);
-    Ok(watch::exit_code(&status))
+    Ok(watch::exit_code(&status, why.as_ref()))
 }
 
 /// A study that ran to its end.
 pub struct Ran {
     pub status: StudyStatus,
+    /// What ended it early.
+    pub why: Option<Decided>,
     /// Trials that ended in this run.
     pub trained: u64,
     pub took: Duration,
@@ -216,6 +222,7 @@ pub async fn to_report(
     };
     let table = Some(&read.checked.dataset);
     let asked = files::Asked { purpose: Purpose::Run, table, stakes: how.stakes };
+    let why = watch::why_it_ended(&client, id).await?;
     let closed = client.ledger(id).await.is_ok_and(|entered| entered.sealing.is_closed());
     let written = match closed {
         true => Ok(None),
@@ -232,7 +239,7 @@ pub async fn to_report(
         let again = if closed { "" } else { "; the report is written again" };
         output.say(format!("{name}: every training was done before{again}"));
     }
-    Ok(Some(Ran { status, trained: newly, took: started.elapsed(), written }))
+    Ok(Some(Ran { status, why, trained: newly, took: started.elapsed(), written }))
 }
 
 /// Seals and registers as asked for, before anything is trained or shown.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use common::id::StudyId;
-use common::wire::message::{Request, Response, StudyState, StudyStatus};
+use common::wire::message::{Decided, Request, Response, StudyState, StudyStatus, Why};
 
 use super::output::{Output, duration};
 use super::{Target, connect, look};
@@ -30,8 +30,10 @@ pub async fn watch(args: WatchArgs, output: &Output) -> anyhow::Result<ExitCode>
     let client = connect::client(&args.target).await?;
     let study = connect::find_study(&client, args.study.as_deref()).await?;
     let last = follow(&client, study.id, output).await?;
+    let why = why_it_ended(&client, study.id).await?;
+    say_why(&last, why.as_ref(), output);
     look::print_status(std::slice::from_ref(&last), output);
-    Ok(exit_code(&last))
+    Ok(exit_code(&last, why.as_ref()))
 }
 
 /// Draws progress until the study has ended; returns its last status.
@@ -55,6 +57,8 @@ pub async fn follow(
                 );
             }
         }
+        // A study that stops early has fewer trainings than it was planned to have.
+        bar.set_length(status.planned);
         bar.set_position(status.complete + status.failed);
         bar.set_message(message(&status));
         if bar.is_hidden() && said.0.elapsed() >= BETWEEN_LINES {
@@ -80,11 +84,31 @@ async fn nobody_trains(client: &Client) -> Result<bool, ClientError> {
     }
 }
 
-/// 0 when the study ended with outcomes, else 1.
-pub fn exit_code(status: &StudyStatus) -> ExitCode {
+/// What ended a study before all of it was trained, where that was its rule or its budget.
+pub async fn why_it_ended(client: &Client, study: StudyId) -> Result<Option<Decided>, ClientError> {
+    let stored = client.study(study).await?;
+    Ok(stored.decided.last().filter(|last| last.stops()).cloned())
+}
+
+/// Says what ended a study early.
+pub fn say_why(status: &StudyStatus, why: Option<&Decided>, output: &Output) {
+    if let Some(why) = why {
+        output.say(format!("{}: {}", status.name, why.words));
+    }
+}
+
+/// 0 when the study ended with outcomes, 4 when its budget did before, else 1.
+pub fn exit_code(status: &StudyStatus, why: Option<&Decided>) -> ExitCode {
+    let spent = why.is_some_and(|why| why.why == Why::Spent);
+    if status.state == StudyState::Cancelled && spent {
+        return ExitCode::from(SPENT);
+    }
     let good = status.state == StudyState::Finished && status.complete > 0;
     if good { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
+
+/// As `--help` says of exit statuses.
+const SPENT: u8 = 4;
 
 fn message(status: &StudyStatus) -> String {
     let left = match status.seconds_left {

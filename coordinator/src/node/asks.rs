@@ -94,6 +94,11 @@ impl Node {
                     let why = format!("a study has a metric and between 1 and {TRIALS_MAX} trials");
                     return Err(why);
                 }
+                if !study.has_sound_limits() {
+                    return Err(
+                        "the study's limits and its rule for stopping cannot be kept".into()
+                    );
+                }
                 if !study.is_well_named() {
                     return Err(format!(
                         "a study and its arms have names of 1 to {NAME_MAX} letters, digits, dots, \
@@ -186,6 +191,7 @@ impl Node {
                 }
             }
             Request::Ledger { study } => self.ledger(study),
+            Request::Decided { study } => self.decided(study),
             Request::Tokens => Response::Tokens { tokens: self.tokens() },
             Request::Members => Response::Members { members: self.members() },
             Request::Replicas => Response::Replicas { replicas: self.replicas(now) },

@@ -2,7 +2,7 @@
 //!
 //! Floor: core.
 
-use common::design::Design;
+use common::design::{Design, TrialKey};
 use common::id::{StudyId, TrialIndex};
 use common::study::Study;
 use common::wire::message::{Explanation, PastFailure, Response, StudyState, TrialPlace};
@@ -127,6 +127,9 @@ impl Node {
     fn why_unchosen(&self, study: StudyId, record: &StudyRecord, trial: TrialIndex) -> String {
         let design = Design::of(&record.study);
         let key = design.key(trial);
+        if let Some(why) = key.as_ref().and_then(|key| self.why_unbought(study, &design, key)) {
+            return why;
+        }
         let choice = key.as_ref().and_then(|key| design.choice_of(key));
         let known = self.state.choices(study);
         match choice.and_then(|choice| known?.chosen(choice)) {
@@ -143,6 +146,24 @@ impl Node {
             }
             None => "the inner folds have not chosen yet whether it is trained".to_string(),
         }
+    }
+
+    /// Of a trial whose seed nobody bought.
+    fn why_unbought(&self, study: StudyId, design: &Design, key: &TrialKey) -> Option<String> {
+        let known = self.state.buying(study)?;
+        let bought = known.seeds(key.arm)?;
+        if design.seed_number(key)? < u64::from(bought) {
+            return None;
+        }
+        Some(if known.open().any(|arm| arm == key.arm) {
+            format!(
+                "its seed is not bought yet: [stop] decides when those of the first {bought} have ended"
+            )
+        } else {
+            format!(
+                "it is not trained: {bought} seeds of its arm were enough; `coordinator extend` buys more"
+            )
+        })
     }
 
     fn why_waiting(

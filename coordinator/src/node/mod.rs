@@ -8,6 +8,7 @@
 
 mod agents;
 mod asks;
+mod buying;
 mod choosing;
 mod explain;
 mod grants;
@@ -269,6 +270,7 @@ impl Node {
     pub fn settle(&mut self, now: Now) {
         let room = self.room == Room::Plenty || planted!(self.settings.planted, Full);
         self.choose_what_is_ready(false);
+        self.buy_what_is_due(false, now);
         if self.soft.leading && now.mono >= self.soft.grants_from && room {
             self.grant_repeats(now);
             self.grant(now);
@@ -299,6 +301,7 @@ impl Node {
             self.tend_repeats(now);
             self.tend_members(now);
             self.choose_again(now);
+            self.tend_buying(now);
         }
     }
 
@@ -468,6 +471,8 @@ impl Node {
             Applied::Retried { study, trials } => self.trials_wait_again(*study, trials),
             Applied::Extended { study, .. } => self.study_grew(*study),
             Applied::Chosen { study, chosen } => self.chose(*study, chosen),
+            Applied::Decided { study, over: true, .. } => self.study_stopped(*study),
+            Applied::Decided { study, opened, .. } => self.trials_wait_again(*study, opened),
             Applied::Reported(ended) => ended.iter().for_each(|ended| self.ended(ended, now)),
             Applied::MemberRemoved { member } => {
                 for lease in self.soft.leases.of_agent(*member) {

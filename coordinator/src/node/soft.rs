@@ -49,6 +49,12 @@ pub(super) struct Soft {
     pub choosing: BTreeMap<StudyId, Choosing>,
     /// When choices were last proposed again.
     pub chose: Timestamp,
+    /// Decisions about buying more of a study that there were when the next one was proposed.
+    pub bought: BTreeMap<StudyId, usize>,
+    /// When what is due and spent was last looked at.
+    pub tended: Timestamp,
+    /// Since when trials of a study with limits are under way without a pause, by the wall clock.
+    pub training: BTreeMap<StudyId, Timestamp>,
 }
 
 impl Node {

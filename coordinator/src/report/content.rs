@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::drawn::Further;
 use super::monitor::MonitorPart;
+use super::stopped::StopPart;
 
 mod agreement;
 mod case_model;
@@ -74,6 +75,9 @@ pub struct Report {
     /// Absent where no two arms have two complete seeds, or several seed factors are crossed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monitor: Option<MonitorPart>,
+    /// Absent where all was trained that was planned, or more may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<StopPart>,
     /// Absent where a study has no control.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub controls: Option<ControlsPart>,

@@ -40,6 +40,7 @@ mod selection;
 pub mod several;
 mod shape;
 mod spreads;
+pub mod stopped;
 mod subject;
 mod table;
 pub mod tabled;
@@ -91,6 +92,8 @@ pub struct Material<'a> {
     pub data: Option<&'a Dataset>,
     /// What a better score and an hour of training are worth, where that was said.
     pub stakes: Option<Stakes>,
+    /// What of a study with limits was bought.
+    pub bought: Option<stopped::Bought<'a>>,
 }
 
 impl<'a> Material<'a> {
@@ -105,12 +108,24 @@ impl<'a> Material<'a> {
             looks: None,
             data: None,
             stakes: None,
+            bought: None,
         }
     }
 }
 
 /// Analyses the outcomes. Works for any number of them, none included.
 pub fn build(material: &Material<'_>) -> Report {
+    let stop = stopped::part(material);
+    let Some(study) = material.bought.and_then(|bought| bought.cut(material.study)) else {
+        return Report { stop, ..of_whole(material) };
+    };
+    let report = of_whole(&Material { study: &study, ..*material });
+    let study = StudyPart { digest: material.study.digest().hex(), ..report.study };
+    Report { study, stop, ..report }
+}
+
+/// Of a study whose design is what was to be trained.
+fn of_whole(material: &Material<'_>) -> Report {
     let selection = analysis::selection::of_all(material);
     let Some(refits) = refits::Refits::of(material) else {
         return built(material, material, selection);
@@ -146,6 +161,7 @@ fn built(material: &Material<'_>, whole: &Material<'_>, selection: Vec<Selection
     let reach = verdict::reach(&arms, &compared).or(resampled.reach());
     let rows = other_rows::rows_in_basis(study, &resampled.part);
     let basis = verdict::basis(study, &table, material.cancelled, &seed_use, reach, looks, &rows)
+        + &stopped::part(whole).map_or(String::new(), |part| part.in_basis())
         + &leakage::in_basis(&leakage);
     let mut comparisons = judged(study, &table, &compared, &basis);
     resampled.fill(&mut arms, &mut comparisons);
@@ -182,6 +198,7 @@ fn built(material: &Material<'_>, whole: &Material<'_>, selection: Vec<Selection
         lottery,
         selection,
         monitor,
+        stop: None,
         controls,
         curves: analysis::curves::of_all(material),
         seed_use,

@@ -101,7 +101,7 @@ impl Table {
             }
         }
         table.ended.sort_unstable();
-        table.count_unended(study, &design, &ended, material.cancelled);
+        table.count_unended(material, &design, &ended);
         table
     }
 
@@ -175,16 +175,17 @@ impl Table {
     /// Adds the trials that have not ended to `missing`.
     fn count_unended(
         &mut self,
-        study: &Study,
+        material: &Material<'_>,
         design: &Design,
         ended: &BTreeMap<(u32, u32), u64>,
-        cancelled: u64,
     ) {
-        let reason = if cancelled > 0 { "cancelled" } else { "not ended yet" };
-        for (arm, written) in study.arms.iter().enumerate() {
+        let reason = if material.cancelled > 0 { "cancelled" } else { "not ended yet" };
+        for (arm, written) in material.study.arms.iter().enumerate() {
             for config in 0..written.configs.len() as u32 {
                 let key = (arm as u32, config);
-                let each = design.cells_of(key.0);
+                let unbought = material.bought.map_or(0, |known| known.unbought(design, key.0));
+                let each = design.cells_of(key.0) - unbought;
+                self.planned -= unbought;
                 let open = each.saturating_sub(ended.get(&key).copied().unwrap_or(0));
                 if open > 0 {
                     self.missing.insert((key.0, key.1, reason.to_string()), open);

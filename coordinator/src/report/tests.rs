@@ -61,7 +61,7 @@ pub(super) fn study(arms: &[(&str, u32)], seeds: u32, partitions: u32, folds: u3
         outer: Outer { kind: OuterKind::KFold, partitions, folds, stratify: false, inner: None },
         seeds: Seeds { factors: vec![factor] },
         arms: arms.iter().map(arm).collect(),
-        budget: Budget { attempts: 3, diverged: Diverged::Report },
+        budget: Budget::default(),
     }
 }
 

@@ -12,6 +12,7 @@ use common::id::{StudyId, TrialIndex};
 use common::wire::message::RowEnd;
 use serde::{Deserialize, Serialize};
 
+use super::buying::is_bought;
 use super::state::{State, StudyRecord, TrialState};
 use super::{Applied, Ended};
 
@@ -102,7 +103,7 @@ impl State {
         if !record.state.goes_on() {
             return Applied::Refused { why: "this study has ended; nothing is left to choose" };
         }
-        let design = Design::of(&record.study);
+        let (design, buying) = (Design::of(&record.study), self.buying.get(&study));
         let mut made = Vec::new();
         for chosen in chosen {
             let choice = chosen.choice();
@@ -117,7 +118,8 @@ impl State {
             for trial in design.scores_of(choice).into_iter().flatten().flatten() {
                 choices.scores.remove(&trial);
             }
-            record.release(&refits);
+            let bought = refits.into_iter().filter(|trial| is_bought(buying, &design, *trial));
+            record.release(&bought.collect::<Vec<_>>());
             made.push(*chosen);
         }
         Applied::Chosen { study, chosen: made }
@@ -130,10 +132,10 @@ impl State {
         else {
             return;
         };
-        let design = Design::of(&record.study);
-        for chosen in choices.all() {
-            record.release(&design.refits(chosen.choice(), chosen.config));
-        }
+        let (design, buying) = (Design::of(&record.study), self.buying.get(&study));
+        let refits = choices.all().flat_map(|made| design.refits(made.choice(), made.config));
+        let bought = refits.filter(|trial| is_bought(buying, &design, *trial));
+        record.release(&bought.collect::<Vec<_>>());
     }
 
     /// A study came in: whether it has choices to make.

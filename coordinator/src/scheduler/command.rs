@@ -11,7 +11,7 @@ use common::study::Study;
 use common::time::Timestamp;
 use common::trial::{Attempt, FailReason, Outcome};
 use common::wire::codec::{self, CodecError};
-use common::wire::message::{Control, NewToken, OutcomeRow, RowEnd};
+use common::wire::message::{Control, Decided, NewToken, OutcomeRow, RowEnd};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -108,6 +108,11 @@ pub enum Command {
         study: StudyId,
         chosen: Vec<Chosen>,
     },
+    /// Whether more of a study is bought.
+    Decide {
+        study: StudyId,
+        decided: Decided,
+    },
 }
 
 /// How one attempt ended.
@@ -158,6 +163,8 @@ impl Command {
         match self {
             Command::Control { control: Control::Cancel, .. } => 1,
             Command::Control { .. } => 2,
+            Command::Submit { study, .. } if study.budget.is_limited() => BUYING_LEVEL,
+            Command::Decide { .. } => BUYING_LEVEL,
             Command::Submit { study, .. } if study.outer.inner.is_some() => NESTED_LEVEL,
             Command::Choose { .. } => NESTED_LEVEL,
             Command::Submit { study, .. } if study.has_programs() => PROGRAMS_LEVEL,
@@ -210,7 +217,7 @@ pub enum EntryError {
 }
 
 /// The newest level this program knows.
-pub const LEVEL: u16 = NESTED_LEVEL;
+pub const LEVEL: u16 = BUYING_LEVEL;
 
 /// From this level on studies have controls, looks are recorded, states have ledgers, and no outcome is shown without one.
 pub const LEDGER_LEVEL: u16 = 3;
@@ -226,6 +233,10 @@ pub const SEALS_LEVEL: u16 = 6;
 
 /// From this level on configs may be chosen on inner folds, and states hold which are.
 pub const NESTED_LEVEL: u16 = 7;
+
+/// From this level on studies may have budgets of hours and rules that stop them, and states hold what is
+/// bought.
+pub const BUYING_LEVEL: u16 = 8;
 
 /// Format of entries; below 251, so that it is the first byte.
 const FORMAT: u16 = 2;

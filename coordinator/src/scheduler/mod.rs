@@ -7,6 +7,7 @@
 //!
 //! Floor: core.
 
+pub mod buying;
 pub mod choices;
 pub mod command;
 mod ends;
@@ -25,6 +26,7 @@ use common::wire::message::{Control, NewToken, OutcomeRow, Role, StudyState, Whi
 
 pub use looks::CLOSED;
 
+use buying::Buying;
 use choices::Chosen;
 use command::{Admission, Command, Entry, Item, Origin};
 use state::{ClientRecord, Member, ReplicaRecord, Reply, State, StudyRecord, Token, TrialState};
@@ -74,6 +76,12 @@ pub enum Applied {
     Chosen {
         study: StudyId,
         chosen: Vec<Chosen>,
+    },
+    /// These trials are bought, or nothing more is: `over` where nothing is left to train.
+    Decided {
+        study: StudyId,
+        opened: Vec<TrialIndex>,
+        over: bool,
     },
     /// What each item of a report did.
     Reported(Vec<Ended>),
@@ -197,11 +205,13 @@ impl State {
             Command::Seal { study, who, at } => self.seal(study, who, at),
             Command::Register { study, who, claim, at } => self.register(study, who, claim, at),
             Command::Choose { study, chosen } => self.choose(study, &chosen),
+            Command::Decide { study, decided } => self.decide(study, decided),
         }
     }
 
     fn reported(&mut self, ended: Vec<Ended>) -> Applied {
         self.note_scores(&ended);
+        self.note_work(&ended);
         Applied::Reported(ended)
     }
 
@@ -211,12 +221,14 @@ impl State {
             // Submitting a cancelled study again takes it up where it was left.
             if record.state == StudyState::Cancelled {
                 record.reopen();
+                self.buy_again(id);
             }
             return Applied::Submitted { study: id, known: true };
         }
         self.studies.insert(id, StudyRecord::new(study, text, at, self.submissions));
         self.submissions += 1;
         self.begin_choices(id);
+        self.begin_buying(id);
         Applied::Submitted { study: id, known: false }
     }
 
@@ -259,15 +271,26 @@ impl State {
                 record.retry(&trials);
                 Applied::Retried { study, trials }
             }
-            Control::Extend { seeds, text } => match record.could_extend(seeds) {
-                Ok(false) => Applied::Extended { study, gained: 0 },
-                Ok(true) => {
-                    let gained = record.extend(seeds, text);
-                    self.choose_again(study);
-                    Applied::Extended { study, gained }
-                }
-                Err(why) => Applied::Refused { why },
-            },
+            Control::Extend { seeds, text } => self.extend(study, seeds, text, at),
+        }
+    }
+
+    fn extend(&mut self, study: StudyId, seeds: u32, text: String, at: Timestamp) -> Applied {
+        let buying = self.buying.get(&study);
+        let Some(record) = self.studies.get_mut(&study) else {
+            return Applied::Refused { why: "there is no such study" };
+        };
+        match record.could_extend(seeds, buying) {
+            Ok(false) => Applied::Extended { study, gained: 0 },
+            Ok(true) => {
+                let before = record.trained();
+                record.extend(seeds, text);
+                self.buy_grown(study, seeds, at);
+                self.choose_again(study);
+                let gained = self.studies.get(&study).map_or(before, StudyRecord::trained) - before;
+                Applied::Extended { study, gained }
+            }
+            Err(why) => Applied::Refused { why },
         }
     }
 
@@ -349,7 +372,7 @@ impl StudyRecord {
     }
 
     /// Whether growing to so many seeds changes anything, or why it cannot be done.
-    pub fn could_extend(&self, seeds: u32) -> Result<bool, &'static str> {
+    pub fn could_extend(&self, seeds: u32, buying: Option<&Buying>) -> Result<bool, &'static str> {
         let [factor] = self.study.seeds.factors.as_slice() else {
             return Err("only a study with one count of seeds can grow; submit the grown file: \
                         what is known is taken over");
@@ -357,11 +380,15 @@ impl StudyRecord {
         if self.state == StudyState::Cancelled {
             return Err(CANCELLED);
         }
-        if seeds <= factor.count {
+        // Of one that its rule has ended more may be bought of what was planned.
+        let ended =
+            buying.filter(|known| known.seeds(0).is_some() && known.open().next().is_none());
+        let bought = (0..self.study.arms.len() as u32).filter_map(|arm| ended?.seeds(arm)).max();
+        if seeds <= bought.unwrap_or(factor.count) {
             return Ok(false);
         }
         let mut grown = self.study.clone();
-        grown.seeds.factors[0].count = seeds;
+        grown.seeds.factors[0].count = seeds.max(factor.count);
         match Design::of(&grown).trials() {
             Some(trials) if trials <= TRIALS_MAX => Ok(true),
             _ => Err("a study has at most 10,000,000 trials"),

@@ -19,8 +19,9 @@ use common::wire::codec::{self, CodecError};
 use common::wire::message::{PastFailure, Role, StudyState, Violation};
 use serde::{Deserialize, Serialize};
 
-use super::choices::{Choices, Chosen};
-use super::command::{LEDGER_LEVEL, NESTED_LEVEL, SEALS_LEVEL};
+use super::buying::{Buying, is_bought};
+use super::choices::Choices;
+use super::command::{BUYING_LEVEL, LEDGER_LEVEL, NESTED_LEVEL, SEALS_LEVEL};
 
 /// Everything a snapshot holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +51,9 @@ pub struct State {
     /// Of studies whose configs are chosen on inner folds; in the encoding from [`NESTED_LEVEL`] on.
     #[serde(skip)]
     pub choices: BTreeMap<StudyId, Choices>,
+    /// Of studies that are bought bit by bit; in the encoding from [`BUYING_LEVEL`] on.
+    #[serde(skip)]
+    pub buying: BTreeMap<StudyId, Buying>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,7 +76,7 @@ pub struct StudyRecord {
     digests: Vec<u64>,
     /// Over the two lists above.
     sum: u64,
-    /// Refits that no choice will fall on; follows from the study.
+    /// Refits that no choice will fall on, and trials that nobody will buy; follows from the rest.
     #[serde(skip)]
     never: u64,
     pub complete: u64,
@@ -97,7 +101,7 @@ pub enum TrialState {
     Complete,
     Failed,
     Cancelled,
-    /// A refit that no choice has fallen on.
+    /// A refit that no choice has fallen on, or a trial whose seed is not bought.
     Unchosen,
 }
 
@@ -182,6 +186,7 @@ impl State {
             ledgers: BTreeMap::new(),
             sealings: BTreeMap::new(),
             choices: BTreeMap::new(),
+            buying: BTreeMap::new(),
         }
     }
 
@@ -202,6 +207,7 @@ impl State {
             ledgers: BTreeMap::new(),
             sealings: BTreeMap::new(),
             choices: BTreeMap::new(),
+            buying: BTreeMap::new(),
         }
     }
 
@@ -231,6 +237,9 @@ impl State {
         if self.has_choices() {
             bytes.extend(codec::encode(&self.choices).unwrap_or_default());
         }
+        if self.has_buying() {
+            bytes.extend(codec::encode(&self.buying).unwrap_or_default());
+        }
         *blake3::hash(&bytes).as_bytes()
     }
 
@@ -247,6 +256,11 @@ impl State {
     /// Whether configs may be chosen on inner folds: every replica's program knows how.
     pub fn has_choices(&self) -> bool {
         self.level >= NESTED_LEVEL
+    }
+
+    /// Whether studies may be bought bit by bit: every replica's program knows how.
+    pub fn has_buying(&self) -> bool {
+        self.level >= BUYING_LEVEL
     }
 
     /// Looks at a study so far.
@@ -270,38 +284,20 @@ impl State {
 
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
         let (ledgers, sealings, choices) = (&self.ledgers, &self.sealings, &self.choices);
-        match (self.has_ledgers(), self.has_seals(), self.has_choices()) {
-            (false, ..) => codec::encode(self),
-            (true, false, _) => codec::encode(&(self, ledgers)),
-            (true, true, false) => codec::encode(&(self, ledgers, sealings)),
-            (true, true, true) => codec::encode(&(self, ledgers, sealings, choices)),
+        match self.level {
+            ..LEDGER_LEVEL => codec::encode(self),
+            ..SEALS_LEVEL => codec::encode(&(self, ledgers)),
+            ..NESTED_LEVEL => codec::encode(&(self, ledgers, sealings)),
+            ..BUYING_LEVEL => codec::encode(&(self, ledgers, sealings, choices)),
+            _ => codec::encode(&(self, ledgers, sealings, choices, &self.buying)),
         }
     }
 
     /// Reads what [`State::encode`] wrote; `None` when it is not a state that could have been.
-    ///
-    /// Each form ends where the bytes do, so that they are of one form alone.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        type Ledgers = BTreeMap<StudyId, Ledger>;
-        type Sealings = BTreeMap<StudyId, Sealing>;
-        type AllChoices = BTreeMap<StudyId, Choices>;
-        let mut state = if let Ok((state, ledgers, sealings, choices)) =
-            codec::decode::<(Self, Ledgers, Sealings, AllChoices)>(bytes)
-        {
-            let state = Self { ledgers, sealings, choices, ..state };
-            state.has_choices().then_some(state)?
-        } else if let Ok((state, ledgers, sealings)) =
-            codec::decode::<(Self, Ledgers, Sealings)>(bytes)
-        {
-            let state = Self { ledgers, sealings, ..state };
-            (state.has_seals() && !state.has_choices()).then_some(state)?
-        } else if let Ok((state, ledgers)) = codec::decode::<(Self, Ledgers)>(bytes) {
-            let state = Self { ledgers, ..state };
-            (state.has_ledgers() && !state.has_seals()).then_some(state)?
-        } else {
-            codec::decode::<Self>(bytes).ok().filter(|state| !state.has_ledgers())?
-        };
-        state.studies.values_mut().for_each(StudyRecord::count_never);
+        let mut state = Self::read(bytes)?;
+        let buying = &state.buying;
+        state.studies.iter_mut().for_each(|(id, record)| record.count_never(buying.get(id)));
         let sound = state.ledgers.iter().all(|(study, ledger)| {
             ledger.is_sound() && ledger.looks() > 0 && state.studies.contains_key(study)
         });
@@ -309,13 +305,41 @@ impl State {
             *sealing != Sealing::default() && state.studies.contains_key(study)
         });
         let consistent = state.studies.values().all(StudyRecord::is_consistent);
-        let chosen = consistent
-            && state.studies.iter().all(|(id, record)| match state.choices.get(id) {
-                Some(choices) => record.study.outer.inner.is_some() && record.fits(choices),
-                None => record.study.outer.inner.is_none(),
-            })
-            && state.choices.keys().all(|id| state.studies.contains_key(id));
-        (sound && sealed && chosen).then_some(state)
+        let known = |id| state.studies.contains_key(id);
+        let opened = consistent
+            && state.choices.keys().all(known)
+            && state.buying.keys().all(known)
+            && state
+                .studies
+                .iter()
+                .all(|(id, record)| record.fits(state.choices.get(id), state.buying.get(id)));
+        (sound && sealed && opened).then_some(state)
+    }
+
+    /// Each form ends where the bytes do, so that they are of one form alone.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        type Ledgers = BTreeMap<StudyId, Ledger>;
+        type Sealings = BTreeMap<StudyId, Sealing>;
+        type AllChoices = BTreeMap<StudyId, Choices>;
+        type AllBuying = BTreeMap<StudyId, Buying>;
+        let (state, levels) = if let Ok((state, ledgers, sealings, choices, buying)) =
+            codec::decode::<(Self, Ledgers, Sealings, AllChoices, AllBuying)>(bytes)
+        {
+            (Self { ledgers, sealings, choices, buying, ..state }, BUYING_LEVEL..=u16::MAX)
+        } else if let Ok((state, ledgers, sealings, choices)) =
+            codec::decode::<(Self, Ledgers, Sealings, AllChoices)>(bytes)
+        {
+            (Self { ledgers, sealings, choices, ..state }, NESTED_LEVEL..=BUYING_LEVEL - 1)
+        } else if let Ok((state, ledgers, sealings)) =
+            codec::decode::<(Self, Ledgers, Sealings)>(bytes)
+        {
+            (Self { ledgers, sealings, ..state }, SEALS_LEVEL..=NESTED_LEVEL - 1)
+        } else if let Ok((state, ledgers)) = codec::decode::<(Self, Ledgers)>(bytes) {
+            (Self { ledgers, ..state }, LEDGER_LEVEL..=SEALS_LEVEL - 1)
+        } else {
+            (codec::decode::<Self>(bytes).ok()?, 0..=LEDGER_LEVEL - 1)
+        };
+        levels.contains(&state.level).then_some(state)
     }
 }
 
@@ -350,10 +374,26 @@ impl StudyRecord {
     }
 
     /// What of it is not written down.
-    fn count_never(&mut self) {
-        let design = Design::try_of(&self.study);
-        let never = design.and_then(|design| Some(design.trials()? - design.trained()?));
-        self.never = never.unwrap_or_default();
+    pub(super) fn count_never(&mut self, buying: Option<&Buying>) {
+        let Some(design) = Design::try_of(&self.study) else { return };
+        let refused = design.trials().zip(design.trained()).map(|(all, trained)| all - trained);
+        self.never = refused.unwrap_or_default() + buying.map_or(0, |known| known.never(&design));
+    }
+
+    /// Closes again what is not bought.
+    pub(super) fn hold(&mut self, buying: &Buying) {
+        let design = Design::of(&self.study);
+        for arm in 0..self.study.arms.len() as u32 {
+            let Some(bought) = buying.seeds(arm) else { continue };
+            for seed in u64::from(bought)..design.seeds_of(arm) {
+                for trial in design.with_seed(arm, seed).into_iter().flat_map(|(range, _)| range) {
+                    if self.trials[trial as usize] == TrialState::Open {
+                        self.trials[trial as usize] = TrialState::Unchosen;
+                    }
+                }
+            }
+        }
+        self.count_never(Some(buying));
     }
 
     /// Gains the trials that its design has and it has not.
@@ -429,12 +469,7 @@ impl StudyRecord {
             TrialState::Cancelled => self.cancelled += 1,
             TrialState::Open | TrialState::Unchosen => unreachable!("that is no end"),
         }
-        let over = self.open() == 0 && self.state.goes_on();
-        if over {
-            self.state = StudyState::Finished;
-            self.finished = Some(at);
-        }
-        over
+        self.finish(at)
     }
 
     pub(super) fn cancel(&mut self, at: Timestamp) {
@@ -465,39 +500,54 @@ impl StudyRecord {
     }
 
     /// Gains seeds; what there was keeps its index. The study must have one seed factor.
-    pub(super) fn extend(&mut self, seeds: u32, text: String) -> u64 {
-        self.study.seeds.factors[0].count = seeds;
-        let before = self.trained();
+    pub(super) fn extend(&mut self, seeds: u32, text: String) {
+        let count = &mut self.study.seeds.factors[0].count;
+        *count = seeds.max(*count);
         self.resize();
         self.written = written(&self.study, &text);
         self.text = text;
         self.version += 1;
         self.goes_on_again();
-        self.trained() - before
     }
 
-    /// Opens refits that a choice fell on.
-    pub(super) fn release(&mut self, trials: &[TrialIndex]) {
-        for trial in trials {
-            if self.trial(*trial) == Some(TrialState::Unchosen) {
-                self.set(*trial, TrialState::Open, 0);
-            }
-        }
+    /// Opens those of the trials that were not open before, and gives them.
+    pub(super) fn release(&mut self, trials: &[TrialIndex]) -> Vec<TrialIndex> {
+        let closed = |trial: &&TrialIndex| self.trial(**trial) == Some(TrialState::Unchosen);
+        let opened: Vec<TrialIndex> = trials.iter().filter(closed).copied().collect();
+        opened.iter().for_each(|trial| self.set(*trial, TrialState::Open, 0));
+        opened
     }
 
-    /// Whether those refits are open, or have ended, that choices fell on.
-    fn fits(&self, choices: &Choices) -> bool {
+    /// Whether those trials are open, or have ended, that are bought and that choices fell on.
+    fn fits(&self, choices: Option<&Choices>, buying: Option<&Buying>) -> bool {
         let design = Design::of(&self.study);
-        if !choices.is_sound(&design, self) {
+        let nested = self.study.outer.inner.is_some();
+        let sound = choices.is_some() == nested
+            && buying.is_some() == self.study.budget.is_limited()
+            && choices.is_none_or(|known| known.is_sound(&design, self))
+            && buying.is_none_or(|known| known.is_sound(&self.study, &design));
+        if !sound {
             return false;
         }
-        let refits = |chosen: Chosen| design.refits(chosen.choice(), chosen.config).len() as u64;
-        let opened: u64 = choices.all().map(refits).sum();
-        let all: u64 = design.unchosen(TrialIndex(0)).iter().map(|r| r.end - r.start).sum();
-        self.in_state(TrialState::Unchosen).count() as u64 + opened == all
+        let chosen = choices.into_iter().flat_map(Choices::all);
+        let refits = chosen.flat_map(|chosen| design.refits(chosen.choice(), chosen.config));
+        let opened = refits.filter(|trial| is_bought(buying, &design, *trial)).count() as u64;
+        let refits: u64 = design.unchosen(TrialIndex(0)).iter().map(|r| r.end - r.start).sum();
+        let held = buying.map_or(0, |known| known.held(&design));
+        self.in_state(TrialState::Unchosen).count() as u64 + opened == refits + held
     }
 
-    fn goes_on_again(&mut self) {
+    /// Ends the study where nothing of it is left. True when it did.
+    pub(super) fn finish(&mut self, at: Timestamp) -> bool {
+        let over = self.open() == 0 && self.state.goes_on();
+        if over {
+            self.state = StudyState::Finished;
+            self.finished = Some(at);
+        }
+        over
+    }
+
+    pub(super) fn goes_on_again(&mut self) {
         if self.open() == 0 {
             self.state = StudyState::Finished;
         } else if self.state != StudyState::Paused {

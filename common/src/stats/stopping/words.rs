@@ -8,7 +8,7 @@ use super::{Aim, Comparison, Decision, End, Next, Rule};
 /// What is done, then why: every comparison with its limits, but in a race only those that dropped
 /// an arm and those among the arms that are left.
 pub fn decision(decision: &Decision, rule: &Rule, names: &[&str]) -> String {
-    let blocks = counted(decision.blocks, "block");
+    let blocks = counted(decision.blocks, "seed");
     let mut sentences = vec![match &decision.next {
         Next::GoOn(arms) => {
             let arms: Vec<&str> = arms.iter().map(|arm| named(names, *arm)).collect();
@@ -37,14 +37,14 @@ pub fn decision(decision: &Decision, rule: &Rule, names: &[&str]) -> String {
 
 fn comparison(pair: &Comparison, rule: &Rule, names: &[&str]) -> String {
     let difference = format!("{} minus {}", named(names, pair.a), named(names, pair.b));
-    let Some(look) = pair.look else { return format!("{difference}: too few blocks for a look.") };
+    let Some(look) = pair.look else { return format!("{difference}: too few seeds for a look.") };
     let scale = look.bounds.map_or(look.mean.abs(), |(_, high)| high - look.mean);
     let number = |value: f64| shown(value, scale);
     let limits = match look.bounds {
         Some((low, high)) => format!("limits {} to {}", number(low), number(high)),
         None => "no limits yet".to_string(),
     };
-    let after = counted(look.blocks, "block");
+    let after = counted(look.blocks, "seed");
     let start = format!("{difference} is {} after {after}, {limits}", number(look.mean));
     let width = |width: Option<f64>| number(width.unwrap_or_default());
     match pair.end {
@@ -63,15 +63,15 @@ fn comparison(pair: &Comparison, rule: &Rule, names: &[&str]) -> String {
             shown(se_floor, se)
         ),
         Some(End::NotWorth(expected)) => format!(
-            "{start}: further blocks are not worth it; they cost {:.2} and bring {:.2}.",
+            "{start}: further seeds are not worth it; they cost {:.2} and bring {:.2}.",
             expected.cost, expected.value
         ),
         Some(End::Hopeless { chance }) => format!(
-            "{start}: the blocks left would settle it with a chance of {:.0} %.",
+            "{start}: the seeds left would settle it with a chance of {:.0} %.",
             100.0 * chance
         ),
         Some(End::Moot) => format!("{start}: one of them is out."),
-        Some(End::Planned) => format!("{start}: all planned blocks are there, and it is open."),
+        Some(End::Planned) => format!("{start}: all planned seeds are there, and it is open."),
     }
 }
 
@@ -90,7 +90,7 @@ fn guarantee(rule: &Rule, arms: usize) -> String {
         (_, Aim::Baseline) => format!("All {} comparisons' limits hold together", arms - 1),
         (_, Aim::Best) => "The best arm stays in".to_string(),
     };
-    format!("{of} after every block at once with {level} %, for {target}.")
+    format!("{of} after every seed at once with {level} %, for {target}.")
 }
 
 fn named<'a>(names: &[&'a str], arm: usize) -> &'a str {

@@ -13,10 +13,11 @@ mod nested;
 mod programs;
 mod samples;
 mod size;
+mod stopping;
 
 use super::finding::{At, Inspection, did_you_mean};
 use super::grammar::{self, ArmDraft, Draft, SeedsDraft, TaskKind};
-use super::{Arm, ArmConfig, Findings, Model, Seeds, Study, Task};
+use super::{Arm, ArmConfig, Budget, Findings, Model, Seeds, Study, Task};
 use crate::metric::Metric;
 use crate::table::Dataset;
 
@@ -70,6 +71,7 @@ fn study(
     let facts = data::facts(&draft, read, memory, notes, inspection);
     let outer = division::outer(&draft, facts.as_ref(), notes, inspection);
     controls::check(&draft, inspection);
+    let stop = stopping::stop(&draft, inspection);
     size::check(&draft, outer.as_ref(), inspection);
     if !inspection.is_clean() {
         return None;
@@ -112,10 +114,11 @@ fn study(
         outer: outer?,
         seeds,
         arms,
-        budget: draft.budget,
+        budget: Budget { stop, ..draft.budget },
     };
     notes.extend(controls::notes(&study));
     notes.extend(programs::notes(&study, draft.controls.permuted.is_some()));
+    notes.extend(stopping::notes(&study));
     nested::check(&study, &dataset, &inner_span.unwrap_or_default(), notes, inspection);
     size::check_controls(&study, &seeds_span, inspection);
     size::check_travels(&study, inspection);

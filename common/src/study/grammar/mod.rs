@@ -8,6 +8,7 @@
 mod arms;
 mod data;
 mod depth;
+mod limits;
 mod nested;
 mod programs;
 mod recipes;
@@ -20,13 +21,14 @@ use std::ops::Range;
 use toml::de::DeTable;
 
 use super::finding::{At, Inspection, NOT_TOML};
-use super::{Budget, Diverged, Format, Hyper, Missing, Model, SeedFactor};
+use super::{Budget, Format, Hyper, Missing, Model, SeedFactor};
 use crate::id::Digest;
 use crate::metric::Metric;
 use crate::plan::{Search, SearchError, Terms};
 use crate::space::{Config, Space};
 use crate::wire::frame::FRAME_MAX;
 
+use limits::StopDraft;
 use nested::InnerDraft;
 use walk::Section;
 
@@ -43,7 +45,9 @@ pub(super) struct Draft {
     pub seeds: Option<SeedsDraft>,
     pub arms: Vec<ArmDraft>,
     pub controls: ControlsDraft,
+    /// Without what `stop` says.
     pub budget: Budget,
+    pub stop: Option<StopDraft>,
 }
 
 #[derive(Default)]
@@ -92,6 +96,13 @@ pub(super) struct OuterDraft {
     pub repeats: u32,
     pub stratify: Option<At<bool>>,
     pub inner: Option<InnerDraft>,
+}
+
+impl OuterDraft {
+    /// Whether rows are divided once, into those that train and those that test.
+    pub fn is_one_fold(&self) -> bool {
+        matches!(self.kind, OuterKindDraft::Holdout(_)) && self.repeats == 1
+    }
 }
 
 pub(super) enum OuterKindDraft {
@@ -189,10 +200,6 @@ pub(super) fn read(text: &str, inspection: &mut Inspection<'_>) -> Option<Draft>
         return None;
     }
     let root = Section::open("a study file", 0..0, document.get_ref(), &TABLES, inspection);
-    if let Some(span) = root.key_span("stop") {
-        let message = "[stop] is not in this version: every planned seed is trained";
-        inspection.refuse(span, message, "take the table out");
-    }
     let mut draft = Draft {
         name: None,
         notes: String::new(),
@@ -202,14 +209,16 @@ pub(super) fn read(text: &str, inspection: &mut Inspection<'_>) -> Option<Draft>
         seeds: None,
         arms: Vec::new(),
         controls: ControlsDraft { constant: true, permuted: None },
-        budget: Budget { attempts: 3, diverged: Diverged::Report },
+        budget: Budget::default(),
+        stop: None,
     };
     sections::study(&root, &mut draft, inspection);
     data::data(&root, &mut draft.data, inspection);
     draft.outer = sections::split(&root, inspection);
     draft.seeds = sections::seeds(&root, inspection);
     draft.arms = arms::arms(&root, inspection);
-    sections::budget(&root, &mut draft.budget, inspection);
+    limits::budget(&root, &mut draft.budget, inspection);
+    draft.stop = limits::stop(&root, inspection);
     Some(draft)
 }
 

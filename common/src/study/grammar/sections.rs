@@ -2,8 +2,8 @@
 //!
 //! Floor: common.
 
+use super::super::SeedFactor;
 use super::super::finding::{At, Inspection};
-use super::super::{Budget, Diverged, SeedFactor};
 use super::nested;
 use super::walk::{Item, Section};
 use super::{ControlsDraft, Draft, OuterDraft, OuterKindDraft, SeedsDraft};
@@ -196,26 +196,6 @@ fn controls(item: &Item<'_>, controls: &mut ControlsDraft, inspection: &mut Insp
     }
     let permuted = section.find("permuted").and_then(|item| item.whole(1..=1_000, inspection));
     controls.permuted = permuted.map(|at| At { value: at.value as u32, span: at.span });
-}
-
-pub(super) fn budget(root: &Section<'_>, budget: &mut Budget, inspection: &mut Inspection<'_>) {
-    let Some(item) = root.find("budget") else { return };
-    let known = ["attempts", "diverged", "hours"];
-    let Some(section) = item.section("[budget]", &known, inspection) else { return };
-    if let Some(span) = section.key_span("hours") {
-        let message = "`hours` is not in this version: a study runs until it is complete";
-        inspection.refuse(span, message, "take it out");
-    }
-    let attempts = section.find("attempts").and_then(|item| item.whole(1..=100, inspection));
-    if let Some(attempts) = attempts {
-        budget.attempts = attempts.value as u32;
-    }
-    let policies =
-        [("report", Diverged::Report), ("worst", Diverged::Worst), ("fail", Diverged::Fail)];
-    let diverged = section.find("diverged").and_then(|item| item.choice(&policies, inspection));
-    if let Some(diverged) = diverged {
-        budget.diverged = diverged.value;
-    }
 }
 
 const SEEDS_MAX: i64 = 1_000_000_000;

@@ -312,5 +312,5 @@ fn clipped(text: &str) -> String {
 }
 
 /// Words with a message of their own, and no use in this version.
-const LATER: [&str; 3] = ["stop", "hours", "segmentation"];
+const LATER: [&str; 1] = ["segmentation"];
 const TEXT_SHOWN_MAX: usize = 40;

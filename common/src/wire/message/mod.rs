@@ -7,6 +7,7 @@
 //! Floor: common.
 
 mod agents;
+mod decided;
 mod operators;
 pub mod peer;
 mod repeats;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{ClusterId, Digest, MemberId};
 
 pub use agents::{AgentAbout, FromAgent, LOG_PART_MAX, LogPart, REPORTS_MAX, ToAgent};
+pub use decided::{Decided, Why};
 pub use operators::{
     AgentStatus, Answer, Ask, Control, Explanation, MemberStatus, NewToken, OutcomeRow,
     PastFailure, ReplicaRole, ReplicaStatus, Request, Response, RowEnd, StudyState, StudyStatus,

@@ -14,7 +14,7 @@ use crate::study::Study;
 use crate::time::Timestamp;
 use crate::trial::{FailReason, Outcome};
 
-use super::{LogPart, Repeats, Role};
+use super::{Decided, LogPart, Repeats, Role};
 
 /// One question or command, with what is needed to answer it once and not from the past.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,6 +127,10 @@ pub enum Request {
     Register {
         study: StudyId,
         claim: String,
+    },
+    /// What was decided about buying more of a study.
+    Decided {
+        study: StudyId,
     },
 }
 
@@ -242,6 +246,12 @@ pub enum Response {
     LedgerSealed {
         ledger: Box<Ledger>,
         sealing: Box<Sealing>,
+    },
+    /// In order; of a study that nothing limits none. Of a sealed one without words.
+    Decided {
+        decided: Vec<Decided>,
+        /// Seeds that are bought of each arm; none where all are.
+        seeds: Vec<u32>,
     },
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Floor: core.
 
+mod buying;
 mod choosing;
 mod control;
 mod curves;

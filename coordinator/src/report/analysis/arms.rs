@@ -17,7 +17,7 @@ use super::super::content::{
 use super::super::subject;
 use super::super::table::{Run, Table};
 use super::components::Decomposition;
-use super::{estimate, grouped, interval, seed_label, test_over_train};
+use super::{estimate, grouped, interval, seed_label};
 
 /// Everything the report says of one arm. `parts` is its decomposition, for the next run's range.
 pub fn describe(study: &Study, table: &Table, arm: usize, parts: &Decomposition) -> ArmPart {
@@ -154,7 +154,7 @@ fn over_seeds(study: &Study, runs: &[Run]) -> Option<(f64, Option<Interval>)> {
 /// The mean with its error over new samples, and the method: the mixed model of folds and seeds,
 /// or with one seed the corrected resampled standard error over folds.
 fn over_samples(study: &Study, runs: &[Run]) -> Option<(estimate::Paired, &'static str)> {
-    let ratio = test_over_train(study)?;
+    let ratio = study.test_over_train()?;
     let cells = grouped(runs, |run| (run.block(study), run.seeds.as_slice()));
     let means: Vec<(u32, &[u32], f64)> = (cells.iter())
         .map(|(&(fold, seeds), group)| {

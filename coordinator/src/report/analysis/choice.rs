@@ -16,7 +16,7 @@ use common::study::Study;
 
 use super::super::content::{CheapestConfig, RopeConfig};
 use super::super::table::{Run, Table};
-use super::{estimate, grouped, outlook, test_over_train, worth};
+use super::{estimate, grouped, outlook, worth};
 
 /// Mean seconds of one complete training of an arm, over its configs; `None` where none is timed.
 pub fn seconds_of_arm(table: &Table, arm: usize) -> Option<f64> {
@@ -33,7 +33,7 @@ pub fn cheapest(study: &Study, table: &Table) -> Vec<CheapestConfig> {
 }
 
 fn of_arm(study: &Study, table: &Table, arm: usize) -> Option<CheapestConfig> {
-    let ratio = test_over_train(study)?;
+    let ratio = study.test_over_train()?;
     let sign = if study.primary().larger_is_better() { 1.0 } else { -1.0 };
     let cells: BTreeMap<u32, Cells> = grouped(&table.arms[arm], |run| run.config)
         .into_iter()

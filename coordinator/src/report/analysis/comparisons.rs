@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use super::super::content::{Contrast, LEVEL, Outlook, Target};
 use super::super::table::{Run, Table};
-use super::{arms, choice, estimate, grouped, interval, outlook, test_over_train};
+use super::{arms, choice, estimate, grouped, interval, outlook};
 
 /// One pair of arms.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,7 +138,7 @@ pub struct Frame {
 impl Frame {
     fn of(study: &Study) -> Self {
         Self {
-            ratio: test_over_train(study),
+            ratio: study.test_over_train(),
             larger_is_better: study.primary().larger_is_better(),
             seed_factors: study.seeds.factors.len(),
             drawn: true,

@@ -17,7 +17,7 @@ use common::study::{Control, Study};
 
 use super::super::content::{Beside, ControlledPart, ControlsPart, Target};
 use super::super::table::{Run, Table};
-use super::{estimate, grouped, interval, test_over_train};
+use super::{estimate, grouped, interval};
 
 /// Every judged arm beside its controls, without findings; `None` where the study has no control.
 pub fn of_all(study: &Study, table: &Table) -> Option<ControlsPart> {
@@ -125,7 +125,8 @@ fn beside(study: &Study, own: &BTreeMap<u32, f64>, other: &Against) -> Option<Be
     let difference = estimate::mean(&differences);
     let several = differences.len() > 1;
     let steady = differences.iter().all(|other| *other == first);
-    let ci = test_over_train(study)
+    let ci = study
+        .test_over_train()
         .and_then(|ratio| estimate::corrected_t(&differences, ratio))
         .and_then(|t| interval(t.ci, CORRECTED, Some(Target::T2)));
     let better = match &ci {

@@ -11,7 +11,7 @@ use super::super::Material;
 use super::super::drawn::{ArmCells, FoldMeans, Further, Tile};
 use super::super::table::{Run, Table, in_trial_order};
 use super::components::Decomposition;
-use super::{estimate, grouped, test_over_train};
+use super::{estimate, grouped};
 
 /// `parts` are the decompositions of the judged arms, in their order.
 pub fn of_study(material: &Material<'_>, table: &Table, parts: &[Decomposition]) -> Further {
@@ -22,7 +22,7 @@ pub fn of_study(material: &Material<'_>, table: &Table, parts: &[Decomposition])
         (!values.is_empty()).then(|| (arm.name.clone(), values))
     });
     Further {
-        test_over_train: test_over_train(study),
+        test_over_train: study.test_over_train(),
         folds: fold_means(study, table),
         residuals: residuals.collect(),
         cells: cells(material),

@@ -32,20 +32,7 @@ pub mod selection;
 pub mod spreads;
 pub mod worth;
 
-use common::study::{OuterKind, Study};
-
 use super::content::{Interval, LEVEL, Target};
-
-/// Test rows over training rows of one outer fold: what Nadeau and Bengio's correction needs.
-///
-/// `None` where one fold holds all rows or none.
-pub fn test_over_train(study: &Study) -> Option<f64> {
-    let ratio = match study.outer.kind {
-        OuterKind::Holdout { share } => share / (1.0 - share),
-        OuterKind::KFold | OuterKind::LeaveOut => 1.0 / (f64::from(study.outer.folds) - 1.0),
-    };
-    (ratio.is_finite() && ratio > 0.0).then_some(ratio)
-}
 
 /// Names of a trial's seed levels, such as `3` or `3/0` when streams move apart.
 pub fn seed_label(seeds: &[u32]) -> String {

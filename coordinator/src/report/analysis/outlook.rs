@@ -24,7 +24,7 @@ use super::super::content::{
 };
 use super::estimate::{self, Factor};
 use super::worth::Room;
-use super::{interval, test_over_train, worth};
+use super::{interval, worth};
 
 pub use super::worth::Prices;
 
@@ -41,7 +41,7 @@ pub fn of_pair(
     contrast: &Contrast,
     prices: &Prices,
 ) -> Option<Outlook> {
-    let ratio = test_over_train(study)?;
+    let ratio = study.test_over_train()?;
     let sign = if study.primary().larger_is_better() { 1.0 } else { -1.0 };
     let seeds: BTreeSet<&[u32]> = paired.iter().map(|(_, seeds, _)| *seeds).collect();
     let design = Design { arms: 2, seeds: seeds.len().max(1) as u32, folds: folds.len() as u32 };

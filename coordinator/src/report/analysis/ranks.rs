@@ -16,7 +16,7 @@ use common::study::Study;
 use super::super::content::{ArmRanks, ComponentPart, LEVEL, RanksPart, Target};
 use super::super::table::Table;
 use super::comparisons::{Cells, complete_cells};
-use super::{estimate, grouped, test_over_train};
+use super::{estimate, grouped};
 
 /// `None` for a study of one arm. `components` are those of the model over all arms, beside others.
 pub fn of_all(study: &Study, table: &Table, components: &[ComponentPart]) -> Option<RanksPart> {
@@ -61,7 +61,7 @@ fn ranked(study: &Study, table: &Table, components: &[ComponentPart]) -> Result<
     let sizes = Sizes {
         folds: by_fold.len() as f64,
         cells: common.len() as f64,
-        ratio: test_over_train(study).ok_or("the split leaves no rows to test or to train")?,
+        ratio: study.test_over_train().ok_or("the split leaves no rows to test or to train")?,
     };
     let variances = all.iter().map(|(arm, _)| {
         let configs = study.arms[*arm].configs.len() as f64;

@@ -1,0 +1,182 @@
+//! Buying more of a study, or ending it: the leader compares scores and clocks, and proposes.
+//!
+//! When every trial of what is bought has ended, the study's rule says which arms get one seed more. A
+//! seed in which a trial gave no score counts for no arm. Hours are those in which something of the study
+//! was trained: as the log knows them, and what has passed since the last outcome while trials are under
+//! way. What does not get into the log is proposed again.
+//!
+//! Floor: core.
+
+use common::design::{Design, TrialKey};
+use common::id::StudyId;
+use common::stats::stopping::{Next, decide};
+use common::wire::message::{Decided, Response, Why};
+
+use super::{Asker, Node, Now, asks};
+use crate::scheduler::buying::Buying;
+use crate::scheduler::command::Command;
+use crate::scheduler::state::StudyRecord;
+
+impl Node {
+    /// Proposes what the scores decide. `again`: also what was proposed before.
+    pub(super) fn buy_what_is_due(&mut self, again: bool, now: Now) {
+        if !self.soft.leading || self.state.buying.is_empty() {
+            return;
+        }
+        let mut due = Vec::new();
+        for (study, buying) in &self.state.buying {
+            let Some(record) = self.state.studies.get(study) else { continue };
+            let proposed = self.soft.bought.get(study) == Some(&buying.decided().len());
+            if (again || !proposed) && record.is_due(buying) {
+                due.push((*study, buying.decided().len(), decided(record, buying, now)));
+            }
+        }
+        for (study, number, decided) in due {
+            self.soft.bought.insert(study, number);
+            self.propose(Command::Decide { study, decided }, Asker::Nobody);
+        }
+    }
+
+    /// Once a second: what is due and not in the log yet, and budgets that are spent.
+    pub(super) fn tend_buying(&mut self, now: Now) {
+        if self.state.buying.is_empty() || now.mono.since_ms(self.soft.tended) < TENDED_MS {
+            return;
+        }
+        self.soft.tended = now.mono;
+        self.buy_what_is_due(true, now);
+        let limited: Vec<StudyId> = self.state.buying.keys().copied().collect();
+        for study in limited {
+            let under_way = self.soft.leases.leased(study) > 0;
+            if !under_way {
+                self.soft.training.remove(&study);
+            }
+            let since = under_way.then(|| *self.soft.training.entry(study).or_insert(now.wall));
+            let (Some(record), Some(buying)) =
+                (self.state.studies.get(&study), self.state.buying(study))
+            else {
+                continue;
+            };
+            let (worked_ms, until) = buying.worked();
+            let more = since.map_or(0, |since| now.wall.since_ms(since.max(until)));
+            let hours = (worked_ms + more) as f64 / 3.6e6;
+            let spent = record.state.goes_on().then(|| spent(record, buying, hours)).flatten();
+            if let Some(words) = spent {
+                let seeds = buying.seeds(0).unwrap_or_default();
+                let why = Why::Spent;
+                let decided = Decided { at: now.wall, seeds, go_on: Vec::new(), why, words };
+                self.propose(Command::Decide { study, decided }, Asker::Nobody);
+            }
+        }
+    }
+
+    pub(super) fn decided(&self, study: StudyId) -> Response {
+        if !self.state.studies.contains_key(&study) {
+            return asks::unknown_study(study);
+        }
+        let known = self.state.buying(study);
+        let mut decided = known.map_or_else(Vec::new, |known| known.decided().to_vec());
+        if self.state.is_closed(study) {
+            decided.iter_mut().for_each(|decided| decided.words = "sealed".to_string());
+        }
+        let seeds = (0..).map_while(|arm| known?.seeds(arm)).collect();
+        Response::Decided { decided, seeds }
+    }
+}
+
+/// What the scores of the seeds so far decide.
+fn decided(record: &StudyRecord, buying: &Buying, now: Now) -> Decided {
+    let study = &record.study;
+    let judged = study.judged().len();
+    let names: Vec<&str> = study.judged().iter().map(|arm| arm.name.as_str()).collect();
+    let open: Vec<u32> = buying.open().filter(|arm| (*arm as usize) < judged).collect();
+    let seeds = open.first().and_then(|arm| buying.seeds(*arm)).unwrap_or_default();
+    let bought: u64 = (0..judged as u32).filter_map(|arm| buying.seeds(arm)).map(u64::from).sum();
+    let hours_per_block = buying.trained_hours() / bought.max(1) as f64;
+    let ruled = study.stopping_rule(hours_per_block).map(|rule| {
+        let scores = scores(record, buying);
+        (rule, decide(&rule, &scores))
+    });
+    let (go_on, words) = match ruled {
+        Some((rule, Ok(decision))) => {
+            let go_on: Vec<u32> = match &decision.next {
+                Next::Stop => Vec::new(),
+                // An arm that was dropped stays so, whatever a failed trial scores when it is tried again.
+                Next::GoOn(arms) => {
+                    open.iter().copied().filter(|arm| arms.contains(&(*arm as usize))).collect()
+                }
+            };
+            let news = go_on != open;
+            (go_on, if news { decision.in_words(&rule, &names) } else { String::new() })
+        }
+        // The rule was checked when the study came in: nothing is known, and nothing is saved.
+        Some((_, Err(error))) => (open.clone(), error.to_string()),
+        None => (open.clone(), String::new()),
+    };
+    // One arm alone has nothing to be held against.
+    let go_on = if go_on.len() < 2 { Vec::new() } else { go_on };
+    Decided { at: now.wall, seeds, go_on, why: Why::Rule, words }
+}
+
+/// By arm and seed the scores on all outer folds, each the mean over the arm's configs; a seed in which an
+/// arm that trained it has no score is left out for all.
+fn scores(record: &StudyRecord, buying: &Buying) -> Vec<Vec<Vec<f64>>> {
+    let study = &record.study;
+    let design = Design::of(study);
+    let judged = study.judged().len() as u32;
+    let most = (0..judged).filter_map(|arm| buying.seeds(arm)).max().unwrap_or_default();
+    let mut scores = vec![Vec::new(); judged as usize];
+    for seed in 0..most {
+        let of_arm = |arm: u32| -> Option<Option<Vec<f64>>> {
+            (buying.seeds(arm) > Some(seed)).then(|| block(record, buying, &design, (arm, seed)))
+        };
+        let blocks: Vec<Option<Option<Vec<f64>>>> = (0..judged).map(of_arm).collect();
+        if blocks.iter().any(|block| matches!(block, Some(None))) {
+            continue;
+        }
+        for (all, block) in scores.iter_mut().zip(blocks) {
+            all.extend(block.flatten());
+        }
+    }
+    scores
+}
+
+/// The scores of an arm's seed, fold after fold; `None` where one is missing.
+fn block(
+    record: &StudyRecord,
+    buying: &Buying,
+    design: &Design,
+    (arm, seed): (u32, u32),
+) -> Option<Vec<f64>> {
+    let configs = record.study.arms[arm as usize].configs.len() as u32;
+    let outer = &record.study.outer;
+    let folds = (0..outer.partitions).flat_map(|part| (0..outer.folds).map(move |f| (part, f)));
+    let of_fold = |(partition, fold): (u32, u32)| -> Option<f64> {
+        let score = |config: u32| {
+            let key = TrialKey { arm, config, seeds: vec![seed], partition, fold, inner: None };
+            buying.score(design.index(&key)?)
+        };
+        let known: Vec<Option<f64>> = match design.is_searched(arm) {
+            // Of the refits one is trained.
+            true => vec![(0..configs).find_map(score)],
+            false => (0..configs).map(score).collect(),
+        };
+        let known: Vec<f64> = known.into_iter().collect::<Option<_>>()?;
+        let mean = known.iter().sum::<f64>() / known.len() as f64;
+        mean.is_finite().then_some(mean)
+    };
+    folds.map(of_fold).collect()
+}
+
+/// Which budget is spent, in words.
+fn spent(record: &StudyRecord, buying: &Buying, hours: f64) -> Option<String> {
+    let budget = &record.study.budget;
+    let over = |used: f64, budget: Option<f64>| budget.filter(|budget| used >= *budget);
+    if let Some(budget) = over(hours, budget.hours) {
+        return Some(format!("the budget of {budget} hours is spent"));
+    }
+    let budget = over(buying.trained_hours(), budget.agent_hours)?;
+    Some(format!("the budget of {budget} agent-hours is spent"))
+}
+
+/// Between two looks at what is due and spent.
+const TENDED_MS: u64 = 1_000;

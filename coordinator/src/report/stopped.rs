@@ -1,0 +1,141 @@
+//! "Why did it stop there?": what the study's rule decided, and what was not bought.
+//!
+//! Of a study whose rule has ended it the seeds that nobody bought are no part of the design: what is
+//! analysed is a study of as many seeds as there are, and an arm that was dropped earlier has fewer.
+//!
+//! Floor: core.
+
+use common::design::Design;
+use common::study::Study;
+use common::wire::message::{Decided, Why};
+use serde::Serialize;
+
+use super::Material;
+use super::number::{count, counted};
+
+/// What of a study was bought, as the coordinator decided it.
+#[derive(Clone, Copy, Debug)]
+pub struct Bought<'a> {
+    /// As it was planned.
+    pub study: &'a Study,
+    pub decided: &'a [Decided],
+    /// Seeds of each arm; none where all are bought.
+    pub seeds: &'a [u32],
+}
+
+/// Why nothing more is trained.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StopPart {
+    pub why: Why,
+    /// What the rule saw, with its numbers.
+    pub words: String,
+    /// Of the arms that were trained longest.
+    pub seeds: u32,
+    pub planned_seeds: u32,
+    /// Trainings that were planned and not needed.
+    pub trainings_saved: u64,
+    /// Of those planned.
+    pub share_saved: f64,
+    pub arms: Vec<ArmStop>,
+}
+
+/// Of one judged arm.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ArmStop {
+    pub arm: String,
+    pub seeds: u32,
+}
+
+impl<'a> Bought<'a> {
+    /// The decision after which nothing more is bought.
+    fn last(&self) -> Option<&'a Decided> {
+        self.decided.last().filter(|last| last.stops() || last.why == Why::Asked)
+    }
+
+    /// The study with the seeds that were bought; `None` where all were, or more may be.
+    pub fn cut(&self, study: &Study) -> Option<Study> {
+        self.last().filter(|last| last.why != Why::Spent)?;
+        let most = *self.seeds.iter().max()?;
+        let [factor] = study.seeds.factors.as_slice() else { return None };
+        let mut cut = study.clone();
+        cut.seeds.factors[0].count = most.clamp(1, factor.count);
+        Some(cut)
+    }
+
+    /// Trials of an arm's configs on outer folds that were not bought, of those that `study` has.
+    pub fn unbought(&self, design: &Design, arm: u32) -> u64 {
+        let bought = self.seeds.get(arm as usize).copied().map(u64::from);
+        let left = bought.map_or(0, |bought| design.seeds_of(arm).saturating_sub(bought));
+        if self.last().is_some() { left * design.blocks() } else { 0 }
+    }
+}
+
+/// `None` where nothing ended the study early.
+pub fn part(material: &Material<'_>) -> Option<StopPart> {
+    let bought = material.bought?;
+    let (last, study) = (bought.last()?, bought.study);
+    let design = Design::of(study);
+    let planned = design.trained().unwrap_or_default();
+    let saved = (0..).zip(bought.seeds).map(|(arm, seeds)| {
+        let left = design.seeds_of(arm).saturating_sub(u64::from(*seeds));
+        left * design.trained_with_a_seed(arm)
+    });
+    let trainings_saved = match last.why {
+        Why::Spent => planned.saturating_sub(material.rows.len() as u64),
+        Why::Rule | Why::Asked => saved.sum(),
+    };
+    let planned_seeds = study.seeds.factors.first().map_or(1, |factor| factor.count);
+    let arms = study.judged().iter().zip(bought.seeds);
+    Some(StopPart {
+        why: last.why,
+        words: last.words.clone(),
+        seeds: bought.seeds.iter().copied().max().unwrap_or(planned_seeds),
+        planned_seeds,
+        trainings_saved,
+        share_saved: trainings_saved as f64 / planned.max(1) as f64,
+        arms: arms.map(|(arm, seeds)| ArmStop { arm: arm.name.clone(), seeds: *seeds }).collect(),
+    })
+}
+
+impl StopPart {
+    /// What was saved, in a sentence.
+    pub fn saving(&self) -> String {
+        let seeds = format!("{} of {}", self.seeds, counted(self.planned_seeds.into(), "seed"));
+        let saved = counted(self.trainings_saved, "training");
+        let share = format!("{:.0} %", 100.0 * self.share_saved);
+        let dropped: Vec<String> = (self.arms.iter().filter(|arm| arm.seeds < self.seeds))
+            .map(|arm| format!("{} after {}", arm.arm, arm.seeds))
+            .collect();
+        let dropped = match dropped.as_slice() {
+            [] => String::new(),
+            arms => format!(" (dropped earlier: {})", arms.join(", ")),
+        };
+        match self.why {
+            Why::Spent => format!("{saved} of those planned ({share}) are missing"),
+            Why::Rule | Why::Asked => {
+                format!(
+                    "{seeds} were trained{dropped}; {saved} of those planned ({share}) were saved"
+                )
+            }
+        }
+    }
+
+    /// What a reader of intervals must know, after the report's basis.
+    pub fn in_basis(&self) -> String {
+        match self.why {
+            Why::Spent => format!(" It ended early, since {}.", self.words),
+            Why::Rule => format!(
+                " The study's own rule ended it after {} of {} seeds, by limits that hold at every look; \
+                 all other intervals are those of a study of {} seeds and do not allow for that.",
+                count(self.seeds.into()),
+                count(self.planned_seeds.into()),
+                count(self.seeds.into())
+            ),
+            Why::Asked => {
+                " Its rule had ended it, and further seeds were asked for after that: only \
+                            the limits that hold at every look allow for both."
+                    .to_string()
+            }
+        }
+    }
+}
