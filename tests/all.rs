@@ -31,6 +31,7 @@ mod scenarios;
 mod security;
 mod simulated;
 mod small_disk;
+mod stopping;
 mod studies;
 mod tidy;
 mod verify;

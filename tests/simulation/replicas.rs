@@ -10,7 +10,7 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use common::id::{ClusterId, MemberId, ReplicaId};
-use common::study::{Inner, OuterKind, Select, Study};
+use common::study::{Arm, Inner, OuterKind, Select, Stop, Study};
 use common::time::Timestamp;
 use common::wire::message::peer::{PeerMessage, RaftMessage, SnapshotPart, Voters};
 use common::wire::message::{Ask, FromAgent, Role};
@@ -144,9 +144,26 @@ pub fn studies(plan: &Plan) -> Vec<Study> {
         study.name = format!("s{number}");
         study.seeds.factors[0].count = *seeds;
         study.outer.inner = inner(plan, number);
+        if is_bought(plan, number) {
+            buy(&mut study);
+        }
         study
     };
     plan.studies.iter().enumerate().map(study).collect()
+}
+
+/// Some schedules buy seeds one by one, and some of these choose configs too.
+fn is_bought(plan: &Plan, study: usize) -> bool {
+    (plan.seed % 3) == study as u64 && plan.poison.is_none() && plan.level() == LEVEL
+}
+
+/// A second arm, more seeds, and a rule that may end them.
+fn buy(study: &mut Study) {
+    study.seeds.factors[0].count += 3;
+    let second = Arm { name: "b".to_string(), ..study.arms[0].clone() };
+    study.arms.push(second);
+    let stop = Stop { first: 2, hopeless: Some(0.3), ..Stop::default() };
+    study.budget.stop = Some(stop);
 }
 
 /// Some schedules choose configs: by each seed for itself, or by two for all.

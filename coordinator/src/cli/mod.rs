@@ -1,7 +1,7 @@
 //! The command line: one file a group of commands.
 //!
 //! parse → resolve → run → print. stdout is the answer, stderr the talk. Exit status: 0 done, 1 the
-//! study or command failed, 2 wrong usage, 3 no coordinator reached.
+//! study or command failed, 2 wrong usage, 3 no coordinator reached, 4 budget spent.
 //!
 //! Floor: wiring.
 

@@ -119,6 +119,15 @@ fn stages(study: &Study) -> Vec<(&'static str, u64)> {
     all.into_iter().filter(|(_, trials)| *trials > 0).collect()
 }
 
+/// Trainings before the rule for stopping looks for the first time; `None` without one.
+fn before_a_look(study: &Study) -> Option<u64> {
+    let first = u64::from(study.budget.stop?.first);
+    let design = Design::of(study);
+    let of_arm = |arm: u32| first.min(design.seeds_of(arm)) * design.trained_with_a_seed(arm);
+    let arms = 0..study.arms.len() as u32;
+    Some(design.tuning_trials() + arms.map(of_arm).sum::<u64>())
+}
+
 /// What the pilot trains: a few seeds and configs of each model, flat. `None` where there are programs
 /// alone, which a pilot does not run.
 fn tried(study: &Study) -> Option<Study> {
@@ -326,8 +335,12 @@ impl Plan<'_> {
         let design = Design::of(self.study);
         let trials = design.trained().unwrap_or(0);
         let rows = self.stages.iter().map(|(what, n)| vec![what.to_string(), n.to_string()]);
+        let most = match before_a_look(self.study) {
+            Some(first) => format!(" at most, {first} of them before [stop] looks"),
+            None => String::new(),
+        };
         let mut parts = vec![format!(
-            "{}: {trials} trainings\n{}",
+            "{}: {trials} trainings{most}\n{}",
             self.study.name,
             table(&["Stage", "Trainings"], rows.collect())
         )];
@@ -355,6 +368,7 @@ impl Plan<'_> {
         json!({
             "study": self.study.name,
             "trials": Design::of(self.study).trained(),
+            "before_a_look": before_a_look(self.study),
             "stages": stages,
             "pilot": self.costs.as_ref().map(Costs::programs),
             "detectable": self.detected,

@@ -4,6 +4,7 @@
 
 mod acknowledged;
 mod agree;
+mod bought;
 mod choices;
 mod commands;
 mod failures;
@@ -171,6 +172,7 @@ watch! {
     looks: looks::LooksCounted,
     repeats: repeats::RepeatsAgree,
     choices: choices::ChosenOnce,
+    bought: bought::BoughtOnce,
 }
 
 fn broken<I: Invariant>(result: Result<(), String>) -> Result<(), Broken> {

@@ -17,21 +17,21 @@ use coordinator::replica::Proposal;
 use coordinator::replica::log::{Base, SnapshotRecord, Vote};
 use coordinator::scheduler::choices::Chosen;
 use coordinator::scheduler::command::{
-    Admission, CURVES_LEVEL, Command, Entry, Item, LEDGER_LEVEL, LEVEL, NESTED_LEVEL, Origin,
-    PROGRAMS_LEVEL, SEALS_LEVEL,
+    Admission, BUYING_LEVEL, CURVES_LEVEL, Command, Entry, Item, LEDGER_LEVEL, LEVEL, NESTED_LEVEL,
+    Origin, PROGRAMS_LEVEL, SEALS_LEVEL,
 };
 use coordinator::scheduler::state::{Reply, State, TrialState};
 
-use super::operators::{controls, past_failure, rows, token};
+use super::operators::{controls, decided, past_failure, rows, token};
 use super::{
-    STUDY, Sample, attempt, controlled, named, nested, outcome, outcome_with_curve, programmed,
-    replica, reports, study, variants,
+    STUDY, Sample, attempt, controlled, limited, named, nested, outcome, outcome_with_curve,
+    programmed, replica, reports, study, variants,
 };
 
 variants!(
     command,
     Command: Submit Control Reports Adopt CreateToken RevokeToken Admit RemoveMember Place
-        RemoveReplica RaiseLevel Digests Look Seal Register Choose
+        RemoveReplica RaiseLevel Digests Look Seal Register Choose Decide
 );
 variants!(item, Item: Complete Failed);
 variants!(record, Record: Started Ended Forgotten);
@@ -93,6 +93,8 @@ fn commands() -> Vec<Command> {
     commands.push(Command::Register { study: id, who, claim, at });
     commands.push(Command::Submit { study: Box::new(nested()), text: STUDY.to_string(), at });
     commands.push(Command::Choose { study: nested().id(), chosen: chosen() });
+    commands.push(Command::Submit { study: Box::new(limited()), text: STUDY.to_string(), at });
+    commands.extend(decided().map(|decided| Command::Decide { study: limited().id(), decided }));
     commands
 }
 
@@ -113,6 +115,21 @@ fn choose(state: &mut State, at: Timestamp) {
         Command::Submit { study: Box::new(study), text: STUDY.to_string(), at },
         Command::Reports { agent: MemberId(16), at, items },
         Command::Choose { study: id, chosen: chosen() },
+    ] {
+        state.apply(state.applied + 1, Entry { origin: None, command });
+    }
+}
+
+/// A study with limits: a score of a first seed, and its budget spent.
+fn buy(state: &mut State, at: Timestamp) {
+    let study = limited();
+    let attempt = Attempt { study: study.id(), ..attempt(0) };
+    let items = vec![Item::Complete { attempt, outcome: Box::new(outcome()) }];
+    let [_, spent] = decided();
+    for command in [
+        Command::Submit { study: Box::new(study), text: STUDY.to_string(), at },
+        Command::Reports { agent: MemberId(16), at, items },
+        Command::Decide { study: limited().id(), decided: spent },
     ] {
         state.apply(state.applied + 1, Entry { origin: None, command });
     }
@@ -191,6 +208,9 @@ fn state_of(level: u16) -> State {
     if level >= NESTED_LEVEL {
         choose(&mut state, at);
     }
+    if level >= BUYING_LEVEL {
+        buy(&mut state, at);
+    }
     state
 }
 
@@ -204,6 +224,7 @@ pub fn states() -> Vec<Sample> {
         ("State.Curves", CURVES_LEVEL),
         ("State.Seals", SEALS_LEVEL),
         ("State.Choices", NESTED_LEVEL),
+        ("State.Buying", BUYING_LEVEL),
     ];
     let mut all: Vec<Sample> = levels
         .map(|(name, level)| {

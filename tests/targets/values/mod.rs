@@ -18,8 +18,8 @@ use common::curve::{Quantity, Trace};
 use common::id::{Digest, LeaseId, ReplicaId, StudyId, TrialIndex};
 use common::space::{Config, Value};
 use common::study::{
-    Arm, ArmConfig, Hyper, Inner, Model, Outer, OuterKind, Program, ProgramFile, Select, Study,
-    check,
+    Arm, ArmConfig, Budget, Hyper, Inner, Model, Outer, OuterKind, Program, ProgramFile, Select,
+    Stop, StopWorth, Study, check,
 };
 use common::trial::{Attempt, Ending, FailReason, Outcome, Report};
 use common::wire::codec;
@@ -114,6 +114,15 @@ pub fn nested() -> Study {
     let flat = study();
     let inner = Inner { kind: OuterKind::KFold, folds: 3, tune: Some(2), select: Select::OneSe };
     Study { outer: Outer { inner: Some(inner), ..flat.outer }, ..flat }
+}
+
+/// The first with limits and a rule that stops it.
+pub fn limited() -> Study {
+    let flat = study();
+    let worth = StopWorth { point_value: 250.0, hour_price: 2.0 };
+    let stop = Stop { rope: Some(0.01), worth: Some(worth), first: 4, ..Stop::default() };
+    let budget = Budget { hours: Some(8.0), stop: Some(stop), ..flat.budget };
+    Study { budget, ..flat }
 }
 
 /// The same with an arm that runs a program.

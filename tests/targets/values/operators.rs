@@ -8,9 +8,9 @@ use common::repeat::{Again, Difference};
 use common::time::Timestamp;
 use common::trial::FailReason;
 use common::wire::message::{
-    AgentStatus, Answer, Ask, Control, Explanation, MemberStatus, NewToken, OutcomeRow,
+    AgentStatus, Answer, Ask, Control, Decided, Explanation, MemberStatus, NewToken, OutcomeRow,
     PastFailure, Repeat, RepeatState, Repeats, ReplicaRole, ReplicaStatus, Request, Response, Role,
-    RowEnd, StudyState, StudyStatus, TokenStatus, TrialPlace, Violation, Which,
+    RowEnd, StudyState, StudyStatus, TokenStatus, TrialPlace, Violation, Which, Why,
 };
 
 use super::agents::{about, log_part};
@@ -20,7 +20,7 @@ variants!(
     request,
     Request: HasData Submit Status Study Control WouldRetry Explain Outcomes Agents Tokens CreateToken
         RevokeToken Members RemoveMember Replicas RemoveReplica Look OutcomesFor Ledger Log Repeat
-        Seal Register
+        Seal Register Decided
 );
 variants!(purpose, Purpose: Report Export Run);
 variants!(control, Control: Cancel Pause Resume Priority Retry Extend);
@@ -29,7 +29,7 @@ variants!(
     response,
     Response: Done HasData NeedsData Submitted Status Study Retried Extended Explained Outcomes Agents
         Tokens Members Replicas Elsewhere Refused Looked Ledger Log Repeats
-        LedgerSealed
+        LedgerSealed Decided
 );
 variants!(study_state, StudyState: Active Paused Finished Cancelled);
 variants!(row_end, RowEnd: Complete Failed);
@@ -88,6 +88,7 @@ fn requests() -> Vec<Request> {
         Request::Repeat { study, number: 9, trials: Again::These(vec![TrialIndex(4)]) },
         Request::Seal { study },
         Request::Register { study, claim: "b beats a".to_string() },
+        Request::Decided { study },
     ]
 }
 
@@ -180,7 +181,20 @@ fn every_response() -> Vec<Response> {
         Response::Log { agent: MemberId(18), part: log_part() },
         Response::Repeats(Box::new(repeats())),
         Response::LedgerSealed { ledger: Box::new(ledger()), sealing: Box::new(sealing()) },
+        Response::Decided { decided: decided().to_vec(), seeds: vec![7, 7, 1] },
     ]
+}
+
+pub(super) fn decided() -> [Decided; 2] {
+    let at = Timestamp(1_700_000_000_000);
+    let decided = |(go_on, why, words): (&[u32], _, &str)| Decided {
+        at,
+        seeds: 7,
+        go_on: go_on.to_vec(),
+        why,
+        words: words.to_string(),
+    };
+    [(&[0, 300][..], Why::Rule, ""), (&[], Why::Spent, "the budget is spent")].map(decided)
 }
 
 fn repeats() -> Repeats {
