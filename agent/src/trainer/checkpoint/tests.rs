@@ -313,8 +313,9 @@ struct Second {
 
 impl Shelf for Second {
     fn wants(&self) -> bool {
-        *self.asked.lock().unwrap() += 1;
-        *self.asked.lock().unwrap() % 2 == 0
+        let mut asked = self.asked.lock().unwrap();
+        *asked += 1;
+        asked.is_multiple_of(2)
     }
 
     fn keep(&self, checkpoint: Checkpoint) {
