@@ -31,7 +31,7 @@ pub enum Quantity {
 }
 
 /// One point of a curve.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     pub at: u32,
     pub value: f32,
@@ -50,7 +50,8 @@ impl Curve {
 }
 
 /// Gathers a curve while a training runs, in memory that does not grow with its length.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Gathered")]
 pub struct Trace {
     /// Those whose number is a multiple of `2^halved`.
     kept: Vec<Point>,
@@ -104,6 +105,38 @@ impl Trace {
             values: chosen.iter().map(|point| point.value).collect(),
             held_out: held_out.unwrap_or_default(),
         })
+    }
+}
+
+/// A [`Trace`] as somebody says it is.
+#[derive(Deserialize)]
+struct Gathered {
+    kept: Vec<Point>,
+    halved: u32,
+    last: Option<Point>,
+    pushed: u64,
+}
+
+impl TryFrom<Gathered> for Trace {
+    type Error = &'static str;
+
+    fn try_from(gathered: Gathered) -> Result<Self, Self::Error> {
+        let Gathered { kept, halved, last, pushed } = gathered;
+        if halved >= u64::BITS || kept.len() > KEPT_MAX || (kept.len() as u64) > pushed {
+            return Err("a trace holds a thinned part of what was pushed");
+        }
+        let all = || kept.iter().chain(&last);
+        if !kept.is_sorted_by(|a, b| a.at < b.at)
+            || kept.last().map(|point| point.at) > last.map(|point| point.at)
+        {
+            return Err("the points of a trace ascend");
+        }
+        let finite =
+            |point: &Point| point.value.is_finite() && point.held_out.is_none_or(f32::is_finite);
+        if !all().all(finite) {
+            return Err("the values of a trace are finite");
+        }
+        Ok(Self { kept, halved, last, pushed })
     }
 }
 
@@ -196,6 +229,38 @@ mod tests {
         let said: Vec<(u32, f32)> = curve.points().map(|point| (point.at, point.value)).collect();
         assert_eq!(said, [(3, 1.0), (6, 2.0)]);
         assert_eq!(curve.points().next().unwrap().held_out, None);
+    }
+
+    #[test]
+    fn a_trace_that_was_written_down_goes_on_as_it_would_have() {
+        for (before, all) in [(0, 9), (1, 40), (256, 600), (257, 700), (1_000, 1_001)] {
+            let push = |trace: &mut Trace, range: std::ops::RangeInclusive<u32>| {
+                range.for_each(|at| trace.push(at, f64::from(at), None));
+            };
+            let mut trace = Trace::default();
+            push(&mut trace, 1..=before);
+            let mut read: Trace = decode(&encode(&trace).unwrap()).unwrap();
+            assert_eq!(read, trace);
+            push(&mut trace, before + 1..=all);
+            push(&mut read, before + 1..=all);
+            assert_eq!(read.curve(Quantity::Loss), trace.curve(Quantity::Loss));
+        }
+        let mut good = Trace::default();
+        (1..=300).for_each(|at| good.push(at, 1.0, None));
+        let bad = [
+            Trace { halved: 64, ..good.clone() },
+            Trace { pushed: 3, ..good.clone() },
+            Trace { last: None, ..good.clone() },
+            Trace { kept: vec![good.kept[0]; 2], ..good.clone() },
+            Trace {
+                kept: (0..257).map(|at| Point { at, ..good.kept[0] }).collect(),
+                ..good.clone()
+            },
+            Trace { last: Some(Point { at: 400, value: f32::NAN, held_out: None }), ..good },
+        ];
+        for trace in bad {
+            assert!(decode::<Trace>(&encode(&trace).unwrap()).is_err(), "{trace:?}");
+        }
     }
 
     #[test]

@@ -8,8 +8,10 @@
 //! Floor: shell.
 
 mod beside;
+mod checkpoints;
 mod connect;
 mod keep;
+mod kept;
 mod memory;
 mod news;
 mod over_link;
@@ -46,6 +48,7 @@ use crate::spool::{Record, Spool, SpoolError};
 use keep::{Line, keep_connected, random};
 
 pub use beside::found_in as beside_found_in;
+pub use checkpoints::Checkpoints;
 pub use connect::{
     ConnectError, Connection, Connector, Embedded, QUEUE_MESSAGES, Seat, Seats, embedded,
 };
@@ -280,6 +283,7 @@ impl Driver {
     }
 
     fn leave_within(&self, grace: Duration) -> Input {
+        self.trainer.leave();
         self.voice.say(&News::Leaving { cohorts: self.session.load().running_cohorts, grace });
         Input::Leave { until: self.now().plus_ms(grace.as_millis() as u64) }
     }

@@ -69,7 +69,7 @@ struct Agent {
     ended: JoinHandle<Result<(), DriverError>>,
 }
 
-fn agent(dir: &Path, trainer: Arc<Numbers>, grace: Duration) -> Agent {
+fn agent(dir: &Path, trainer: Arc<impl Train>, grace: Duration) -> Agent {
     let shared = dir.join("shared");
     std::fs::create_dir_all(&shared).expect("made");
     std::fs::write(shared.join("sample.csv"), sample::ROWS).expect("written");
@@ -215,7 +215,7 @@ async fn nothing_is_lost_or_trained_twice_when_connections_break() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outcome_not_acknowledged_is_reported_by_the_agents_next_life() {
     let dir = tempfile::tempdir().expect("a folder");
-    let first = agent(dir.path(), Arc::default(), Duration::ZERO);
+    let first = agent(dir.path(), Arc::new(Numbers::default()), Duration::ZERO);
     let mut seats = first.seats;
     let (mut seat, ..) = registered(&mut seats).await;
     tell(&seat, assign(1, 0..4)).await;
@@ -223,7 +223,7 @@ async fn an_outcome_not_acknowledged_is_reported_by_the_agents_next_life() {
     first.ended.abort();
     assert!(first.ended.await.expect_err("killed").is_cancelled());
 
-    let second = agent(dir.path(), Arc::default(), Duration::ZERO);
+    let second = agent(dir.path(), Arc::new(Numbers::default()), Duration::ZERO);
     let mut seats = second.seats;
     let (mut seat, holding, crashed) = registered(&mut seats).await;
     assert_eq!(holding, (0..4).map(|trial| attempt(1, trial)).collect::<Vec<_>>());
@@ -250,7 +250,8 @@ async fn trials_in_training_when_the_agent_died_are_reported_as_crashed_until_ac
 
     let mut connections = Vec::new();
     for acknowledged in [false, true, true] {
-        let Agent { mut seats, stop, ended } = agent(dir.path(), Arc::default(), Duration::ZERO);
+        let Agent { mut seats, stop, ended } =
+            agent(dir.path(), Arc::new(Numbers::default()), Duration::ZERO);
         let (seat, holding, crashed) = registered(&mut seats).await;
         assert_eq!(holding, []);
         if acknowledged {
@@ -340,6 +341,101 @@ async fn a_shutdown_gives_back_what_waits_stops_what_outlasts_the_grace_and_leav
     assert_eq!(handed_back, [vec![lease(2)], vec![lease(0), lease(1)]]);
     assert_eq!(trainer.stopped.load(Ordering::Relaxed), 2);
     assert_eq!(spooled(dir.path()), Recovered::default());
+}
+
+/// Trains, and counts its steps, each of which takes a while.
+struct Steps {
+    trainer: Trainer,
+    each: Duration,
+    made: AtomicUsize,
+}
+
+impl Train for Steps {
+    fn train(
+        &self,
+        study: &Study,
+        dataset: &Dataset,
+        trials: &[TrialIndex],
+        stop: &dyn Fn() -> bool,
+    ) -> Option<Vec<Ending>> {
+        let counted = || {
+            self.made.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(self.each);
+            stop()
+        };
+        self.trainer.train(study, dataset, trials, &counted)
+    }
+
+    fn leave(&self) {
+        self.trainer.leave();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cohort_that_a_leaving_agent_stopped_is_gone_on_with_by_its_next_life() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut long = study();
+    long.arms[0].configs[0].hyper.epochs = 400;
+    let id = long.id();
+    let assign = |counter| ToAgent::Assign {
+        lease: lease(counter),
+        study: id,
+        version: 0,
+        trials: vec![TrialIndex(0), TrialIndex(1)],
+    };
+    let grace = Duration::from_millis(200);
+    let live = |each| {
+        let trainer = Trainer::new(Some(&dir.path().join("agent")));
+        let trainer = Arc::new(Steps { trainer, each, made: AtomicUsize::new(0) });
+        (agent(dir.path(), Arc::clone(&trainer), grace), trainer)
+    };
+    let (Agent { mut seats, stop, ended }, trainer) = live(Duration::from_millis(2));
+    let (mut seat, ..) = registered(&mut seats).await;
+    tell(&seat, assign(1)).await;
+    let mut stop = Some(stop);
+    while let Some(message) = seat.from_agent.recv().await {
+        assert!(!matches!(message, FromAgent::Reports { .. }), "400 steps take longer");
+        if let FromAgent::NeedStudy { .. } = message {
+            tell(&seat, ToAgent::Study { id, version: 0, study: Box::new(long.clone()) }).await;
+            while trainer.made.load(Ordering::Relaxed) < 100 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            stop.take().expect("asked once").send(()).expect("running");
+        }
+    }
+    drop(seat);
+    ended.await.expect("no panic").expect("left as asked");
+    assert_eq!(spooled(dir.path()), Recovered::default());
+
+    let (Agent { mut seats, stop, ended }, trainer) = live(Duration::ZERO);
+    let (mut seat, ..) = registered(&mut seats).await;
+    tell(&seat, assign(2)).await;
+    let reports = loop {
+        match seat.from_agent.recv().await.expect("the agent is there") {
+            FromAgent::NeedStudy { .. } => {
+                tell(&seat, ToAgent::Study { id, version: 0, study: Box::new(long.clone()) }).await;
+            }
+            FromAgent::Reports { reports } => break reports,
+            _ => {}
+        }
+    };
+    let made = trainer.made.load(Ordering::Relaxed);
+    assert!((1..=300).contains(&made), "{made} of 400 steps were left");
+    let dataset = Dataset::read(&long.data, sample::ROWS).expect("a table");
+    let trials = [TrialIndex(0), TrialIndex(1)];
+    let whole = Trainer::new(None).train(&long, &dataset, &trials, &|| false).expect("its end");
+    let bare = |ending: &Ending| match ending {
+        Ending::Complete(outcome) => {
+            Outcome { duration_us: 0, device: String::new(), ..outcome.clone() }
+        }
+        failed => panic!("{failed:?}"),
+    };
+    let again: Vec<Outcome> = reports.iter().map(|report| bare(&report.ending)).collect();
+    assert_eq!(again, whole.iter().map(bare).collect::<Vec<_>>());
+    stop.send(()).expect("running");
+    drop(seat);
+    drop(seats);
+    ended.await.expect("no panic").expect("left as asked");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,7 @@ use common::table::Dataset;
 use common::trial::{Ending, FailReason};
 
 use super::beside::{Beside, Cohort};
+use super::kept::Kept;
 use super::widths::Measured;
 use crate::device::{CPU, Device, DeviceError};
 use crate::program::Programs;
@@ -42,6 +43,9 @@ pub trait Train: Send + Sync + 'static {
         self.train(&job.study, &job.dataset, &job.trials, stop)
     }
 
+    /// The agent leaves soon: cohorts in training may be stopped before their end.
+    fn leave(&self) {}
+
     /// What runs programs, where they are allowed.
     fn programs(&self) -> Option<&Programs> {
         None
@@ -54,6 +58,7 @@ pub struct Trainer {
     machine: Machine,
     /// Beside a card.
     beside: Option<Beside>,
+    kept: Option<Kept>,
 }
 
 impl Trainer {
@@ -61,7 +66,8 @@ impl Trainer {
     /// one.
     pub fn new(folder: Option<&Path>) -> Self {
         let widths = Arc::new(Measured::open(folder, CPU));
-        Self { machine: Machine { widths, ..Machine::default() }, beside: None }
+        let machine = Machine { widths, ..Machine::default() };
+        Self { machine, beside: None, kept: folder.map(Kept::open) }
     }
 
     /// The same on `device`; of a card's, small cohorts on the processor where that is faster.
@@ -72,7 +78,7 @@ impl Trainer {
             tracing::warn!(%why, "the card trains without kernels of its own, which is slower");
         }
         let beside = (device.name != CPU).then(|| Beside::open(device, folder)).transpose()?;
-        Ok(Self { machine, beside })
+        Ok(Self { machine, beside, kept: folder.map(Kept::open) })
     }
 }
 
@@ -84,10 +90,19 @@ impl Train for Trainer {
         trials: &[TrialIndex],
         stop: &dyn Fn() -> bool,
     ) -> Option<Vec<Ending>> {
-        let here = || trainer::train(study, dataset, trials, &self.machine, stop);
+        let here = || match &self.kept {
+            Some(kept) => kept.train(study, dataset, trials, &self.machine, stop),
+            None => trainer::train(study, dataset, trials, &self.machine, stop),
+        };
         match &self.beside {
             Some(beside) => beside.train(&Cohort { study, dataset, trials, stop }, &here),
             None => here(),
+        }
+    }
+
+    fn leave(&self) {
+        if let Some(kept) = &self.kept {
+            kept.leave();
         }
     }
 }

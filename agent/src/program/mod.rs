@@ -256,6 +256,10 @@ impl Train for Programs {
         job.trials.iter().map(|trial| attempt::run(self, job, *trial, stop)).collect()
     }
 
+    fn leave(&self) {
+        self.trainer.leave();
+    }
+
     fn programs(&self) -> Option<&Programs> {
         Some(self)
     }

@@ -3,8 +3,9 @@
 //! Test rows never enter: a lane's weights and scales depend on its training rows alone. Each lane
 //! walks through its own epochs without waiting for another; one that is over makes room for the next
 //! that waits, so that a stack stays full to the end. Where products are a library's, whose rounding may
-//! change with their number, a stack is 1, 2, 4, 8 … lanes wide and idle lanes fill it up. Deliberately
-//! absent: metrics.
+//! change with their number, a stack is 1, 2, 4, 8 … lanes wide and idle lanes fill it up. A lane may
+//! begin where a checkpoint left it and end before its last epoch: what it does in an epoch is the same
+//! then. Deliberately absent: metrics.
 //!
 //! Floor: core.
 
@@ -14,6 +15,7 @@ use candle_core::{Device, Result, Tensor};
 use common::curve::{Curve, Quantity, Trace};
 use common::table::Dataset;
 
+use super::checkpoint::{Best, Checkpoint, Leg, training};
 use super::lanes::Lane;
 use super::loss::{Loss, losses};
 use super::minibatch::{Dropout, Minibatch, Walk};
@@ -30,17 +32,49 @@ pub struct Fitted<'a> {
     pub rows: Rows<'a>,
     /// Epochs that were trained.
     pub epochs: u32,
+    /// Those of them that a checkpoint had.
+    pub begun: u32,
     /// The epoch, from 1, after which the loss was not finite.
     pub diverged: Option<u32>,
     /// Losses by epoch.
     pub curve: Option<Curve>,
+    /// Where it stands, if that was asked for.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// A lane with the part of its training that is to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    pub lane: &'a Lane,
+    pub leg: Leg<'a>,
+}
+
+impl<'a> From<&'a Lane> for Member<'a> {
+    /// The whole training.
+    fn from(lane: &'a Lane) -> Self {
+        Self { lane, leg: Leg::default() }
+    }
+}
+
+impl Member<'_> {
+    /// The epoch, from 1, after which it stops at the latest.
+    pub fn last(&self) -> u32 {
+        let epochs = self.lane.hyper.epochs;
+        self.leg.until.map_or(epochs, |until| until.clamp(1, epochs.max(1)))
+    }
+
+    /// Epochs that it has to train at most.
+    pub fn epochs_left(&self) -> u32 {
+        let had = self.leg.from.map_or(0, Checkpoint::epochs);
+        self.last().checked_sub(had).unwrap_or(self.last())
+    }
 }
 
 /// Trains `lanes`, all of one shape and at least one, `width` at once: one a lane, in their order.
 /// `None` when `stop` said so.
 pub fn fit<'a>(
     dataset: &'a Dataset,
-    lanes: &[&'a Lane],
+    lanes: &[impl Into<Member<'a>> + Copy],
     width: usize,
     device: &Device,
     stop: &dyn Fn() -> bool,
@@ -62,7 +96,7 @@ pub struct Stack<'a> {
     device: Device,
     network: Network,
     slots: Vec<Slot<'a>>,
-    waiting: VecDeque<(usize, &'a Lane)>,
+    waiting: VecDeque<(usize, Member<'a>)>,
     fitted: Vec<Option<Fitted<'a>>>,
     /// Rows that a minibatch has room for.
     places: usize,
@@ -74,6 +108,7 @@ pub struct Stack<'a> {
 struct Slot<'a> {
     /// Its place among all lanes.
     number: usize,
+    member: Member<'a>,
     walk: Walk<'a>,
     pace: Pace,
     loss: Loss,
@@ -82,34 +117,45 @@ struct Slot<'a> {
     /// Sum over the epoch's rows.
     told: f64,
     trace: Trace,
-    best: Option<Best>,
+    /// What was best by the validation rows.
+    best: Option<Best<Tensor>>,
+    /// Epochs done, and those of them that a checkpoint had.
+    done: u32,
+    begun: u32,
+    /// Whether the loss of the last epoch was not finite.
+    diverged: bool,
     /// Whether no lane is in it any more: it meets padding, and nothing of it is read.
     idle: bool,
 }
 
-/// What was best by the validation rows.
-struct Best {
-    loss: f32,
-    /// From 1.
-    epoch: u32,
-    values: Vec<Tensor>,
+impl Slot<'_> {
+    /// Whether no epoch comes after those that are done.
+    fn is_over(&self) -> bool {
+        let patience = self.walk.lane.hyper.recipe.patience;
+        let best = self.best.as_ref().map_or(self.done, |best| best.epoch);
+        let stale = patience > 0 && self.done - best >= patience;
+        self.diverged || stale || self.done >= self.member.last()
+    }
 }
 
 impl<'a> Stack<'a> {
     pub fn new(
         dataset: &'a Dataset,
-        lanes: &[&'a Lane],
+        lanes: &[impl Into<Member<'a>> + Copy],
         width: usize,
         device: &Device,
     ) -> Result<Self> {
-        let (first, width) = (lanes[0], padded(width.clamp(1, lanes.len()), device));
-        let (hyper, copies) = (&first.hyper, copies(first.hyper.optimizer));
+        let members = lanes.iter().map(|&lane| lane.into());
+        let waiting: VecDeque<(usize, Member<'a>)> = members.enumerate().collect();
+        let (first, width) = (waiting[0].1, padded(width.clamp(1, lanes.len()), device));
+        let hyper = &first.lane.hyper;
+        let copies = copies(hyper.optimizer);
         let mut stack = Self {
             dataset,
             device: device.clone(),
-            network: network(first.model, hyper, dataset, width, copies, device)?,
+            network: network(first.lane.model, hyper, dataset, width, copies, device)?,
             slots: Vec::with_capacity(width),
-            waiting: lanes.iter().copied().enumerate().collect(),
+            waiting,
             fitted: Vec::new(),
             // By the data set and not by the folds: a lane alone must round as it does in company.
             places: (hyper.batch.max(1) as usize).min(dataset.rows()),
@@ -123,35 +169,83 @@ impl<'a> Stack<'a> {
             };
             stack.slots.push(slot);
         }
+        if stack.slots.iter().all(|slot| slot.idle) {
+            stack.slots.clear();
+        }
         Ok(stack)
     }
 
-    /// The next lane that waits, begun at `place`.
+    /// The next lane that waits and has an epoch to train, begun at `place`.
     fn next_slot(&mut self, place: usize) -> Result<Option<Slot<'a>>> {
-        let Some((number, lane)) = self.waiting.pop_front() else { return Ok(None) };
-        self.network.begin(place, &self.dataset.digest, lane.seeds.init)?;
-        Ok(Some(Slot { number, idle: false, ..self.slot(lane) }))
+        while let Some((number, member)) = self.waiting.pop_front() {
+            let slot = Slot { number, idle: false, ..self.slot(member) };
+            let slot = self.begun(slot, place)?;
+            if !slot.is_over() {
+                return Ok(Some(slot));
+            }
+            let fitted = self.fitted(&slot, place)?;
+            self.fitted[number] = Some(fitted);
+        }
+        Ok(None)
+    }
+
+    /// The slot as its checkpoint left it, or at its first epoch: what is not of this training, or went
+    /// further than is wanted, is not gone on from.
+    fn begun(&self, mut slot: Slot<'a>, place: usize) -> Result<Slot<'a>> {
+        let lane = slot.member.lane;
+        let from = match slot.member.leg.from.filter(|from| from.epochs() <= slot.member.last()) {
+            Some(from) => {
+                let of = training(self.dataset, lane, &self.device)?;
+                from.is_of(&of, &self.network)?.then_some(from)
+            }
+            None => None,
+        };
+        let Some(from) = from else {
+            self.network.begin(place, &self.dataset.digest, lane.seeds.init)?;
+            return Ok(slot);
+        };
+        self.network.restore(place, &from.state)?;
+        let tensors = |best: &Best<Vec<f32>>| -> Result<Best<Tensor>> {
+            let values = self.network.values_of(&best.values)?;
+            Ok(Best { loss: best.loss, epoch: best.epoch, values })
+        };
+        slot.best = from.best.as_ref().map(tensors).transpose()?;
+        slot.trace.clone_from(&from.trace);
+        (slot.done, slot.begun, slot.diverged) = (from.epochs, from.epochs, from.diverged);
+        slot.pace = slot.pace.after(self.steps(lane).saturating_mul(from.epochs));
+        slot.walk.begin(&self.dataset.digest, from.epochs);
+        Ok(slot)
     }
 
     /// A place that a lane of this kind would have.
-    fn idle_slot(&self, lane: &'a Lane) -> Slot<'a> {
-        let slot = self.slot(lane);
+    fn idle_slot(&self, member: Member<'a>) -> Slot<'a> {
+        let slot = self.slot(member);
         Slot { walk: slot.walk.ended(), ..slot }
     }
 
-    fn slot(&self, lane: &'a Lane) -> Slot<'a> {
-        let steps = lane.train_rows.len().div_ceil(self.places) as u32;
+    fn slot(&self, member: Member<'a>) -> Slot<'a> {
+        let lane = member.lane;
         Slot {
             number: 0,
+            member,
             walk: Walk::new(self.dataset, lane),
-            pace: Pace::new(&lane.hyper, steps.saturating_mul(lane.hyper.epochs)),
+            // Of the whole training, however far this leg goes.
+            pace: Pace::new(&lane.hyper, self.steps(lane).saturating_mul(lane.hyper.epochs)),
             loss: Loss::of(&self.dataset.target, &lane.hyper.recipe),
             sum: 0.0,
             told: 0.0,
             trace: Trace::default(),
             best: None,
+            done: 0,
+            begun: 0,
+            diverged: false,
             idle: true,
         }
+    }
+
+    /// Of one epoch.
+    fn steps(&self, lane: &Lane) -> u32 {
+        lane.train_rows.len().div_ceil(self.places) as u32
     }
 
     /// One minibatch of every lane, and the loss of each before it moved.
@@ -217,7 +311,9 @@ impl<'a> Stack<'a> {
                     keep.push(place);
                     continue;
                 }
-                self.finish(place)?;
+                let slot = &self.slots[place];
+                let (number, fitted) = (slot.number, self.fitted(slot, place)?);
+                self.fitted[number] = Some(fitted);
                 self.slots[place].idle = true;
             }
             match self.next_slot(place)? {
@@ -246,33 +342,50 @@ impl<'a> Stack<'a> {
 
     /// Whether a lane whose epoch is over begins another one.
     fn goes_on(&mut self, place: usize) -> Result<bool> {
-        let done = self.slots[place].walk.epoch + 1;
-        if !self.slots[place].sum.is_finite() {
+        let slot = &mut self.slots[place];
+        slot.done = slot.walk.epoch + 1;
+        slot.diverged = !slot.sum.is_finite();
+        if slot.diverged {
             return Ok(false);
         }
-        let lane = self.slots[place].walk.lane;
+        let (done, lane) = (slot.done, slot.walk.lane);
         let held_out = !lane.validation_rows.is_empty();
         let validation = if held_out { Some(self.validation_loss(place)?) } else { None };
         let slot = &mut self.slots[place];
         let mean = slot.told / slot.walk.met().max(1) as f64;
         slot.trace.push(done, mean, validation.map(f64::from));
-        let mut stale = false;
-        if let Some(loss) = validation.filter(|_| lane.hyper.recipe.patience > 0) {
-            let slot = &mut self.slots[place];
-            if slot.best.as_ref().is_none_or(|best| loss < best.loss) {
-                let values = self.network.export(place)?;
-                slot.best = Some(Best { loss, epoch: done, values });
-            }
-            let best = slot.best.as_ref().map_or(done, |best| best.epoch);
-            stale = done - best >= lane.hyper.recipe.patience;
+        if let Some(loss) = validation.filter(|_| lane.hyper.recipe.patience > 0)
+            && slot.best.as_ref().is_none_or(|best| loss < best.loss)
+        {
+            let values = self.network.export(place)?;
+            slot.best = Some(Best { loss, epoch: done, values });
         }
-        if stale || done >= lane.hyper.epochs {
+        if slot.is_over() {
             return Ok(false);
         }
-        let slot = &mut self.slots[place];
         (slot.sum, slot.told) = (0.0, 0.0);
         slot.walk.begin(&self.dataset.digest, done);
+        let slot = &self.slots[place];
+        if let Some(shelf) = slot.member.leg.shelf.filter(|shelf| shelf.wants()) {
+            shelf.keep(self.checkpoint(slot, place)?);
+        }
         Ok(true)
+    }
+
+    /// What a lane has to go on from, its epoch over.
+    fn checkpoint(&self, slot: &Slot<'a>, place: usize) -> Result<Checkpoint> {
+        let numbers = |best: &Best<Tensor>| -> Result<Best<Vec<f32>>> {
+            let values = best.values.iter().map(|values| values.flatten_all()?.to_vec1());
+            Ok(Best { loss: best.loss, epoch: best.epoch, values: values.collect::<Result<_>>()? })
+        };
+        Ok(Checkpoint {
+            of: training(self.dataset, slot.walk.lane, &self.device)?,
+            epochs: slot.done,
+            diverged: slot.diverged,
+            state: self.network.state_of(place)?,
+            best: slot.best.as_ref().map(numbers).transpose()?,
+            trace: slot.trace.clone(),
+        })
     }
 
     fn validation_loss(&self, place: usize) -> Result<f32> {
@@ -290,24 +403,22 @@ impl<'a> Stack<'a> {
         Ok(slot.loss.mean(&said, &targets, width))
     }
 
-    /// Takes a lane's model as it is, or as it was best.
-    fn finish(&mut self, place: usize) -> Result<()> {
-        let slot = &mut self.slots[place];
-        let epochs = slot.walk.epoch + 1;
-        let diverged = (!slot.sum.is_finite()).then_some(epochs);
-        let values = match slot.best.take() {
-            Some(best) => best.values,
+    /// A lane's model as it is, or as it was best.
+    fn fitted(&self, slot: &Slot<'a>, place: usize) -> Result<Fitted<'a>> {
+        let values = match &slot.best {
+            Some(best) => best.values.clone(),
             None => self.network.export(place)?,
         };
-        let fitted = Fitted {
+        let asked = slot.member.leg.keep;
+        Ok(Fitted {
             network: self.network.of_one(values)?,
             rows: slot.walk.rows.clone(),
-            epochs,
-            diverged,
+            epochs: slot.done,
+            begun: slot.begun,
+            diverged: slot.diverged.then_some(slot.done),
             curve: slot.trace.curve(Quantity::Loss),
-        };
-        self.fitted[slot.number] = Some(fitted);
-        Ok(())
+            checkpoint: asked.then(|| self.checkpoint(slot, place)).transpose()?,
+        })
     }
 }
 

@@ -2,11 +2,13 @@
 //!
 //! A lane's outcome is bit-identical whatever its neighbours, however often it is trained, and
 //! whatever other threads do: lanes share steps and nothing else, no order of summing depends on
-//! how many there are, and no thread but the caller's works. A single trial is a cohort of one.
+//! how many there are, and no thread but the caller's works. A single trial is a cohort of one. Nor
+//! do its bits depend on whether it was broken off after an epoch and gone on with from a checkpoint.
 //! Deliberately absent: clocks (the caller measures), the choice of a device, files.
 //!
 //! Floor: core.
 
+mod checkpoint;
 mod constant;
 mod evaluate;
 mod fit;
@@ -33,6 +35,9 @@ use common::study::{Model, Study};
 use common::table::Dataset;
 use common::trial::{Ending, FailReason};
 
+use fit::Member;
+
+pub use checkpoint::{Checkpoint, CheckpointError, Leg, Shelf};
 pub use lanes::{Lane, LaneError, StreamSeeds, open};
 pub use need::{Need, NoRoom};
 pub use place::{Place, Where};
@@ -67,16 +72,51 @@ pub fn train(
     machine: &Machine,
     stop: &dyn Fn() -> bool,
 ) -> Option<Vec<Ending>> {
+    let legs = vec![Leg::default(); trials.len()];
+    let trained = train_legs(study, dataset, (trials, &legs), machine, stop)?;
+    Some(trained.into_iter().map(|trained| trained.ending).collect())
+}
+
+/// How a leg ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trained {
+    /// What the lane scored at the end of the leg, as an outcome of so many epochs.
+    pub ending: Ending,
+    /// Where it stands, if the leg asked for that; never of what was not fitted by us.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+impl From<Ending> for Trained {
+    fn from(ending: Ending) -> Self {
+        Self { ending, checkpoint: None }
+    }
+}
+
+/// Trains a leg of each trial, as [`train`] does the whole, one leg a trial: weights, scores and curve
+/// of a trial are those that one training without a break has after as many epochs.
+pub fn train_legs(
+    study: &Study,
+    dataset: &Dataset,
+    (trials, legs): (&[TrialIndex], &[Leg<'_>]),
+    machine: &Machine,
+    stop: &dyn Fn() -> bool,
+) -> Option<Vec<Trained>> {
     let opened = open(study, dataset, trials);
-    let mut endings: Vec<Option<Ending>> =
-        opened.iter().map(|lane| lane.as_ref().err().map(|error| failed(error))).collect();
+    let mut all: Vec<Option<Trained>> =
+        opened.iter().map(|lane| lane.as_ref().err().map(|error| failed(error).into())).collect();
     let (places, lanes): (Vec<usize>, Vec<Lane>) =
         opened.into_iter().enumerate().filter_map(|(at, lane)| Some((at, lane.ok()?))).unzip();
-    let trained = train_lanes(dataset, &lanes, &study.metrics, study.keeps_rows(), machine, stop)?;
-    for (at, ending) in places.into_iter().zip(trained) {
-        endings[at] = Some(ending);
+    let members: Vec<Member<'_>> = places
+        .iter()
+        .zip(&lanes)
+        .map(|(&at, lane)| Member { lane, leg: legs.get(at).copied().unwrap_or_default() })
+        .collect();
+    let asked = evaluate::Asked { metrics: &study.metrics, keep_rows: study.keeps_rows() };
+    let trained = train_members(dataset, &members, &asked, machine, stop)?;
+    for (at, trained) in places.into_iter().zip(trained) {
+        all[at] = Some(trained);
     }
-    endings.into_iter().collect()
+    all.into_iter().collect()
 }
 
 /// What trials are, before they are trained.
@@ -109,74 +149,89 @@ pub fn train_lanes(
     machine: &Machine,
     stop: &dyn Fn() -> bool,
 ) -> Option<Vec<Ending>> {
-    let mut endings: Vec<Option<Ending>> = vec![None; lanes.len()];
-    let report = evaluate::Asked { metrics, keep_rows };
-    for stack in stacks(lanes) {
-        let members: Vec<&Lane> = stack.iter().map(|&at| &lanes[at]).collect();
-        let outcomes = match train_stack(dataset, &members, &report, machine, stop) {
-            Ok(outcomes) => outcomes?,
-            Err(error) if width::is_no_room(&error) => vec![no_room(&error); stack.len()],
-            Err(error) => vec![failed(&error); stack.len()],
+    let members: Vec<Member<'_>> = lanes.iter().map(Member::from).collect();
+    let asked = evaluate::Asked { metrics, keep_rows };
+    let trained = train_members(dataset, &members, &asked, machine, stop)?;
+    Some(trained.into_iter().map(|trained| trained.ending).collect())
+}
+
+fn train_members(
+    dataset: &Dataset,
+    members: &[Member<'_>],
+    asked: &evaluate::Asked<'_>,
+    machine: &Machine,
+    stop: &dyn Fn() -> bool,
+) -> Option<Vec<Trained>> {
+    let mut all: Vec<Option<Trained>> = vec![None; members.len()];
+    for stack in stacks(members) {
+        let together: Vec<Member<'_>> = stack.iter().map(|&at| members[at]).collect();
+        let trained = match train_stack(dataset, &together, asked, machine, stop) {
+            Ok(trained) => trained?,
+            Err(error) if width::is_no_room(&error) => vec![no_room(&error).into(); stack.len()],
+            Err(error) => vec![failed(&error).into(); stack.len()],
         };
-        for (at, ending) in stack.into_iter().zip(outcomes) {
-            endings[at] = Some(ending);
+        for (at, trained) in stack.into_iter().zip(trained) {
+            all[at] = Some(trained);
         }
     }
-    endings.into_iter().collect()
+    all.into_iter().collect()
 }
 
 /// Places of the lanes that train together: of one shape, the longest first, so that none of them
 /// is left to train alone at the end.
-fn stacks(lanes: &[Lane]) -> Vec<Vec<usize>> {
-    let steps = |lane: &Lane| Reverse((lane.hyper.epochs, lane.train_rows.len()));
-    let shape = |at: &usize| lanes[*at].hyper.shape(lanes[*at].model);
-    let mut places: Vec<usize> = (0..lanes.len()).collect();
-    places.sort_by_cached_key(|at| (shape(at), steps(&lanes[*at]), *at));
+fn stacks(members: &[Member<'_>]) -> Vec<Vec<usize>> {
+    let steps = |member: &Member<'_>| Reverse((member.epochs_left(), member.lane.train_rows.len()));
+    let shape = |at: &usize| members[*at].lane.hyper.shape(members[*at].lane.model);
+    let mut places: Vec<usize> = (0..members.len()).collect();
+    places.sort_by_cached_key(|at| (shape(at), steps(&members[*at]), *at));
     places.chunk_by(|a, b| shape(a) == shape(b)).map(<[usize]>::to_vec).collect()
 }
 
 fn train_stack(
     dataset: &Dataset,
-    lanes: &[&Lane],
+    members: &[Member<'_>],
     asked: &evaluate::Asked<'_>,
     machine: &Machine,
     stop: &dyn Fn() -> bool,
-) -> Result<Option<Vec<Ending>>> {
-    if lanes[0].model == Model::Constant {
-        let ending = |lane: &&Lane| {
+) -> Result<Option<Vec<Trained>>> {
+    if members[0].lane.model == Model::Constant {
+        let trained = |member: &Member<'_>| {
+            let lane = member.lane;
             let outputs = constant::outputs(dataset, &lane.train_rows, lane.test_rows.len());
-            evaluate::judged(dataset, lane, &outputs, lane.hyper.epochs, asked)
+            evaluate::judged(dataset, lane, &outputs, lane.hyper.epochs, asked).into()
         };
-        return Ok(Some(lanes.iter().map(ending).collect()));
+        return Ok(Some(members.iter().map(trained).collect()));
     }
-    let Some(fitted) = fitted(dataset, lanes, machine, stop)? else { return Ok(None) };
-    let lanes = fitted.iter().zip(lanes);
-    let endings =
-        lanes.map(|(fitted, lane)| evaluate::ending(dataset, lane, fitted, asked, &machine.device));
-    endings.collect::<Result<_>>().map(Some)
+    let Some(fitted) = fitted(dataset, members, machine, stop)? else { return Ok(None) };
+    let trained = |(fitted, member): (fit::Fitted<'_>, &Member<'_>)| {
+        let ending = evaluate::ending(dataset, member.lane, &fitted, asked, &machine.device)?;
+        Ok(Trained { ending, checkpoint: fitted.checkpoint })
+    };
+    fitted.into_iter().zip(members).map(trained).collect::<Result<_>>().map(Some)
 }
 
 /// Fits the lanes as wide as there is memory for: on a processor that is told beforehand.
 fn fitted<'a>(
     dataset: &'a Dataset,
-    lanes: &[&'a Lane],
+    members: &[Member<'a>],
     machine: &Machine,
     stop: &dyn Fn() -> bool,
 ) -> Result<Option<Vec<fit::Fitted<'a>>>> {
+    let lanes: Vec<&Lane> = members.iter().map(|member| member.lane).collect();
     let kind = width::kind(dataset, lanes[0]);
     let on_processor = machine.device.is_cpu();
-    let need = on_processor.then(|| Need::of(dataset, lanes)).transpose()?;
+    let need = on_processor.then(|| Need::of(dataset, &lanes)).transpose()?;
     let begin = || {
         let width = machine.widths.begin(&kind, lanes.len(), need.as_ref());
         width.map_err(candle_core::Error::wrap)
     };
-    let fit = |width| fit::fit(dataset, lanes, width, &machine.device, stop);
+    let fit = |width| fit::fit(dataset, members, width, &machine.device, stop);
     narrowed(lanes.len(), &begin, fit, |width, fitted| {
         let shown = |(fitted, lane): (&fit::Fitted<'_>, &&Lane)| {
-            u64::from(fitted.epochs) * lane.train_rows.len() as u64
+            u64::from(fitted.epochs - fitted.begun) * lane.train_rows.len() as u64
         };
         let how = match fitted {
-            Ok(Some(fitted)) => How::Trained { rows: fitted.iter().zip(lanes).map(shown).sum() },
+            Ok(Some(fitted)) => How::Trained { rows: fitted.iter().zip(&lanes).map(shown).sum() },
             Err(error) if width > 1 && width::is_no_room(error) => How::NoRoom,
             _ => How::Stopped,
         };

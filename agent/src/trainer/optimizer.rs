@@ -61,6 +61,11 @@ impl Pace {
         }
     }
 
+    /// The same after so many steps.
+    pub fn after(self, steps: u32) -> Self {
+        Self { steps, ..self }
+    }
+
     /// Goes on to the next step.
     pub fn advance(&mut self) {
         let Rates { optimizer, schedule, lr, decay } = self.hyper;

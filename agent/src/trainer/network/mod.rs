@@ -117,6 +117,38 @@ impl Network {
         self.parameters.iter().map(|p| p.values.narrow(0, lane, 1)?.force_contiguous()).collect()
     }
 
+    /// One lane's values and what the optimizer remembers, by parameter: [copies · rows · columns].
+    pub fn state_of(&self, lane: usize) -> Result<Vec<Vec<f32>>> {
+        let one = |p: &Parameter| p.state.narrow(1, lane, 1)?.flatten_all()?.to_vec1();
+        self.parameters.iter().map(one).collect()
+    }
+
+    /// Gives `lane` what [`Network::state_of`] gave, of a network of the same sizes.
+    pub fn restore(&self, lane: usize, state: &[Vec<f32>]) -> Result<()> {
+        for (parameter, numbers) in self.parameters.iter().zip(state) {
+            let ((rows, columns), copies) = (parameter.shape()?, parameter.state.dim(0)?);
+            let shape = (copies, 1, rows, columns);
+            let one = Tensor::from_slice(numbers, shape, parameter.state.device())?;
+            parameter.state.slice_set(&one, 1, lane)?;
+        }
+        Ok(())
+    }
+
+    /// Numbers of one lane's values, by parameter.
+    pub fn sizes(&self) -> Result<Vec<usize>> {
+        let size = |p: &Parameter| p.shape().map(|(rows, columns)| rows * columns);
+        self.parameters.iter().map(size).collect()
+    }
+
+    /// One lane's values, as [`Network::export`] gives them, of their numbers.
+    pub fn values_of(&self, numbers: &[Vec<f32>]) -> Result<Vec<Tensor>> {
+        let one = |(p, numbers): (&Parameter, &Vec<f32>)| {
+            let (rows, columns) = p.shape()?;
+            Tensor::from_slice(numbers, (1, rows, columns), p.values.device())
+        };
+        self.parameters.iter().zip(numbers).map(one).collect()
+    }
+
     /// A network of one lane with exported values, which is not trained any more.
     pub fn of_one(&self, values: Vec<Tensor>) -> Result<Self> {
         let each = self.parameters.iter().zip(values);
@@ -255,4 +287,4 @@ impl<'a> Pass<'a> {
 #[cfg(test)]
 mod curves;
 #[cfg(test)]
-mod tests;
+pub mod tests;
