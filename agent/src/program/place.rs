@@ -58,6 +58,9 @@ impl Place {
     ) -> Result<Self, String> {
         let study = &job.study;
         let key = Design::of(study).key(trial).ok_or(format!("the study has no trial {trial}"))?;
+        if !key.is_proposed(study) {
+            return Err(format!("the study does not say yet which config trial {trial} has"));
+        }
         let config = key.config(study);
         let program = config.hyper.program.as_ref().ok_or("the arm has no program")?;
         let data = programs.data_file(&study.data)?;

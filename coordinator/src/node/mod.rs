@@ -18,6 +18,7 @@ mod members;
 mod peers;
 mod reads;
 mod repeats;
+mod searching;
 mod soft;
 #[cfg(test)]
 mod tests;
@@ -269,6 +270,7 @@ impl Node {
     pub fn settle(&mut self, now: Now) {
         let room = self.room == Room::Plenty || planted!(self.settings.planted, Full);
         self.choose_what_is_ready(false);
+        self.propose_tries(false);
         if self.soft.leading && now.mono >= self.soft.grants_from && room {
             self.grant_repeats(now);
             self.grant(now);
@@ -468,6 +470,7 @@ impl Node {
             Applied::Retried { study, trials } => self.trials_wait_again(*study, trials),
             Applied::Extended { study, .. } => self.study_grew(*study),
             Applied::Chosen { study, chosen } => self.chose(*study, chosen),
+            Applied::Proposed { study, proposed } => self.tries_decided(*study, proposed),
             Applied::Reported(ended) => ended.iter().for_each(|ended| self.ended(ended, now)),
             Applied::MemberRemoved { member } => {
                 for lease in self.soft.leases.of_agent(*member) {

@@ -14,13 +14,15 @@ pub mod lease;
 mod looks;
 pub mod placement;
 pub mod progress;
+mod proposals;
 pub mod state;
 
 use common::design::Design;
 use common::id::{MemberId, ReplicaId, StudyId, TrialIndex};
-use common::study::Study;
+use common::study::{Proposed, Study};
 use common::time::Timestamp;
 use common::trial::Attempt;
+use common::wire::frame::FRAME_MAX;
 use common::wire::message::{Control, NewToken, OutcomeRow, Role, StudyState, Which};
 
 pub use looks::CLOSED;
@@ -74,6 +76,11 @@ pub enum Applied {
     Chosen {
         study: StudyId,
         chosen: Vec<Chosen>,
+    },
+    /// These tries are decided, and their trials on inner folds open.
+    Proposed {
+        study: StudyId,
+        proposed: Vec<Proposed>,
     },
     /// What each item of a report did.
     Reported(Vec<Ended>),
@@ -197,6 +204,7 @@ impl State {
             Command::Seal { study, who, at } => self.seal(study, who, at),
             Command::Register { study, who, claim, at } => self.register(study, who, claim, at),
             Command::Choose { study, chosen } => self.choose(study, &chosen),
+            Command::Propose { study, proposed } => self.propose(study, proposed),
         }
     }
 
@@ -259,7 +267,7 @@ impl State {
                 record.retry(&trials);
                 Applied::Retried { study, trials }
             }
-            Control::Extend { seeds, text } => match record.could_extend(seeds) {
+            Control::Extend { seeds, text } => match record.could_extend(seeds, &text) {
                 Ok(false) => Applied::Extended { study, gained: 0 },
                 Ok(true) => {
                     let gained = record.extend(seeds, text);
@@ -349,7 +357,7 @@ impl StudyRecord {
     }
 
     /// Whether growing to so many seeds changes anything, or why it cannot be done.
-    pub fn could_extend(&self, seeds: u32) -> Result<bool, &'static str> {
+    pub fn could_extend(&self, seeds: u32, text: &str) -> Result<bool, &'static str> {
         let [factor] = self.study.seeds.factors.as_slice() else {
             return Err("only a study with one count of seeds can grow; submit the grown file: \
                         what is known is taken over");
@@ -363,7 +371,8 @@ impl StudyRecord {
         let mut grown = self.study.clone();
         grown.seeds.factors[0].count = seeds;
         match Design::of(&grown).trials() {
-            Some(trials) if trials <= TRIALS_MAX => Ok(true),
+            Some(trials) if trials <= TRIALS_MAX && travels(&grown, text) => Ok(true),
+            Some(trials) if trials <= TRIALS_MAX => Err(TOO_MANY_TRIES),
             _ => Err("a study has at most 10,000,000 trials"),
         }
     }
@@ -382,9 +391,21 @@ pub fn reply(applied: &Applied) -> Reply {
     }
 }
 
+/// Whether a message holds a study that learns when all is tried, its text beside it.
+fn travels(study: &Study, text: &str) -> bool {
+    let bytes = study.bytes_at_most().saturating_add((text.len() + FRAME_SPARE) as u64);
+    !study.learns() || bytes <= FRAME_MAX as u64
+}
+
 fn replica_id(number: u64) -> Option<ReplicaId> {
     std::num::NonZeroU64::new(number).map(ReplicaId)
 }
+
+const TOO_MANY_TRIES: &str = "with what its searches may propose for further seeds the study is too large; \
+                              few seeds that choose for all (tune) need no more of it";
+
+/// Bytes of a message that are not the study or its text.
+const FRAME_SPARE: usize = 1 << 10;
 
 const CANCELLED: &str = "this study is cancelled; submit it again to take it up";
 

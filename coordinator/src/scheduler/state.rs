@@ -55,7 +55,7 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StudyRecord {
     pub study: Study,
-    /// Grows when the study gains trials.
+    /// Grows when the study gains trials, or what they train is decided.
     pub version: u32,
     /// The study file as written.
     pub text: String,
@@ -469,14 +469,19 @@ impl StudyRecord {
         self.study.seeds.factors[0].count = seeds;
         let before = self.trained();
         self.resize();
-        self.written = written(&self.study, &text);
         self.text = text;
-        self.version += 1;
+        self.renewed();
         self.goes_on_again();
         self.trained() - before
     }
 
-    /// Opens refits that a choice fell on.
+    /// The study says more than before: those who have it ask for it anew.
+    pub(super) fn renewed(&mut self) {
+        self.written = written(&self.study, &self.text);
+        self.version += 1;
+    }
+
+    /// Opens refits that a choice fell on, or trials of a config that was proposed.
     pub(super) fn release(&mut self, trials: &[TrialIndex]) {
         for trial in trials {
             if self.trial(*trial) == Some(TrialState::Unchosen) {
@@ -485,14 +490,15 @@ impl StudyRecord {
         }
     }
 
-    /// Whether those refits are open, or have ended, that choices fell on.
+    /// Whether those refits are open, or have ended, that choices fell on, and those trials of searches that
+    /// were proposed.
     fn fits(&self, choices: &Choices) -> bool {
         let design = Design::of(&self.study);
         if !choices.is_sound(&design, self) {
             return false;
         }
         let refits = |chosen: Chosen| design.refits(chosen.choice(), chosen.config).len() as u64;
-        let opened: u64 = choices.all().map(refits).sum();
+        let opened = choices.all().map(refits).sum::<u64>() + self.tried(&design);
         let all: u64 = design.unchosen(TrialIndex(0)).iter().map(|r| r.end - r.start).sum();
         self.in_state(TrialState::Unchosen).count() as u64 + opened == all
     }
@@ -545,6 +551,9 @@ fn share(trial: TrialIndex, state: TrialState, digest: u64) -> u64 {
 
 fn written(study: &Study, text: &str) -> Digest {
     let mut bytes = study.digest().0.to_vec();
+    if study.learns() {
+        bytes.extend(codec::encode(study).unwrap_or_default());
+    }
     bytes.extend_from_slice(text.as_bytes());
     Digest::of(&bytes)
 }

@@ -12,10 +12,12 @@ mod models;
 mod nested;
 mod programs;
 mod samples;
+mod searches;
 mod size;
 
 use super::finding::{At, Inspection, did_you_mean};
 use super::grammar::{self, ArmDraft, Draft, SeedsDraft, TaskKind};
+use super::learned::{Learned, tried};
 use super::{Arm, ArmConfig, Findings, Model, Seeds, Study, Task};
 use crate::metric::Metric;
 use crate::table::Dataset;
@@ -70,6 +72,7 @@ fn study(
     let facts = data::facts(&draft, read, memory, notes, inspection);
     let outer = division::outer(&draft, facts.as_ref(), notes, inspection);
     controls::check(&draft, inspection);
+    searches::check(&draft, inspection);
     size::check(&draft, outer.as_ref(), inspection);
     if !inspection.is_clean() {
         return None;
@@ -93,6 +96,7 @@ fn study(
             return None;
         }
     }
+    searches::check_drawn(&draft.arms, inspection);
     models::check(&draft.arms, &dataset, inspection);
     let written = draft.arms.iter().map(arm).collect();
     let segmentation = matches!(data.task, Task::Segmentation { .. });
@@ -116,6 +120,7 @@ fn study(
     };
     notes.extend(controls::notes(&study));
     notes.extend(programs::notes(&study, draft.controls.permuted.is_some()));
+    notes.extend(searches::notes(&study, &draft.arms));
     nested::check(&study, &dataset, &inner_span.unwrap_or_default(), notes, inspection);
     size::check_controls(&study, &seeds_span, inspection);
     size::check_travels(&study, inspection);
@@ -157,18 +162,23 @@ fn metrics(draft: &Draft, inspection: &mut Inspection<'_>) -> Vec<Metric> {
 }
 
 fn arm(draft: &ArmDraft) -> Arm {
-    let configs = match draft.model {
+    let mut configs = match draft.model {
         Model::Program => programs::configs(draft),
         _ => {
             let points = draft.points.iter().cloned();
             points.zip(draft.hypers()).map(|(point, hyper)| ArmConfig { point, hyper }).collect()
         }
     };
+    let learned = draft.learns().map(|method| {
+        configs.iter_mut().enumerate().for_each(|(at, config)| config.point = tried(at));
+        Box::new(Learned::new(method, draft.space.value.clone(), draft.fixed.clone()))
+    });
     Arm {
         name: draft.name.value.clone(),
         model: draft.model,
         written: grammar::written(draft),
         configs,
+        learned,
     }
 }
 

@@ -64,7 +64,8 @@ fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Op
         }
         check_model_has(&item.name, span, model, inspection);
         if let Some(value) = hyper(item, inspection) {
-            apply(&mut fixed, &item.name, &value);
+            let fits = set(&mut fixed, &item.name, &value);
+            assert!(fits, "`{}` cannot be {value}", item.name);
         }
     }
     let space = match section.find("space") {
@@ -381,8 +382,9 @@ fn widths(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Value> {
     widths.into_iter().map(|width| width.map(|at| at.value)).collect::<Option<_>>().map(Value::Ints)
 }
 
-/// Sets the hyperparameter called `name`. The value was made by this grammar, so it fits.
-pub(in super::super) fn apply(hyper: &mut Hyper, name: &str, value: &Value) {
+/// Sets the hyperparameter called `name`; `false` where no arm has one of that name and kind. Values are
+/// copied as they are.
+pub(in super::super) fn set(hyper: &mut Hyper, name: &str, value: &Value) -> bool {
     match (name, value) {
         ("epochs", Value::Int(epochs)) => hyper.epochs = *epochs as u32,
         ("batch", Value::Int(batch)) => hyper.batch = *batch as u32,
@@ -400,8 +402,9 @@ pub(in super::super) fn apply(hyper: &mut Hyper, name: &str, value: &Value) {
         ("hidden", Value::Ints(widths)) => {
             hyper.hidden = widths.iter().map(|&width| width as u32).collect();
         }
-        _ => assert!(recipes::apply(hyper, name, value), "`{name}` cannot be {value}"),
+        _ => return recipes::apply(hyper, name, value),
     }
+    true
 }
 
 /// After all of a config is applied: Adam without decay is AdamW without decay, and is known as that.

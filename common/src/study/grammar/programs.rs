@@ -32,7 +32,10 @@ pub(super) fn arm(
     let search = section.find("search");
     let search = search.and_then(|item| search::search(item, has_space, inspection));
     let space = match section.find("space") {
-        Some(item) => At { value: space(item, section, inspection), span: item.span.clone() },
+        Some(item) => {
+            let value = space(item, (section, search.is_some()), inspection);
+            At { value, span: item.span.clone() }
+        }
         None => At { value: Space::default(), span: name.span.clone() },
     };
     let fixed = fixed(section, inspection);
@@ -268,7 +271,12 @@ fn checked_value(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Val
     }
 }
 
-fn space(item: &Item<'_>, arm: &Section<'_>, inspection: &mut Inspection<'_>) -> Space {
+/// `drawn`: ranges need no points.
+fn space(
+    item: &Item<'_>,
+    (arm, drawn): (&Section<'_>, bool),
+    inspection: &mut Inspection<'_>,
+) -> Space {
     let mut space = Space::default();
     let Some(section) = item.section_any("space", inspection) else { return space };
     if section.entries().next().is_none() {
@@ -284,7 +292,10 @@ fn space(item: &Item<'_>, arm: &Section<'_>, inspection: &mut Inspection<'_>) ->
             let message = format!("`{}` is both fixed and in the space of {}", item.name, arm.name);
             inspection.refuse(span, message, "keep one of them");
         }
-        let axis = if item.is_list() { listed(item, inspection) } else { ranged(item, inspection) };
+        let axis = match item.is_list() {
+            true => listed(item, inspection),
+            false => ranged(item, drawn, inspection),
+        };
         space.axes.extend(axis.map(|axis| (item.name.clone(), axis)));
     }
     space
@@ -311,7 +322,7 @@ fn listed(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
 }
 
 /// `{ log = [a, b], points = n }`, the same with `linear`, or `{ int = [a, b], step = s }`.
-fn ranged(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
+fn ranged(item: &Item<'_>, drawn: bool, inspection: &mut Inspection<'_>) -> Option<Axis> {
     let name = &item.name;
     if !item.is_table() {
         let message =
@@ -353,15 +364,23 @@ fn ranged(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
         };
         (low <= high).then_some(Axis::Int { low, high, step })
     } else {
-        let points = section.require("points", "points = 4", inspection)?;
-        let points = points.whole(2..=i64::from(u32::MAX), inspection)?.value as u32;
+        let points = match drawn && section.find("points").is_none() {
+            true => None,
+            false => Some(section.require("points", "points = 4", inspection)?),
+        };
+        let points = match points {
+            Some(points) => Some(points.whole(2..=i64::from(u32::MAX), inspection)?.value as u32),
+            None => None,
+        };
         let is_log = kind.name == "log";
         let rule = if is_log { "above 0" } else { "finite" };
         let mut end = |item: &Item<'_>| item.number(rule, |end| !is_log || end > 0.0, inspection);
         let (low, high) = (end(&ends[0])?.value, end(&ends[1])?.value);
-        let axis = match is_log {
-            true => Axis::Log { low, high, points },
-            false => Axis::Linear { low, high, points },
+        let axis = match (is_log, points) {
+            (true, Some(points)) => Axis::Log { low, high, points },
+            (false, Some(points)) => Axis::Linear { low, high, points },
+            (true, None) => Axis::LogRange { low, high },
+            (false, None) => Axis::LinearRange { low, high },
         };
         (low < high).then_some(axis)
     };
