@@ -312,3 +312,127 @@ impl ModelLayout {
 pub const TRY: &str = "try";
 /// Of any number, and of a try's place.
 const NUMBER_BYTES: usize = 11;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::TrialIndex;
+    use crate::study::check;
+
+    /// On two inner folds; `search` as in a study file, none for a grid.
+    fn study(search: &str) -> Study {
+        let text = format!(
+            "[study]\nname = \"s\"\nmetric = \"auroc\"\n\
+             [data]\npath = \"rows.csv\"\ntarget = \"y\"\ntask = \"classification\"\n\
+             [split]\nouter = {{ folds = 2 }}\ninner = {{ folds = 2 }}\n[seeds]\ncount = 2\n\
+             [arms.a]\nmodel = \"mlp\"\noptimizer = \"adam\"\n{search}\
+             space = {{ lr = [0.1, 0.2, 0.3], weight_decay = [0.0, 0.5] }}\n"
+        );
+        let rows: String = (0..40).map(|n| format!("{n},{}\n", n % 2)).collect();
+        let csv = format!("x,y\n{rows}");
+        check(&text, &mut |_| Ok(csv.clone().into_bytes())).expect("valid").study
+    }
+
+    fn learned() -> Study {
+        study("search = { method = \"tpe\", configs = 4 }\n")
+    }
+
+    fn point(lr: f64, decay: f64) -> Config {
+        let value = |name: &str, value| (name.to_string(), Value::Float(value));
+        Config { values: vec![value("lr", lr), value("weight_decay", decay)] }
+    }
+
+    fn proposed(cell: u64, slot: u32, point: Config) -> Proposed {
+        Proposed { arm: 0, cell, slot, point }
+    }
+
+    #[test]
+    fn a_search_costs_nothing_where_there_is_none_and_else_survives_its_bytes() {
+        let flat = study("").arms.remove(0);
+        let fields = (&flat.name, flat.model, &flat.written, &flat.configs);
+        assert_eq!(codec::encode(&flat).unwrap(), codec::encode(&fields).unwrap());
+        let mut study = learned();
+        let design = Design::of(&study);
+        for (cell, slot) in [(1, 0), (1, 1), (3, 0)] {
+            assert!(study.propose(&design, &proposed(cell, slot, point(0.2, 0.5))));
+        }
+        let bytes = codec::encode(&study).unwrap();
+        assert_eq!(codec::decode::<Study>(&bytes).unwrap(), study);
+        // A program of before finds a model that is none.
+        let bytes = codec::encode(&study.arms[0]).unwrap();
+        assert!(codec::decode::<(String, Model, String, Vec<ArmConfig>)>(&bytes).is_err());
+    }
+
+    #[test]
+    fn tries_are_decided_in_order_and_once_and_are_those_of_their_choice() {
+        let mut study = learned();
+        let design = Design::of(&study);
+        let wrong = Config { values: vec![("lr".into(), Value::Text("fast".into()))] };
+        for (refused, why) in [
+            (proposed(0, 1, point(0.1, 0.0)), "not the next"),
+            (proposed(4, 0, point(0.1, 0.0)), "no such choice"),
+            (proposed(0, 0, wrong), "no such value"),
+            (Proposed { arm: 1, ..proposed(0, 0, point(0.1, 0.0)) }, "an arm without a search"),
+        ] {
+            assert!(!study.propose(&design, &refused), "{why}");
+        }
+        assert!(study.propose(&design, &proposed(0, 0, point(0.1, 0.5))));
+        assert!(!study.propose(&design, &proposed(0, 0, point(0.2, 0.0))), "it stands");
+        for slot in 1..4 {
+            assert!(study.propose(&design, &proposed(0, slot, point(0.3, 0.0))));
+        }
+        assert!(!study.propose(&design, &proposed(0, 4, point(0.3, 0.0))), "four are all");
+        let configs = study.configs_of(Choice { arm: 0, cell: 0 });
+        assert_eq!(configs[0].hyper.lr, 0.1);
+        assert_eq!(configs[0].hyper.optimizer, crate::study::Optimizer::Adam);
+        // Adam without decay is AdamW.
+        assert_eq!(configs[1].hyper.optimizer, crate::study::Optimizer::AdamW);
+        let key = |cell: u64, config| {
+            let slot = crate::design::Slot { arm: 0, config, inner: Some(1) };
+            design.key(design.in_cell(cell, slot).expect("in it")).expect("in it")
+        };
+        assert_eq!(key(0, 0).config(&study).point, point(0.1, 0.5));
+        assert!(key(0, 3).is_proposed(&study) && !key(1, 0).is_proposed(&study));
+        assert_eq!(key(1, 2).config(&study).point.to_string(), "try=3");
+        let refit = design.refits(Choice { arm: 0, cell: 0 }, 1)[0];
+        let refit = design.key(refit).expect("in it");
+        assert_eq!(refit.config(&study).point, point(0.3, 0.0), "its refit is the same config");
+    }
+
+    #[test]
+    fn a_try_is_the_same_training_as_the_config_of_a_grid() {
+        let (mut study, grid) = (learned(), study(""));
+        let design = Design::of(&study);
+        let id = study.id();
+        assert!(study.propose(&design, &proposed(0, 0, point(0.1, 0.5))));
+        assert_eq!(study.id(), id, "what is tried changes no study");
+        let slot = |config| crate::design::Slot { arm: 0, config, inner: Some(1) };
+        let digest = |study: &Study, config| {
+            let design = Design::of(study);
+            let trial: TrialIndex = design.in_cell(0, slot(config)).expect("in it");
+            design.key(trial).expect("in it").digest(study)
+        };
+        assert_eq!(digest(&study, 0), digest(&grid, 1));
+        assert_ne!(digest(&study, 0), digest(&grid, 0));
+    }
+
+    #[test]
+    fn a_study_from_elsewhere_has_proposed_nothing() {
+        let mut study = learned();
+        assert!(study.is_well_named());
+        let least = study.bytes_at_most();
+        let design = Design::of(&study);
+        for choice in design.choices() {
+            for slot in 0..4 {
+                assert!(study.propose(&design, &proposed(choice.cell, slot, point(0.3, 0.5))));
+            }
+        }
+        assert!(!study.is_well_named());
+        assert!(study.unsearched().is_well_named());
+        let bytes = codec::encode(&study).unwrap().len() as u64;
+        assert!(bytes <= least && study.bytes_at_most() == least, "{bytes} of {least}");
+        let mut flat = learned();
+        flat.outer.inner = None;
+        assert!(!flat.is_well_named());
+    }
+}

@@ -116,8 +116,8 @@ fn what_later_versions_bring_is_refused_by_name() {
     refused("[arms.a]", "[stop]\nhalf_width = 0.1\n[arms.a]", "stop", &["not in this version"]);
     refused(
         "space =",
-        "search = { method = \"tpe\" }\nspace =",
-        "\"tpe\"",
+        "search = { method = \"halving\" }\nspace =",
+        "\"halving\"",
         &["not in this version", "grid"],
     );
 }

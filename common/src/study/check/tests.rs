@@ -456,3 +456,38 @@ fn a_search_draws_its_configs_from_data_and_space_alone() {
     }
     assert_ne!(drawn("random", ""), drawn("sobol", ""));
 }
+
+#[test]
+fn a_search_that_learns_needs_scores_that_are_not_of_test_rows() {
+    let searched = |method: &str, configs: u32, inner: &str, space: &str| {
+        let text = WHOLE
+            .replace(
+                "search = { method = \"grid\" }",
+                &format!("search = {{ method = {method:?}, configs = {configs} }}"),
+            )
+            .replace("{ log = [1e-4, 1e-1], points = 4 }", space)
+            .replace("[seeds]", &format!("{inner}\n[seeds]"));
+        with(&rows(), &text)
+    };
+    let (inner, range) = ("inner = { folds = 2 }", "{ log = [1e-4, 1e-1] }");
+    for method in ["tpe", "gp"] {
+        let said = searched(method, 6, "", range).expect_err("flat").to_string();
+        assert!(said.contains("those of test rows") && said.contains("inner ="), "{said}");
+        let checked = searched(method, 6, inner, range).unwrap_or_else(|f| panic!("{f}"));
+        let arm = checked.study.arms.iter().find(|arm| arm.learned.is_some()).expect("searched");
+        assert_eq!(arm.configs.len(), 6);
+        let examples: Vec<f64> = arm.configs.iter().map(|config| config.hyper.lr).collect();
+        assert!(examples.iter().any(|lr| *lr < 1e-3) && examples.iter().any(|lr| *lr > 1e-2));
+        assert_eq!(arm.configs[5].point.to_string(), "try=6");
+        let said = checked.notes.join("\n");
+        assert!(said.contains(&format!("{method} proposes 6 configs for each of its")), "{said}");
+    }
+    let said = searched("cmaes", 6, inner, range).expect_err("words").to_string();
+    assert!(said.contains("cma-es needs numbers in order, which `hidden` has not"), "{said}");
+    let said = searched("tpe", 1, inner, range).expect_err("one config").to_string();
+    assert!(said.contains("nothing to learn"), "{said}");
+    let whole = searched("tpe", 4_000, inner, "[0.1, 0.2]").unwrap_or_else(|f| panic!("{f}"));
+    assert!(whole.notes.join("\n").contains("all that its space has, and not 4000"));
+    let said = searched("tpe", 4_000, inner, range).expect_err("too large").to_string();
+    assert!(said.contains("may propose") && said.contains("tune"), "{said}");
+}

@@ -10,6 +10,7 @@ mod looks;
 mod programs;
 mod refused;
 mod repeats;
+mod searching;
 
 use std::num::NonZeroU64;
 
