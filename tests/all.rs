@@ -20,6 +20,7 @@ mod health;
 mod inference;
 mod ledger;
 mod metrics;
+mod learned;
 mod nested;
 mod plan;
 mod planning;
