@@ -34,7 +34,11 @@ fn a_search_tries_the_same_in_every_run_and_its_best_try_is_trained_again() {
         assert_eq!(first.len(), made, "{method}");
         let mut all = BTreeSet::new();
         for (cell, choice) in first {
-            assert_eq!(choice.inner.len(), tries as usize, "{method} {cell:?}: each is another one");
+            assert_eq!(
+                choice.inner.len(),
+                tries as usize,
+                "{method} {cell:?}: each is another one"
+            );
             let mean = |scores: &[f64]| scores.iter().sum::<f64>() / scores.len() as f64;
             let scores = choice.inner.values().map(|scores| mean(scores));
             let best = scores.fold(f64::NEG_INFINITY, f64::max);
@@ -67,7 +71,9 @@ fn a_search_tries_the_same_in_every_run_and_its_best_try_is_trained_again() {
         let so_far: Vec<f64> = best.iter().map(|point| number(&point["best"])).collect();
         assert!(so_far.is_sorted() && so_far.len() > 3, "{so_far:?}");
         let page = fs::read_to_string(site.path("out/report.html")).expect("readable");
-        for words in ["Where the chosen configs lie", "Best of the tries so far", "by a search of its own"] {
+        for words in
+            ["Where the chosen configs lie", "Best of the tries so far", "by a search of its own"]
+        {
             assert!(page.contains(words), "{method}: {words}");
         }
     }
@@ -103,13 +109,7 @@ fn a_search_without_inner_folds_is_refused() {
 }
 
 /// An MLP whose rate and dropout are searched for on three inner folds.
-fn searched(
-    site: &Site,
-    method: &str,
-    tries: u32,
-    size: (u32, u32),
-    tune: &str,
-) -> PathBuf {
+fn searched(site: &Site, method: &str, tries: u32, size: (u32, u32), tune: &str) -> PathBuf {
     let space = format!(
         "{{ lr = {{ log = [0.0003, 0.3] }}, dropout = {{ linear = [0.0, 0.6] }} }}\n\
          search = {{ method = {method:?}, configs = {tries} }}"

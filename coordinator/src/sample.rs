@@ -26,8 +26,7 @@ pub fn learned(seeds: u32, tune: Option<u32>) -> Study {
     let example = arm.configs[0].clone();
     let tried = |number| Config { values: vec![(TRY.to_string(), Value::Int(number))] };
     let all = 1..=16;
-    arm.configs =
-        all.map(|number| ArmConfig { point: tried(number), ..example.clone() }).collect();
+    arm.configs = all.map(|number| ArmConfig { point: tried(number), ..example.clone() }).collect();
     arm.learned = Some(Box::new(Learned::new(Method::Tpe, space, example.hyper)));
     Study { arms: vec![arm], ..nested }
 }

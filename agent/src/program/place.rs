@@ -257,7 +257,10 @@ impl Place {
             "data" => path(&data.path),
             "out" => path(&self.out),
             "checkpoint" => path(&self.checkpoint),
-            _ => own.or_else(|| name.strip_prefix("seed.").and_then(of_stream)),
+            // Empty for what does not exist beside this config's other values.
+            _ => own
+                .or_else(|| name.strip_prefix("seed.").and_then(of_stream))
+                .or_else(|| key.arm(study).varies(name).then(String::new)),
         }
     }
 

@@ -171,15 +171,22 @@ impl Study {
     pub(super) fn has_sound_searches(&self) -> bool {
         let nested = self.outer.inner.is_some();
         let sound = |arm: &Arm| {
-            arm.learned.as_ref().is_none_or(|learned| {
-                nested && arm.configs.len() > 1 && learned.is_sound()
-            })
+            arm.learned
+                .as_ref()
+                .is_none_or(|learned| nested && arm.configs.len() > 1 && learned.is_sound())
         };
         self.arms.iter().all(sound)
     }
 }
 
 impl Arm {
+    /// Whether some of its configs have a value of this name.
+    pub fn varies(&self, name: &str) -> bool {
+        let of_space = self.learned.iter().flat_map(|learned| &learned.space.axes);
+        let listed = self.configs.iter().any(|config| config.point.value(name).is_some());
+        listed || of_space.into_iter().any(|(axis, _)| axis == name)
+    }
+
     /// The config of a trial of this arm.
     pub(crate) fn config_of<'a>(&'a self, study: &Study, key: &TrialKey) -> &'a ArmConfig {
         let known = self.learned.as_ref().and_then(|learned| {
@@ -215,7 +222,9 @@ impl<'de> Deserialize<'de> for Arm {
                 let broken = || D::Error::custom("a search has tries that it cannot have");
                 (model, Some(Box::new(layout.learned().ok_or_else(broken)?)))
             }
-            model => (model.plain().ok_or_else(|| D::Error::custom("there is no such model"))?, None),
+            model => {
+                (model.plain().ok_or_else(|| D::Error::custom("there is no such model"))?, None)
+            }
         };
         Ok(Arm { name, model, written, configs, learned })
     }
@@ -266,7 +275,8 @@ impl LearnedLayout {
         let Self { method, space, fixed, proposed } = self;
         let mut learned = Learned { method, space, fixed, proposed: BTreeMap::new() };
         for (cell, slot, point) in proposed {
-            let next = learned.proposed.last_key_value().is_none_or(|(last, _)| *last < (cell, slot));
+            let next =
+                learned.proposed.last_key_value().is_none_or(|(last, _)| *last < (cell, slot));
             let first = slot == 0 || learned.proposed.contains_key(&(cell, slot - 1));
             let config = (next && first).then(|| learned.at(point)).flatten()?;
             learned.proposed.insert((cell, slot), config);

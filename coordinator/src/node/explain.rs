@@ -130,9 +130,11 @@ impl Node {
         let key = design.key(trial);
         let choice = key.as_ref().and_then(|key| design.choice_of(key));
         let known = self.state.choices(study);
-        if let Some(words) = key.as_ref().zip(choice).and_then(|(key, choice)| {
-            key.inner.map(|_| why_untried(record, &design, choice))
-        }) {
+        if let Some(words) = key
+            .as_ref()
+            .zip(choice)
+            .and_then(|(key, choice)| key.inner.map(|_| why_untried(record, &design, choice)))
+        {
             return words;
         }
         match choice.and_then(|choice| known?.chosen(choice)) {

@@ -45,9 +45,8 @@ impl Node {
         }
         let design = Design::of(&record.study);
         let mut searches = Searches::default();
-        let learned = |choice: &Choice| {
-            design.is_learned(choice.arm) && known.chosen(*choice).is_none()
-        };
+        let learned =
+            |choice: &Choice| design.is_learned(choice.arm) && known.chosen(*choice).is_none();
         design.choices().filter(learned).for_each(|choice| searches.note(record, &design, choice));
         self.soft.searches.insert(study, searches);
     }

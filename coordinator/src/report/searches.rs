@@ -17,9 +17,17 @@ use super::selection::time;
 /// Where the chosen configs lie.
 pub fn chosen_in_words(part: &SearchedPart) -> String {
     let axis = |axis: &ChosenAxis| match (axis.lowest, axis.median, axis.highest) {
-        (Some(low), Some(_), Some(high)) if low == high => format!("{} {}", axis.name, significant_short(low)),
+        (Some(low), Some(_), Some(high)) if low == high => {
+            format!("{} {}", axis.name, significant_short(low))
+        }
         (Some(low), Some(median), Some(high)) => {
-            format!("{} {} ({} to {})", axis.name, significant_short(median), significant_short(low), significant_short(high))
+            format!(
+                "{} {} ({} to {})",
+                axis.name,
+                significant_short(median),
+                significant_short(low),
+                significant_short(high)
+            )
         }
         _ => match axis.values.first() {
             Some(first) => {

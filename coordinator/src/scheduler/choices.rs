@@ -58,9 +58,10 @@ impl Choices {
         let there = |chosen: Chosen| {
             design.has(chosen.choice())
                 && !design.refits(chosen.choice(), chosen.config).is_empty()
-                && record.study.arms[chosen.arm as usize].learned.as_ref().is_none_or(|learned| {
-                    learned.config(chosen.cell, chosen.config).is_some()
-                })
+                && record.study.arms[chosen.arm as usize]
+                    .learned
+                    .as_ref()
+                    .is_none_or(|learned| learned.config(chosen.cell, chosen.config).is_some())
         };
         let waits = |trial: &TrialIndex| {
             let choice = design.key(*trial).filter(|key| key.inner.is_some());
@@ -115,8 +116,8 @@ impl State {
             }
             let refits = design.refits(choice, chosen.config);
             let learned = record.study.arms[chosen.arm as usize].learned.as_ref();
-            let decided = learned
-                .is_none_or(|learned| learned.config(chosen.cell, chosen.config).is_some());
+            let decided =
+                learned.is_none_or(|learned| learned.config(chosen.cell, chosen.config).is_some());
             if refits.is_empty() || !decided {
                 continue;
             }

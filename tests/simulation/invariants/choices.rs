@@ -42,7 +42,8 @@ impl ChosenOnce {
         }
         for (id, record) in &state.studies {
             let searches = (0..).zip(&record.study.arms);
-            let searches = searches.filter_map(|(arm, written)| Some((arm, written.learned.as_ref()?)));
+            let searches =
+                searches.filter_map(|(arm, written)| Some((arm, written.learned.as_ref()?)));
             for (arm, (cell, slot, config)) in
                 searches.flat_map(|(arm, learned)| learned.all().map(move |one| (arm, one)))
             {

@@ -2,8 +2,8 @@
 //!
 //! Floor: common.
 
-use super::super::finding::Inspection;
 use super::super::Study;
+use super::super::finding::Inspection;
 use super::super::grammar::{ArmDraft, Draft};
 use crate::design::Design;
 
@@ -29,7 +29,11 @@ pub(super) fn check_drawn(arms: &[ArmDraft], inspection: &mut Inspection<'_>) {
     for arm in arms.iter().filter(|arm| arm.points.len() < 2) {
         if let (Some(method), Some(search)) = (arm.learns(), &arm.search) {
             let message = format!("{} has nothing to learn: it may try one config", method.name());
-            inspection.refuse(&search.span, message, "write at least configs = 2 and a larger space");
+            inspection.refuse(
+                &search.span,
+                message,
+                "write at least configs = 2 and a larger space",
+            );
         }
     }
 }

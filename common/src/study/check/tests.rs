@@ -491,3 +491,42 @@ fn a_search_that_learns_needs_scores_that_are_not_of_test_rows() {
     let said = searched("tpe", 4_000, inner, range).expect_err("too large").to_string();
     assert!(said.contains("may propose") && said.contains("tune"), "{said}");
 }
+
+#[test]
+fn an_axis_may_wait_for_another_ones_value_and_configs_for_their_sum() {
+    let arm = |space: &str, more: &str| {
+        let text = format!(
+            "{STUDY}{DATA}{SPLIT}[seeds]\ncount = 3\n[arms.a]\nmodel = \"mlp\"\nspace = {space}\n{more}\n"
+        );
+        with(&rows(), &text)
+    };
+    let space = "{ optimizer = [\"adam\", \"sgd\"], momentum = { values = [0.0, 0.9], when = { optimizer = \"sgd\" } }, \
+                 batch = [8, 16], epochs = { int = [1, 4], step = 3 } }";
+    let checked = arm(space, "constraints = [{ product = [\"batch\", \"epochs\"], most = 32 }]");
+    let study = checked.unwrap_or_else(|findings| panic!("{findings}")).study;
+    let points: Vec<String> =
+        study.arms[0].configs.iter().map(|config| config.point.to_string()).collect();
+    assert_eq!(points.len(), 3 * 3, "{points:#?}");
+    assert_eq!(points[0], "optimizer=adam batch=8 epochs=1");
+    assert_eq!(points[3], "optimizer=sgd momentum=0 batch=8 epochs=1");
+    assert!(points.iter().all(|point| !point.contains("batch=16 epochs=4")));
+    assert!(study.arms[0].written.contains("momentum = 0.9"), "{}", study.arms[0].written);
+    let later = "{ lr = { log = [0.01, 0.1], points = 2, when = { optimizer = [\"sgd\"] } }, optimizer = [\"adam\", \"sgd\"] }";
+    let never = "{ optimizer = [\"adam\", \"adamw\"], lr = { values = [0.1], when = { optimizer = \"sgd\" } } }";
+    let (both, small) =
+        ("{ lr = [0.1, 0.2], batch = [8, 16] }", "{ lr = [0.1, 0.2], hidden = [[8], [16]] }");
+    for (space, more, words) in [
+        (later, "", "depends on `optimizer`, which must come before it"),
+        (never, "", "waits for `optimizer` to be sgd, which it never is"),
+        ("{ lr = { values = [0.1], when = {} } }", "", "names nothing that it depends on"),
+        ("{ lr = { values = [0.1], points = 3 } }", "", "no key `points`"),
+        (both, "constraints = [{ sum = [\"lr\", \"rate\"], most = 1 }]", "no axis `rate`"),
+        (both, "constraints = [{ sum = [\"lr\"] }]", "has no `most`"),
+        (both, "constraints = [{ most = 1 }]", "on a sum or on a product"),
+        (both, "constraints = [{ sum = [\"batch\"], most = 4 }]", "loosen one"),
+        (small, "constraints = [{ sum = [\"hidden\"], most = 4 }]", "not all numbers"),
+    ] {
+        let said = arm(space, more).expect_err(words).to_string();
+        assert!(said.contains(words), "{said}");
+    }
+}

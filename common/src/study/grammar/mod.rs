@@ -6,6 +6,7 @@
 //! Floor: common.
 
 mod arms;
+mod conditions;
 mod data;
 mod depth;
 mod nested;
@@ -148,15 +149,20 @@ impl ArmDraft {
     pub fn draw(&mut self, data: Digest) -> Result<(), SearchError> {
         let space = self.space.value.clone();
         self.points = match &self.search {
-            None => space.configs(),
+            None => {
+                let configs = space.configs();
+                (!configs.is_empty()).then_some(()).ok_or(SearchError::NothingAllowed)?;
+                configs
+            }
             Some(At { value: drawn, .. }) => {
                 let budget = drawn.configs;
                 let terms = Terms { budget, larger_is_better: true, data, seed: 0 };
                 let upfront = match drawn.method.learns() {
                     false => drawn.method,
                     // Whether the space suits the method is asked all the same.
-                    true => Search::new(space.clone(), drawn.method, terms)
-                        .map(|_| Method::Sobol)?,
+                    true => {
+                        Search::new(space.clone(), drawn.method, terms).map(|_| Method::Sobol)?
+                    }
                 };
                 Search::new(space, upfront, terms)?.upfront()?
             }

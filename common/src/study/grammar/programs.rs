@@ -12,6 +12,7 @@ use super::super::finding::{At, Inspection, did_you_mean, nearest};
 use super::super::program::{Piece, Program, STANDARD, pieces};
 use super::super::{Hyper, Model};
 use super::ArmDraft;
+use super::conditions;
 use super::search;
 use super::walk::{Item, Section};
 use crate::name::is_inner_path;
@@ -36,7 +37,10 @@ pub(super) fn arm(
             let value = space(item, (section, search.is_some()), inspection);
             At { value, span: item.span.clone() }
         }
-        None => At { value: Space::default(), span: name.span.clone() },
+        None => {
+            conditions::constraints(section, inspection);
+            At { value: Space::default(), span: name.span.clone() }
+        }
     };
     let fixed = fixed(section, inspection);
     // Named is named, whatever is wrong with its value.
@@ -277,7 +281,7 @@ fn space(
     (arm, drawn): (&Section<'_>, bool),
     inspection: &mut Inspection<'_>,
 ) -> Space {
-    let mut space = Space::default();
+    let (mut space, mut conditions) = (Space::default(), Vec::new());
     let Some(section) = item.section_any("space", inspection) else { return space };
     if section.entries().next().is_none() {
         let help = "name what varies, such as lr = [0.001, 0.01], or take `space` out";
@@ -292,12 +296,18 @@ fn space(
             let message = format!("`{}` is both fixed and in the space of {}", item.name, arm.name);
             inspection.refuse(span, message, "keep one of them");
         }
-        let axis = match item.is_list() {
-            true => listed(item, inspection),
-            false => ranged(item, drawn, inspection),
+        let values = item.is_table().then(|| conditions::values(item, inspection)).flatten();
+        let axis = match (item.is_list(), values) {
+            (true, _) => listed(item, inspection),
+            (false, Some(values)) => listed(&values, inspection),
+            (false, None) => ranged(item, drawn, inspection),
         };
         space.axes.extend(axis.map(|axis| (item.name.clone(), axis)));
+        conditions.extend(conditions::when(item, &checked_value, inspection));
     }
+    let written: Vec<&str> = section.entries().map(|(_, item)| item.name.as_str()).collect();
+    let constraints = conditions::constraints(arm, inspection);
+    conditions::settle(&mut space, &written, conditions, constraints, inspection);
     space
 }
 
@@ -331,7 +341,8 @@ fn ranged(item: &Item<'_>, drawn: bool, inspection: &mut Inspection<'_>) -> Opti
         inspection.refuse(&item.span, message, help);
         return None;
     }
-    let section = item.section(name, &["log", "linear", "int", "points", "step"], inspection)?;
+    let known = ["log", "linear", "int", "points", "step", "when"];
+    let section = item.section(name, &known, inspection)?;
     let kinds: Vec<&Item<'_>> =
         ["log", "linear", "int"].iter().filter_map(|kind| section.find(kind)).collect();
     let [kind] = kinds.as_slice() else {
@@ -431,8 +442,17 @@ fn quoted(text: &str) -> String {
     quoted + "\""
 }
 
-const KEYS: [&str; 8] =
-    ["command", "env", "files", "time_limit_s", "memory_mib", "validation", "search", "space"];
+const KEYS: [&str; 9] = [
+    "command",
+    "env",
+    "files",
+    "time_limit_s",
+    "memory_mib",
+    "validation",
+    "search",
+    "space",
+    "constraints",
+];
 /// What a program writes into its working folder, for the agent to read.
 const RESERVED: [&str; 3] = ["results.jsonl", "rows.csv", "rows.parquet"];
 /// How the names of variables begin that trials are told by.

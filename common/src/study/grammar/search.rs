@@ -36,7 +36,11 @@ pub(super) fn search(
         "cmaes" => Some(Method::CmaEs),
         later if LATER_METHODS.contains(&later) => {
             let message = format!("search method {later:?} is not in this version");
-            inspection.refuse(&written.span, message, format!("known here: {}", METHODS.join(", ")));
+            inspection.refuse(
+                &written.span,
+                message,
+                format!("known here: {}", METHODS.join(", ")),
+            );
             return None;
         }
         other => {
