@@ -206,7 +206,7 @@ impl Serialize for Arm {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let model = match &self.learned {
             None => ModelLayout::from(self.model),
-            Some(learned) => ModelLayout::Learned(self.model, LearnedLayout::of(learned)),
+            Some(learned) => ModelLayout::Learned(self.model, Box::new(LearnedLayout::of(learned))),
         };
         Layout { name: &self.name, model, written: &self.written, configs: &self.configs }
             .serialize(serializer)
@@ -251,7 +251,7 @@ enum ModelLayout {
     Unet,
     Transformer,
     Program,
-    Learned(Model, LearnedLayout),
+    Learned(Model, Box<LearnedLayout>),
 }
 
 #[derive(Serialize, Deserialize)]

@@ -55,8 +55,11 @@ fn train(
     trained
 }
 
-/// Every try by choice and number, and every choice.
-fn found(bench: &Bench, study: StudyId) -> (Vec<(u64, u32, String)>, Vec<(u64, u32)>) {
+/// A try by the cell of its choice and its number.
+type Tried = (u64, u32, String);
+
+/// Every try, and every choice with its config.
+fn found(bench: &Bench, study: StudyId) -> (Vec<Tried>, Vec<(u64, u32)>) {
     let state = bench.node.state();
     let searched = state.studies[&study].study.arms[0].learned.as_ref().expect("searched");
     let tries = searched.all().map(|(cell, slot, config)| (cell, slot, config.point.to_string()));
