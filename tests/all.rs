@@ -18,6 +18,7 @@ mod flood;
 mod golden;
 mod health;
 mod inference;
+mod learned;
 mod ledger;
 mod metrics;
 mod nested;

@@ -100,15 +100,15 @@ fn a_leader_that_dies_between_choices_changes_none() {
 
 /// What one choice was made by, and what came of it.
 #[derive(Debug, Default, PartialEq)]
-struct Choice {
+pub struct Choice {
     /// Scores on inner folds by config.
-    inner: BTreeMap<String, Vec<f64>>,
+    pub inner: BTreeMap<String, Vec<f64>>,
     /// Configs of refits.
-    refits: Vec<String>,
+    pub refits: Vec<String>,
 }
 
 /// By seed (where each chooses for itself), partition and fold.
-fn choices(rows: &[BTreeMap<String, String>], by_seed: bool) -> BTreeMap<[String; 3], Choice> {
+pub fn choices(rows: &[BTreeMap<String, String>], by_seed: bool) -> BTreeMap<[String; 3], Choice> {
     let mut found: BTreeMap<[String; 3], Choice> = BTreeMap::new();
     for row in rows.iter().filter(|row| row["arm"] == "mlp") {
         assert_eq!(row["status"], "complete", "{row:?}");
@@ -127,7 +127,7 @@ fn choices(rows: &[BTreeMap<String, String>], by_seed: bool) -> BTreeMap<[String
 }
 
 /// The outcomes of a run, from its Parquet file.
-fn exported(site: &Site, out: &str) -> Vec<BTreeMap<String, String>> {
+pub fn exported(site: &Site, out: &str) -> Vec<BTreeMap<String, String>> {
     let bytes = fs::read(site.path(out).join("trials.parquet")).expect("readable");
     let table = Table::read(Format::Parquet, &bytes).expect("a table");
     (0..table.rows)
@@ -141,13 +141,13 @@ fn exported(site: &Site, out: &str) -> Vec<BTreeMap<String, String>> {
         .collect()
 }
 
-fn records(csv: &str) -> Vec<BTreeMap<String, String>> {
+pub fn records(csv: &str) -> Vec<BTreeMap<String, String>> {
     let mut lines = csv.lines().map(|line| line.split(',').map(str::to_string));
     let head: Vec<String> = lines.next().expect("a head").collect();
     lines.map(|cells| head.iter().cloned().zip(cells).collect()).collect()
 }
 
-fn report(site: &Site, out: &str) -> Value {
+pub fn report(site: &Site, out: &str) -> Value {
     let text = fs::read_to_string(site.path(out).join("report.json")).expect("readable");
     serde_json::from_str(&text).expect("JSON")
 }
@@ -158,7 +158,7 @@ fn study(site: &Site, name: &str, seeds: u32, epochs: u32, nested: (&str, &str))
 }
 
 /// An MLP whose config is chosen beside a linear model with none, on three folds drawn twice.
-fn study_of(
+pub fn study_of(
     site: &Site,
     name: &str,
     rows: &str,
@@ -180,7 +180,7 @@ fn study_of(
 }
 
 /// Ninety patients with two rows each and three features, each `lead` more for those who are ill.
-fn table(lead: f64) -> String {
+pub fn table(lead: f64) -> String {
     let mut text = String::from("patient,label,a,b,c\n");
     let mut state = 11u64;
     let mut noise = || {

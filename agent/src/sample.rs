@@ -54,6 +54,7 @@ pub fn study(rows: &[u8]) -> Study {
                 point: Config::default(),
                 hyper: Hyper { epochs: 1, hidden: Vec::new(), ..Hyper::default() },
             }],
+            learned: None,
         }],
         budget: Budget::default(),
     }

@@ -8,7 +8,8 @@
 //!
 //! Where configs are chosen within the training rows, the trials that choose are there too: in the block
 //! of the seed that they choose for, or, where few seeds choose for all, in blocks before all others.
-//! Each config then has its refits in the design, of which only the chosen ones are ever trained.
+//! Each config then has its refits in the design, of which only the chosen ones are ever trained. Where a
+//! search proposes configs while the study runs, what stands in their place are its tries.
 //!
 //! Floor: common.
 
@@ -31,6 +32,8 @@ pub struct Design {
     partitions: u32,
     folds: u32,
     inner: Option<InnerFolds>,
+    /// Whether each arm's configs are proposed while the study runs; none where no arm's are.
+    learned: Vec<bool>,
     /// One after another, from the first trial to the last; none empty.
     stretches: Vec<Stretch>,
     /// `None` when they do not fit 64 bits.
@@ -120,20 +123,24 @@ impl Design {
         assert!(seeds.iter().all(|&count| count > 0) && partitions > 0 && folds > 0);
         assert!(inner.is_none_or(|inner| inner.folds > 0 && inner.tune != Some(0)));
         let stretches = Vec::new();
-        let mut design = Self { configs, seeds, partitions, folds, inner, stretches, trials: None };
+        let learned = Vec::new();
+        let mut design =
+            Self { configs, seeds, partitions, folds, inner, learned, stretches, trials: None };
         design.trials = design.stretch(seeds_max);
         design
     }
 
     pub fn of(study: &Study) -> Self {
         let outer = &study.outer;
-        Self::new(
+        let design = Self::new(
             study.arms.iter().map(|arm| arm.configs.len() as u32).collect(),
             &study.arms.iter().map(Arm::seeds_max).collect::<Vec<_>>(),
             study.seeds.factors.iter().map(|factor| factor.count).collect(),
             (outer.partitions, outer.folds),
             outer.inner.as_ref().map(|i| InnerFolds { folds: i.folds, tune: i.tune }),
-        )
+        );
+        let learned = study.arms.iter().map(|arm| arm.learned.is_some());
+        Self { learned: learned.collect(), ..design }
     }
 
     /// The design of a study that came from elsewhere; `None` when a factor has no level, or a
@@ -168,6 +175,11 @@ impl Design {
     /// Whether inner folds choose the arm's config.
     pub fn is_searched(&self, arm: u32) -> bool {
         self.inner.is_some() && self.configs.get(arm as usize).is_some_and(|&count| count > 1)
+    }
+
+    /// Whether what is trained on inner folds is proposed while the study runs.
+    pub fn is_learned(&self, arm: u32) -> bool {
+        self.is_searched(arm) && self.learned.get(arm as usize).is_some_and(|learned| *learned)
     }
 
     /// Trials of one config of an arm on outer folds: cells that it is trained in.
@@ -410,20 +422,40 @@ impl Design {
 
     /// Every choice of the study.
     pub fn choices(&self) -> impl Iterator<Item = Choice> {
-        let searched = (0..self.configs.len() as u32).filter(|arm| self.is_searched(*arm));
-        searched.flat_map(|arm| {
-            let cells = if self.tune().is_some() { self.blocks() } else { self.cells_of(arm) };
-            (0..cells).map(move |cell| Choice { arm, cell })
-        })
+        let arms = 0..self.configs.len() as u32;
+        arms.flat_map(|arm| (0..self.choices_of(arm)).map(move |cell| Choice { arm, cell }))
+    }
+
+    /// Choices of the arm's config.
+    pub fn choices_of(&self, arm: u32) -> u64 {
+        match (self.is_searched(arm), self.tune()) {
+            (false, _) => 0,
+            (true, Some(_)) => self.blocks(),
+            (true, None) => self.cells_of(arm),
+        }
     }
 
     /// Whether the study has this choice to make.
     pub fn has(&self, choice: Choice) -> bool {
-        let cells = match self.tune() {
-            Some(_) => self.blocks(),
-            None => self.cells_of(choice.arm),
+        choice.cell < self.choices_of(choice.arm)
+    }
+
+    /// The seed, partition and outer fold that a choice is made in; the first seed where it is one for all.
+    pub fn place_of(&self, choice: Choice) -> (u64, u32, u32) {
+        let (seed, block) = (choice.cell / self.blocks(), choice.cell % self.blocks());
+        let folds = u64::from(self.folds);
+        (seed, (block / folds) as u32, (block % folds) as u32)
+    }
+
+    /// The trials that score one config of a choice: of each tuning seed, fold by fold.
+    pub fn tries_of(&self, choice: Choice, config: u32) -> Vec<Vec<TrialIndex>> {
+        let folds = 0..self.inner_folds() as u32;
+        let of_seed = |tune: u64| {
+            let cell = tune * self.blocks() + choice.cell;
+            let slot = |fold| Slot { arm: choice.arm, config, inner: Some(fold) };
+            folds.clone().filter_map(|fold| self.in_cell(cell, slot(fold))).collect()
         };
-        self.is_searched(choice.arm) && choice.cell < cells
+        (0..u64::from(self.tune().unwrap_or(1))).map(of_seed).collect()
     }
 
     /// The trials that a choice is made by: of each tuning seed those of each config, fold by fold.
@@ -454,13 +486,20 @@ impl Design {
         (0..seeds).filter_map(trial).collect()
     }
 
-    /// Ranges of trials from `from` on that are trained only where a choice falls on them, in order.
+    /// Ranges of trials from `from` on that are trained only where a choice falls on them, or when a search
+    /// has proposed their config, in order.
     pub fn unchosen(&self, from: TrialIndex) -> Vec<Range<u64>> {
         let mut ranges = Vec::new();
-        for stretch in self.stretches.iter().filter(|stretch| !stretch.tunes) {
-            let held = stretch.entries.iter().filter(|e| !e.inner && self.is_searched(e.arm));
-            let held: Vec<(u64, u64)> =
-                held.map(|e| (e.before, u64::from(self.configs[e.arm as usize]))).collect();
+        for stretch in &self.stretches {
+            let held = stretch.entries.iter().filter(|entry| match entry.inner {
+                true => self.is_learned(entry.arm),
+                false => self.is_searched(entry.arm),
+            });
+            let trials = |entry: &Entry| {
+                let each = if entry.inner { self.inner_folds() } else { 1 };
+                u64::from(self.configs[entry.arm as usize]) * each
+            };
+            let held: Vec<(u64, u64)> = held.map(|entry| (entry.before, trials(entry))).collect();
             let cells = (stretch.seeds.end - stretch.seeds.start) * self.blocks();
             let first = from.0.saturating_sub(stretch.first_trial) / stretch.configs;
             for cell in first..if held.is_empty() { 0 } else { cells } {
@@ -485,8 +524,17 @@ impl TrialKey {
         &study.arms[self.arm as usize]
     }
 
+    /// The config that the trial trains; of a search that has not proposed it, an example.
     pub fn config<'a>(&self, study: &'a Study) -> &'a ArmConfig {
-        &self.arm(study).configs[self.config as usize]
+        self.arm(study).config_of(study, self)
+    }
+
+    /// Whether it is decided which config the trial trains.
+    pub fn is_proposed(&self, study: &Study) -> bool {
+        self.arm(study).learned.as_ref().is_none_or(|learned| {
+            let choice = Design::of(study).choice_of(self);
+            choice.is_some_and(|choice| learned.config(choice.cell, self.config).is_some())
+        })
     }
 
     /// The seed that feeds `stream`: its factor's level, or 0 for a stream that no factor moves. Trials

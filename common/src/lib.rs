@@ -15,6 +15,7 @@ pub mod name;
 pub mod plan;
 pub mod repeat;
 pub mod samples;
+pub mod searching;
 pub mod seed;
 pub mod space;
 pub mod split;

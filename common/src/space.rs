@@ -75,7 +75,7 @@ impl fmt::Display for Config {
 }
 
 /// The values one hyperparameter takes, in order.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Axis {
     List(Vec<Value>),
     /// Evenly spaced logarithms, both ends included: 0 < low < high, points ≥ 2.
@@ -230,7 +230,7 @@ impl Axis {
 }
 
 /// An axis exists only where another one has one of these values.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Condition {
     /// The axis that may be absent.
     pub axis: String,
@@ -242,14 +242,14 @@ pub struct Condition {
 /// The sum or product of some numeric axes is at most a number, as in `width * layers <= 512`.
 ///
 /// A config that lacks one of the axes is not bound by it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Constraint {
     pub form: Form,
     pub axes: Vec<String>,
     pub most: f64,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum Form {
     Sum,
     Product,
@@ -267,7 +267,7 @@ impl Constraint {
 }
 
 /// The product of some axes, by hyperparameter in the file's order, less what is ruled out.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Space {
     pub axes: Vec<(String, Axis)>,
     /// An axis with several exists where all of them hold.

@@ -78,7 +78,9 @@ struct Sought<'a> {
 impl<'a> Sought<'a> {
     fn of(study: &'a Study) -> Self {
         let mut configs = BTreeMap::new();
-        for (number, arm) in (0..).zip(&study.arms) {
+        // What a search tries is not known before it runs.
+        let written = (0..).zip(&study.arms).filter(|(_, arm)| arm.learned.is_none());
+        for (number, arm) in written {
             for (config, within) in (0..).zip(&arm.configs) {
                 let name = (arm.written.as_str(), within.point.to_string());
                 configs.insert(name, (number, config));

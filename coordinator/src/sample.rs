@@ -2,7 +2,9 @@
 //!
 //! Floor: core.
 
-use common::study::{Study, check};
+use common::plan::Method;
+use common::space::{Axis, Config, Space, Value};
+use common::study::{ArmConfig, Learned, Study, TRY, check};
 
 /// One linear arm of two learning rates, `seeds` seeds, two partitions of two folds.
 pub fn study(seeds: u32) -> Study {
@@ -15,7 +17,21 @@ pub fn nested(seeds: u32, tune: Option<u32>) -> Study {
     written(&format!("{seeds}{tune}"), "constant = false", "\ninner = { folds = 2 }")
 }
 
-/// The same with its controls: constant, and permuted with so many seeds.
+/// The same with its learning rate searched for among sixteen tries on two inner folds.
+pub fn learned(seeds: u32, tune: Option<u32>) -> Study {
+    let nested = nested(seeds, tune);
+    let range = Axis::LogRange { low: 0.01, high: 1.0 };
+    let space = Space { axes: vec![("lr".to_string(), range)], ..Space::default() };
+    let mut arm = nested.arms[0].clone();
+    let example = arm.configs[0].clone();
+    let tried = |number| Config { values: vec![(TRY.to_string(), Value::Int(number))] };
+    let all = 1..=16;
+    arm.configs = all.map(|number| ArmConfig { point: tried(number), ..example.clone() }).collect();
+    arm.learned = Some(Box::new(Learned::new(Method::Tpe, space, example.hyper)));
+    Study { arms: vec![arm], ..nested }
+}
+
+/// The first with its controls: constant, and permuted with so many seeds.
 #[cfg(test)]
 pub fn controlled(seeds: u32, permuted: u32) -> Study {
     checked(seeds, &format!("permuted = {permuted}"))

@@ -10,7 +10,9 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use common::id::{ClusterId, MemberId, ReplicaId};
-use common::study::{Arm, Inner, OuterKind, Select, Stop, Study};
+use common::plan::Method;
+use common::space::{Axis, Space};
+use common::study::{Arm, Inner, Learned, OuterKind, Select, Stop, Study};
 use common::time::Timestamp;
 use common::wire::message::peer::{PeerMessage, RaftMessage, SnapshotPart, Voters};
 use common::wire::message::{Ask, FromAgent, Role};
@@ -144,7 +146,12 @@ pub fn studies(plan: &Plan) -> Vec<Study> {
         study.name = format!("s{number}");
         study.seeds.factors[0].count = *seeds;
         study.outer.inner = inner(plan, number);
-        if is_bought(plan, number) {
+        if study.outer.inner.is_some() && plan.seed.is_multiple_of(3) {
+            search(plan, &mut study);
+        }
+        // A search that begins anew with each seed is not bought by seeds.
+        let by_seed = study.learns() && !plan.seed.is_multiple_of(2);
+        if is_bought(plan, number) && !by_seed {
             buy(&mut study);
         }
         study
@@ -172,6 +179,17 @@ fn inner(plan: &Plan, study: usize) -> Option<Inner> {
     let tune = plan.seed.is_multiple_of(2).then_some(2);
     let inner = Inner { kind: OuterKind::KFold, folds: 2, tune, select: Select::Best };
     nested.then_some(inner)
+}
+
+/// The arm's rate is searched for in two rounds of tries.
+fn search(plan: &Plan, study: &mut Study) {
+    let method = if plan.seed.is_multiple_of(2) { Method::CmaEs } else { Method::Gaussian };
+    let range = Axis::LogRange { low: 0.01, high: 1.0 };
+    let space = Space { axes: vec![("lr".to_string(), range)], ..Space::default() };
+    let arm = &mut study.arms[0];
+    let example = arm.configs[0].clone();
+    arm.learned = Some(Box::new(Learned::new(method, space, example.hyper.clone())));
+    arm.configs = vec![example; 6];
 }
 
 /// One arm of two configs, two partitions of two folds: eight trials a seed.

@@ -62,6 +62,13 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
         let why = anyhow!("the study has {trials} trials, numbered from 0: there is no {trial}");
         return Err(Failure::usage(why));
     }
+    if Design::of(&study).key(trial).is_some_and(|key| !key.is_proposed(&study)) {
+        let why = anyhow!(
+            "which config trial {trial} trains is proposed by a search while the study runs; a study file \
+             does not say it"
+        );
+        return Err(Failure::usage(why));
+    }
     let job = Job {
         // Nobody granted it.
         lease: LeaseId { term: 0, counter: 0 },

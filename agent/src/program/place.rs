@@ -58,6 +58,9 @@ impl Place {
     ) -> Result<Self, String> {
         let study = &job.study;
         let key = Design::of(study).key(trial).ok_or(format!("the study has no trial {trial}"))?;
+        if !key.is_proposed(study) {
+            return Err(format!("the study does not say yet which config trial {trial} has"));
+        }
         let config = key.config(study);
         let program = config.hyper.program.as_ref().ok_or("the arm has no program")?;
         let data = programs.data_file(&study.data)?;
@@ -254,7 +257,10 @@ impl Place {
             "data" => path(&data.path),
             "out" => path(&self.out),
             "checkpoint" => path(&self.checkpoint),
-            _ => own.or_else(|| name.strip_prefix("seed.").and_then(of_stream)),
+            // Empty for what does not exist beside this config's other values.
+            _ => own
+                .or_else(|| name.strip_prefix("seed.").and_then(of_stream))
+                .or_else(|| key.arm(study).varies(name).then(String::new)),
         }
     }
 

@@ -159,6 +159,8 @@ struct Known {
     /// The least that its grants need.
     version: u32,
     study: Option<Arc<Study>>,
+    /// Its rows are here; a study that grows has no others.
+    rows: bool,
     progress: Progress,
     /// Number of the last grant that named it.
     used: u64,
@@ -270,7 +272,12 @@ impl Session {
             }
             Input::Disconnected => self.disconnected(),
             Input::Message(message) => self.take_message(message, now, effects),
-            Input::DataReady { study } => self.progress(study, Progress::Ready),
+            Input::DataReady { study } => {
+                if let Some(known) = self.studies.get_mut(&study) {
+                    known.rows = true;
+                }
+                self.progress(study, Progress::Ready);
+            }
             Input::DataUnreachable { study } => {
                 self.progress(study, Progress::NeedsData(now.plus_ms(FETCH_AGAIN_MS)));
             }
@@ -302,7 +309,10 @@ impl Session {
                 {
                     known.version = version;
                     known.study = Some(Arc::new(*study));
-                    known.progress = Progress::NeedsData(now);
+                    known.progress = match known.rows {
+                        true => Progress::Ready,
+                        false => Progress::NeedsData(now),
+                    };
                 }
             }
             ToAgent::Revoke { lease } => self.lose(lease, effects),
@@ -363,12 +373,13 @@ impl Session {
         let known = self.studies.entry(study).or_insert(Known {
             version,
             study: None,
+            rows: false,
             progress: Progress::Unknown,
             used,
         });
         known.used = used;
         if known.version < version {
-            // It has grown: what is here does not have these trials.
+            // It has grown, or says of more of its trials what they train.
             (known.version, known.study, known.progress) = (version, None, Progress::Unknown);
         }
         self.waiting.push_back(Cohort { lease, study, trials });
@@ -431,7 +442,7 @@ impl Session {
     }
 
     fn progress(&mut self, study: StudyId, progress: Progress) {
-        // A study that has grown meanwhile is asked for again, and so are its rows.
+        // A study that has grown meanwhile is asked for again.
         if let Some(known) = self.studies.get_mut(&study).filter(|known| known.study.is_some()) {
             known.progress = progress;
         }

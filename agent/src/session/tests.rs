@@ -432,8 +432,9 @@ fn a_study_that_grows_while_its_rows_are_fetched_loses_no_cohort() {
     let grown = ToAgent::Assign { lease: lease(2), study: STUDY, version: 1, trials: trials(20) };
     session.step(Input::Message(grown), at(1));
     session.step(Input::DataReady { study: STUDY }, at(2));
-    session.step(Input::Message(ToAgent::Study { id: STUDY, version: 1, study }), at(3));
-    let effects = session.step(Input::DataReady { study: STUDY }, at(4));
+    // Its rows are those that are here.
+    let arrived = Input::Message(ToAgent::Study { id: STUDY, version: 1, study });
+    let effects = session.step(arrived, at(3));
     let begun = |effect: &Effect| match effect {
         Effect::StartCohort { lease, .. } => Some(*lease),
         _ => None,

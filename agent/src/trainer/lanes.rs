@@ -55,6 +55,8 @@ pub struct StreamSeeds {
 pub enum LaneError {
     #[error("trial {trial} is not in the study, which has {trials} trials")]
     NoTrial { trial: u64, trials: u64 },
+    #[error("the study that this agent has does not say yet which config trial {trial} trains")]
+    NotProposed { trial: u64 },
     #[error("partition {partition} has no fold {fold}; check that the data file is the study's")]
     NoFold { partition: u32, fold: u32 },
     #[error(
@@ -80,6 +82,9 @@ pub fn open(
             trial: trial.0,
             trials: design.trials().unwrap_or(u64::MAX),
         })?;
+        if !key.is_proposed(study) {
+            return Err(LaneError::NotProposed { trial: trial.0 });
+        }
         let (number, fold) = (key.partition, key.fold);
         let folds = drawn
             .entry(number)

@@ -540,6 +540,7 @@ fn study(dataset: &Dataset) -> Study {
             model: Model::Mlp,
             written: String::new(),
             configs: vec![config],
+            learned: None,
         }],
         budget: Budget::default(),
     }

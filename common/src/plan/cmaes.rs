@@ -109,6 +109,11 @@ impl CmaEs {
         }
     }
 
+    /// How many are told before it learns.
+    pub fn generation(&self) -> usize {
+        self.fixed.lambda
+    }
+
     /// A fresh point of the distribution within the cube; `None` where chance finds none.
     pub fn propose(&self, book: &Book) -> Option<Point> {
         let mut rng = book.rng();

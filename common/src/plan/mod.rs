@@ -119,6 +119,26 @@ pub enum Told {
     Failed,
 }
 
+impl Method {
+    /// Whether it asks for whole trainings one after another and learns from their scores.
+    pub fn learns(self) -> bool {
+        matches!(self, Method::Tpe | Method::Gaussian | Method::CmaEs)
+    }
+
+    /// As a study file names it; the two halvings have one name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Grid => "grid",
+            Method::Random => "random",
+            Method::Sobol => "sobol",
+            Method::Halving(_) | Method::AsyncHalving(_) => "halving",
+            Method::Tpe => "tpe",
+            Method::Gaussian => "gp",
+            Method::CmaEs => "cmaes",
+        }
+    }
+}
+
 /// A search under way.
 #[derive(Clone, Debug)]
 pub struct Search {
@@ -256,6 +276,21 @@ impl Search {
         Ok(std::iter::from_fn(next).collect())
     }
 
+    /// How many configs to ask for at once where the next ones wait until all of these are told: those
+    /// that it begins with, a generation, or few.
+    pub fn round(&self) -> u32 {
+        let first = self.proposals.is_empty();
+        match &self.engine {
+            Engine::Tpe if first => tpe::STARTUP as u32,
+            Engine::Gaussian(_) if first => gaussian::startup(self.book.cube.axes()) as u32,
+            Engine::Tpe | Engine::Gaussian(_) => ROUND,
+            Engine::CmaEs(cmaes) => cmaes.generation() as u32,
+            Engine::Grid(_) | Engine::Random | Engine::Sobol | Engine::Ladder(_) => {
+                self.terms.budget
+            }
+        }
+    }
+
     pub fn method(&self) -> Method {
         self.method
     }
@@ -379,5 +414,7 @@ pub enum SearchError {
     NoScore { number: u32 },
 }
 
+/// Asked for at once by searches that learn after each.
+const ROUND: u32 = 4;
 /// Configs of a grid that are listed.
 const GRID_MAX: u64 = 1 << 20;

@@ -199,7 +199,7 @@ fn near(at: f64, width: f64, rng: &mut StreamRng) -> f64 {
 }
 
 /// Told configs before the first estimate.
-const STARTUP: usize = 10;
+pub(super) const STARTUP: usize = 10;
 const CANDIDATES: u32 = 48;
 const GOOD_SHARE: f64 = 0.1;
 const GOOD_MAX: usize = 25;

@@ -11,6 +11,7 @@ mod control;
 mod finding;
 mod grammar;
 mod hyper;
+mod learned;
 mod outer;
 pub mod program;
 
@@ -27,6 +28,7 @@ pub use check::{Checked, check, check_within};
 pub use control::{CONSTANT, Control, PERMUTED};
 pub use finding::{Finding, Findings};
 pub use hyper::{Augment, Hyper, Layers, Loss, LossKind, Norm, Optimizer, Recipe, Schedule, Shape};
+pub use learned::{Learned, Proposed, TRY};
 pub use outer::{Inner, Outer, OuterKind, Select};
 pub use program::{Program, ProgramFile};
 
@@ -140,15 +142,18 @@ pub struct SeedFactor {
     pub count: u32,
 }
 
-/// One learning algorithm under judgement, or a control beside those.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One learning algorithm under judgement, or a control beside those. Its bytes: `learned`.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Arm {
     pub name: String,
     pub model: Model,
     /// As written, in canonical TOML: part of a trial's digest.
     pub written: String,
-    /// Every config of the space, never empty; the point and all hyperparameters that follow from it.
+    /// Every config of the space, never empty; the point and all hyperparameters that follow from it. Of a
+    /// search that learns its tries, with examples of the space.
     pub configs: Vec<ArmConfig>,
+    /// Present: what configs are, each choice finds for itself while the study runs.
+    pub learned: Option<Box<Learned>>,
 }
 
 /// One config: the point of the space that names it, and everything a trainer needs.
@@ -217,10 +222,14 @@ pub enum Diverged {
 }
 
 impl Study {
-    /// blake3 of the canonical encoding: equal for equal studies, whatever the file's layout.
+    /// blake3 of the canonical encoding: equal for equal studies, whatever the file's layout, and whatever
+    /// their searches have proposed.
     pub fn digest(&self) -> Digest {
-        let bytes = crate::wire::codec::encode(self).unwrap_or_default();
-        Digest::of(&bytes)
+        let bytes = match self.learns() {
+            false => crate::wire::codec::encode(self),
+            true => crate::wire::codec::encode(&self.unsearched()),
+        };
+        Digest::of(&bytes.unwrap_or_default())
     }
 
     /// Of what decides which rows test: the data, how they are read and divided. Studies with the
@@ -243,7 +252,8 @@ impl Study {
     /// came from elsewhere.
     pub fn is_well_named(&self) -> bool {
         let arms = self.arms.iter().all(|arm| is_name(&arm.name));
-        arms && is_name(&self.name) && is_inner_path(&self.data.path) && self.has_sound_programs()
+        let named = arms && is_name(&self.name) && is_inner_path(&self.data.path);
+        named && self.has_sound_programs() && self.has_sound_searches()
     }
 
     pub fn primary(&self) -> Metric {

@@ -139,6 +139,8 @@ fn tried(study: &Study) -> Option<Study> {
         let most = if study.outer.inner.is_some() { 1 } else { CONFIGS_TRIED };
         let every = arm.configs.len().div_ceil(most);
         arm.configs = arm.configs.iter().step_by(every).cloned().collect();
+        // Of a search's tries, the examples of its space.
+        arm.learned = None;
     }
     tried.seeds.factors.iter_mut().for_each(|factor| factor.count = factor.count.min(SEEDS_TRIED));
     (!tried.arms.is_empty()).then_some(tried)

@@ -162,7 +162,11 @@ impl Node {
             Request::Status { study } => self.status(study, now),
             Request::Study { study } => match self.state.studies.get(&study) {
                 Some(record) => Response::Study {
-                    study: Box::new(record.study.clone()),
+                    // What a sealed study's searches proposed would show where scores were good.
+                    study: Box::new(match self.state.is_closed(study) {
+                        true => record.study.unsearched(),
+                        false => record.study.clone(),
+                    }),
                     text: record.text.clone(),
                     submitted: record.submitted,
                     violations: record.violations.clone(),

@@ -55,7 +55,6 @@ impl Node {
 
     /// A trial has ended that may be one that a choice waits for.
     pub(super) fn scored(&mut self, study: StudyId, trial: TrialIndex) {
-        let Some(choosing) = self.soft.choosing.get_mut(&study) else { return };
         let Some(record) = self.state.studies.get(&study) else { return };
         let design = Design::of(&record.study);
         let key = design.key(trial).filter(|key| key.inner.is_some());
@@ -64,6 +63,11 @@ impl Node {
         if self.state.choices(study).is_some_and(|known| known.chosen(choice).is_some()) {
             return;
         }
+        if design.is_learned(choice.arm) {
+            self.try_scored(study, choice);
+        }
+        let Some(choosing) = self.soft.choosing.get_mut(&study) else { return };
+        let Some(record) = self.state.studies.get(&study) else { return };
         match choosing.left.get_mut(&choice) {
             Some(left) => {
                 *left = left.saturating_sub(1);
@@ -109,6 +113,7 @@ impl Node {
         if now.mono.since_ms(self.soft.chose) >= CHOSEN_AGAIN_MS {
             self.soft.chose = now.mono;
             self.choose_what_is_ready(true);
+            self.propose_tries(true);
         }
     }
 
@@ -134,7 +139,9 @@ impl Choosing {
     /// Counts what a choice waits for.
     fn note(&mut self, record: &StudyRecord, design: &Design, choice: Choice) {
         let trials = design.scores_of(choice).into_iter().flatten().flatten();
-        let open = trials.filter(|trial| record.trial(*trial) == Some(TrialState::Open));
+        // Those whose config a search has not proposed yet are still to come.
+        let waits = [Some(TrialState::Open), Some(TrialState::Unchosen)];
+        let open = trials.filter(|trial| waits.contains(&record.trial(*trial)));
         match open.count() as u64 {
             0 => {
                 self.ready.insert(choice);
@@ -148,14 +155,14 @@ impl Choosing {
 
 /// The config that the scores of a choice say.
 fn made(record: &StudyRecord, known: &Choices, design: &Design, choice: Choice) -> Chosen {
-    let arm = &record.study.arms[choice.arm as usize];
+    let configs = record.study.configs_of(choice);
     let trials = design.scores_of(choice);
     let score = |trial: &TrialIndex| known.score(*trial).unwrap_or(f64::NAN);
     let of_config = |config: usize| -> Scores {
         trials.iter().map(|seed| seed[config].iter().map(score).collect()).collect()
     };
-    let scores: Vec<Scores> = (0..arm.configs.len()).map(of_config).collect();
-    let costs: Vec<f64> = arm.configs.iter().map(|config| cost(&config.hyper)).collect();
+    let scores: Vec<Scores> = (0..configs.len()).map(of_config).collect();
+    let costs: Vec<f64> = configs.iter().map(|config| cost(&config.hyper)).collect();
     let select = record.study.outer.inner.as_ref().map(|inner| inner.select);
     let larger = record.study.primary().larger_is_better();
     let config = choose(&scores, select.unwrap_or(SELECT), larger, &costs) as u32;

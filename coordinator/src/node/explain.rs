@@ -2,13 +2,14 @@
 //!
 //! Floor: core.
 
-use common::design::{Design, TrialKey};
+use std::borrow::Cow;
+
+use common::design::{Choice, Design, TrialKey};
 use common::id::{StudyId, TrialIndex};
-use common::study::Study;
 use common::wire::message::{Explanation, PastFailure, Response, StudyState, TrialPlace};
 
 use super::grants::runs_program;
-use super::{Node, Now, Room, asks};
+use super::{Node, Now, Room, asks, searching};
 use crate::scheduler::LOSSES_MAX;
 use crate::scheduler::state::{StudyRecord, Tally, TrialState};
 
@@ -30,7 +31,7 @@ impl Node {
         let tally = record.tallies.get(&trial);
         Response::Explained(Box::new(Explanation {
             trial,
-            cell: cell(&record.study, trial),
+            cell: cell(record, trial, self.state.is_closed(study)),
             reasons: self.reasons(study, record, trial, &place, now),
             state: place,
             own_failures: tally.map_or(0, |tally| tally.own),
@@ -123,7 +124,7 @@ impl Node {
         reasons
     }
 
-    /// Of a refit that no choice has fallen on.
+    /// Of a refit that no choice has fallen on, or a trial whose config is not proposed.
     fn why_unchosen(&self, study: StudyId, record: &StudyRecord, trial: TrialIndex) -> String {
         let design = Design::of(&record.study);
         let key = design.key(trial);
@@ -132,13 +133,20 @@ impl Node {
         }
         let choice = key.as_ref().and_then(|key| design.choice_of(key));
         let known = self.state.choices(study);
+        if let Some(words) = key
+            .as_ref()
+            .zip(choice)
+            .and_then(|(key, choice)| key.inner.map(|_| why_untried(record, &design, choice)))
+        {
+            return words;
+        }
         match choice.and_then(|choice| known?.chosen(choice)) {
             Some(_) if self.state.is_closed(study) => {
                 "the inner folds chose; which config is sealed".to_string()
             }
             Some(config) => {
-                let point = key
-                    .map(|key| key.arm(&record.study).configs[config as usize].point.to_string());
+                let other = key.map(|key| TrialKey { config, ..key });
+                let point = other.map(|key| key.config(&record.study).point.to_string());
                 format!(
                     "it is not trained: the inner folds chose another config, {}",
                     point.unwrap_or_default()
@@ -240,7 +248,28 @@ impl Node {
     }
 }
 
-fn cell(study: &Study, trial: TrialIndex) -> String {
-    let key = Design::try_of(study).and_then(|design| design.key(trial));
-    key.map(|key| key.in_words(study)).unwrap_or_default()
+/// What a trial is. Of a sealed study what its searches proposed is not told: scores led them there.
+fn cell(record: &StudyRecord, trial: TrialIndex, closed: bool) -> String {
+    let study = match closed {
+        true => Cow::Owned(record.study.unsearched()),
+        false => Cow::Borrowed(&record.study),
+    };
+    let key = Design::try_of(&study).and_then(|design| design.key(trial));
+    key.map(|key| key.in_words(&study)).unwrap_or_default()
+}
+
+/// Of a trial on an inner fold: how far the search is that has not proposed its config.
+fn why_untried(record: &StudyRecord, design: &Design, choice: Choice) -> String {
+    let ended = |slot: &u32| {
+        let trials = design.tries_of(choice, *slot).concat();
+        let open = [Some(TrialState::Open), Some(TrialState::Unchosen)];
+        trials.iter().all(|trial| !open.contains(&record.trial(*trial)))
+    };
+    let tried = searching::tries(&record.study, choice);
+    let scored = (0..tried).filter(ended).count();
+    let all = record.study.arms[choice.arm as usize].configs.len();
+    format!(
+        "its config is not proposed yet: {scored} of {all} tries of its choice are scored, and the next \
+         ones wait for all before them"
+    )
 }

@@ -19,6 +19,7 @@ mod members;
 mod peers;
 mod reads;
 mod repeats;
+mod searching;
 mod soft;
 #[cfg(test)]
 mod tests;
@@ -270,6 +271,7 @@ impl Node {
     pub fn settle(&mut self, now: Now) {
         let room = self.room == Room::Plenty || planted!(self.settings.planted, Full);
         self.choose_what_is_ready(false);
+        self.propose_tries(false);
         self.buy_what_is_due(false, now);
         if self.soft.leading && now.mono >= self.soft.grants_from && room {
             self.grant_repeats(now);
@@ -473,6 +475,7 @@ impl Node {
             Applied::Chosen { study, chosen } => self.chose(*study, chosen),
             Applied::Decided { study, over: true, .. } => self.study_stopped(*study),
             Applied::Decided { study, opened, .. } => self.trials_wait_again(*study, opened),
+            Applied::Proposed { study, proposed } => self.tries_decided(*study, proposed),
             Applied::Reported(ended) => ended.iter().for_each(|ended| self.ended(ended, now)),
             Applied::MemberRemoved { member } => {
                 for lease in self.soft.leases.of_agent(*member) {

@@ -14,6 +14,7 @@ use super::choosing::{self, Choosing};
 use super::health::Health;
 use super::logs::LogAsks;
 use super::repeats::AllRepeats;
+use super::searching::Searches;
 use super::{Node, Now};
 use crate::scheduler::Ended;
 use crate::scheduler::lease::Leases;
@@ -47,7 +48,9 @@ pub(super) struct Soft {
     pub logs: LogAsks,
     /// How far the choices of each study are.
     pub choosing: BTreeMap<StudyId, Choosing>,
-    /// When choices were last proposed again.
+    /// How far the searches of each study that learns are.
+    pub searches: BTreeMap<StudyId, Searches>,
+    /// When choices and tries were last proposed again.
     pub chose: Timestamp,
     /// Decisions about buying more of a study that there were when the next one was proposed.
     pub bought: BTreeMap<StudyId, usize>,
@@ -71,12 +74,14 @@ impl Node {
             }
             self.soft.queues.insert(study, queue);
             self.seek_choices(study);
+            self.seek_tries(study);
         }
     }
 
     pub(super) fn study_stopped(&mut self, study: StudyId) {
         self.soft.queues.remove(&study);
         self.soft.choosing.remove(&study);
+        self.soft.searches.remove(&study);
         // What is trained again goes on: that its study ends is no reason not to look.
         let open = |id: &LeaseId| !self.soft.leases.is_repetition(*id);
         let leases = self.soft.leases.of_study(study);
@@ -104,6 +109,7 @@ impl Node {
                 for trial in choosing::refits(record, chosen) {
                     queue.put_back(trial, false);
                 }
+                self.seek_tries(study);
             }
             _ => self.open_queue(study),
         }

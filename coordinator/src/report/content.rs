@@ -38,7 +38,9 @@ pub use controls::{Beside, ControlledPart, ControlsPart};
 pub use curves::{CurvePart, CurvePoint, Shows};
 pub use leakage::LeakageCheck;
 pub use ledger::{ClaimPart, LedgerPart, LookPart, LookerPart};
-pub use selection::{ExpectedBest, Frequency, Gap, SelectionPart};
+pub use selection::{
+    ChosenAxis, ExpectedBest, Frequency, Gap, RunningBest, SearchedPart, SelectionPart,
+};
 pub use spreads::{ArmRanks, EqualSpread, RanksPart, SeedSpread, SpreadsPart};
 pub use worth::{GainPrice, Money, NextBlock, Worth};
 

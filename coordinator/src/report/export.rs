@@ -12,7 +12,7 @@ use common::curve::{Curve, Point, Quantity};
 use common::design::{Design, TrialKey};
 use common::repeat::device_of;
 use common::space::Value;
-use common::study::{Arm, Study};
+use common::study::{Arm, ArmConfig, Study};
 use common::trial::{FailReason, Outcome};
 use common::wire::message::{OutcomeRow, RowEnd};
 use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical, ZstdLevel};
@@ -222,13 +222,24 @@ fn shown(of: &Quantity) -> String {
 /// Names of all hyperparameters that some arm varies, in the study's order.
 fn varied(study: &Study) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    let points = study.arms.iter().flat_map(|arm| &arm.configs).map(|config| &config.point);
-    for (name, _) in points.flat_map(|point| &point.values) {
-        if !names.contains(name) {
-            names.push(name.clone());
+    for arm in &study.arms {
+        let of_space = arm.learned.iter().flat_map(|learned| &learned.space.axes);
+        let searched = of_space.map(|(name, _)| name);
+        let listed = known(arm).flat_map(|config| &config.point.values).map(|(name, _)| name);
+        for name in searched.chain(listed) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
         }
     }
     names
+}
+
+/// The configs of an arm that are known: all, or of a search those it has proposed.
+fn known(arm: &Arm) -> impl Iterator<Item = &ArmConfig> {
+    let proposed = arm.learned.iter().flat_map(|learned| learned.all());
+    let listed = arm.configs.iter().filter(|_| arm.learned.is_none());
+    listed.chain(proposed.map(|(_, _, config)| config))
 }
 
 /// Numbers where every value of it in the study is one, else text.
@@ -244,7 +255,7 @@ fn hyperparameter(study: &Study, ended: &[Ended<'_>], name: &str) -> Column {
     let all_numbers = study
         .arms
         .iter()
-        .flat_map(|arm| &arm.configs)
+        .flat_map(known)
         .filter_map(|config| value_of(&config.point))
         .all(|value| number(&value).is_some());
     let values = ended.iter().map(|e| value_of(&e.key.config(study).point));

@@ -154,7 +154,8 @@ pub fn paragraph(study: &Study, nested: &Study, done: &Done, controls: &str) -> 
         .iter()
         .map(|arm| {
             let configs = counted(arm.configs.len() as u64, "config");
-            format!("{} ({}; {configs})", arm.name, subject::training(arm))
+            let tried = arm.learned.as_ref().map_or("", |_| " tried for each choice");
+            format!("{} ({}; {configs}{tried})", arm.name, subject::training(arm))
         })
         .collect();
     let seeds: Vec<String> = study

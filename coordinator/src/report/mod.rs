@@ -36,6 +36,7 @@ mod outlook;
 mod page;
 mod planned;
 mod refits;
+mod searches;
 mod selection;
 pub mod several;
 mod shape;

@@ -37,6 +37,7 @@ impl Refits {
             if design.is_searched(number) {
                 arm.configs.truncate(1);
                 arm.configs[0].point = Config::default();
+                arm.learned = None;
             }
         }
         let flat = Design::of(&study);

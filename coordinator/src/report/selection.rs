@@ -8,6 +8,7 @@ use super::content::{Report, SelectionPart};
 use super::figures;
 use super::number::{beside, count, counted, duration, percent};
 use super::page::{Block, Sheet, columns, legend};
+use super::searches;
 
 /// How many configs are spelled out for an arm.
 const CONFIGS_SHOWN: usize = 8;
@@ -21,7 +22,8 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     list.extend(report.selection.iter().map(|part| Block::Text(sentence(report, part))));
     list.extend(figures::slopes(report).map(Block::Figure));
     list.push(Block::Sheet(sheet(report)));
-    list.push(Block::Sheet(frequency(report)));
+    list.extend(Some(frequency(report)).filter(|sheet| !sheet.rows.is_empty()).map(Block::Sheet));
+    list.extend(searches::sheets(report).into_iter().map(Block::Sheet));
     list.extend(figures::expected_best(report).map(Block::Figure));
     list
 }
@@ -41,7 +43,8 @@ fn sentence(report: &Report, part: &SelectionPart) -> String {
             counted(part.choices, "choice")
         )
     });
-    let often = often.unwrap_or_default();
+    let searched = part.searched.as_ref().map(searches::chosen_in_words);
+    let often = often.or(searched).unwrap_or_default();
     let known = part.nested_gap.zip(part.chosen.zip(part.refit));
     if known.is_none() && report.design.inner_folds.is_some() {
         return format!(
@@ -105,7 +108,7 @@ fn sheet(report: &Report) -> Sheet {
             number(part.nested_gap.map(|gap| gap.mean)),
             number(part.nested_gap.and_then(|gap| gap.se)),
             number(part.tibshirani_bias),
-            format!("{:.2}", part.entropy),
+            part.entropy.map_or("–".to_string(), |bits| format!("{bits:.2}")),
         ]
     };
     Sheet {
@@ -140,7 +143,11 @@ fn sheet(report: &Report) -> Sheet {
                 "Bias",
                 "what choosing alone adds, estimated from the choosing folds (Tibshirani and Tibshirani, 2009)",
             ),
-            ("Entropy", "of which config was chosen, in bits: 0 where it always was the same"),
+            (
+                "Entropy",
+                "of which config was chosen, in bits: 0 where it always was the same; of a search none, \
+                 since each choice has tries of its own",
+            ),
         ]),
     }
 }
@@ -190,6 +197,7 @@ pub fn sentences(study: &Study, parts: &[SelectionPart]) -> String {
              test row had a part in any choice (Varma and Simon, 2006; Cawley and Talbot, 2010). "
         );
     }
+    text += &searches::sentence(study);
     if parts.iter().any(|part| part.tibshirani_bias.is_some()) {
         text += "What choosing adds to the chosen score was estimated from the folds that chose \
                  (Tibshirani and Tibshirani, 2009). ";
@@ -207,7 +215,8 @@ pub fn references(study: &Study, parts: &[SelectionPart]) -> Vec<&'static str> {
     let best = parts.iter().any(|part| !part.expected_best.is_empty());
     let cited =
         [(nested, CAWLEY), (nested, VARMA), (bias, TIBSHIRANI), (best, DODGE), (best, TANG)];
-    cited.into_iter().filter_map(|(used, text)| used.then_some(text)).collect()
+    let cited = cited.into_iter().filter_map(|(used, text)| used.then_some(text));
+    cited.chain(searches::references(study)).collect()
 }
 
 /// A sheet's column of time.

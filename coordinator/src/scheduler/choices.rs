@@ -57,7 +57,12 @@ impl Choices {
     /// Whether each is one of the design's, and each score one that a choice waits for.
     pub(super) fn is_sound(&self, design: &Design, record: &StudyRecord) -> bool {
         let there = |chosen: Chosen| {
-            design.has(chosen.choice()) && !design.refits(chosen.choice(), chosen.config).is_empty()
+            design.has(chosen.choice())
+                && !design.refits(chosen.choice(), chosen.config).is_empty()
+                && record.study.arms[chosen.arm as usize]
+                    .learned
+                    .as_ref()
+                    .is_none_or(|learned| learned.config(chosen.cell, chosen.config).is_some())
         };
         let waits = |trial: &TrialIndex| {
             let choice = design.key(*trial).filter(|key| key.inner.is_some());
@@ -111,7 +116,10 @@ impl State {
                 continue;
             }
             let refits = design.refits(choice, chosen.config);
-            if refits.is_empty() {
+            let learned = record.study.arms[chosen.arm as usize].learned.as_ref();
+            let decided =
+                learned.is_none_or(|learned| learned.config(chosen.cell, chosen.config).is_some());
+            if refits.is_empty() || !decided {
                 continue;
             }
             choices.chosen.insert((chosen.arm, chosen.cell), chosen.config);

@@ -7,7 +7,7 @@
 
 use common::id::{ClientId, MemberId, ReplicaId, StudyId};
 use common::ledger::Purpose;
-use common::study::Study;
+use common::study::{Proposed, Study};
 use common::time::Timestamp;
 use common::trial::{Attempt, FailReason, Outcome};
 use common::wire::codec::{self, CodecError};
@@ -113,6 +113,11 @@ pub enum Command {
         study: StudyId,
         decided: Decided,
     },
+    /// Which configs searches try next.
+    Propose {
+        study: StudyId,
+        proposed: Vec<Proposed>,
+    },
 }
 
 /// How one attempt ended.
@@ -163,6 +168,8 @@ impl Command {
         match self {
             Command::Control { control: Control::Cancel, .. } => 1,
             Command::Control { .. } => 2,
+            Command::Submit { study, .. } if study.learns() => LEARN_LEVEL,
+            Command::Propose { .. } => LEARN_LEVEL,
             Command::Submit { study, .. } if study.budget.is_limited() => BUYING_LEVEL,
             Command::Decide { .. } => BUYING_LEVEL,
             Command::Submit { study, .. } if study.outer.inner.is_some() => NESTED_LEVEL,
@@ -217,7 +224,7 @@ pub enum EntryError {
 }
 
 /// The newest level this program knows.
-pub const LEVEL: u16 = BUYING_LEVEL;
+pub const LEVEL: u16 = LEARN_LEVEL;
 
 /// From this level on studies have controls, looks are recorded, states have ledgers, and no outcome is shown without one.
 pub const LEDGER_LEVEL: u16 = 3;
@@ -237,6 +244,9 @@ pub const NESTED_LEVEL: u16 = 7;
 /// From this level on studies may have budgets of hours and rules that stop them, and states hold what is
 /// bought.
 pub const BUYING_LEVEL: u16 = 8;
+
+/// From this level on arms may have searches that learn, and studies hold what these proposed.
+pub const LEARN_LEVEL: u16 = 9;
 
 /// Format of entries; below 251, so that it is the first byte.
 const FORMAT: u16 = 2;

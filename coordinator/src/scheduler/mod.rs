@@ -15,13 +15,15 @@ pub mod lease;
 mod looks;
 pub mod placement;
 pub mod progress;
+mod proposals;
 pub mod state;
 
 use common::design::Design;
 use common::id::{MemberId, ReplicaId, StudyId, TrialIndex};
-use common::study::Study;
+use common::study::{Proposed, Study};
 use common::time::Timestamp;
 use common::trial::Attempt;
+use common::wire::frame::FRAME_MAX;
 use common::wire::message::{Control, NewToken, OutcomeRow, Role, StudyState, Which};
 
 pub use looks::CLOSED;
@@ -82,6 +84,11 @@ pub enum Applied {
         study: StudyId,
         opened: Vec<TrialIndex>,
         over: bool,
+    },
+    /// These tries are decided, and their trials on inner folds open.
+    Proposed {
+        study: StudyId,
+        proposed: Vec<Proposed>,
     },
     /// What each item of a report did.
     Reported(Vec<Ended>),
@@ -206,6 +213,7 @@ impl State {
             Command::Register { study, who, claim, at } => self.register(study, who, claim, at),
             Command::Choose { study, chosen } => self.choose(study, &chosen),
             Command::Decide { study, decided } => self.decide(study, decided),
+            Command::Propose { study, proposed } => self.propose(study, proposed),
         }
     }
 
@@ -280,7 +288,7 @@ impl State {
         let Some(record) = self.studies.get_mut(&study) else {
             return Applied::Refused { why: "there is no such study" };
         };
-        match record.could_extend(seeds, buying) {
+        match record.could_extend(seeds, &text, buying) {
             Ok(false) => Applied::Extended { study, gained: 0 },
             Ok(true) => {
                 let before = record.trained();
@@ -372,7 +380,12 @@ impl StudyRecord {
     }
 
     /// Whether growing to so many seeds changes anything, or why it cannot be done.
-    pub fn could_extend(&self, seeds: u32, buying: Option<&Buying>) -> Result<bool, &'static str> {
+    pub fn could_extend(
+        &self,
+        seeds: u32,
+        text: &str,
+        buying: Option<&Buying>,
+    ) -> Result<bool, &'static str> {
         let [factor] = self.study.seeds.factors.as_slice() else {
             return Err("only a study with one count of seeds can grow; submit the grown file: \
                         what is known is taken over");
@@ -390,7 +403,8 @@ impl StudyRecord {
         let mut grown = self.study.clone();
         grown.seeds.factors[0].count = seeds.max(factor.count);
         match Design::of(&grown).trials() {
-            Some(trials) if trials <= TRIALS_MAX => Ok(true),
+            Some(trials) if trials <= TRIALS_MAX && travels(&grown, text) => Ok(true),
+            Some(trials) if trials <= TRIALS_MAX => Err(TOO_MANY_TRIES),
             _ => Err("a study has at most 10,000,000 trials"),
         }
     }
@@ -409,9 +423,21 @@ pub fn reply(applied: &Applied) -> Reply {
     }
 }
 
+/// Whether a message holds a study that learns when all is tried, its text beside it.
+fn travels(study: &Study, text: &str) -> bool {
+    let bytes = study.bytes_at_most().saturating_add((text.len() + FRAME_SPARE) as u64);
+    !study.learns() || bytes <= FRAME_MAX as u64
+}
+
 fn replica_id(number: u64) -> Option<ReplicaId> {
     std::num::NonZeroU64::new(number).map(ReplicaId)
 }
+
+const TOO_MANY_TRIES: &str = "with what its searches may propose for further seeds the study is too large; \
+                              few seeds that choose for all (tune) need no more of it";
+
+/// Bytes of a message that are not the study or its text.
+const FRAME_SPARE: usize = 1 << 10;
 
 const CANCELLED: &str = "this study is cancelled; submit it again to take it up";
 

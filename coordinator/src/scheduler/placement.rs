@@ -8,16 +8,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::design::{Design, Slot};
+use common::design::{Choice, Design, Slot};
 use common::id::TrialIndex;
-use common::study::{Model, Shape, Study};
+use common::study::{Hyper, Model, Proposed, Shape, Study};
 
 /// What of one study waits.
 #[derive(Debug)]
 pub struct Queue {
     shapes: Vec<ShapeQueue>,
+    /// By shape, its number above.
+    numbers: BTreeMap<Shape, usize>,
     /// Which shape each config of each arm belongs to.
     shape_of: BTreeMap<(u32, u32), usize>,
+    /// Which shape each try of a search belongs to, by arm, cell of its choice and number.
+    tries: BTreeMap<(u32, u64, u32), usize>,
     design: Design,
 }
 
@@ -33,7 +37,8 @@ pub enum Fit {
 
 #[derive(Debug, Default)]
 struct ShapeQueue {
-    /// What is trained in every cell, ascending; refits that wait for a choice are put back when it is made.
+    /// What is trained in every cell, ascending; refits that wait for a choice are put back when it is made,
+    /// and tries of a search when they are decided.
     slots: Vec<Slot>,
     /// Cells (seeds × partition × fold, or tuning seeds in place of those) before this one have been
     /// handed out.
@@ -52,40 +57,79 @@ struct ShapeQueue {
 
 impl Queue {
     pub fn new(study: &Study) -> Self {
-        let design = Design::of(study);
-        let mut shapes: BTreeMap<Shape, usize> = BTreeMap::new();
-        let mut queues: Vec<ShapeQueue> = Vec::new();
-        let mut shape_of = BTreeMap::new();
+        let mut queue = Self {
+            shapes: Vec::new(),
+            numbers: BTreeMap::new(),
+            shape_of: BTreeMap::new(),
+            tries: BTreeMap::new(),
+            design: Design::of(study),
+        };
         for (number, arm) in (0..).zip(&study.arms) {
             let model = study.model_of(arm);
+            if let Some(learned) = &arm.learned {
+                let all = learned.all();
+                all.for_each(|(cell, slot, within)| {
+                    queue.tried((number, cell, slot), &within.hyper, model);
+                });
+                continue;
+            }
             for (config, within) in (0..).zip(&arm.configs) {
-                let next = queues.len();
-                let shape = *shapes.entry(within.hyper.shape(model)).or_insert(next);
-                if shape == next {
-                    let programs = model == Model::Program;
-                    queues.push(ShapeQueue { programs, ..ShapeQueue::default() });
-                }
-                let slots = &mut queues[shape].slots;
-                match study.outer.inner.as_ref().filter(|_| design.is_searched(number)) {
+                let shape = queue.shape(&within.hyper, model);
+                let slots = &mut queue.shapes[shape].slots;
+                match study.outer.inner.as_ref().filter(|_| queue.design.is_searched(number)) {
                     Some(inner) => slots.extend(
                         (0..inner.folds)
                             .map(|fold| Slot { inner: Some(fold), ..Slot::outer(number, config) }),
                     ),
                     None => slots.push(Slot::outer(number, config)),
                 }
-                shape_of.insert((number, config), shape);
+                queue.shape_of.insert((number, config), shape);
             }
         }
-        let mut queue = Self { shapes: queues, shape_of, design };
         queue.find_ends();
         queue
+    }
+
+    /// The number of a shape, which is new or known.
+    fn shape(&mut self, hyper: &Hyper, model: Model) -> usize {
+        let next = self.shapes.len();
+        let shape = *self.numbers.entry(hyper.shape(model)).or_insert(next);
+        if shape == next {
+            let programs = model == Model::Program;
+            self.shapes.push(ShapeQueue { programs, ..ShapeQueue::default() });
+        }
+        shape
+    }
+
+    /// A try of a search is decided: its trials wait.
+    fn tried(&mut self, of: (u32, u64, u32), hyper: &Hyper, model: Model) {
+        let shape = self.shape(hyper, model);
+        self.tries.insert(of, shape);
+        let (arm, cell, slot) = of;
+        for trial in self.design.tries_of(Choice { arm, cell }, slot).concat() {
+            self.put_back(trial, false);
+        }
+    }
+
+    /// Tries of searches are decided, and in the study.
+    pub fn propose(&mut self, study: &Study, proposed: &[Proposed]) {
+        for Proposed { arm, cell, slot, .. } in proposed {
+            let Some(written) = study.arms.get(*arm as usize) else { continue };
+            let config = written.learned.as_ref().and_then(|l| l.config(*cell, *slot));
+            if let Some(config) = config {
+                self.tried((*arm, *cell, *slot), &config.hyper, study.model_of(written));
+            }
+        }
     }
 
     /// These trials of a study alone.
     pub fn only(study: &Study, trials: &[TrialIndex]) -> Self {
         let mut queue = Self::new(study);
         // The cursors are at their ends.
-        queue.shapes.iter_mut().for_each(|shape| shape.cells = 0);
+        for shape in &mut queue.shapes {
+            shape.cells = 0;
+            shape.returned.clear();
+        }
         trials.iter().for_each(|trial| queue.put_back(*trial, false));
         queue
     }
@@ -162,8 +206,12 @@ impl Queue {
 
     /// A trial waits again. `suspect`: it is to be tried alone.
     pub fn put_back(&mut self, trial: TrialIndex, suspect: bool) {
-        let key = self.design.key(trial).map(|key| (key.arm, key.config));
-        let Some(&shape) = key.and_then(|key| self.shape_of.get(&key)) else { return };
+        let Some(key) = self.design.key(trial) else { return };
+        let shape = match self.design.choice_of(&key).filter(|_| self.design.is_learned(key.arm)) {
+            Some(Choice { arm, cell }) => self.tries.get(&(arm, cell, key.config)),
+            None => self.shape_of.get(&(key.arm, key.config)),
+        };
+        let Some(&shape) = shape else { return };
         let shape = &mut self.shapes[shape];
         if suspect {
             shape.suspects.insert(trial);

@@ -59,7 +59,7 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StudyRecord {
     pub study: Study,
-    /// Grows when the study gains trials.
+    /// Grows when the study gains trials, or what they train is decided.
     pub version: u32,
     /// The study file as written.
     pub text: String,
@@ -504,10 +504,15 @@ impl StudyRecord {
         let count = &mut self.study.seeds.factors[0].count;
         *count = seeds.max(*count);
         self.resize();
-        self.written = written(&self.study, &text);
         self.text = text;
-        self.version += 1;
+        self.renewed();
         self.goes_on_again();
+    }
+
+    /// The study says more than before: those who have it ask for it anew.
+    pub(super) fn renewed(&mut self) {
+        self.written = written(&self.study, &self.text);
+        self.version += 1;
     }
 
     /// Opens those of the trials that were not open before, and gives them.
@@ -518,7 +523,8 @@ impl StudyRecord {
         opened
     }
 
-    /// Whether those trials are open, or have ended, that are bought and that choices fell on.
+    /// Whether those trials are open, or have ended, that are bought and that choices fell on, and those
+    /// of searches that were proposed.
     fn fits(&self, choices: Option<&Choices>, buying: Option<&Buying>) -> bool {
         let design = Design::of(&self.study);
         let nested = self.study.outer.inner.is_some();
@@ -532,6 +538,7 @@ impl StudyRecord {
         let chosen = choices.into_iter().flat_map(Choices::all);
         let refits = chosen.flat_map(|chosen| design.refits(chosen.choice(), chosen.config));
         let opened = refits.filter(|trial| is_bought(buying, &design, *trial)).count() as u64;
+        let opened = opened + self.tried(&design);
         let refits: u64 = design.unchosen(TrialIndex(0)).iter().map(|r| r.end - r.start).sum();
         let held = buying.map_or(0, |known| known.held(&design));
         self.in_state(TrialState::Unchosen).count() as u64 + opened == refits + held
@@ -595,6 +602,9 @@ fn share(trial: TrialIndex, state: TrialState, digest: u64) -> u64 {
 
 fn written(study: &Study, text: &str) -> Digest {
     let mut bytes = study.digest().0.to_vec();
+    if study.learns() {
+        bytes.extend(codec::encode(study).unwrap_or_default());
+    }
     bytes.extend_from_slice(text.as_bytes());
     Digest::of(&bytes)
 }

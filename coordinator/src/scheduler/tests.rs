@@ -5,6 +5,7 @@
 use std::num::NonZeroU64;
 
 use common::id::{ClientId, ClusterId, LeaseId};
+use common::space::{Config, Value};
 use common::study::Diverged;
 use common::trial::{FailReason, Outcome};
 use common::wire::message::RowEnd;
@@ -481,6 +482,46 @@ fn refits_are_open_once_their_config_is_chosen_and_no_others_ever() {
         }
         assert_eq!(bench.record().state, StudyState::Finished);
         assert_eq!((bench.record().complete, bench.record().open()), (trained, 0));
+    }
+}
+
+#[test]
+fn trials_of_a_search_are_open_once_their_config_is_proposed() {
+    for tune in [None, Some(3)] {
+        let study = crate::sample::learned(2, tune);
+        let (mut bench, design) = (Bench::of(study.clone()), Design::of(&study));
+        let trained = design.trained().expect("few");
+        assert_eq!(open_trials(&bench), []);
+        assert_eq!((bench.record().trained(), bench.record().open()), (trained, trained));
+        let choice = design.choices().nth(1).expect("a choice");
+        let point = |lr| Config { values: vec![("lr".into(), Value::Float(lr))] };
+        let one = |slot, lr| Proposed { arm: 0, cell: choice.cell, slot, point: point(lr) };
+        let study = bench.study;
+        let propose = |proposed: Vec<Proposed>| Command::Propose { study, proposed };
+        let early = Chosen { arm: 0, cell: choice.cell, config: 0 };
+        let choose = || Command::Choose { study, chosen: vec![early] };
+        assert_eq!(bench.run(choose()), Applied::Chosen { study, chosen: vec![] }, "untried");
+        let before = (bench.record().version, bench.state.digest());
+        let first = vec![one(0, 0.1), one(1, 0.2)];
+        let applied = bench.run(propose(first.clone()));
+        assert_eq!(applied, Applied::Proposed { study, proposed: first });
+        assert_eq!(bench.record().version, before.0 + 1, "agents ask for it anew");
+        assert_ne!(bench.state.digest(), before.1);
+        let opened = [design.tries_of(choice, 0).concat(), design.tries_of(choice, 1).concat()];
+        let mut opened = opened.concat();
+        opened.sort_unstable();
+        assert_eq!(open_trials(&bench), opened);
+        // Another leader came to others: the first stand, and nobody asks anew.
+        let version = bench.record().version;
+        let applied = bench.run(propose(vec![one(0, 0.3), one(3, 0.3)]));
+        assert_eq!(applied, Applied::Proposed { study, proposed: vec![] });
+        assert_eq!((bench.record().version, open_trials(&bench)), (version, opened));
+        let copy = State::decode(&bench.state.encode().expect("encodes")).expect("sound");
+        assert_eq!((copy.digest(), &copy), (bench.state.digest(), &bench.state));
+        assert!(matches!(bench.run(choose()), Applied::Chosen { chosen, .. } if chosen.len() == 1));
+        let applied = bench.run(propose(vec![one(2, 0.3)]));
+        assert_eq!(applied, Applied::Proposed { study, proposed: vec![] }, "it is chosen");
+        assert!(State::decode(&bench.state.encode().expect("encodes")).is_some());
     }
 }
 

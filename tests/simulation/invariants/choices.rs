@@ -1,5 +1,5 @@
 //! R14: a config is chosen once, by the scores that stand, whoever leads; and of its refits no others are
-//! trained.
+//! trained. What a search tries stands too, and is what those scores lead to.
 //!
 //! Floor: wiring.
 
@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::choosing::{Scores, choose, cost};
 use common::design::{Choice, Design};
 use common::id::{StudyId, TrialIndex};
+use common::searching::Searching;
+use common::space::Config;
 use common::study::Study;
 use common::wire::message::RowEnd;
 use coordinator::disk::RowChange;
@@ -18,13 +20,15 @@ use crate::simulation::disk::Rows;
 
 pub struct ChosenOnce {
     chosen: BTreeMap<(StudyId, Choice), u32>,
+    /// By arm, cell and number of the try.
+    tried: BTreeMap<(StudyId, u32, u64, u32), Config>,
     /// Trials that were opened again: what they score later may come too late for their choice.
     reopened: BTreeSet<(StudyId, TrialIndex)>,
 }
 
 impl ChosenOnce {
     pub fn new(_: &Plan) -> Self {
-        Self { chosen: BTreeMap::new(), reopened: BTreeSet::new() }
+        Self { chosen: BTreeMap::new(), tried: BTreeMap::new(), reopened: BTreeSet::new() }
     }
 
     fn look(&mut self, state: &State) -> Result<(), String> {
@@ -33,6 +37,21 @@ impl ChosenOnce {
                 let before = *self.chosen.entry((*study, made.choice())).or_insert(made.config);
                 if before != made.config {
                     return Err(format!("{study}: {made:?}, and it was {before}"));
+                }
+            }
+        }
+        for (id, record) in &state.studies {
+            let searches = (0..).zip(&record.study.arms);
+            let searches =
+                searches.filter_map(|(arm, written)| Some((arm, written.learned.as_ref()?)));
+            for (arm, (cell, slot, config)) in
+                searches.flat_map(|(arm, learned)| learned.all().map(move |one| (arm, one)))
+            {
+                let point = &config.point;
+                let key = (*id, arm, cell, slot);
+                let before = self.tried.entry(key).or_insert_with(|| point.clone());
+                if before != point {
+                    return Err(format!("{key:?} is {point}, and it was {before}"));
                 }
             }
         }
@@ -74,6 +93,9 @@ impl Invariant for ChosenOnce {
                     if !says {
                         return Err(format!("{id}: {choice:?} is {made:?} against its scores"));
                     }
+                    if trials.iter().all(certain) {
+                        follows(study, *id, &design, choice, &rows)?;
+                    }
                     let configs = study.arms[choice.arm as usize].configs.len() as u32;
                     let other = (0..configs).filter(|config| made != Some(*config));
                     let mut refits = other.flat_map(|config| design.refits(choice, config));
@@ -87,18 +109,52 @@ impl Invariant for ChosenOnce {
     }
 }
 
+/// Whether each round of a search is what the scores before it lead to.
+fn follows(
+    study: &Study,
+    id: StudyId,
+    design: &Design,
+    choice: Choice,
+    rows: &Rows,
+) -> Result<(), String> {
+    let arm = &study.arms[choice.arm as usize];
+    let Some(learned) = &arm.learned else { return Ok(()) };
+    let score = |trial: &TrialIndex| match rows.get(&(id, *trial)).map(|row| &row.end) {
+        Some(RowEnd::Complete(outcome)) => outcome.metrics[0],
+        _ => f64::NAN,
+    };
+    let points: Vec<Config> = (0..learned.tries(choice.cell))
+        .filter_map(|slot| learned.config(choice.cell, slot).map(|config| config.point.clone()))
+        .collect();
+    let mut tries: Vec<(Config, Scores)> = Vec::new();
+    while tries.len() < points.len() {
+        let mut search = Searching::new(study, design, choice).ok_or("no search")?;
+        let next = search.next(&tries);
+        let made = &points[tries.len()..(tries.len() + next.len()).min(points.len())];
+        if next.is_empty() || made != next {
+            return Err(format!("{id}: {choice:?} tried {made:?}, and its scores say {next:?}"));
+        }
+        for point in next {
+            let trials = design.tries_of(choice, tries.len() as u32);
+            let scores = trials.iter().map(|seed| seed.iter().map(score).collect()).collect();
+            tries.push((point, scores));
+        }
+    }
+    Ok(())
+}
+
 fn chosen(study: &Study, id: StudyId, design: &Design, choice: Choice, rows: &Rows) -> u32 {
     let score = |trial: &TrialIndex| match rows.get(&(id, *trial)).map(|row| &row.end) {
         Some(RowEnd::Complete(outcome)) => outcome.metrics[0],
         _ => f64::NAN,
     };
     let trials = design.scores_of(choice);
-    let arm = &study.arms[choice.arm as usize];
+    let configs = study.configs_of(choice);
     let of_config = |config: usize| -> Scores {
         trials.iter().map(|seed| seed[config].iter().map(score).collect()).collect()
     };
-    let scores: Vec<Scores> = (0..arm.configs.len()).map(of_config).collect();
-    let costs: Vec<f64> = arm.configs.iter().map(|config| cost(&config.hyper)).collect();
+    let scores: Vec<Scores> = (0..configs.len()).map(of_config).collect();
+    let costs: Vec<f64> = configs.iter().map(|config| cost(&config.hyper)).collect();
     let select = study.outer.inner.as_ref().expect("nested").select;
     choose(&scores, select, study.primary().larger_is_better(), &costs) as u32
 }

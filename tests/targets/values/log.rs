@@ -8,6 +8,8 @@ use agent::spool::{Record, Spool};
 use common::design::Design;
 use common::id::{ClientId, ClusterId, MemberId, ReplicaId, StudyId};
 use common::ledger::Purpose;
+use common::space::{Config, Value};
+use common::study::Proposed;
 use common::time::Timestamp;
 use common::trial::{Attempt, Ending, FailReason, Report};
 use common::wire::message::peer::{SnapshotMeta, Voters};
@@ -17,21 +19,21 @@ use coordinator::replica::Proposal;
 use coordinator::replica::log::{Base, SnapshotRecord, Vote};
 use coordinator::scheduler::choices::Chosen;
 use coordinator::scheduler::command::{
-    Admission, BUYING_LEVEL, CURVES_LEVEL, Command, Entry, Item, LEDGER_LEVEL, LEVEL, NESTED_LEVEL,
-    Origin, PROGRAMS_LEVEL, SEALS_LEVEL,
+    Admission, BUYING_LEVEL, CURVES_LEVEL, Command, Entry, Item, LEARN_LEVEL, LEDGER_LEVEL, LEVEL,
+    NESTED_LEVEL, Origin, PROGRAMS_LEVEL, SEALS_LEVEL,
 };
 use coordinator::scheduler::state::{Reply, State, TrialState};
 
 use super::operators::{controls, decided, past_failure, rows, token};
 use super::{
-    STUDY, Sample, attempt, controlled, limited, named, nested, outcome, outcome_with_curve,
-    programmed, replica, reports, study, variants,
+    STUDY, Sample, attempt, controlled, learned, limited, named, nested, outcome,
+    outcome_with_curve, programmed, replica, reports, study, variants,
 };
 
 variants!(
     command,
     Command: Submit Control Reports Adopt CreateToken RevokeToken Admit RemoveMember Place
-        RemoveReplica RaiseLevel Digests Look Seal Register Choose Decide
+        RemoveReplica RaiseLevel Digests Look Seal Register Choose Decide Propose
 );
 variants!(item, Item: Complete Failed);
 variants!(record, Record: Started Ended Forgotten);
@@ -95,12 +97,20 @@ fn commands() -> Vec<Command> {
     commands.push(Command::Choose { study: nested().id(), chosen: chosen() });
     commands.push(Command::Submit { study: Box::new(limited()), text: STUDY.to_string(), at });
     commands.extend(decided().map(|decided| Command::Decide { study: limited().id(), decided }));
+    commands.push(Command::Submit { study: Box::new(learned()), text: STUDY.to_string(), at });
+    commands.push(Command::Propose { study: learned().id(), proposed: proposed() });
     commands
 }
 
 fn chosen() -> Vec<Chosen> {
     let chosen = |(cell, config)| Chosen { arm: 0, cell, config };
     [(0, 1), (300, 0)].map(chosen).to_vec()
+}
+
+fn proposed() -> Vec<Proposed> {
+    let point = |lr| Config { values: vec![("lr".to_string(), Value::Float(lr))] };
+    let proposed = |(cell, slot, lr)| Proposed { arm: 0, cell, slot, point: point(lr) };
+    [(0, 0, 0.01), (0, 1, 0.25), (3, 0, 0.003)].map(proposed).to_vec()
 }
 
 /// A nested study with one choice made, and a score that another one waits for.
@@ -211,6 +221,14 @@ fn state_of(level: u16) -> State {
     if level >= BUYING_LEVEL {
         buy(&mut state, at);
     }
+    if level >= LEARN_LEVEL {
+        let study = learned();
+        let propose = Command::Propose { study: study.id(), proposed: proposed() };
+        let submit = Command::Submit { study: Box::new(study), text: STUDY.to_string(), at };
+        for command in [submit, propose] {
+            state.apply(state.applied + 1, Entry { origin: None, command });
+        }
+    }
     state
 }
 
@@ -225,6 +243,7 @@ pub fn states() -> Vec<Sample> {
         ("State.Seals", SEALS_LEVEL),
         ("State.Choices", NESTED_LEVEL),
         ("State.Buying", BUYING_LEVEL),
+        ("State.Tries", LEARN_LEVEL),
     ];
     let mut all: Vec<Sample> = levels
         .map(|(name, level)| {

@@ -16,10 +16,11 @@ use std::num::NonZeroU64;
 
 use common::curve::{Quantity, Trace};
 use common::id::{Digest, LeaseId, ReplicaId, StudyId, TrialIndex};
-use common::space::{Config, Value};
+use common::plan::Method;
+use common::space::{Axis, Condition, Config, Constraint, Form, Space, Value};
 use common::study::{
-    Arm, ArmConfig, Budget, Hyper, Inner, Model, Outer, OuterKind, Program, ProgramFile, Select,
-    Stop, StopWorth, Study, check,
+    Arm, ArmConfig, Budget, Hyper, Inner, Learned, Model, Outer, OuterKind, Program, ProgramFile,
+    Select, Stop, StopWorth, Study, check,
 };
 use common::trial::{Attempt, Ending, FailReason, Outcome, Report};
 use common::wire::codec;
@@ -125,6 +126,32 @@ pub fn limited() -> Study {
     Study { budget, ..flat }
 }
 
+/// The nested one with the first arm's rate searched for.
+pub fn learned() -> Study {
+    let mut study = nested();
+    let arm = &mut study.arms[0];
+    let on = Condition {
+        axis: "momentum".to_string(),
+        on: "optimizer".to_string(),
+        values: vec![Value::Text("sgd".to_string())],
+    };
+    let least = Constraint { form: Form::Product, axes: vec!["lr".to_string()], most: 0.5 };
+    let words = Axis::List(["sgd", "adam"].map(|word| Value::Text(word.to_string())).to_vec());
+    let axes = [
+        ("lr", Axis::LogRange { low: 0.001, high: 1.0 }),
+        ("optimizer", words),
+        ("momentum", Axis::LinearRange { low: 0.0, high: 0.9 }),
+        ("epochs", Axis::Int { low: 2, high: 8, step: 3 }),
+        ("dropout", Axis::Linear { low: 0.0, high: 0.5, points: 3 }),
+        ("weight_decay", Axis::Log { low: 0.001, high: 0.1, points: 3 }),
+    ];
+    let axes = axes.map(|(name, axis)| (name.to_string(), axis)).to_vec();
+    let space = Space { axes, conditions: vec![on], constraints: vec![least] };
+    let fixed = arm.configs[0].hyper.clone();
+    arm.learned = Some(Box::new(Learned::new(Method::Tpe, space, fixed)));
+    study
+}
+
 /// The same with an arm that runs a program.
 pub fn programmed() -> Study {
     let program = Program {
@@ -147,7 +174,8 @@ pub fn programmed() -> Study {
     };
     let configs = [(program.files.as_slice(), 0.1), (&[], 0.25)].map(config).to_vec();
     let written = "command = [\"python\", \"train.py\", \"{lr}\"]".to_string();
-    let arm = Arm { name: "own".to_string(), model: Model::Program, written, configs };
+    let arm =
+        Arm { name: "own".to_string(), model: Model::Program, written, configs, learned: None };
     Study { arms: vec![arm], ..study() }
 }
 

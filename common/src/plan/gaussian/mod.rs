@@ -165,7 +165,7 @@ impl Warp {
 }
 
 /// Told configs before the first fit.
-fn startup(axes: usize) -> usize {
+pub(super) fn startup(axes: usize) -> usize {
     10.min(2 * axes + 2)
 }
 

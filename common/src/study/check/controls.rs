@@ -93,6 +93,7 @@ fn constant() -> Arm {
         model: Model::Constant,
         written: format!("model = {:?}", Model::Constant.name()),
         configs: vec![ArmConfig { point: Config::default(), hyper: Hyper::none() }],
+        learned: None,
     }
 }
 
@@ -103,6 +104,7 @@ fn permuted(of: u32, arm: &Arm, repeats: u32) -> Arm {
         model: Model::Permuted { of, repeats },
         written: format!("{}\nlabels = \"permuted\"", arm.written),
         configs: arm.configs.clone(),
+        learned: arm.learned.clone(),
     }
 }
 

@@ -12,11 +12,13 @@ mod models;
 mod nested;
 mod programs;
 mod samples;
+mod searches;
 mod size;
 mod stopping;
 
 use super::finding::{At, Inspection, did_you_mean};
 use super::grammar::{self, ArmDraft, Draft, SeedsDraft, TaskKind};
+use super::learned::{Learned, tried};
 use super::{Arm, ArmConfig, Budget, Findings, Model, Seeds, Study, Task};
 use crate::metric::Metric;
 use crate::table::Dataset;
@@ -72,6 +74,7 @@ fn study(
     let outer = division::outer(&draft, facts.as_ref(), notes, inspection);
     controls::check(&draft, inspection);
     let stop = stopping::stop(&draft, inspection);
+    searches::check(&draft, inspection);
     size::check(&draft, outer.as_ref(), inspection);
     if !inspection.is_clean() {
         return None;
@@ -95,6 +98,7 @@ fn study(
             return None;
         }
     }
+    searches::check_drawn(&draft.arms, inspection);
     models::check(&draft.arms, &dataset, inspection);
     let written = draft.arms.iter().map(arm).collect();
     let segmentation = matches!(data.task, Task::Segmentation { .. });
@@ -119,6 +123,7 @@ fn study(
     notes.extend(controls::notes(&study));
     notes.extend(programs::notes(&study, draft.controls.permuted.is_some()));
     notes.extend(stopping::notes(&study));
+    notes.extend(searches::notes(&study, &draft.arms));
     nested::check(&study, &dataset, &inner_span.unwrap_or_default(), notes, inspection);
     size::check_controls(&study, &seeds_span, inspection);
     size::check_travels(&study, inspection);
@@ -160,18 +165,23 @@ fn metrics(draft: &Draft, inspection: &mut Inspection<'_>) -> Vec<Metric> {
 }
 
 fn arm(draft: &ArmDraft) -> Arm {
-    let configs = match draft.model {
+    let mut configs = match draft.model {
         Model::Program => programs::configs(draft),
         _ => {
             let points = draft.points.iter().cloned();
             points.zip(draft.hypers()).map(|(point, hyper)| ArmConfig { point, hyper }).collect()
         }
     };
+    let learned = draft.learns().map(|method| {
+        configs.iter_mut().enumerate().for_each(|(at, config)| config.point = tried(at));
+        Box::new(Learned::new(method, draft.space.value.clone(), draft.fixed.clone()))
+    });
     Arm {
         name: draft.name.value.clone(),
         model: draft.model,
         written: grammar::written(draft),
         configs,
+        learned,
     }
 }
 

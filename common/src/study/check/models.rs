@@ -14,9 +14,11 @@ use crate::table::{Dataset, Target};
 /// one finding an arm.
 pub(super) fn check(arms: &[ArmDraft], dataset: &Dataset, inspection: &mut Inspection<'_>) {
     for arm in arms.iter().filter(|arm| !matches!(arm.model, Model::Constant | Model::Program)) {
+        let hypers: Vec<Hyper> =
+            if arm.learns().is_some() { arm.proposable() } else { arm.hypers().collect() };
         let found = rows(arm.model, dataset)
-            .or_else(|| arm.hypers().find_map(|hyper| network(arm.model, &hyper, dataset)))
-            .or_else(|| arm.hypers().find_map(|hyper| recipe(&hyper, dataset)));
+            .or_else(|| hypers.iter().find_map(|hyper| network(arm.model, hyper, dataset)))
+            .or_else(|| hypers.iter().find_map(|hyper| recipe(hyper, dataset)));
         if let Some(Mismatch { message, help }) = found {
             inspection.refuse(&arm.name.span, format!("arm {:?}: {message}", arm.name.value), help);
         } else if let Some(word) = losses(arm).find(|word| !suits(&word.value, &dataset.target)) {

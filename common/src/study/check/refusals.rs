@@ -117,8 +117,8 @@ fn what_later_versions_bring_is_refused_by_name() {
     refused("[arms.a]", one_arm, "[stop]", &["there is one", "add the arm"]);
     refused(
         "space =",
-        "search = { method = \"tpe\" }\nspace =",
-        "\"tpe\"",
+        "search = { method = \"halving\" }\nspace =",
+        "\"halving\"",
         &["not in this version", "grid"],
     );
 }

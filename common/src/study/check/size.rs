@@ -80,17 +80,27 @@ pub(super) fn check_controls(study: &Study, span: &Range<usize>, inspection: &mu
     }
 }
 
-/// Refuses a study that no frame would hold, its text beside it.
+/// Refuses a study that no frame would hold, its text beside it, and all that its searches may propose.
 pub(super) fn check_travels(study: &Study, inspection: &mut Inspection<'_>) {
-    let bytes = codec::encode(study).map_or(usize::MAX, |bytes| bytes.len());
-    let room = FRAME_MAX.saturating_sub(inspection.text().len() + FRAME_SPARE);
+    let bytes = codec::encode(study).map_or(usize::MAX, |bytes| bytes.len()) as u64;
+    let room = FRAME_MAX.saturating_sub(inspection.text().len() + FRAME_SPARE) as u64;
+    let at_most = study.bytes_at_most();
     if bytes > room {
         let message = format!(
             "the study takes {} bytes, and {} are left beside its text",
-            grouped(bytes as u128),
-            grouped(room as u128)
+            grouped(bytes.into()),
+            grouped(room.into())
         );
         let help = "make the arms' spaces, their files or the notes smaller";
+        inspection.refuse(&(0..0), message, help);
+    } else if at_most > room {
+        let message = format!(
+            "with all that its searches may propose the study takes up to {} bytes, and {} are left \
+             beside its text",
+            grouped(at_most.into()),
+            grouped(room.into())
+        );
+        let help = "write fewer `configs`, or let few seeds choose for all: tune = 2 in [seeds]";
         inspection.refuse(&(0..0), message, help);
     }
 }

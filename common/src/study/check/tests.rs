@@ -459,3 +459,77 @@ fn a_search_draws_its_configs_from_data_and_space_alone() {
     }
     assert_ne!(drawn("random", ""), drawn("sobol", ""));
 }
+
+#[test]
+fn a_search_that_learns_needs_scores_that_are_not_of_test_rows() {
+    let searched = |method: &str, configs: u32, inner: &str, space: &str| {
+        let text = WHOLE
+            .replace(
+                "search = { method = \"grid\" }",
+                &format!("search = {{ method = {method:?}, configs = {configs} }}"),
+            )
+            .replace("{ log = [1e-4, 1e-1], points = 4 }", space)
+            .replace("[seeds]", &format!("{inner}\n[seeds]"));
+        with(&rows(), &text)
+    };
+    let (inner, range) = ("inner = { folds = 2 }", "{ log = [1e-4, 1e-1] }");
+    for method in ["tpe", "gp"] {
+        let said = searched(method, 6, "", range).expect_err("flat").to_string();
+        assert!(said.contains("those of test rows") && said.contains("inner ="), "{said}");
+        let checked = searched(method, 6, inner, range).unwrap_or_else(|f| panic!("{f}"));
+        let arm = checked.study.arms.iter().find(|arm| arm.learned.is_some()).expect("searched");
+        assert_eq!(arm.configs.len(), 6);
+        let examples: Vec<f64> = arm.configs.iter().map(|config| config.hyper.lr).collect();
+        assert!(examples.iter().any(|lr| *lr < 1e-3) && examples.iter().any(|lr| *lr > 1e-2));
+        assert_eq!(arm.configs[5].point.to_string(), "try=6");
+        let said = checked.notes.join("\n");
+        assert!(said.contains(&format!("{method} proposes 6 configs for each of its")), "{said}");
+    }
+    let said = searched("cmaes", 6, inner, range).expect_err("words").to_string();
+    assert!(said.contains("cma-es needs numbers in order, which `hidden` has not"), "{said}");
+    let said = searched("tpe", 1, inner, range).expect_err("one config").to_string();
+    assert!(said.contains("nothing to learn"), "{said}");
+    let whole = searched("tpe", 4_000, inner, "[0.1, 0.2]").unwrap_or_else(|f| panic!("{f}"));
+    assert!(whole.notes.join("\n").contains("all that its space has, and not 4000"));
+    let said = searched("tpe", 4_000, inner, range).expect_err("too large").to_string();
+    assert!(said.contains("may propose") && said.contains("tune"), "{said}");
+}
+
+#[test]
+fn an_axis_may_wait_for_another_ones_value_and_configs_for_their_sum() {
+    let arm = |space: &str, more: &str| {
+        let text = format!(
+            "{STUDY}{DATA}{SPLIT}[seeds]\ncount = 3\n[arms.a]\nmodel = \"mlp\"\nspace = {space}\n{more}\n"
+        );
+        with(&rows(), &text)
+    };
+    let space = "{ optimizer = [\"adam\", \"sgd\"], momentum = { values = [0.0, 0.9], when = { optimizer = \"sgd\" } }, \
+                 batch = [8, 16], epochs = { int = [1, 4], step = 3 } }";
+    let checked = arm(space, "constraints = [{ product = [\"batch\", \"epochs\"], most = 32 }]");
+    let study = checked.unwrap_or_else(|findings| panic!("{findings}")).study;
+    let points: Vec<String> =
+        study.arms[0].configs.iter().map(|config| config.point.to_string()).collect();
+    assert_eq!(points.len(), 3 * 3, "{points:#?}");
+    assert_eq!(points[0], "optimizer=adam batch=8 epochs=1");
+    assert_eq!(points[3], "optimizer=sgd momentum=0 batch=8 epochs=1");
+    assert!(points.iter().all(|point| !point.contains("batch=16 epochs=4")));
+    assert!(study.arms[0].written.contains("momentum = 0.9"), "{}", study.arms[0].written);
+    let later = "{ lr = { log = [0.01, 0.1], points = 2, when = { optimizer = [\"sgd\"] } }, optimizer = [\"adam\", \"sgd\"] }";
+    let never = "{ optimizer = [\"adam\", \"adamw\"], lr = { values = [0.1], when = { optimizer = \"sgd\" } } }";
+    let (both, small) =
+        ("{ lr = [0.1, 0.2], batch = [8, 16] }", "{ lr = [0.1, 0.2], hidden = [[8], [16]] }");
+    for (space, more, words) in [
+        (later, "", "depends on `optimizer`, which must come before it"),
+        (never, "", "waits for `optimizer` to be sgd, which it never is"),
+        ("{ lr = { values = [0.1], when = {} } }", "", "names nothing that it depends on"),
+        ("{ lr = { values = [0.1], points = 3 } }", "", "no key `points`"),
+        (both, "constraints = [{ sum = [\"lr\", \"rate\"], most = 1 }]", "no axis `rate`"),
+        (both, "constraints = [{ sum = [\"lr\"] }]", "has no `most`"),
+        (both, "constraints = [{ most = 1 }]", "on a sum or on a product"),
+        (both, "constraints = [{ sum = [\"batch\"], most = 4 }]", "loosen one"),
+        (small, "constraints = [{ sum = [\"hidden\"], most = 4 }]", "not all numbers"),
+    ] {
+        let said = arm(space, more).expect_err(words).to_string();
+        assert!(said.contains(words), "{said}");
+    }
+}

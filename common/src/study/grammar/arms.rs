@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::super::finding::{At, Inspection};
 use super::super::{Hyper, Model, Optimizer};
 use super::ArmDraft;
+use super::conditions;
 use super::programs;
 use super::recipes;
 use super::search;
@@ -64,7 +65,8 @@ fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Op
         }
         check_model_has(&item.name, span, model, inspection);
         if let Some(value) = hyper(item, inspection) {
-            apply(&mut fixed, &item.name, &value);
+            let fits = set(&mut fixed, &item.name, &value);
+            assert!(fits, "`{}` cannot be {value}", item.name);
         }
     }
     let space = match section.find("space") {
@@ -72,7 +74,10 @@ fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Op
             value: space(item, &section, model, search.is_some(), inspection).unwrap_or_default(),
             span: item.span.clone(),
         },
-        None => At { value: Space::default(), span: name.span.clone() },
+        None => {
+            conditions::constraints(&section, inspection);
+            At { value: Space::default(), span: name.span.clone() }
+        }
     };
     check_momentum(&section, model, &fixed, &space.value, inspection);
     recipes::augment(&section, &mut fixed, inspection);
@@ -143,7 +148,7 @@ fn space(
 ) -> Option<Space> {
     let known: Vec<&str> = HYPERS.iter().chain(&recipes::LATER).copied().collect();
     let section = item.section("space", &known, inspection)?;
-    let mut space = Space::default();
+    let (mut space, mut conditions) = (Space::default(), Vec::new());
     if section.entries().next().is_none() {
         let help = "name what varies, such as lr = [0.001, 0.01], or take `space` out";
         inspection.refuse(&section.span, "a space with no points: it names nothing", help);
@@ -161,7 +166,11 @@ fn space(
         if let Some(axis) = axis(item, drawn, inspection) {
             space.axes.push((name.to_string(), axis));
         }
+        conditions.extend(conditions::when(item, &hyper, inspection));
     }
+    let written: Vec<&str> = section.entries().map(|(_, item)| item.name.as_str()).collect();
+    let constraints = conditions::constraints(arm, inspection);
+    conditions::settle(&mut space, &written, conditions, constraints, inspection);
     Some(space)
 }
 
@@ -171,7 +180,10 @@ fn axis(item: &Item<'_>, drawn: bool, inspection: &mut Inspection<'_>) -> Option
         return listed(item, inspection);
     }
     if item.is_table() {
-        return ranged(item, drawn, inspection);
+        return match conditions::values(item, inspection) {
+            Some(values) => listed(&values, inspection),
+            None => ranged(item, drawn, inspection),
+        };
     }
     let message =
         format!("`{}` in a space must be a list or a range, and is {}", item.name, item.found());
@@ -221,7 +233,8 @@ fn listed(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
 /// `{ log = [a, b], points = n }`, the same with `linear`, or `{ int = [a, b], step = s }`.
 fn ranged(item: &Item<'_>, drawn: bool, inspection: &mut Inspection<'_>) -> Option<Axis> {
     let name = item.name.as_str();
-    let section = item.section(name, &["log", "linear", "int", "points", "step"], inspection)?;
+    let known = ["log", "linear", "int", "points", "step", "when"];
+    let section = item.section(name, &known, inspection)?;
     let kinds: Vec<&Item<'_>> =
         ["log", "linear", "int"].iter().filter_map(|k| section.find(k)).collect();
     let [kind] = kinds.as_slice() else {
@@ -381,8 +394,9 @@ fn widths(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Value> {
     widths.into_iter().map(|width| width.map(|at| at.value)).collect::<Option<_>>().map(Value::Ints)
 }
 
-/// Sets the hyperparameter called `name`. The value was made by this grammar, so it fits.
-pub(in super::super) fn apply(hyper: &mut Hyper, name: &str, value: &Value) {
+/// Sets the hyperparameter called `name`; `false` where no arm has one of that name and kind. Values are
+/// copied as they are.
+pub(in super::super) fn set(hyper: &mut Hyper, name: &str, value: &Value) -> bool {
     match (name, value) {
         ("epochs", Value::Int(epochs)) => hyper.epochs = *epochs as u32,
         ("batch", Value::Int(batch)) => hyper.batch = *batch as u32,
@@ -400,8 +414,9 @@ pub(in super::super) fn apply(hyper: &mut Hyper, name: &str, value: &Value) {
         ("hidden", Value::Ints(widths)) => {
             hyper.hidden = widths.iter().map(|&width| width as u32).collect();
         }
-        _ => assert!(recipes::apply(hyper, name, value), "`{name}` cannot be {value}"),
+        _ => return recipes::apply(hyper, name, value),
     }
+    true
 }
 
 /// After all of a config is applied: Adam without decay is AdamW without decay, and is known as that.
@@ -418,15 +433,21 @@ pub(in super::super) fn written(arm: &ArmDraft) -> String {
         return programs::written(program, arm.fixed.recipe.validation);
     }
     let fixed = &arm.fixed;
-    let varied = |name: &str| arm.space.value.axes.iter().any(|(axis, _)| axis == name);
+    // Where a condition leaves an axis out, what stands beside the space is trained.
+    let space = &arm.space.value;
+    let varied = |name: &str| {
+        space.axes.iter().any(|(axis, _)| axis == name)
+            && space.conditions.iter().all(|condition| condition.axis != name)
+    };
     let mut lines = vec![format!("model = {:?}", arm.model.name())];
     if arm.model == Model::Constant {
         return lines.remove(0);
     }
     for name in HYPERS {
         let foreign = !recipes::has(arm.model, name);
-        let unused =
-            name == "momentum" && fixed.optimizer != Optimizer::Sgd && !varied("optimizer");
+        let unused = name == "momentum"
+            && fixed.optimizer != Optimizer::Sgd
+            && !space.axes.iter().any(|(axis, _)| axis == "optimizer");
         if foreign || unused || varied(name) {
             continue;
         }
@@ -453,7 +474,7 @@ pub(in super::super) fn written(arm: &ArmDraft) -> String {
 const HYPERS: [&str; 8] =
     ["epochs", "batch", "optimizer", "lr", "weight_decay", "momentum", "hidden", "dropout"];
 const WHOLE: [&str; 2] = ["epochs", "batch"];
-const ARM_KEYS: [&str; 5] = ["model", "command", "search", "space", "augment"];
+const ARM_KEYS: [&str; 6] = ["model", "command", "search", "space", "constraints", "augment"];
 /// As many configs as a study may have.
 const LISTED_MAX: usize = 5_000;
 const LAYERS_MAX: usize = 16;

@@ -6,6 +6,7 @@
 //! Floor: common.
 
 mod arms;
+mod conditions;
 mod data;
 mod depth;
 mod limits;
@@ -24,15 +25,15 @@ use super::finding::{At, Inspection, NOT_TOML};
 use super::{Budget, Format, Hyper, Missing, Model, SeedFactor};
 use crate::id::Digest;
 use crate::metric::Metric;
-use crate::plan::{Search, SearchError, Terms};
-use crate::space::{Config, Space};
+use crate::plan::{Method, Search, SearchError, Terms};
+use crate::space::{Axis, Config, Space, Value};
 use crate::wire::frame::FRAME_MAX;
 
 use limits::StopDraft;
 use nested::InnerDraft;
 use walk::Section;
 
-pub(super) use arms::{apply, settle, written};
+pub(super) use arms::{set, settle, written};
 
 /// What could be read of a study file. A part that is `None` has its finding already.
 pub(super) struct Draft {
@@ -135,7 +136,7 @@ pub(super) struct ArmDraft {
     pub space: At<Space>,
     /// `None`: a grid.
     pub search: Option<At<search::Drawn>>,
-    /// The configs, once they are drawn.
+    /// The configs, once they are drawn; of a search that learns examples.
     pub points: Vec<Config>,
     /// Of a program, beside the study file: to be read.
     pub files: Vec<At<String>>,
@@ -149,28 +150,68 @@ impl ArmDraft {
         drawn.map_or(whole, |drawn| drawn.min(whole))
     }
 
-    /// Takes the configs from the space. What is drawn depends on the data and on the space alone.
+    /// The method of a search that learns from scores.
+    pub fn learns(&self) -> Option<Method> {
+        self.search.as_ref().map(|search| search.value.method).filter(|method| method.learns())
+    }
+
+    /// Takes the configs from the space. What is drawn depends on the data and on the space alone. A search
+    /// that learns has examples, evenly spread: as many as it has tries, or as there are configs.
     pub fn draw(&mut self, data: Digest) -> Result<(), SearchError> {
         let space = self.space.value.clone();
         self.points = match &self.search {
-            None => space.configs(),
+            None => {
+                let configs = space.configs();
+                (!configs.is_empty()).then_some(()).ok_or(SearchError::NothingAllowed)?;
+                configs
+            }
             Some(At { value: drawn, .. }) => {
                 let budget = drawn.configs;
                 let terms = Terms { budget, larger_is_better: true, data, seed: 0 };
-                Search::new(space, drawn.method, terms)?.upfront()?
+                let upfront = match drawn.method.learns() {
+                    false => drawn.method,
+                    // Whether the space suits the method is asked all the same.
+                    true => {
+                        Search::new(space.clone(), drawn.method, terms).map(|_| Method::Sobol)?
+                    }
+                };
+                Search::new(space, upfront, terms)?.upfront()?
             }
         };
         Ok(())
     }
 
+    /// Of configs that stand for all that a search that learns may propose: where those are few all of them,
+    /// with the ends of each range in place of what is between; else the examples.
+    pub fn proposable(&self) -> Vec<Hyper> {
+        let ends = |axis: &Axis| match axis {
+            Axis::LogRange { low, high } | Axis::LinearRange { low, high } => {
+                Axis::List(vec![Value::Float(*low), Value::Float(*high)])
+            }
+            axis => axis.clone(),
+        };
+        let mut ended = self.space.value.clone();
+        ended.axes.iter_mut().for_each(|(_, axis)| *axis = ends(axis));
+        match ended.size() {
+            Some(size) if size <= PROPOSABLE_MAX => {
+                ended.configs().iter().map(|point| self.hyper(point)).collect()
+            }
+            _ => self.hypers().collect(),
+        }
+    }
+
     /// Of each config, in their order.
     pub fn hypers(&self) -> impl Iterator<Item = Hyper> {
-        self.points.iter().map(|point| {
-            let mut hyper = self.fixed.clone();
-            point.values.iter().for_each(|(name, value)| apply(&mut hyper, name, value));
-            settle(&mut hyper);
-            hyper
-        })
+        self.points.iter().map(|point| self.hyper(point))
+    }
+
+    fn hyper(&self, point: &Config) -> Hyper {
+        let mut hyper = self.fixed.clone();
+        for (name, value) in &point.values {
+            assert!(set(&mut hyper, name, value), "`{name}` cannot be {value}");
+        }
+        settle(&mut hyper);
+        hyper
     }
 }
 
@@ -234,6 +275,8 @@ fn bare_word(text: &str, start: usize) -> Option<String> {
     }
 }
 
+/// Configs that stand for all of a search's which are looked at one by one.
+const PROPOSABLE_MAX: u64 = 5_000;
 /// How the parser's messages about bare words begin.
 const OF_BARE_WORDS: [&str; 2] = ["string values must be quoted", "invalid boolean"];
 const TABLES: [&str; 7] = ["study", "data", "split", "seeds", "arms", "budget", "stop"];

@@ -12,6 +12,7 @@ use super::super::finding::{At, Inspection, did_you_mean, nearest};
 use super::super::program::{Piece, Program, STANDARD, pieces};
 use super::super::{Hyper, Model};
 use super::ArmDraft;
+use super::conditions;
 use super::search;
 use super::walk::{Item, Section};
 use crate::name::is_inner_path;
@@ -32,8 +33,14 @@ pub(super) fn arm(
     let search = section.find("search");
     let search = search.and_then(|item| search::search(item, has_space, inspection));
     let space = match section.find("space") {
-        Some(item) => At { value: space(item, section, inspection), span: item.span.clone() },
-        None => At { value: Space::default(), span: name.span.clone() },
+        Some(item) => {
+            let value = space(item, (section, search.is_some()), inspection);
+            At { value, span: item.span.clone() }
+        }
+        None => {
+            conditions::constraints(section, inspection);
+            At { value: Space::default(), span: name.span.clone() }
+        }
     };
     let fixed = fixed(section, inspection);
     // Named is named, whatever is wrong with its value.
@@ -268,8 +275,13 @@ fn checked_value(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Val
     }
 }
 
-fn space(item: &Item<'_>, arm: &Section<'_>, inspection: &mut Inspection<'_>) -> Space {
-    let mut space = Space::default();
+/// `drawn`: ranges need no points.
+fn space(
+    item: &Item<'_>,
+    (arm, drawn): (&Section<'_>, bool),
+    inspection: &mut Inspection<'_>,
+) -> Space {
+    let (mut space, mut conditions) = (Space::default(), Vec::new());
     let Some(section) = item.section_any("space", inspection) else { return space };
     if section.entries().next().is_none() {
         let help = "name what varies, such as lr = [0.001, 0.01], or take `space` out";
@@ -284,9 +296,18 @@ fn space(item: &Item<'_>, arm: &Section<'_>, inspection: &mut Inspection<'_>) ->
             let message = format!("`{}` is both fixed and in the space of {}", item.name, arm.name);
             inspection.refuse(span, message, "keep one of them");
         }
-        let axis = if item.is_list() { listed(item, inspection) } else { ranged(item, inspection) };
+        let values = item.is_table().then(|| conditions::values(item, inspection)).flatten();
+        let axis = match (item.is_list(), values) {
+            (true, _) => listed(item, inspection),
+            (false, Some(values)) => listed(&values, inspection),
+            (false, None) => ranged(item, drawn, inspection),
+        };
         space.axes.extend(axis.map(|axis| (item.name.clone(), axis)));
+        conditions.extend(conditions::when(item, &checked_value, inspection));
     }
+    let written: Vec<&str> = section.entries().map(|(_, item)| item.name.as_str()).collect();
+    let constraints = conditions::constraints(arm, inspection);
+    conditions::settle(&mut space, &written, conditions, constraints, inspection);
     space
 }
 
@@ -311,7 +332,7 @@ fn listed(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
 }
 
 /// `{ log = [a, b], points = n }`, the same with `linear`, or `{ int = [a, b], step = s }`.
-fn ranged(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
+fn ranged(item: &Item<'_>, drawn: bool, inspection: &mut Inspection<'_>) -> Option<Axis> {
     let name = &item.name;
     if !item.is_table() {
         let message =
@@ -320,7 +341,8 @@ fn ranged(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
         inspection.refuse(&item.span, message, help);
         return None;
     }
-    let section = item.section(name, &["log", "linear", "int", "points", "step"], inspection)?;
+    let known = ["log", "linear", "int", "points", "step", "when"];
+    let section = item.section(name, &known, inspection)?;
     let kinds: Vec<&Item<'_>> =
         ["log", "linear", "int"].iter().filter_map(|kind| section.find(kind)).collect();
     let [kind] = kinds.as_slice() else {
@@ -353,15 +375,23 @@ fn ranged(item: &Item<'_>, inspection: &mut Inspection<'_>) -> Option<Axis> {
         };
         (low <= high).then_some(Axis::Int { low, high, step })
     } else {
-        let points = section.require("points", "points = 4", inspection)?;
-        let points = points.whole(2..=i64::from(u32::MAX), inspection)?.value as u32;
+        let points = match drawn && section.find("points").is_none() {
+            true => None,
+            false => Some(section.require("points", "points = 4", inspection)?),
+        };
+        let points = match points {
+            Some(points) => Some(points.whole(2..=i64::from(u32::MAX), inspection)?.value as u32),
+            None => None,
+        };
         let is_log = kind.name == "log";
         let rule = if is_log { "above 0" } else { "finite" };
         let mut end = |item: &Item<'_>| item.number(rule, |end| !is_log || end > 0.0, inspection);
         let (low, high) = (end(&ends[0])?.value, end(&ends[1])?.value);
-        let axis = match is_log {
-            true => Axis::Log { low, high, points },
-            false => Axis::Linear { low, high, points },
+        let axis = match (is_log, points) {
+            (true, Some(points)) => Axis::Log { low, high, points },
+            (false, Some(points)) => Axis::Linear { low, high, points },
+            (true, None) => Axis::LogRange { low, high },
+            (false, None) => Axis::LinearRange { low, high },
         };
         (low < high).then_some(axis)
     };
@@ -412,8 +442,17 @@ fn quoted(text: &str) -> String {
     quoted + "\""
 }
 
-const KEYS: [&str; 8] =
-    ["command", "env", "files", "time_limit_s", "memory_mib", "validation", "search", "space"];
+const KEYS: [&str; 9] = [
+    "command",
+    "env",
+    "files",
+    "time_limit_s",
+    "memory_mib",
+    "validation",
+    "search",
+    "space",
+    "constraints",
+];
 /// What a program writes into its working folder, for the agent to read.
 const RESERVED: [&str; 3] = ["results.jsonl", "rows.csv", "rows.parquet"];
 /// How the names of variables begin that trials are told by.

@@ -6,14 +6,14 @@ use super::super::finding::{At, Inspection, mean_or_known};
 use super::walk::Item;
 use crate::plan::Method;
 
-/// A search that draws this many configs, all of them before anything is trained.
+/// A search that tries this many configs: drawn before anything is trained, or by what it learns from scores.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Drawn {
     pub method: Method,
     pub configs: u32,
 }
 
-/// `{ method = "grid" }`, or `{ method = "random", configs = 20 }`. `None` for a grid.
+/// `{ method = "grid" }`, or `{ method = "tpe", configs = 20 }`. `None` for a grid.
 pub(super) fn search(
     item: &Item<'_>,
     has_space: bool,
@@ -31,14 +31,21 @@ pub(super) fn search(
         "grid" => None,
         "random" => Some(Method::Random),
         "sobol" => Some(Method::Sobol),
+        "tpe" => Some(Method::Tpe),
+        "gp" => Some(Method::Gaussian),
+        "cmaes" => Some(Method::CmaEs),
         later if LATER_METHODS.contains(&later) => {
             let message = format!("search method {later:?} is not in this version");
-            inspection.refuse(&written.span, message, "known here: grid, random, sobol");
+            inspection.refuse(
+                &written.span,
+                message,
+                format!("known here: {}", METHODS.join(", ")),
+            );
             return None;
         }
         other => {
             let message = format!("there is no search method {other:?}");
-            let help = mean_or_known(other, &["grid", "random", "sobol"]);
+            let help = mean_or_known(other, &METHODS);
             inspection.refuse(&written.span, message, help);
             return None;
         }
@@ -59,6 +66,7 @@ pub(super) fn search(
     Some(At { value: drawn, span: item.span.clone() })
 }
 
-const LATER_METHODS: [&str; 4] = ["halving", "tpe", "gp", "cmaes"];
+const METHODS: [&str; 6] = ["grid", "random", "sobol", "tpe", "gp", "cmaes"];
+const LATER_METHODS: [&str; 1] = ["halving"];
 /// As many as a study may have.
 const CONFIGS_MAX: i64 = 5_000;

@@ -12,6 +12,7 @@ use common::choosing::{Scores, choose, cost};
 use common::design::{Choice, Design};
 use common::id::TrialIndex;
 use common::seed::{Stream, StreamRng};
+use common::space::{Config, Value};
 use common::stats::selection::{
     entropy_bits, expected_best, expected_best_replaced, tibshirani_bias,
 };
@@ -20,7 +21,9 @@ use common::study::{Select, Study};
 use common::wire::message::{OutcomeRow, RowEnd};
 
 use super::super::Material;
-use super::super::content::{ExpectedBest, Frequency, Gap, SelectionPart};
+use super::super::content::{
+    ChosenAxis, ExpectedBest, Frequency, Gap, RunningBest, SearchedPart, SelectionPart,
+};
 use super::super::table::in_trial_order;
 
 /// One part an arm with several configs and a choice.
@@ -48,6 +51,8 @@ struct Made {
     /// The outer fold, over all partitions.
     block: u64,
     config: usize,
+    /// Of a nested study.
+    point: Config,
     /// [configs][tuning seeds][folds]
     scores: Vec<Scores>,
     /// Scores of the refits.
@@ -98,7 +103,9 @@ fn nested(
         let (config, refits) = (0..configs)
             .map(|config| (config, ended(config)))
             .find(|(_, refits)| !refits.is_empty())?;
-        Some(Made { block: choice.cell % blocks, config, scores, refits, seconds })
+        let point = study.configs_of(choice).get(config).map(|one| one.point.clone());
+        let (block, point) = (choice.cell % blocks, point.unwrap_or_default());
+        Some(Made { block, config, point, scores, refits, seconds })
     };
     design.choices().filter(|choice| choice.arm == arm).filter_map(of_choice).collect()
 }
@@ -127,6 +134,7 @@ fn flat(
     let whole = |scores: &[Scores]| scores.iter().flatten().flatten().all(|s| s.is_finite());
     let made = |(scores, seconds): (Vec<Scores>, f64)| Made {
         block: 0,
+        point: Config::default(),
         config: choose(&scores, Select::Best, larger, &costs),
         scores,
         refits: Vec::new(),
@@ -141,7 +149,7 @@ fn described(study: &Study, arm: u32, choices: &[Made]) -> Option<SelectionPart>
     }
     let written = &study.arms[arm as usize];
     let larger = study.primary().larger_is_better();
-    let nested = study.outer.inner.is_some();
+    let (nested, learned) = (study.outer.inner.is_some(), written.learned.is_some());
     let mean_of = |made: &Made| average(&made.scores[made.config].concat());
     let finite = |values: &[f64]| -> Vec<f64> {
         values.iter().copied().filter(|value| value.is_finite()).collect()
@@ -174,9 +182,14 @@ fn described(study: &Study, arm: u32, choices: &[Made]) -> Option<SelectionPart>
         refit: average(&refits),
         nested_gap: gap(&pairs, larger),
         tibshirani_bias: average(&biases),
-        frequency: frequency(study, arm, &counts),
-        entropy: entropy_bits(&counts),
-        expected_best: curve(study, arm, choices),
+        frequency: if learned { Vec::new() } else { frequency(study, arm, &counts) },
+        entropy: (!learned).then(|| entropy_bits(&counts)),
+        expected_best: if learned { Vec::new() } else { curve(study, arm, choices) },
+        searched: written.learned.as_ref().map(|learned| SearchedPart {
+            method: learned.method.name(),
+            chosen: learned.space.axes.iter().map(|(name, _)| axis(name, choices)).collect(),
+            running_best: running_best(study, arm, choices),
+        }),
         slopes: pairs.into_iter().map(|(_, chosen, refit)| (chosen, refit)).collect(),
     })
 }
@@ -219,6 +232,51 @@ fn frequency(study: &Study, arm: u32, counts: &[u64]) -> Vec<Frequency> {
         .collect();
     list.sort_by_key(|one| std::cmp::Reverse(one.chosen));
     list
+}
+
+/// What a search's choices have of one hyperparameter.
+fn axis(name: &str, choices: &[Made]) -> ChosenAxis {
+    let values: Vec<&Value> = choices.iter().filter_map(|made| made.point.value(name)).collect();
+    let numbers: Option<Vec<f64>> = values.iter().map(|value| value.number()).collect();
+    let numbers = numbers.filter(|numbers| !numbers.is_empty());
+    let at = |share: f64| numbers.as_ref().map(|numbers| quantile(numbers, share));
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    if numbers.is_none() {
+        values.iter().for_each(|value| *counts.entry(value.to_string()).or_default() += 1);
+    }
+    let share = |chosen: u64| chosen as f64 / values.len().max(1) as f64;
+    let counted = counts.into_iter();
+    let mut list: Vec<Frequency> = counted
+        .map(|(config, chosen)| Frequency { config, chosen, share: share(chosen) })
+        .collect();
+    list.sort_by_key(|one| std::cmp::Reverse(one.chosen));
+    ChosenAxis {
+        name: name.to_string(),
+        choices: values.len() as u64,
+        lowest: at(0.0),
+        median: at(0.5),
+        highest: at(1.0),
+        values: list,
+    }
+}
+
+/// The best of the first 1, 2, 3, 5, 10, … tries in the order they were made, its mean over choices. Tries
+/// without a score are passed over.
+fn running_best(study: &Study, arm: u32, choices: &[Made]) -> Vec<RunningBest> {
+    let larger = study.primary().larger_is_better();
+    let better = |a: f64, b: f64| if larger { a.max(b) } else { a.min(b) };
+    let tries = study.arms[arm as usize].configs.len();
+    let best_of = |made: &Made, n: usize| {
+        let tried = made.scores.iter().take(n);
+        tried.filter_map(|config| average(&config.concat())).reduce(better)
+    };
+    let point = |n: usize| {
+        let best: Option<Vec<f64>> = choices.iter().map(|made| best_of(made, n)).collect();
+        let seconds = mean(&choices.iter().map(|made| made.seconds).collect::<Vec<_>>());
+        let agent_seconds = seconds * n as f64 / tries as f64;
+        Some(RunningBest { tries: n as u64, best: mean(&best?), agent_seconds })
+    };
+    steps(tries).into_iter().filter_map(point).collect()
 }
 
 /// The expected best of 1, 2, 3, 5, 10, … configs, its mean over choices.

@@ -27,13 +27,18 @@ pub struct SelectionPart {
     /// How much choosing alone flatters, from the folds that chose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tibshirani_bias: Option<f64>,
-    /// By how often they were chosen, the most frequent first.
+    /// By how often they were chosen, the most frequent first; none where a search tried others each time.
     pub frequency: Vec<Frequency>,
-    /// In bits.
-    pub entropy: f64,
+    /// In bits; absent where a search tried others each time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entropy: Option<f64>,
     /// What the best of n configs is expected to score on the folds that choose.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub expected_best: Vec<ExpectedBest>,
+    /// Of an arm whose configs a search proposed: it learned from earlier tries, so that these are no sample
+    /// and nothing can be expected of n others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub searched: Option<SearchedPart>,
     /// Score on the choosing folds and of the refit, one a choice.
     #[serde(skip)]
     pub slopes: Vec<(f64, f64)>,
@@ -53,6 +58,41 @@ pub struct Frequency {
     pub config: String,
     pub chosen: u64,
     pub share: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SearchedPart {
+    pub method: &'static str,
+    /// What was chosen, one a hyperparameter of the space.
+    pub chosen: Vec<ChosenAxis>,
+    pub running_best: Vec<RunningBest>,
+}
+
+/// One hyperparameter over the chosen configs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChosenAxis {
+    pub name: String,
+    /// Choices whose config has it.
+    pub choices: u64,
+    /// Of numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lowest: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub median: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub highest: Option<f64>,
+    /// Of words, the most frequent first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<Frequency>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct RunningBest {
+    pub tries: u64,
+    /// Best score so far on the folds that choose, in the order of trying; its mean over choices.
+    pub best: f64,
+    /// Of training that so many tries took, for one choice.
+    pub agent_seconds: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

@@ -14,12 +14,14 @@ fn controlled(mut study: Study, repeats: Option<u32>) -> Study {
         model: Model::Constant,
         written: "constant".into(),
         configs: vec![plain],
+        learned: None,
     });
     let permuted = |(of, arm): (usize, &Arm)| Arm {
         name: format!("{}.permuted", arm.name),
         model: Model::Permuted { of: of as u32, repeats: repeats.unwrap_or_default() },
         written: format!("{} permuted", arm.name),
         configs: arm.configs.clone(),
+        learned: None,
     };
     if repeats.is_some() {
         study.arms.extend(judged.iter().enumerate().map(permuted));
