@@ -29,7 +29,7 @@ fn a_study_whose_answer_is_known_ends_and_says_why_and_what_it_saved() {
     assert_eq!(design["planned"], 6 * seeds + 3, "{design}");
     assert_eq!(design["complete"], design["planned"]);
     assert_eq!(stop["trainings_saved"], 6 * (30 - seeds));
-    let basis = report["verdict"]["basis"].as_str().expect("text");
+    let basis = report["verdict_basis"].as_str().expect("text");
     assert!(basis.contains(&format!("ended it after {seeds} of 30 seeds")), "{basis}");
     let page = fs::read_to_string(site.path("out/report.html")).expect("readable");
     assert!(page.contains("Why did it stop there?"));

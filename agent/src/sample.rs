@@ -7,8 +7,8 @@ use common::metric::Metric;
 use common::seed::Stream;
 use common::space::Config;
 use common::study::{
-    Arm, ArmConfig, Budget, Data, Diverged, Format, Hyper, Missing, Model, Outer, OuterKind,
-    SeedFactor, Seeds, Study, Task,
+    Arm, ArmConfig, Budget, Data, Format, Hyper, Missing, Model, Outer, OuterKind, SeedFactor,
+    Seeds, Study, Task,
 };
 
 pub const ROWS: &[u8] = b"x,y,class\n0.5,1,a\n1.5,2,b\n0.25,3,a\n2.5,4,b\n0.75,5,a\n3.5,6,b\n";

@@ -9,8 +9,8 @@ use common::metric::Metric;
 use common::seed::{Stream, StreamRng};
 use common::space::Config;
 use common::study::{
-    Arm, ArmConfig, Budget, Data, Diverged, Format, Hyper, Missing, Model, Optimizer, Outer,
-    OuterKind, SeedFactor, Seeds, Study, Task,
+    Arm, ArmConfig, Budget, Data, Format, Hyper, Missing, Model, Optimizer, Outer, OuterKind,
+    SeedFactor, Seeds, Study, Task,
 };
 use common::table::{Dataset, Target};
 use common::trial::{Ending, FailReason, Outcome};

@@ -152,7 +152,8 @@ pub async fn run_study(
     };
     let verdict = &written.report.verdict.text;
     let stop = written.report.stop.as_ref();
-    let stopped = stop.map_or(String::new(), |stop| format!("{}: {}\n", stop.words, stop.saving()));
+    let stopped =
+        stop.map_or(String::new(), |stop| format!("{} {}\n", stop.words, stop.saved_in_words()));
     let text = format!("{verdict}\n{stopped}{}", files::naming(&written.paths));
     let answer = json!({
         "stop": stop,

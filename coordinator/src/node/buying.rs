@@ -10,6 +10,7 @@
 use common::design::{Design, TrialKey};
 use common::id::StudyId;
 use common::stats::stopping::{Next, decide};
+use common::time::Timestamp;
 use common::wire::message::{Decided, Response, Why};
 
 use super::{Asker, Node, Now, asks};
@@ -18,7 +19,7 @@ use crate::scheduler::command::Command;
 use crate::scheduler::state::StudyRecord;
 
 impl Node {
-    /// Proposes what the scores decide. `again`: also what was proposed before.
+    /// Proposes what scores and clocks decide. `again`: also what was proposed before.
     pub(super) fn buy_what_is_due(&mut self, again: bool, now: Now) {
         if !self.soft.leading || self.state.buying.is_empty() {
             return;
@@ -26,9 +27,18 @@ impl Node {
         let mut due = Vec::new();
         for (study, buying) in &self.state.buying {
             let Some(record) = self.state.studies.get(study) else { continue };
-            let proposed = self.soft.bought.get(study) == Some(&buying.decided().len());
-            if (again || !proposed) && record.is_due(buying) {
-                due.push((*study, buying.decided().len(), decided(record, buying, now)));
+            let number = buying.decided().len();
+            if !record.state.goes_on() || !again && self.soft.bought.get(study) == Some(&number) {
+                continue;
+            }
+            let since = self.soft.training.get(study);
+            let spent = spent(record, buying, since.map(|since| (*since, now.wall)));
+            if let Some(words) = spent {
+                let (seeds, why) = (buying.seeds(0).unwrap_or_default(), Why::Spent);
+                let decided = Decided { at: now.wall, seeds, go_on: Vec::new(), why, words };
+                due.push((*study, number, decided));
+            } else if record.is_due(buying) {
+                due.push((*study, number, decided(record, buying, now)));
             }
         }
         for (study, number, decided) in due {
@@ -37,36 +47,20 @@ impl Node {
         }
     }
 
-    /// Once a second: what is due and not in the log yet, and budgets that are spent.
+    /// Once a second: which studies are in training, and what is due and not in the log yet.
     pub(super) fn tend_buying(&mut self, now: Now) {
         if self.state.buying.is_empty() || now.mono.since_ms(self.soft.tended) < TENDED_MS {
             return;
         }
         self.soft.tended = now.mono;
-        self.buy_what_is_due(true, now);
         let limited: Vec<StudyId> = self.state.buying.keys().copied().collect();
         for study in limited {
-            let under_way = self.soft.leases.leased(study) > 0;
-            if !under_way {
-                self.soft.training.remove(&study);
-            }
-            let since = under_way.then(|| *self.soft.training.entry(study).or_insert(now.wall));
-            let (Some(record), Some(buying)) =
-                (self.state.studies.get(&study), self.state.buying(study))
-            else {
-                continue;
-            };
-            let (worked_ms, until) = buying.worked();
-            let more = since.map_or(0, |since| now.wall.since_ms(since.max(until)));
-            let hours = (worked_ms + more) as f64 / 3.6e6;
-            let spent = record.state.goes_on().then(|| spent(record, buying, hours)).flatten();
-            if let Some(words) = spent {
-                let seeds = buying.seeds(0).unwrap_or_default();
-                let why = Why::Spent;
-                let decided = Decided { at: now.wall, seeds, go_on: Vec::new(), why, words };
-                self.propose(Command::Decide { study, decided }, Asker::Nobody);
+            match self.soft.leases.leased(study) {
+                0 => _ = self.soft.training.remove(&study),
+                _ => _ = self.soft.training.entry(study).or_insert(now.wall),
             }
         }
+        self.buy_what_is_due(true, now);
     }
 
     pub(super) fn decided(&self, study: StudyId) -> Response {
@@ -167,11 +161,17 @@ fn block(
     folds.map(of_fold).collect()
 }
 
-/// Which budget is spent, in words.
-fn spent(record: &StudyRecord, buying: &Buying, hours: f64) -> Option<String> {
+/// Which budget is spent, in words. `training`: since when trials are under way, and the present.
+fn spent(
+    record: &StudyRecord,
+    buying: &Buying,
+    training: Option<(Timestamp, Timestamp)>,
+) -> Option<String> {
     let budget = &record.study.budget;
     let over = |used: f64, budget: Option<f64>| budget.filter(|budget| used >= *budget);
-    if let Some(budget) = over(hours, budget.hours) {
+    let (worked_ms, until) = buying.worked();
+    let more = training.map_or(0, |(since, now)| now.since_ms(since.max(until)));
+    if let Some(budget) = over((worked_ms + more) as f64 / 3.6e6, budget.hours) {
         return Some(format!("the budget of {budget} hours is spent"));
     }
     let budget = over(buying.trained_hours(), budget.agent_hours)?;

@@ -14,7 +14,6 @@ use super::figures;
 use super::monitor;
 use super::number::{beside, chance, counted, duration, percent, significant, significant_short};
 use super::page::{Block, Sheet, columns, legend};
-use super::stopped::StopPart;
 
 /// The section of the page; nothing where there is no comparison and no seed to be lucky.
 pub fn blocks(report: &Report) -> Vec<Block> {
@@ -47,11 +46,7 @@ pub fn blocks(report: &Report) -> Vec<Block> {
     }
     if let Some(part) = &report.stop {
         list.push(Block::Heading("Why did it stop there?".into()));
-        list.push(Block::Text(format!(
-            "{}. {}",
-            part.words.trim_end_matches('.'),
-            sentence_of(part)
-        )));
+        list.push(Block::Text(format!("{} {}", part.words, part.saved_in_words())));
     }
     if let Some(part) = &report.monitor {
         list.push(Block::Heading("Might one have stopped earlier?".into()));
@@ -60,14 +55,6 @@ pub fn blocks(report: &Report) -> Vec<Block> {
         list.extend(figures::sequential(report).map(Block::Figure));
     }
     list
-}
-
-/// What was saved, as a sentence of its own.
-fn sentence_of(part: &StopPart) -> String {
-    let saving = part.saving();
-    let mut letters = saving.chars();
-    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
-    format!("{first}{}.", letters.as_str())
 }
 
 fn luck(report: &Report, part: &LotteryPart, lead: &Gain) -> String {

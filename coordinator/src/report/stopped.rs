@@ -88,7 +88,7 @@ pub fn part(material: &Material<'_>) -> Option<StopPart> {
     let arms = study.judged().iter().zip(bought.seeds);
     Some(StopPart {
         why: last.why,
-        words: last.words.clone(),
+        words: sentence(&last.words),
         seeds: bought.seeds.iter().copied().max().unwrap_or(planned_seeds),
         planned_seeds,
         trainings_saved,
@@ -98,8 +98,12 @@ pub fn part(material: &Material<'_>) -> Option<StopPart> {
 }
 
 impl StopPart {
-    /// What was saved, in a sentence.
-    pub fn saving(&self) -> String {
+    /// What was saved, as a sentence of its own, after what the rule saw.
+    pub fn saved_in_words(&self) -> String {
+        sentence(&self.saving())
+    }
+
+    fn saving(&self) -> String {
         let seeds = format!("{} of {}", self.seeds, counted(self.planned_seeds.into(), "seed"));
         let saved = counted(self.trainings_saved, "training");
         let share = format!("{:.0} %", 100.0 * self.share_saved);
@@ -123,7 +127,7 @@ impl StopPart {
     /// What a reader of intervals must know, after the report's basis.
     pub fn in_basis(&self) -> String {
         match self.why {
-            Why::Spent => format!(" It ended early, since {}.", self.words),
+            Why::Spent => format!(" It ended early. {}", self.words),
             Why::Rule => format!(
                 " The study's own rule ended it after {} of {} seeds, by limits that hold at every look; \
                  all other intervals are those of a study of {} seeds and do not allow for that.",
@@ -138,4 +142,11 @@ impl StopPart {
             }
         }
     }
+}
+
+/// With a capital and a full stop.
+fn sentence(words: &str) -> String {
+    let mut letters = words.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
 }
