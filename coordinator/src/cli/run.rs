@@ -16,7 +16,7 @@ use common::id::StudyId;
 use common::ledger::Purpose;
 use common::stats::worth::Stakes;
 use common::study::Model;
-use common::wire::message::{Decided, StudyStatus};
+use common::wire::message::{Decided, StudyStatus, Why};
 use serde_json::json;
 
 use super::files::StakesArgs;
@@ -137,6 +137,9 @@ pub async fn run_study(
     else {
         return Ok(ExitCode::from(INTERRUPTED));
     };
+    if let Some(why) = why.as_ref().filter(|why| why.why == Why::Spent) {
+        output.warn(format!("{}; the same command goes on with as many more", why.words));
+    }
     let Some(written) = written else {
         let answer = json!({
             "study": status.id.to_string(),

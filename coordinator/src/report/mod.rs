@@ -162,8 +162,7 @@ fn built(material: &Material<'_>, whole: &Material<'_>, selection: Vec<Selection
     let reach = verdict::reach(&arms, &compared).or(resampled.reach());
     let rows = other_rows::rows_in_basis(study, &resampled.part);
     let basis = verdict::basis(study, &table, material.cancelled, &seed_use, reach, looks, &rows)
-        + &stopped::part(whole).map_or(String::new(), |part| part.in_basis())
-        + &leakage::in_basis(&leakage);
+        + &(stopped::in_basis(whole) + &leakage::in_basis(&leakage));
     let mut comparisons = judged(study, &table, &compared, &basis);
     resampled.fill(&mut arms, &mut comparisons);
     let failed = verdict::declared_failed(study, &table);

@@ -97,6 +97,11 @@ pub fn part(material: &Material<'_>) -> Option<StopPart> {
     })
 }
 
+/// What a reader of intervals must know, after the report's basis.
+pub fn in_basis(material: &Material<'_>) -> String {
+    part(material).map_or(String::new(), |part| part.in_basis())
+}
+
 impl StopPart {
     /// What was saved, as a sentence of its own, after what the rule saw.
     pub fn saved_in_words(&self) -> String {
@@ -124,8 +129,7 @@ impl StopPart {
         }
     }
 
-    /// What a reader of intervals must know, after the report's basis.
-    pub fn in_basis(&self) -> String {
+    fn in_basis(&self) -> String {
         match self.why {
             Why::Spent => format!(" It ended early. {}", self.words),
             Why::Rule => format!(

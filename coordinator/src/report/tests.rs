@@ -24,7 +24,6 @@ use common::wire::message::RowEnd;
 use super::content::{ComponentPart, VerdictKind};
 use super::*;
 
-/// A study of `arms`, each with so many configs, on 5-fold cross-validation.
 pub(super) fn study(arms: &[(&str, u32)], seeds: u32, partitions: u32, folds: u32) -> Study {
     let config = |number: u32| ArmConfig {
         point: Config { values: vec![("lr".into(), Value::Float(f64::from(number)))] },
