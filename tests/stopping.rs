@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::cluster::Asked;
 use crate::group::Group;
+use crate::nested::report;
 use crate::process::{Program, Site};
 
 #[test]
@@ -72,11 +73,6 @@ fn a_spent_budget_ends_the_run_with_its_own_status_and_the_same_command_goes_on(
     site.run(Program::Coordinator, &run).failed(4);
     let second = report(&site, "out")["design"]["complete"].as_u64().expect("a number");
     assert!(second > first, "{second}");
-}
-
-fn report(site: &Site, out: &str) -> Value {
-    let text = fs::read_to_string(site.path(out).join("report.json")).expect("readable");
-    serde_json::from_str(&text).expect("JSON")
 }
 
 /// An arm that learns beside one that hardly does, on three folds.
