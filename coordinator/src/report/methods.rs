@@ -257,6 +257,10 @@ fn inference(study: &Study, done: &Done) -> String {
         text += "The first two arms were followed seed by seed with a confidence sequence that holds at \
                  every number of seeds (Wang and Ramdas, 2025). ";
     }
+    if study.budget.stop.is_some() {
+        text += "Seeds were trained one by one, by a rule that was stated beforehand and looks at such \
+                 sequences after each. ";
+    }
     text
 }
 

@@ -133,8 +133,8 @@ impl StopPart {
         match self.why {
             Why::Spent => format!(" It ended early. {}", self.words),
             Why::Rule => format!(
-                " The study's own rule ended it after {} of {} seeds, by limits that hold at every look; \
-                 all other intervals are those of a study of {} seeds and do not allow for that.",
+                " The study's own rule ended it after {} of {} seeds, and what the rule claims holds at every \
+                 look; all other intervals are those of a study of {} seeds and do not allow for that.",
                 count(self.seeds.into()),
                 count(self.planned_seeds.into()),
                 count(self.seeds.into())
