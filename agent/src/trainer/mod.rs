@@ -33,7 +33,7 @@ use common::study::{Model, Study};
 use common::table::Dataset;
 use common::trial::{Ending, FailReason};
 
-pub use lanes::{Lane, LaneError, StreamSeeds, open};
+pub use lanes::{Lane, LaneError, StreamSeeds, open, time_order};
 pub use need::{Need, NoRoom};
 pub use place::{Place, Where};
 pub use width::{Climb, Fixed, How, Widths};

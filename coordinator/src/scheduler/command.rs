@@ -7,7 +7,7 @@
 
 use common::id::{ClientId, MemberId, ReplicaId, StudyId};
 use common::ledger::Purpose;
-use common::study::Study;
+use common::study::{OuterKind, Study};
 use common::time::Timestamp;
 use common::trial::{Attempt, FailReason, Outcome};
 use common::wire::codec::{self, CodecError};
@@ -164,6 +164,11 @@ impl Command {
             Command::Control { control: Control::Cancel, .. } => 1,
             Command::Control { .. } => 2,
             Command::Submit { study, .. } if study.budget.is_limited() => BUYING_LEVEL,
+            Command::Submit { study, .. }
+                if matches!(study.outer.kind, OuterKind::Ordered { .. }) =>
+            {
+                BUYING_LEVEL
+            }
             Command::Decide { .. } => BUYING_LEVEL,
             Command::Submit { study, .. } if study.outer.inner.is_some() => NESTED_LEVEL,
             Command::Choose { .. } => NESTED_LEVEL,
@@ -235,7 +240,7 @@ pub const SEALS_LEVEL: u16 = 6;
 pub const NESTED_LEVEL: u16 = 7;
 
 /// From this level on studies may have budgets of hours and rules that stop them, and states hold what is
-/// bought.
+/// bought; and rows may be divided in order of time.
 pub const BUYING_LEVEL: u16 = 8;
 
 /// Format of entries; below 251, so that it is the first byte.

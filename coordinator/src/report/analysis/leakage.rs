@@ -185,6 +185,7 @@ mod tests {
             target,
             groups: None,
             leave_out: None,
+            order: None,
             spacing: None,
         }
     }
