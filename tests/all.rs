@@ -21,6 +21,7 @@ mod inference;
 mod ledger;
 mod metrics;
 mod nested;
+mod ordered;
 mod plan;
 mod planning;
 mod programs;

@@ -294,8 +294,7 @@ fn rows(
     let share = key.config(&job.study).hyper.recipe.validation;
     let of = (key.partition, key.fold);
     let how = (job.study.outer.stratify, trainer::time_order(&job.study, &job.dataset));
-    let (train, validation) =
-        held_out::cut(&job.dataset, &lane.train_rows, share, how, of);
+    let (train, validation) = held_out::cut(&job.dataset, &lane.train_rows, share, how, of);
     let placed = |rows: Vec<u32>| match &data.places {
         Some(places) => rows.iter().map(|row| places[*row as usize]).collect(),
         None => rows,

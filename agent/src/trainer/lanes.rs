@@ -88,8 +88,7 @@ pub fn open(
             .get(fold as usize)
             .cloned()
             .ok_or(LaneError::NoFold { partition: number, fold })?;
-        let mut train_rows =
-            training_rows(&study.outer.kind, &labels, 0..labels.rows, &test_rows);
+        let mut train_rows = training_rows(&study.outer.kind, &labels, 0..labels.rows, &test_rows);
         let mut test_rows = test_rows;
         if let (Some(inner), Some(within)) = (key.inner, &study.outer.inner) {
             let folds = divided.entry((number, fold)).or_insert_with(|| {

@@ -254,10 +254,8 @@ fn parts(draft: &Draft, table: &Table, inspection: &mut Inspection<'_>) -> Parts
             }
         }
     }
-    let others = [
-        (group, &mut parts.group, "group column"),
-        (left_out, &mut parts.leave_out, left_out_as),
-    ];
+    let others =
+        [(group, &mut parts.group, "group column"), (left_out, &mut parts.leave_out, left_out_as)];
     for (name, place, what) in others {
         let Some((name, target)) = name.zip(target) else { continue };
         if name.value == target.value {

@@ -87,7 +87,8 @@ fn refuse_others(draft: &Draft, written: &OuterDraft, inspection: &mut Inspectio
     if let Some(group) = &draft.data.group {
         let message = "`group` and `order` cannot both be kept: rows of one group can lie on both sides \
                        of any moment";
-        let help = "take one of them out; to keep both, leave only each group's first row in the file";
+        let help =
+            "take one of them out; to keep both, leave only each group's first row in the file";
         inspection.refuse(&group.span, message, help);
     }
     if let Some(repeats) = written.repeats_span.as_ref().filter(|_| written.repeats > 1) {
@@ -143,10 +144,10 @@ pub(super) fn check(
         let train = training_rows(&study.outer.kind, &labels, 0..labels.rows, &test);
         let mut trained = vec![train.clone()];
         if let Some(inner) = &study.outer.inner {
-            let tests = inner_folds(&study.outer, inner, &labels, &dataset.digest, (0, fold), &train);
-            let earlier = |test: &Vec<u32>| {
-                training_rows(&inner.kind, &labels, train.iter().copied(), test)
-            };
+            let tests =
+                inner_folds(&study.outer, inner, &labels, &dataset.digest, (0, fold), &train);
+            let earlier =
+                |test: &Vec<u32>| training_rows(&inner.kind, &labels, train.iter().copied(), test);
             trained.extend(tests.iter().map(earlier));
         }
         let of_one_time = |rows: &Vec<u32>| {

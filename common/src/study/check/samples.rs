@@ -77,7 +77,16 @@ pub(super) fn facts(
     let rows = rows.len();
     let nothing = Table { columns: Vec::new(), rows: 0 };
     let samples = Some(samples);
-    Some(Facts { data: Some(data), table: nothing, samples, rows, classes, groups, leave_out, order: None })
+    Some(Facts {
+        data: Some(data),
+        table: nothing,
+        samples,
+        rows,
+        classes,
+        groups,
+        leave_out,
+        order: None,
+    })
 }
 
 /// The samples, and the classes of their masks, when both are as the study file says.

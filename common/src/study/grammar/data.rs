@@ -215,8 +215,8 @@ fn name(format: &Format) -> &'static str {
 }
 
 const KEYS: [&str; 13] = [
-    "path", "target", "task", "drop", "group", "order", "missing", "format", "size", "gray", "x", "tokens",
-    "classes",
+    "path", "target", "task", "drop", "group", "order", "missing", "format", "size", "gray", "x",
+    "tokens", "classes",
 ];
 const TASKS: [(&str, TaskKind); 3] = [
     ("classification", TaskKind::Classification),
