@@ -22,6 +22,7 @@ mod learned;
 mod ledger;
 mod metrics;
 mod nested;
+mod ordered;
 mod plan;
 mod planning;
 mod programs;

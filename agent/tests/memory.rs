@@ -150,6 +150,7 @@ fn dataset(shape: Vec<usize>, target: Target) -> Dataset {
         target,
         groups: None,
         leave_out: None,
+        order: None,
         spacing: None,
     }
 }

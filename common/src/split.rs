@@ -2,16 +2,21 @@
 //!
 //! A partition depends on the `split` stream, the rows' labels and the study's split alone: every
 //! arm, config and seed meets the same folds. Rows of one group never straddle a fold. Arithmetic
-//! is whole numbers and IEEE basic operations, so a partition is the same on every machine.
+//! is whole numbers and IEEE basic operations, so a partition is the same on every machine. Where rows
+//! have an order in time, nothing is drawn and no row trains that is later than one that tests.
 //! Deliberately absent: any check that a division is possible; `study::check` has made it.
 //!
 //! Floor: common.
+
+mod ordered;
 
 use std::collections::BTreeMap;
 
 use crate::id::Digest;
 use crate::seed::{Stream, StreamRng};
 use crate::study::{Inner, Outer, OuterKind};
+
+pub use ordered::latest;
 
 /// What a division of the rows may depend on. Each slice has one entry a row, or is absent.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +28,8 @@ pub struct Labels<'a> {
     pub groups: Option<&'a [u32]>,
     /// Value of the leave-out column.
     pub leave_out: Option<&'a [u32]>,
+    /// Place in time; rows of one moment have the same.
+    pub order: Option<&'a [u32]>,
 }
 
 /// The test rows of every outer fold of partition number `partition`, each ascending.
@@ -36,6 +43,9 @@ pub struct Labels<'a> {
 ///   least one row and never all. With groups, shuffled groups are taken as long as each brings
 ///   the test rows nearer to their share; at least one group tests and one trains.
 /// - Leave-out: one fold a value, in value order; the partition's number changes nothing.
+/// - Ordered: successive parts of the rows in order of time, without the first one; or the latest
+///   `share` of the rows. The partition's number changes nothing. All folds are empty where there are
+///   not more times than folds.
 ///
 /// Shapes: `labels` [rows]. At least as many rows (groups, where given) as folds.
 /// Source: the greedy rule is that of scikit-learn's `StratifiedGroupKFold`, on variances.
@@ -51,8 +61,37 @@ pub fn partition(
     tests
 }
 
-/// The rows of every inner fold of an outer fold that trains on `train`, each ascending: they test, and the
-/// others of `train` train.
+/// The rows of `among` that train where `test` tests, in their order: all that do not test, or, where rows
+/// have an order in time, all that are earlier than every row that tests.
+///
+/// For an outer fold `among` is all rows and `kind` the outer one's; for an inner fold it is the training
+/// rows of the outer fold, and `kind` the inner one's.
+///
+/// Shapes: `labels` of all rows; `test` ascending.
+pub fn training_rows(
+    kind: &OuterKind,
+    labels: &Labels<'_>,
+    among: impl IntoIterator<Item = u32>,
+    test: &[u32],
+) -> Vec<u32> {
+    let among = among.into_iter();
+    match kind {
+        OuterKind::Ordered { .. } => {
+            let order = labels.order.unwrap_or_default();
+            let time = |row: u32| order.get(row as usize);
+            let Some(first) = test.iter().filter_map(|&row| time(row)).min() else {
+                return Vec::new();
+            };
+            among.filter(|&row| time(row) < Some(first)).collect()
+        }
+        OuterKind::KFold | OuterKind::Holdout { .. } | OuterKind::LeaveOut => {
+            among.filter(|row| test.binary_search(row).is_err()).collect()
+        }
+    }
+}
+
+/// The rows of every inner fold of an outer fold that trains on `train`, each ascending: they test, and
+/// [`training_rows`] says which of `train` train.
 ///
 /// Drawn as [`partition`] draws outer folds, from the rows of `train` alone. Rows of one group stay
 /// together; where outer folds are the values of a column, rows of one value do.
@@ -71,13 +110,16 @@ pub fn inner_folds(
     let together = match outer.kind {
         OuterKind::LeaveOut => labels.leave_out,
         OuterKind::KFold | OuterKind::Holdout { .. } => labels.groups,
+        OuterKind::Ordered { .. } => None,
     };
     let (strata, groups) = (labels.strata.map(of_train), together.map(of_train));
+    let order = labels.order.map(of_train);
     let within = Labels {
         rows: train.len() as u32,
         strata: strata.as_deref(),
         groups: groups.as_deref(),
         leave_out: None,
+        order: order.as_deref(),
     };
     let mut rng =
         StreamRng::new(data, Stream::Split, u64::from(partition), INNER + u64::from(fold));
@@ -107,6 +149,9 @@ fn drawn(
             vec![hold_bundles(&bundles, *share, strata_count(labels))]
         }
         (OuterKind::LeaveOut, _) => leave_out(labels, folds),
+        (OuterKind::Ordered { share }, _) => {
+            ordered::test_rows(labels.order.unwrap_or_default(), folds, *share)
+        }
     }
 }
 
@@ -275,7 +320,7 @@ mod tests {
     }
 
     fn plain(rows: u32) -> Labels<'static> {
-        Labels { rows, strata: None, groups: None, leave_out: None }
+        Labels { rows, strata: None, groups: None, leave_out: None, order: None }
     }
 
     fn data() -> Digest {

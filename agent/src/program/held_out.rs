@@ -1,13 +1,14 @@
 //! The rows that a program gets to decide by: a part of the training rows, drawn.
 //!
 //! The same for every arm and seed of a fold. Groups stay whole, and classes keep their shares where
-//! the study stratifies.
+//! the study stratifies. Where rows have an order in time nothing is drawn: the latest are taken.
 //!
 //! Floor: shell.
 
 use std::collections::BTreeSet;
 
 use common::seed::{Stream, StreamRng};
+use common::split::latest;
 use common::table::{Dataset, Target};
 
 /// Training rows cut in two, those that train and `share` of them held out; both ascending. Nothing
@@ -16,16 +17,19 @@ pub fn cut(
     dataset: &Dataset,
     train: &[u32],
     share: f64,
-    stratify: bool,
+    (stratify, order): (bool, Option<&[u32]>),
     (partition, fold): (u32, u32),
 ) -> (Vec<u32>, Vec<u32>) {
     if share <= 0.0 || train.len() < 2 {
         return (train.to_vec(), Vec::new());
     }
+    let wanted = ((share * train.len() as f64).round() as usize).clamp(1, train.len() - 1);
+    if let Some(order) = order {
+        return latest(order, train, wanted);
+    }
     // Position 0 draws the partition itself.
     let position = u64::from(fold) + 1;
     let mut rng = StreamRng::new(&dataset.digest, Stream::Split, u64::from(partition), position);
-    let wanted = ((share * train.len() as f64).round() as usize).clamp(1, train.len() - 1);
     let held: BTreeSet<u32> = match &dataset.groups {
         Some(groups) => whole_groups(groups, train, wanted, &mut rng),
         None => {
@@ -86,6 +90,7 @@ mod tests {
             },
             groups,
             leave_out: None,
+            order: None,
             spacing: None,
         }
     }
@@ -93,23 +98,23 @@ mod tests {
     #[test]
     fn a_share_of_each_class_is_held_out_and_the_rest_trains() {
         let (data, train) = (dataset(None), (0..40).collect::<Vec<u32>>());
-        let (trains, held) = cut(&data, &train, 0.2, true, (0, 1));
+        let (trains, held) = cut(&data, &train, 0.2, (true, None), (0, 1));
         assert_eq!((trains.len(), held.len()), (32, 8));
         assert_eq!(held.iter().filter(|row| **row % 4 == 0).count(), 2);
         let mut all = [trains, held.clone()].concat();
         all.sort_unstable();
         assert_eq!(all, train);
-        assert_eq!(cut(&data, &train, 0.2, true, (0, 1)).1, held);
-        assert_ne!(cut(&data, &train, 0.2, true, (0, 2)).1, held);
-        assert_eq!(cut(&data, &train, 0.0, true, (0, 1)), (train.clone(), Vec::new()));
-        assert_eq!(cut(&data, &train[..2], 0.01, false, (0, 1)).1.len(), 1);
+        assert_eq!(cut(&data, &train, 0.2, (true, None), (0, 1)).1, held);
+        assert_ne!(cut(&data, &train, 0.2, (true, None), (0, 2)).1, held);
+        assert_eq!(cut(&data, &train, 0.0, (true, None), (0, 1)), (train.clone(), Vec::new()));
+        assert_eq!(cut(&data, &train[..2], 0.01, (false, None), (0, 1)).1.len(), 1);
     }
 
     #[test]
     fn groups_stay_whole() {
         let data = dataset(Some((0..40).map(|row| row / 5).collect()));
         let train: Vec<u32> = (0..40).collect();
-        let (trains, held) = cut(&data, &train, 0.3, true, (0, 0));
+        let (trains, held) = cut(&data, &train, 0.3, (true, None), (0, 0));
         assert!((12..=16).contains(&held.len()), "{held:?}");
         let of = |rows: &[u32]| rows.iter().map(|row| row / 5).collect::<BTreeSet<u32>>();
         assert!(of(&trains).is_disjoint(&of(&held)));

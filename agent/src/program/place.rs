@@ -299,8 +299,8 @@ fn rows(
     let lane = lane.ok_or("the trial has no rows")?.map_err(|error| error.to_string())?;
     let share = key.config(&job.study).hyper.recipe.validation;
     let of = (key.partition, key.fold);
-    let (train, validation) =
-        held_out::cut(&job.dataset, &lane.train_rows, share, job.study.outer.stratify, of);
+    let how = (job.study.outer.stratify, trainer::time_order(&job.study, &job.dataset));
+    let (train, validation) = held_out::cut(&job.dataset, &lane.train_rows, share, how, of);
     let placed = |rows: Vec<u32>| match &data.places {
         Some(places) => rows.iter().map(|row| places[*row as usize]).collect(),
         None => rows,

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::design::{Design, TrialKey};
 use common::id::TrialIndex;
 use common::seed::{Stream, StreamRng, mix};
-use common::split::{inner_folds, partition};
-use common::study::{Control, Hyper, Model, Study};
+use common::split::{inner_folds, latest, partition, training_rows};
+use common::study::{Control, Hyper, Model, OuterKind, Study};
 use common::table::{Copies, Dataset};
 use thiserror::Error;
 
@@ -93,7 +93,7 @@ pub fn open(
             .get(fold as usize)
             .cloned()
             .ok_or(LaneError::NoFold { partition: number, fold })?;
-        let mut train_rows = all_but(&test_rows, dataset.rows());
+        let mut train_rows = training_rows(&study.outer.kind, &labels, 0..labels.rows, &test_rows);
         let mut test_rows = test_rows;
         if let (Some(inner), Some(within)) = (key.inner, &study.outer.inner) {
             let folds = divided.entry((number, fold)).or_insert_with(|| {
@@ -104,7 +104,7 @@ pub fn open(
                 .get(inner as usize)
                 .cloned()
                 .ok_or(LaneError::NoFold { partition: number, fold: inner })?;
-            train_rows.retain(|row| test_rows.binary_search(row).is_err());
+            train_rows = training_rows(&within.kind, &labels, train_rows, &test_rows);
         }
         if train_rows.is_empty() || test_rows.is_empty() {
             let (train, test) = (train_rows.len(), test_rows.len());
@@ -125,11 +125,25 @@ pub fn open(
         let model = study.model_of(key.arm(study));
         // A program is given its validation rows by what runs it.
         let share = if model == Model::Program { 0.0 } else { hyper.recipe.validation };
-        let (train_rows, validation_rows) = held_back(dataset, train_rows, share, seeds.order);
+        let order = time_order(study, dataset);
+        let (train_rows, validation_rows) = match order.filter(|_| share > 0.0) {
+            Some(order) => latest(order, &train_rows, wanted(&train_rows, share)),
+            None => held_back(dataset, train_rows, share, seeds.order),
+        };
         let chooses = key.inner.is_some();
         Ok(Lane { model, hyper, seeds, train_rows, validation_rows, test_rows, labels, chooses })
     };
     trials.iter().map(&mut open_one).collect()
+}
+
+/// The rows' places in time, where they divide the study.
+pub fn time_order<'a>(study: &Study, dataset: &'a Dataset) -> Option<&'a [u32]> {
+    matches!(study.outer.kind, OuterKind::Ordered { .. }).then_some(dataset.order.as_deref())?
+}
+
+/// How many of `rows` a share is.
+fn wanted(rows: &[u32], share: f64) -> usize {
+    (rows.len() as f64 * share).round() as usize
 }
 
 /// Draws a trial's shuffle of labels: another one for each seed and each fold, and the same for
@@ -154,7 +168,7 @@ fn held_back(dataset: &Dataset, rows: Vec<u32>, share: f64, seed: u64) -> (Vec<u
     groups.sort_unstable();
     groups.dedup();
     StreamRng::new(&dataset.digest, Stream::Order, seed, HELD_BACK).shuffle(&mut groups);
-    let wanted = (rows.len() as f64 * share).round() as usize;
+    let wanted = wanted(&rows, share);
     let mut held: BTreeSet<u32> = BTreeSet::new();
     let mut count = 0;
     for group in groups.iter().skip(1) {
@@ -165,12 +179,6 @@ fn held_back(dataset: &Dataset, rows: Vec<u32>, share: f64, seed: u64) -> (Vec<u
         count += rows.iter().filter(|&&row| group_of(row) == *group).count();
     }
     rows.into_iter().partition(|&row| !held.contains(&group_of(row)))
-}
-
-/// The rows below `rows` that are not in `excluded`, which is ascending.
-fn all_but(excluded: &[u32], rows: usize) -> Vec<u32> {
-    let mut excluded = excluded.iter().copied().peekable();
-    (0..rows as u32).filter(|row| excluded.next_if_eq(row).is_none()).collect()
 }
 
 /// Where on the `order` stream rows are held back: no epoch comes there.
@@ -276,9 +284,72 @@ mod tests {
         assert_ne!(before, after, "the refit is tested on them");
     }
 
+    /// The nested study in order of a column whose values come twice each, not in the rows' order.
+    fn ordered(share: Option<f64>) -> (Study, Dataset) {
+        let (mut study, mut dataset) = nested(None, false);
+        study.outer.kind = OuterKind::Ordered { share };
+        study.outer.folds = if share.is_some() { 1 } else { 3 };
+        if let Some(inner) = &mut study.outer.inner {
+            inner.kind = OuterKind::Ordered { share: None };
+        }
+        for config in &mut study.arms[0].configs {
+            config.hyper.recipe.validation = 0.25;
+        }
+        dataset.groups = None;
+        dataset.order = Some((0..48).map(|row| row * 7 % 48 / 2).collect());
+        (study, dataset)
+    }
+
     #[test]
-    fn rows_that_do_not_test_train() {
-        assert_eq!(all_but(&[0, 3, 4], 6), [1, 2, 5]);
-        assert_eq!(all_but(&[], 2), [0, 1]);
+    fn validation_rows_are_later_than_training_rows_and_earlier_than_test_rows() {
+        for share in [None, Some(0.3)] {
+            let (study, dataset) = ordered(share);
+            let order = dataset.order.clone().expect("times");
+            let trials = Design::of(&study).trials().expect("few");
+            let all: Vec<TrialIndex> = (0..trials).map(TrialIndex).collect();
+            for lane in open(&study, &dataset, &all) {
+                let lane = lane.expect("rows");
+                let times = |rows: &[u32]| -> BTreeSet<u32> {
+                    rows.iter().map(|row| order[*row as usize]).collect()
+                };
+                let sides = [&lane.train_rows, &lane.validation_rows, &lane.test_rows];
+                let [train, validation, test] = sides.map(|rows| times(rows));
+                assert!(train.last() < validation.first() && validation.last() < test.first());
+                assert!(!train.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_later_than_the_test_rows_moves_an_outcome() {
+        let (study, dataset) = ordered(None);
+        let order = dataset.order.clone().expect("times");
+        let design = Design::of(&study);
+        let trials = design.trials().expect("few");
+        let trained = |dataset: &Dataset, trial: TrialIndex| {
+            train(&study, dataset, &[trial], &Machine::default(), &|| false).expect("not stopped")
+        };
+        let (mut moved, mut last) = (0, 0);
+        for trial in (0..trials).map(TrialIndex) {
+            let lane = open(&study, &dataset, &[trial]).remove(0).expect("rows");
+            let latest = lane.test_rows.iter().map(|row| order[*row as usize]).max();
+            let changed = |from: Option<u32>| {
+                let mut changed = dataset.clone();
+                for row in (0..48).filter(|row| Some(order[*row]) >= from) {
+                    changed.features[row * changed.width..][..changed.width].fill(1e6);
+                    if let Target::Classes { labels, classes } = &mut changed.target {
+                        labels[row] = (labels[row] + 1) % *classes;
+                    }
+                }
+                changed
+            };
+            let before = trained(&dataset, trial);
+            let later = changed(latest.map(|time| time + 1));
+            last += u64::from(later == dataset);
+            assert_eq!(before, trained(&later, trial), "{:?}", design.key(trial));
+            moved += u64::from(before != trained(&changed(latest), trial));
+        }
+        assert!(last < trials / 2, "most trials have later rows");
+        assert!(moved > trials / 2, "their own rows do move them");
     }
 }

@@ -38,7 +38,7 @@ use common::trial::{Ending, FailReason};
 use fit::Member;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Leg, Shelf};
-pub use lanes::{Lane, LaneError, StreamSeeds, open};
+pub use lanes::{Lane, LaneError, StreamSeeds, open, time_order};
 pub use need::{Need, NoRoom};
 pub use place::{Place, Where};
 pub use width::{Climb, Fixed, How, Widths};

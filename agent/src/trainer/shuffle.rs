@@ -12,14 +12,14 @@ use common::table::Copies;
 
 /// Of each row of the data set, the row whose label it is trained with.
 ///
-/// Both lists of rows are ascending, and together they are all rows.
+/// Both lists of rows are ascending. Rows in neither keep their labels.
 pub fn shuffled(
     copies: &Copies,
     train_rows: &[u32],
     test_rows: &[u32],
     rng: &mut StreamRng,
 ) -> Vec<u32> {
-    let rows = train_rows.len() + test_rows.len();
+    let rows = copies.rows();
     let number = |row: u32| copies.number(row) as usize;
     let mut tested = vec![false; rows];
     test_rows.iter().for_each(|&row| tested[number(row)] = true);

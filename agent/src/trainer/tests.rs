@@ -445,6 +445,7 @@ pub fn dataset(features: Vec<f32>, width: usize, target: Target) -> Dataset {
         target,
         groups: None,
         leave_out: None,
+        order: None,
         spacing: None,
     }
 }

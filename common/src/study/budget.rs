@@ -126,6 +126,12 @@ impl Study {
     pub fn test_over_train(&self) -> Option<f64> {
         let ratio = match self.outer.kind {
             OuterKind::Holdout { share } => share / (1.0 - share),
+            OuterKind::Ordered { share: Some(share) } => share / (1.0 - share),
+            // Of equal parts the k-th fold trains on k and tests on one.
+            OuterKind::Ordered { share: None } => {
+                let folds = self.outer.folds;
+                (1..=folds).map(|k| 1.0 / f64::from(k)).sum::<f64>() / f64::from(folds)
+            }
             OuterKind::KFold | OuterKind::LeaveOut => 1.0 / (f64::from(self.outer.folds) - 1.0),
         };
         (ratio.is_finite() && ratio > 0.0).then_some(ratio)

@@ -61,7 +61,8 @@ pub struct Data {
     /// Columns that are not features, sorted: `drop`, and never the target, group or leave-out column.
     pub drop: Vec<String>,
     pub group: Option<String>,
-    /// Each of this column's values tests once ([`OuterKind::LeaveOut`]).
+    /// Each of this column's values tests once ([`OuterKind::LeaveOut`]), or it says when each row was
+    /// ([`OuterKind::Ordered`]).
     pub leave_out: Option<String>,
     pub missing: Missing,
     /// After dropping rows with missing cells, where the study asks for that.

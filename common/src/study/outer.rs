@@ -34,12 +34,18 @@ pub enum OuterKind {
     },
     /// Each value of the data's `leave_out` column tests once.
     LeaveOut,
+    /// In order of the data's `leave_out` column, which holds times here: what tests is later than what
+    /// trains. Successive parts test, or the latest `share` of the rows. Programs of before refuse it.
+    Ordered {
+        share: Option<f64>,
+    },
 }
 
 /// How the training rows of an outer fold choose each arm's config.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Inner {
     /// Never [`OuterKind::LeaveOut`]: where outer folds are a column's values, inner ones keep these whole.
+    /// [`OuterKind::Ordered`] where the outer folds are.
     pub kind: OuterKind,
     /// 1 for a holdout.
     pub folds: u32,
@@ -145,6 +151,12 @@ mod tests {
         assert_eq!(encode(&flat).unwrap(), encode(&fields).unwrap());
         for outer in [flat, nested.clone()] {
             assert_eq!(decode::<Outer>(&encode(&outer).unwrap()).unwrap(), outer);
+        }
+        for share in [None, Some(0.2)] {
+            let ordered = Outer { kind: OuterKind::Ordered { share }, ..nested.clone() };
+            assert_eq!(decode::<Outer>(&encode(&ordered).unwrap()).unwrap(), ordered);
+            // After the kinds of before, which keep their numbers.
+            assert_eq!(encode(&ordered.kind).unwrap()[0], 3);
         }
         // A program of before finds a number of folds that is none.
         let bytes = encode(&nested).unwrap();

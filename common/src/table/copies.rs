@@ -49,6 +49,11 @@ impl Copies {
         Self { number, told: true }
     }
 
+    /// Rows of the data set.
+    pub fn rows(&self) -> usize {
+        self.number.len()
+    }
+
     /// A number that the row's copies share and no other row has.
     pub fn number(&self, row: u32) -> u32 {
         self.number[row as usize]

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::{Column, Table, Values};
+use super::{Column, Table, Values, ranks};
 use crate::id::Digest;
 use crate::samples::{Asked, Samples};
 use crate::split::Labels;
@@ -39,6 +39,8 @@ pub struct Dataset {
     pub target: Target,
     pub groups: Option<Vec<u32>>,
     pub leave_out: Option<Vec<u32>>,
+    /// [rows]: place in time, where every value of the leave-out column is a moment.
+    pub order: Option<Vec<u32>>,
     /// [rows]: height and width of a pixel in mm, where the file says so.
     pub spacing: Option<Vec<[f32; 2]>>,
 }
@@ -145,6 +147,7 @@ impl Dataset {
             target,
             groups: data.group.as_ref().map(numbered).transpose()?,
             leave_out: data.leave_out.as_ref().map(numbered).transpose()?,
+            order: None,
             spacing,
         })
     }
@@ -195,6 +198,7 @@ impl Dataset {
             target: target_of(data, column(target), &rows)?,
             groups: group.map(numbered).transpose()?,
             leave_out: leave_out.map(numbered).transpose()?,
+            order: leave_out.and_then(|place| ranks(column(place), &rows).ok()),
             spacing: None,
         })
     }
@@ -214,6 +218,7 @@ impl Dataset {
             strata,
             groups: self.groups.as_deref(),
             leave_out: self.leave_out.as_deref(),
+            order: self.order.as_deref(),
         }
     }
 }

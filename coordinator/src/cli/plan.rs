@@ -271,7 +271,9 @@ impl Costs {
 fn inner_share(study: &Study) -> f64 {
     match study.outer.inner.as_ref() {
         Some(inner) => match inner.kind {
-            OuterKind::Holdout { share } => 1.0 - share,
+            OuterKind::Holdout { share } | OuterKind::Ordered { share: Some(share) } => 1.0 - share,
+            // The mean over folds: the k-th trains on k of all parts, which are one more than folds.
+            OuterKind::Ordered { share: None } => 0.5,
             _ => 1.0 - 1.0 / f64::from(inner.folds.max(2)),
         },
         None => 1.0,

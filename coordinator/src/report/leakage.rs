@@ -6,7 +6,7 @@
 //! Floor: core.
 
 use common::metric::Metric;
-use common::study::{Study, Task};
+use common::study::{OuterKind, Study, Task};
 use common::table::Dataset;
 
 use super::analysis::leakage::{self, Balance};
@@ -38,7 +38,7 @@ pub fn checks(
         seeds_wired(study, table),
         folds_wired(study, table),
         deterministic(determinism),
-        unchecked("time order", "no column is named as time, so nothing says what came first"),
+        time_order(study, data, places),
     ]
 }
 
@@ -119,7 +119,7 @@ fn groups(study: &Study, data: Option<&Dataset>, places: &Places<'_>) -> Leakage
     };
     match data.and_then(|data| data.groups.as_ref()) {
         Some(groups) => {
-            let found = leakage::straddling(groups, places.blocks());
+            let found = leakage::straddling(groups, places.blocks(), |test| places.training(test));
             let detail = match found.names {
                 0 => format!(
                     "no value of {column} trains and tests in any of {}",
@@ -145,7 +145,7 @@ fn copies(data: Option<&Dataset>, places: &Places<'_>) -> LeakageCheck {
                    told";
         return unchecked(name, why);
     };
-    let found = leakage::straddling(&numbers, places.blocks());
+    let found = leakage::straddling(&numbers, places.blocks(), |test| places.training(test));
     let detail = match found.names {
         0 => "no test row has all features of a training row; rows that are nearly alike are not \
               looked for"
@@ -215,7 +215,7 @@ fn classes(study: &Study, data: Option<&Dataset>, places: &Places<'_>) -> Leakag
         return unchecked(name, "a regression has no classes");
     };
     let Some(Balance { shares, everywhere }) =
-        data.and_then(|data| leakage::balance(data, places.blocks()))
+        data.and_then(|data| leakage::balance(data, places.blocks(), |test| places.training(test)))
     else {
         return match study.outer.stratify {
             true => check(name, true, "every split is stratified, by construction".to_string()),
@@ -231,6 +231,34 @@ fn classes(study: &Study, data: Option<&Dataset>, places: &Places<'_>) -> Leakag
         detail += "; some split has no row of a class on one of its sides";
     }
     check(name, everywhere, detail)
+}
+
+/// Looks again whether some training row is as late as a row that it helps to test.
+fn time_order(study: &Study, data: Option<&Dataset>, places: &Places<'_>) -> LeakageCheck {
+    let name = "time order";
+    let (OuterKind::Ordered { .. }, Some(column)) = (&study.outer.kind, &study.data.leave_out)
+    else {
+        let why = "no column is named as time ([data] order), so nothing says what came first";
+        return unchecked(name, why);
+    };
+    let Some(order) = data.and_then(|data| data.order.as_ref()) else {
+        return unchecked(name, NO_TABLE);
+    };
+    let time = |row: &u32| order[*row as usize];
+    let late = |test: &&Vec<u32>| {
+        let first = test.iter().map(time).min();
+        places.training(test).iter().map(time).max() >= first
+    };
+    let wrong = places.blocks().iter().filter(late).count() as u64;
+    let detail = match wrong {
+        0 => format!(
+            "every row that trains is earlier by {column} than every row that tests, in each of {}; \
+             whether a feature was known by then the table does not say",
+            counted(places.blocks().len() as u64, "split")
+        ),
+        wrong => format!("{} trained on rows as late as their tests", counted(wrong, "split")),
+    };
+    check(name, wrong == 0, detail)
 }
 
 fn too_good(study: &Study, table: &Table) -> LeakageCheck {

@@ -4,7 +4,7 @@
 //!
 //! Floor: core.
 
-use common::study::{Diverged, Study};
+use common::study::{Diverged, OuterKind, Study};
 
 use super::analysis::arms;
 use super::analysis::comparisons::Compared;
@@ -176,6 +176,7 @@ pub fn paragraph(study: &Study, nested: &Study, done: &Done, controls: &str) -> 
         study.data.rows,
         split_in_words(study),
     );
+    text += chained(study);
     text += &format!("In words, {} ", subject::metric(study));
     text += &subject::data_sentences(study);
     text += &inference(study, done);
@@ -191,6 +192,18 @@ pub fn paragraph(study: &Study, nested: &Study, done: &Done, controls: &str) -> 
     };
     text + "Several sources were varied at once (Bouthillier et al., 2021), and the use of seeds was \
             classed (Bethard, 2022)."
+}
+
+/// What forward chaining does to spreads over folds.
+fn chained(study: &Study) -> &'static str {
+    match study.outer.kind {
+        OuterKind::Ordered { share: None } => {
+            "Later folds have more training rows than earlier ones, so their scores differ by more than \
+             which rows test, and the correction for shared training rows, which takes the mean ratio of \
+             test to training rows, is a heuristic here. "
+        }
+        _ => "",
+    }
 }
 
 /// How spread, means and differences were judged.

@@ -173,7 +173,15 @@ pub fn in_words(study: &Study) -> Option<String> {
         OuterKind::Holdout { share } => {
             format!("{} of the training rows held out", percent(*share))
         }
-        _ => format!("{} folds of the training rows", inner.folds),
+        OuterKind::Ordered { share: Some(share) } => {
+            format!("the latest {} of the training rows held out", percent(*share))
+        }
+        OuterKind::Ordered { share: None } => {
+            format!("forward chaining with {} folds of the training rows", inner.folds)
+        }
+        OuterKind::KFold | OuterKind::LeaveOut => {
+            format!("{} folds of the training rows", inner.folds)
+        }
     };
     let rule = match inner.select {
         Select::Best => "the best mean",

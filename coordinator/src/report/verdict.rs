@@ -167,7 +167,7 @@ fn target_in_words(study: &Study, reach: Option<Target>) -> String {
 pub fn left_out(study: &Study) -> Option<&str> {
     match study.outer.kind {
         OuterKind::LeaveOut => Some(study.data.leave_out.as_deref().unwrap_or("left-out value")),
-        OuterKind::KFold | OuterKind::Holdout { .. } => None,
+        OuterKind::KFold | OuterKind::Holdout { .. } | OuterKind::Ordered { .. } => None,
     }
 }
 
@@ -286,6 +286,7 @@ pub fn folds_in_words(study: &Study) -> String {
         return format!("{} of {column}", counted(folds, "value"));
     }
     match (partitions, folds) {
+        (1, 1) if matches!(study.outer.kind, OuterKind::Ordered { .. }) => "1 test set".to_string(),
         (partitions, 1) => counted(partitions, "drawn test set"),
         (1, folds) => counted(folds, "fold"),
         (partitions, folds) => {
@@ -561,6 +562,19 @@ pub fn split_in_words(study: &Study) -> String {
             outer.folds,
             study.data.leave_out.as_deref().unwrap_or("the column")
         ),
+        (OuterKind::Ordered { share }, _) => {
+            let column = study.data.leave_out.as_deref().unwrap_or("time");
+            match share {
+                None => format!(
+                    "forward chaining over {column}: {} folds, each trained on all earlier rows",
+                    outer.folds
+                ),
+                Some(share) => format!(
+                    "the latest {} of the rows by {column} held out to test, all earlier ones trained",
+                    percent(*share)
+                ),
+            }
+        }
     };
     format!("{kind}{strata}{groups}")
 }

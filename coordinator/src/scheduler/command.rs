@@ -7,7 +7,7 @@
 
 use common::id::{ClientId, MemberId, ReplicaId, StudyId};
 use common::ledger::Purpose;
-use common::study::{Proposed, Study};
+use common::study::{OuterKind, Proposed, Study};
 use common::time::Timestamp;
 use common::trial::{Attempt, FailReason, Outcome};
 use common::wire::codec::{self, CodecError};
@@ -171,6 +171,11 @@ impl Command {
             Command::Submit { study, .. } if study.learns() => LEARN_LEVEL,
             Command::Propose { .. } => LEARN_LEVEL,
             Command::Submit { study, .. } if study.budget.is_limited() => BUYING_LEVEL,
+            Command::Submit { study, .. }
+                if matches!(study.outer.kind, OuterKind::Ordered { .. }) =>
+            {
+                BUYING_LEVEL
+            }
             Command::Decide { .. } => BUYING_LEVEL,
             Command::Submit { study, .. } if study.outer.inner.is_some() => NESTED_LEVEL,
             Command::Choose { .. } => NESTED_LEVEL,
@@ -242,7 +247,7 @@ pub const SEALS_LEVEL: u16 = 6;
 pub const NESTED_LEVEL: u16 = 7;
 
 /// From this level on studies may have budgets of hours and rules that stop them, and states hold what is
-/// bought.
+/// bought; and rows may be divided in order of time.
 pub const BUYING_LEVEL: u16 = 8;
 
 /// From this level on arms may have searches that learn, and studies hold what these proposed.

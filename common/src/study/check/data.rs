@@ -28,6 +28,8 @@ pub(super) struct Facts {
     pub classes: Option<Labelled>,
     pub groups: Option<Labelled>,
     pub leave_out: Option<Labelled>,
+    /// Each row's place in time, where the study names a column for it.
+    pub order: Option<Vec<u32>>,
 }
 
 /// The values of a column, and which of them each row has; rows without one are absent.
@@ -60,7 +62,10 @@ impl Labelled {
 pub(super) struct Parts {
     pub target: Option<usize>,
     pub group: Option<usize>,
+    /// Or the order column.
     pub leave_out: Option<usize>,
+    /// What a finding calls it.
+    pub left_out_as: &'static str,
     /// Whether some name is no column: then other columns may be misread.
     pub unresolved: bool,
 }
@@ -112,8 +117,10 @@ pub(super) fn facts(
     notes.extend(feature_notes(&table, &features, &rows));
     let labelled = |place: Option<usize>| place.map(|place| Labelled::of(&table, place, &rows));
     let (groups, leave_out) = (labelled(parts.group), labelled(parts.leave_out));
+    let order = super::ordered::times(written, &table, parts.leave_out, &rows, inspection);
     let rows = rows.len();
-    let mut facts = Facts { data: None, table, samples: None, rows, classes, groups, leave_out };
+    let mut facts =
+        Facts { data: None, table, samples: None, rows, classes, groups, leave_out, order };
     facts.data = data(written, &bytes, &facts);
     Some(facts)
 }
@@ -219,21 +226,26 @@ fn parts(draft: &Draft, table: &Table, inspection: &mut Inspection<'_>) -> Parts
         }
         place
     };
-    let left_out = draft.outer.as_ref().and_then(|outer| match &outer.kind {
-        OuterKindDraft::LeaveOut(column) => Some(column),
-        _ => None,
-    });
+    let (left_out, key, left_out_as) = match (&draft.data.order, &draft.outer) {
+        (Some(order), _) => (Some(order), "order", "order column"),
+        (None, Some(outer)) => match &outer.kind {
+            OuterKindDraft::LeaveOut(column) => (Some(column), "leave_out", "leave_out column"),
+            _ => (None, "leave_out", "leave_out column"),
+        },
+        (None, None) => (None, "leave_out", "leave_out column"),
+    };
     let target = draft.data.target.as_ref();
     let group = draft.data.group.as_ref();
     let mut parts = Parts {
         target: target.and_then(|name| place(name, "target", inspection)),
         group: group.and_then(|name| place(name, "group", inspection)),
-        leave_out: left_out.and_then(|name| place(name, "leave_out", inspection)),
+        leave_out: left_out.and_then(|name| place(name, key, inspection)),
+        left_out_as,
         unresolved: false,
     };
     for dropped in &draft.data.drop {
         place(dropped, "dropped", inspection);
-        let named = [(target, "target"), (group, "group column"), (left_out, "leave_out column")];
+        let named = [(target, "target"), (group, "group column"), (left_out, left_out_as)];
         for (name, what) in named {
             if name.is_some_and(|name| name.value == dropped.value) {
                 let message = format!("{:?} is the {what} and is also dropped", dropped.value);
@@ -242,10 +254,8 @@ fn parts(draft: &Draft, table: &Table, inspection: &mut Inspection<'_>) -> Parts
             }
         }
     }
-    let others = [
-        (group, &mut parts.group, "group column"),
-        (left_out, &mut parts.leave_out, "leave_out column"),
-    ];
+    let others =
+        [(group, &mut parts.group, "group column"), (left_out, &mut parts.leave_out, left_out_as)];
     for (name, place, what) in others {
         let Some((name, target)) = name.zip(target) else { continue };
         if name.value == target.value {
@@ -287,7 +297,7 @@ fn check_missing(
     for (place, what) in [
         (parts.target, "target"),
         (parts.group, "group column"),
-        (parts.leave_out, "leave_out column"),
+        (parts.leave_out, parts.left_out_as),
     ] {
         let Some(place) = place else { continue };
         let rows = holes(&[place]);

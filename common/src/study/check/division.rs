@@ -22,6 +22,9 @@ pub(super) fn outer(
     let task = draft.data.task.as_ref().map(|task| task.value);
     let stratify = stratify(written, task, inspection);
     let inner = super::nested::inner(draft, inspection);
+    if draft.data.order.is_some() {
+        return super::ordered::outer(draft, written, facts, inner, inspection);
+    }
     let partitions = written.repeats;
     let outer = |kind, folds| Outer { kind, partitions, folds, stratify, inner: inner.clone() };
     match &written.kind {
@@ -110,7 +113,7 @@ fn thin_classes(classes: &Labelled, groups: &Labelled, folds: usize) -> Vec<Stri
     met.into_iter().filter_map(note).collect()
 }
 
-fn check_holdout(share: &At<f64>, facts: &Facts, inspection: &mut Inspection<'_>) {
+pub(super) fn check_holdout(share: &At<f64>, facts: &Facts, inspection: &mut Inspection<'_>) {
     let test = (facts.rows as f64 * share.value).round() as usize;
     let empty = match test {
         0 => Some("test"),
@@ -140,7 +143,7 @@ fn check_holdout(share: &At<f64>, facts: &Facts, inspection: &mut Inspection<'_>
     }
 }
 
-fn check_classes(
+pub(super) fn check_classes(
     span: &Range<usize>,
     classes: &Labelled,
     least: usize,

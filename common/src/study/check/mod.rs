@@ -10,6 +10,7 @@ mod data;
 mod division;
 mod models;
 mod nested;
+mod ordered;
 mod programs;
 mod samples;
 mod searches;
@@ -105,6 +106,7 @@ fn study(
     let arms = controls::beside(written, &draft.controls, (&data.format, segmentation));
     let inner_span =
         draft.outer.as_ref().and_then(|outer| Some(outer.inner.as_ref()?.span.clone()));
+    let outer_span = draft.outer.as_ref()?.span.clone();
     let SeedsDraft { span: seeds_span, factors, .. } = draft.seeds?;
     let seeds = Seeds { factors };
     if seeds.factors.iter().all(|factor| factor.count == 1) {
@@ -125,6 +127,7 @@ fn study(
     notes.extend(stopping::notes(&study));
     notes.extend(searches::notes(&study, &draft.arms));
     nested::check(&study, &dataset, &inner_span.unwrap_or_default(), notes, inspection);
+    ordered::check(&study, &dataset, &outer_span, notes, inspection);
     size::check_controls(&study, &seeds_span, inspection);
     size::check_travels(&study, inspection);
     Some((study, dataset))

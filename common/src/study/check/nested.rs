@@ -4,8 +4,8 @@
 
 use super::super::finding::Inspection;
 use super::super::grammar::Draft;
-use super::super::{Inner, Outer, Select, Study};
-use crate::split::{inner_folds, partition};
+use super::super::{Inner, Outer, OuterKind, Select, Study};
+use crate::split::{inner_folds, partition, training_rows};
 use crate::table::Dataset;
 
 /// How configs are chosen, as written; refuses what means nothing.
@@ -24,8 +24,13 @@ pub(super) fn inner(draft: &Draft, inspection: &mut Inspection<'_>) -> Option<In
         let message = "a majority needs several seeds that choose";
         inspection.refuse(&select.span, message, "write tune = 3 or more in [seeds]");
     }
+    let kind = match (&draft.data.order, &written.kind) {
+        (Some(_), OuterKind::KFold) => OuterKind::Ordered { share: None },
+        (Some(_), OuterKind::Holdout { share }) => OuterKind::Ordered { share: Some(*share) },
+        (_, kind) => kind.clone(),
+    };
     Some(Inner {
-        kind: written.kind.clone(),
+        kind,
         folds: written.folds,
         tune: tune.map(|tune| tune.value),
         select: select.value,
@@ -53,16 +58,19 @@ pub(super) fn check(
         let outer = Outer { inner: None, ..study.outer.clone() };
         let folds = partition(&outer, &labels, &dataset.digest, number);
         for (fold, test) in (0..).zip(&folds) {
-            let train: Vec<u32> =
-                (0..labels.rows).filter(|r| test.binary_search(r).is_err()).collect();
+            let train = training_rows(&outer.kind, &labels, 0..labels.rows, test);
             let drawn =
                 inner_folds(&outer, inner, &labels, &dataset.digest, (number, fold), &train);
             let whole = drawn.len() == inner.folds as usize
                 && drawn.iter().all(|rows| !rows.is_empty() && rows.len() < train.len());
             if !whole {
+                let together = match inner.kind {
+                    OuterKind::Ordered { .. } => "rows of one time",
+                    _ => "groups",
+                };
                 let message = format!(
                     "the {} training rows of outer fold {fold} cannot be divided into inner folds \
-                     that each have rows, with groups kept whole",
+                     that each have rows, with {together} kept whole",
                     train.len()
                 );
                 inspection.refuse(draft, message, "ask for fewer inner folds, or for a holdout");

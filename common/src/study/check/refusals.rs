@@ -478,3 +478,55 @@ fn what_only_may_be_wrong_is_noted() {
     assert!(notes[1].contains("`site` has one value"), "{notes:#?}");
     assert!(notes[2].contains("one seed"), "{notes:#?}");
 }
+
+/// The split of the sound study with an order column, and what else stands beside it.
+fn ordered(data: &str, split: &str) -> String {
+    format!("\"note\"]\norder = {data}\n[split]\nouter = {{ {split} }}\n")
+}
+
+const UNORDERED: &str = "\"note\"]\n[split]\nouter = { folds = 3 }\n";
+
+#[test]
+fn rows_in_order_of_time_are_sound() {
+    sound(UNORDERED, &ordered("\"dose\"", "folds = 3"));
+    sound(UNORDERED, &ordered("\"dose\"", "holdout = 0.2, repeats = 1, stratify = false"));
+    sound(UNORDERED, &ordered("\"dose\"", "folds = 3 }\ninner = { folds = 2"));
+    sound(UNORDERED, &ordered("\"age\"", "folds = 6"));
+}
+
+#[test]
+fn an_order_that_cannot_be_kept_is_refused() {
+    let by = |data: &str, split: &str| ordered(data, split);
+    let help = "did you mean `dose`?";
+    refused(UNORDERED, &by("\"dos\"", "folds = 3"), "\"dos\"", &["no column of the data", help]);
+    let words = ["neither a number nor a date in 30 rows", "the first is \"c0\"", "2019-03-07"];
+    refused(UNORDERED, &by("\"clinic\"", "folds = 3"), "\"clinic\"", &words);
+    let words = ["`site` is neither", "in 30 rows"];
+    refused(UNORDERED, &by("\"site\"", "folds = 3"), "\"site\"", &words);
+    let words = ["8 successive parts", "has 7 different values", "at most 6 folds"];
+    refused(UNORDERED, &by("\"age\"", "folds = 7"), "7", &words);
+    let words = ["`repeats` above 1", "nothing is drawn"];
+    refused(UNORDERED, &by("\"dose\"", "folds = 3, repeats = 2"), "repeats", &words);
+    let words = ["`stratify` means nothing with `order`"];
+    refused(UNORDERED, &by("\"dose\"", "folds = 3, stratify = true"), "true", &words);
+    let words = ["by `order` or by `leave_out`"];
+    refused(UNORDERED, &by("\"dose\"", "leave_out = \"site\""), "\"site\"", &words);
+    let words = ["both sides of any moment"];
+    refused(UNORDERED, &by("\"dose\"\ngroup = \"clinic\"", "folds = 3"), "\"clinic\"", &words);
+    let words = ["is the target and also the order column"];
+    refused(UNORDERED, &by("\"stage\"", "folds = 3"), "\"stage\"", &words);
+    let words = ["is the order column and is also dropped"];
+    refused(UNORDERED, &by("\"amount\"", "folds = 3"), "\"amount\"", &words);
+    let words = ["cannot be divided into inner folds", "rows of one time kept whole"];
+    let inner = by("\"age\"", "folds = 6 }\ninner = { folds = 2");
+    refused(UNORDERED, &inner, "{ folds = 2 }", &words);
+}
+
+#[test]
+fn a_row_without_a_time_is_refused() {
+    let by = ordered("\"dose\"", "folds = 3");
+    let words = ["the order column `dose` is missing in 1 row"];
+    refused_rows(UNORDERED, &by, "30,1e-1", "30,", "\"rows.csv\"", &words);
+    let words = ["is neither a number nor a date in 30 rows"];
+    refused_rows(UNORDERED, &by, "30,1e-1", "30,2019-02-30", "\"dose\"", &words);
+}

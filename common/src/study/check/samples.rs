@@ -39,6 +39,7 @@ pub(super) fn facts(
         group: place(table, written.group.as_ref(), "group", inspection)
             .or_else(|| table.find(group.as_ref()?)),
         leave_out: place(table, left_out, "leave_out", inspection),
+        left_out_as: "leave_out column",
         unresolved: false,
     };
     let mut data = Data {
@@ -76,7 +77,16 @@ pub(super) fn facts(
     let rows = rows.len();
     let nothing = Table { columns: Vec::new(), rows: 0 };
     let samples = Some(samples);
-    Some(Facts { data: Some(data), table: nothing, samples, rows, classes, groups, leave_out })
+    Some(Facts {
+        data: Some(data),
+        table: nothing,
+        samples,
+        rows,
+        classes,
+        groups,
+        leave_out,
+        order: None,
+    })
 }
 
 /// The samples, and the classes of their masks, when both are as the study file says.

@@ -24,6 +24,7 @@ pub(super) fn data(root: &Section<'_>, draft: &mut DataDraft, inspection: &mut I
     draft.drop = section.find("drop").map(|item| item.texts(inspection)).unwrap_or_default();
     draft.drop_broken = inspection.count() > before || section.is_misspelt("drop");
     draft.group = section.find("group").and_then(|item| item.text(inspection));
+    draft.order = section.find("order").and_then(|item| item.text(inspection));
     let ways = [("refuse", Missing::Refuse), ("drop", Missing::Drop), ("mean", Missing::Mean)];
     draft.missing = match section.find("missing") {
         Some(item) => item.choice(&ways, inspection).map(|way| way.value),
@@ -90,9 +91,9 @@ fn check_keys(section: &Section<'_>, draft: &DataDraft, inspection: &mut Inspect
     let Some(At { value: (_, format), .. }) = &draft.path else { return };
     let segmentation = draft.task.as_ref().is_some_and(|t| t.value == TaskKind::Segmentation);
     let unused: &[&str] = match format {
-        Format::Npz(_) | Format::Idx(_) => &["drop", "size", "gray"],
-        Format::Images(_) => &["drop", "target", "missing", "x", "tokens"],
-        Format::Nifti(_) => &["drop", "target", "x", "tokens", "gray"],
+        Format::Npz(_) | Format::Idx(_) => &["drop", "size", "gray", "order"],
+        Format::Images(_) => &["drop", "target", "missing", "x", "tokens", "order"],
+        Format::Nifti(_) => &["drop", "target", "x", "tokens", "gray", "order"],
         _ => &["size", "gray", "x", "tokens"],
     };
     for key in unused {
@@ -213,9 +214,9 @@ fn name(format: &Format) -> &'static str {
     }
 }
 
-const KEYS: [&str; 12] = [
-    "path", "target", "task", "drop", "group", "missing", "format", "size", "gray", "x", "tokens",
-    "classes",
+const KEYS: [&str; 13] = [
+    "path", "target", "task", "drop", "group", "order", "missing", "format", "size", "gray", "x",
+    "tokens", "classes",
 ];
 const TASKS: [(&str, TaskKind); 3] = [
     ("classification", TaskKind::Classification),

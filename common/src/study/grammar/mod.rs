@@ -60,6 +60,8 @@ pub(super) struct DataDraft {
     /// Some of `drop` could not be read.
     pub drop_broken: bool,
     pub group: Option<At<String>>,
+    /// The column that says when each row was.
+    pub order: Option<At<String>>,
     pub missing: Option<Missing>,
     /// Of segmentation, by number, as written.
     pub classes: Option<At<Vec<String>>>,
@@ -95,6 +97,7 @@ pub(super) struct OuterDraft {
     pub span: Range<usize>,
     pub kind: OuterKindDraft,
     pub repeats: u32,
+    pub repeats_span: Option<Range<usize>>,
     pub stratify: Option<At<bool>>,
     pub inner: Option<InnerDraft>,
 }

@@ -100,7 +100,8 @@ pub(super) fn split(root: &Section<'_>, inspection: &mut Inspection<'_>) -> Opti
             }
         }
     }
-    Some(OuterDraft { span: item.span.clone(), kind, repeats, stratify, inner })
+    let (span, repeats_span) = (item.span.clone(), outer.key_span("repeats").cloned());
+    Some(OuterDraft { span, kind, repeats, repeats_span, stratify, inner })
 }
 
 fn outer_kind(outer: &Section<'_>, inspection: &mut Inspection<'_>) -> Option<OuterKindDraft> {

@@ -241,6 +241,9 @@ fn meaning(study: &Study, factor: &str) -> String {
             let column = study.data.leave_out.as_deref().unwrap_or("value");
             &format!("Which {column} is tested: some are harder than others.")
         }
+        OuterKind::Ordered { .. } => {
+            "Which stretch of time is tested, and how many earlier rows there are to train on."
+        }
         _ => "Which rows fall into the test fold: some folds are harder than others.",
     };
     match factor {

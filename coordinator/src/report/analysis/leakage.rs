@@ -24,18 +24,21 @@ pub struct Straddling {
 
 /// Numbers, one a row, that lie on both sides of a split.
 ///
-/// `blocks` holds the test rows of each; whatever does not test trains.
-pub fn straddling(numbers: &[u32], blocks: &[Vec<u32>]) -> Straddling {
+/// `blocks` holds the test rows of each, and `training` gives the rows that train for them.
+pub fn straddling(
+    numbers: &[u32],
+    blocks: &[Vec<u32>],
+    training: impl Fn(&[u32]) -> Vec<u32>,
+) -> Straddling {
     let size = numbers.iter().max().map_or(0, |most| *most as usize + 1);
-    let mut all = vec![0u32; size];
-    numbers.iter().for_each(|number| all[*number as usize] += 1);
     let mut found = Straddling::default();
     let mut named = BTreeSet::new();
     for test in blocks {
-        let mut tested = vec![0u32; size];
         let number = |row: &u32| numbers[*row as usize] as usize;
-        test.iter().for_each(|row| tested[number(row)] += 1);
-        let torn = |number: usize| tested[number] > 0 && tested[number] < all[number];
+        let (mut tested, mut trained) = (vec![false; size], vec![false; size]);
+        test.iter().for_each(|row| tested[number(row)] = true);
+        training(test).iter().for_each(|row| trained[number(row)] = true);
+        let torn = |number: usize| tested[number] && trained[number];
         let rows = test.iter().filter(|row| torn(number(row))).count() as u64;
         named.extend((0..size).filter(|number| torn(*number)));
         found.rows_most = found.rows_most.max(rows);
@@ -95,21 +98,25 @@ pub struct Balance {
     pub everywhere: bool,
 }
 
-/// `None` for a regression.
-pub fn balance(data: &Dataset, blocks: &[Vec<u32>]) -> Option<Balance> {
+/// `None` for a regression. Arguments as in [`straddling`].
+pub fn balance(
+    data: &Dataset,
+    blocks: &[Vec<u32>],
+    training: impl Fn(&[u32]) -> Vec<u32>,
+) -> Option<Balance> {
     let Target::Classes { labels, classes } = &data.target else { return None };
     let classes = *classes as usize;
-    let mut all = vec![0usize; classes];
-    labels.iter().for_each(|label| all[*label as usize] += 1);
     let mut found = Balance { shares: vec![(1.0, 0.0); classes], everywhere: true };
     for test in blocks.iter().filter(|test| !test.is_empty()) {
         let mut own = vec![0usize; classes];
         test.iter().for_each(|row| own[labels[*row as usize] as usize] += 1);
+        let mut trained = vec![false; classes];
+        training(test).iter().for_each(|row| trained[labels[*row as usize] as usize] = true);
         for (class, count) in own.into_iter().enumerate() {
             let share = count as f64 / test.len() as f64;
             let (low, high) = &mut found.shares[class];
             (*low, *high) = (low.min(share), high.max(share));
-            found.everywhere &= count > 0 && count < all[class];
+            found.everywhere &= count > 0 && trained[class];
         }
     }
     Some(found)
@@ -185,6 +192,7 @@ mod tests {
             target,
             groups: None,
             leave_out: None,
+            order: None,
             spacing: None,
         }
     }
@@ -194,16 +202,21 @@ mod tests {
         Target::Classes { labels, classes }
     }
 
+    /// Of six rows those that do not test.
+    fn others(test: &[u32]) -> Vec<u32> {
+        (0..6).filter(|row| !test.contains(row)).collect()
+    }
+
     #[test]
     fn what_lies_on_both_sides_is_counted() {
         // Rows 0 and 1 are one, rows 2 and 3 too; the second block tests both of the latter.
         let numbers = [0, 0, 2, 2, 4, 5];
         let blocks = [vec![0, 4], vec![2, 3], vec![1, 3]];
 
-        let found = straddling(&numbers, &blocks);
+        let found = straddling(&numbers, &blocks, others);
 
         assert_eq!(found, Straddling { names: 2, rows_most: 2, blocks: 2 });
-        assert_eq!(straddling(&[0, 1, 2], &blocks[..0]), Straddling::default());
+        assert_eq!(straddling(&[0, 1, 2], &blocks[..0], others), Straddling::default());
     }
 
     #[test]
@@ -253,12 +266,15 @@ mod tests {
     fn shares_of_classes_are_those_of_the_folds() {
         let table = data(&[vec![0.0; 6]], classes(vec![0, 0, 0, 1, 1, 1]));
 
-        let even = balance(&table, &[vec![0, 3], vec![1, 2, 4, 5]]).expect("classes");
+        let even = balance(&table, &[vec![0, 3], vec![1, 2, 4, 5]], others).expect("classes");
         assert_eq!((even.shares, even.everywhere), (vec![(0.5, 0.5), (0.5, 0.5)], true));
-        let torn = balance(&table, &[vec![0, 1, 3], vec![2, 4, 5]]).expect("classes");
+        let torn = balance(&table, &[vec![0, 1, 3], vec![2, 4, 5]], others).expect("classes");
         assert!((torn.shares[1].0 - 1.0 / 3.0).abs() < 1e-12 && torn.everywhere);
-        let empty = balance(&table, &[vec![0, 1, 2], vec![3, 4, 5]]).expect("classes");
+        let empty = balance(&table, &[vec![0, 1, 2], vec![3, 4, 5]], others).expect("classes");
         assert!(!empty.everywhere);
-        assert_eq!(balance(&data(&[vec![0.0; 2]], Target::Values(vec![1.0, 2.0])), &[]), None);
+        assert_eq!(
+            balance(&data(&[vec![0.0; 2]], Target::Values(vec![1.0, 2.0])), &[], others),
+            None
+        );
     }
 }

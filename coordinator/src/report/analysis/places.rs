@@ -6,7 +6,7 @@
 //!
 //! Floor: core.
 
-use common::split::partition;
+use common::split::{partition, training_rows};
 use common::study::{OuterKind, Study};
 use common::table::{Dataset, Target};
 
@@ -16,7 +16,7 @@ use super::super::Material;
 #[derive(Clone, Debug)]
 pub struct Places<'a> {
     folds: u32,
-    leaves_out: bool,
+    kind: OuterKind,
     known: Option<Known<'a>>,
 }
 
@@ -35,8 +35,7 @@ impl<'a> Places<'a> {
             data.digest == study.data.digest && data.rows() as u64 == study.data.rows
         };
         let known = material.data.filter(same).map(|data| Known { data, rows: drawn(study, data) });
-        let leaves_out = matches!(study.outer.kind, OuterKind::LeaveOut);
-        Self { folds: study.outer.folds, leaves_out, known }
+        Self { folds: study.outer.folds, kind: study.outer.kind.clone(), known }
     }
 
     /// The table, where it is at hand.
@@ -47,6 +46,13 @@ impl<'a> Places<'a> {
     /// Test rows of each block; empty where the table is not at hand.
     pub fn blocks(&self) -> &[Vec<u32>] {
         self.known.as_ref().map_or(&[], |known| &known.rows)
+    }
+
+    /// The rows that train where `test` tests; empty where the table is not at hand.
+    pub fn training(&self, test: &[u32]) -> Vec<u32> {
+        let Some(known) = &self.known else { return Vec::new() };
+        let labels = known.data.labels(false);
+        training_rows(&self.kind, &labels, 0..labels.rows, test)
     }
 
     /// Whether rows are known across partitions. Else only those of the first have names.
@@ -66,13 +72,15 @@ impl<'a> Places<'a> {
     /// What the row belongs to: its group, or its value of the left-out column. `None` where rows
     /// stand for themselves, or nobody knows.
     pub fn cluster(&self, row: u64) -> Option<u32> {
+        let leaves_out = matches!(self.kind, OuterKind::LeaveOut);
         match &self.known {
             Some(known) => {
-                let codes = known.data.groups.as_ref().or(known.data.leave_out.as_ref())?;
+                let left_out = known.data.leave_out.as_ref().filter(|_| leaves_out);
+                let codes = known.data.groups.as_ref().or(left_out)?;
                 codes.get(row as usize).copied()
             }
             // Each left-out value is one fold.
-            None => self.leaves_out.then_some((row >> 32) as u32),
+            None => leaves_out.then_some((row >> 32) as u32),
         }
     }
 

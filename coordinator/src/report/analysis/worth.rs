@@ -87,13 +87,13 @@ pub fn of_pair(
 pub struct Room {
     /// Not where one seed was trained: nobody knows what others would do.
     pub seeds: bool,
-    /// Not where each fold is a value of a column: there are no more of them.
+    /// Not where each fold is a value of a column, or time divides: there are no more of them.
     pub folds: bool,
 }
 
 impl Room {
     pub fn of(study: &Study, components: &Components) -> Self {
-        let folds = !matches!(study.outer.kind, OuterKind::LeaveOut);
+        let folds = matches!(study.outer.kind, OuterKind::KFold | OuterKind::Holdout { .. });
         Self { seeds: components.seed.is_some(), folds }
     }
 

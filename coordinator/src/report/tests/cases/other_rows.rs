@@ -23,6 +23,7 @@ pub fn table(study: &Study, groups: Option<Vec<u32>>) -> Dataset {
         target: Truth::Values(values),
         groups,
         leave_out: None,
+        order: None,
         spacing: None,
     }
 }
