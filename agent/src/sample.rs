@@ -55,6 +55,7 @@ pub fn study(rows: &[u8]) -> Study {
                 hyper: Hyper { epochs: 1, hidden: Vec::new(), ..Hyper::default() },
             }],
             learned: None,
+            halving: None,
         }],
         budget: Budget::default(),
     }

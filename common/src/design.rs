@@ -20,7 +20,7 @@ use blake3::Hasher;
 
 use crate::id::{Digest, TrialIndex};
 use crate::seed::Stream;
-use crate::study::{Arm, ArmConfig, Study};
+use crate::study::{Arm, ArmConfig, Halving, Study};
 
 /// The numbers of levels of a study's factors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Design {
     inner: Option<InnerFolds>,
     /// Whether each arm's configs are proposed while the study runs; none where no arm's are.
     learned: Vec<bool>,
+    /// How each arm's configs are halved; none where no arm's are.
+    halving: Vec<Option<Halving>>,
     /// One after another, from the first trial to the last; none empty.
     stretches: Vec<Stretch>,
     /// `None` when they do not fit 64 bits.
@@ -123,9 +125,9 @@ impl Design {
         assert!(seeds.iter().all(|&count| count > 0) && partitions > 0 && folds > 0);
         assert!(inner.is_none_or(|inner| inner.folds > 0 && inner.tune != Some(0)));
         let stretches = Vec::new();
-        let learned = Vec::new();
+        let (learned, halving, trials) = (Vec::new(), Vec::new(), None);
         let mut design =
-            Self { configs, seeds, partitions, folds, inner, learned, stretches, trials: None };
+            Self { configs, seeds, partitions, folds, inner, learned, halving, stretches, trials };
         design.trials = design.stretch(seeds_max);
         design
     }
@@ -140,7 +142,8 @@ impl Design {
             outer.inner.as_ref().map(|i| InnerFolds { folds: i.folds, tune: i.tune }),
         );
         let learned = study.arms.iter().map(|arm| arm.learned.is_some());
-        Self { learned: learned.collect(), ..design }
+        let halving = study.arms.iter().map(|arm| arm.halving);
+        Self { learned: learned.collect(), halving: halving.collect(), ..design }
     }
 
     /// The design of a study that came from elsewhere; `None` when a factor has no level, or a
@@ -166,9 +169,13 @@ impl Design {
         Some(self.trials? - self.refused())
     }
 
-    /// Refits that no choice falls on.
+    /// Refits that no choice falls on, and rungs that configs do not reach.
     fn refused(&self) -> u64 {
-        let of_arm = |arm: u32| self.cells_of(arm) * (u64::from(self.configs[arm as usize]) - 1);
+        let of_arm = |arm: u32| {
+            let configs = u64::from(self.configs[arm as usize]);
+            let below = (configs - self.tried(arm)) * self.inner_folds();
+            self.cells_of(arm) * (configs - 1) + self.tuning_cells_of(arm) * below
+        };
         (0..self.configs.len() as u32).filter(|arm| self.is_searched(*arm)).map(of_arm).sum()
     }
 
@@ -180,6 +187,17 @@ impl Design {
     /// Whether what is trained on inner folds is proposed while the study runs.
     pub fn is_learned(&self, arm: u32) -> bool {
         self.is_searched(arm) && self.learned.get(arm as usize).is_some_and(|learned| *learned)
+    }
+
+    /// How the arm's configs are halved.
+    pub fn halving(&self, arm: u32) -> Option<Halving> {
+        self.halving.get(arm as usize).copied().flatten().filter(|_| self.is_searched(arm))
+    }
+
+    /// Configs of an arm that are trained on an inner fold: of halved ones as many as reach each rung.
+    fn tried(&self, arm: u32) -> u64 {
+        let configs = self.configs.get(arm as usize).copied().map_or(0, u64::from);
+        self.halving(arm).map_or(configs, |halving| halving.tried().min(configs))
     }
 
     /// Trials of one config of an arm on outer folds: cells that it is trained in.
@@ -201,8 +219,7 @@ impl Design {
 
     /// Trials on inner folds that choose the arm's configs.
     pub fn choosing_trials(&self, arm: u32) -> u64 {
-        let configs = self.configs.get(arm as usize).copied().unwrap_or(0);
-        self.tuning_cells_of(arm) * u64::from(configs) * self.inner_folds()
+        self.tuning_cells_of(arm) * self.tried(arm) * self.inner_folds()
     }
 
     /// Seeds that the arm is trained with.
@@ -216,7 +233,7 @@ impl Design {
         let in_cell = match (self.is_searched(arm), self.tune()) {
             (false, _) => configs,
             (true, Some(_)) => 1,
-            (true, None) => 1 + configs * self.inner_folds(),
+            (true, None) => 1 + self.tried(arm) * self.inner_folds(),
         };
         in_cell.saturating_mul(self.blocks())
     }
@@ -486,20 +503,30 @@ impl Design {
         (0..seeds).filter_map(trial).collect()
     }
 
-    /// Ranges of trials from `from` on that are trained only where a choice falls on them, or when a search
-    /// has proposed their config, in order.
+    /// Of the trials of an entry those that something must open first: how many of the cell lie before them,
+    /// and how many they are.
+    fn held(&self, entry: &Entry) -> (u64, u64) {
+        let configs = u64::from(self.configs[entry.arm as usize]);
+        let folds = self.inner_folds();
+        match (entry.inner, self.halving(entry.arm)) {
+            (false, _) => (entry.before, if self.is_searched(entry.arm) { configs } else { 0 }),
+            (true, Some(halving)) => {
+                let first = u64::from(halving.configs).min(configs) * folds;
+                (entry.before + first, configs * folds - first)
+            }
+            (true, None) => {
+                (entry.before, if self.is_learned(entry.arm) { configs * folds } else { 0 })
+            }
+        }
+    }
+
+    /// Ranges of trials from `from` on that are trained only where a choice falls on them, when a search has
+    /// proposed their config, or when a config reaches their rung, in order.
     pub fn unchosen(&self, from: TrialIndex) -> Vec<Range<u64>> {
         let mut ranges = Vec::new();
         for stretch in &self.stretches {
-            let held = stretch.entries.iter().filter(|entry| match entry.inner {
-                true => self.is_learned(entry.arm),
-                false => self.is_searched(entry.arm),
-            });
-            let trials = |entry: &Entry| {
-                let each = if entry.inner { self.inner_folds() } else { 1 };
-                u64::from(self.configs[entry.arm as usize]) * each
-            };
-            let held: Vec<(u64, u64)> = held.map(|entry| (entry.before, trials(entry))).collect();
+            let held = stretch.entries.iter().map(|entry| self.held(entry));
+            let held: Vec<(u64, u64)> = held.filter(|(_, count)| *count > 0).collect();
             let cells = (stretch.seeds.end - stretch.seeds.start) * self.blocks();
             let first = from.0.saturating_sub(stretch.first_trial) / stretch.configs;
             for cell in first..if held.is_empty() { 0 } else { cells } {

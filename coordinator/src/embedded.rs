@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use agent::dataset::NoSource;
 use agent::device::{Device, DeviceError, Wanted};
+use agent::driver::CHECKPOINTS;
 use agent::driver::{self, DriverError, News, Seat, Seats, Settings, Train, Trainer};
 pub use agent::driver::{Piloted, pilot};
 use agent::folder::{Folder, FolderError};
@@ -45,6 +46,12 @@ pub enum EmbeddedError {
 /// What this machine trains on.
 pub fn device() -> Result<Device, DeviceError> {
     Device::choose(Wanted::Auto, None, None)
+}
+
+/// Deletes what an agent's folder keeps only so that trainings need not begin anew: when all has ended.
+pub fn tidy(folder: &Path) {
+    // What stays costs room, and is found by the next run.
+    let _ = std::fs::remove_dir_all(folder.join(CHECKPOINTS));
 }
 
 /// Starts the agent on `folder`; `programs`: it runs those of studies too.

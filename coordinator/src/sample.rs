@@ -37,6 +37,19 @@ pub fn controlled(seeds: u32, permuted: u32) -> Study {
     checked(seeds, &format!("permuted = {permuted}"))
 }
 
+/// Nine learning rates, halved twice on two inner folds.
+#[cfg(test)]
+pub fn halved(seeds: u32, tune: Option<u32>) -> Study {
+    let tune = tune.map(|tune| format!("tune = {tune}\n")).unwrap_or_default();
+    of_text(&format!(
+        "[study]\nname = \"halved\"\nmetric = \"auroc\"\ncontrols = {{ constant = false }}\n\
+         [data]\npath = \"rows.csv\"\ntarget = \"y\"\ntask = \"classification\"\n\
+         [split]\nouter = {{ folds = 2 }}\ninner = {{ folds = 2 }}\n[seeds]\ncount = {seeds}\n{tune}\
+         [arms.a]\nmodel = \"linear\"\nepochs = 9\nsearch = {{ method = \"halving\", configs = 9 }}\n\
+         space = {{ lr = {{ log = [0.01, 1.0] }} }}\n"
+    ))
+}
+
 /// So many linear arms that differ in their learning rates, on five folds, with these tables.
 #[cfg(test)]
 pub fn limited(arms: u32, seeds: u32, tables: &str) -> Study {

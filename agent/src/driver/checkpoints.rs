@@ -57,9 +57,9 @@ impl Checkpoints {
         checkpoints
     }
 
-    /// Writes one of `trial`, durably, in the place of earlier ones of the same epoch. Older ones make
-    /// room for it; what is larger than all the room is not kept, and false comes back.
-    pub fn put(&self, trial: &Digest, checkpoint: &Checkpoint) -> io::Result<bool> {
+    /// Writes one of `trial`, durably or soon, in the place of earlier ones of the same epoch. Older ones
+    /// make room for it; what is larger than all the room is not kept, and false comes back.
+    pub fn put(&self, trial: &Digest, checkpoint: &Checkpoint, durably: bool) -> io::Result<bool> {
         let bytes = checkpoint.bytes().map_err(io::Error::other)?;
         let size = bytes.len() as u64;
         if size > self.bytes_max {
@@ -72,8 +72,13 @@ impl Checkpoints {
         fs::create_dir_all(&self.folder)?;
         let path = self.path(&key);
         let beside = path.with_extension(WRITING);
-        let written = write_whole(&beside, &bytes).and_then(|()| fs::rename(&beside, &path));
-        if let Err(error) = written.and_then(|()| sync_folder(&self.folder)) {
+        let written = match durably {
+            true => write_whole(&beside, &bytes),
+            false => fs::write(&beside, &bytes),
+        };
+        let written = written.and_then(|()| fs::rename(&beside, &path));
+        let synced = |()| if durably { sync_folder(&self.folder) } else { Ok(()) };
+        if let Err(error) = written.and_then(synced) {
             let _ = fs::remove_file(&beside);
             let _ = fs::remove_file(&path);
             return Err(error);
@@ -262,17 +267,17 @@ mod tests {
         let (third, ninth) = (checkpoint(3, 4), checkpoint(9, 4));
         let first = open();
         assert!(first.is_empty() && first.get(&trial(1), 12).is_none());
-        assert!(first.put(&trial(1), &third).expect("room"));
-        assert!(first.put(&trial(1), &ninth).expect("room"));
+        assert!(first.put(&trial(1), &third, true).expect("room"));
+        assert!(first.put(&trial(1), &ninth, true).expect("room"));
         let second = open();
         assert_eq!(second.get(&trial(1), 12), Some(ninth.clone()));
         assert_eq!(second.get(&trial(1), 8), Some(third));
         assert_eq!((second.get(&trial(1), 2), second.get(&trial(2), 12)), (None, None));
-        second.put(&trial(2), &ninth).expect("room");
+        second.put(&trial(2), &ninth, true).expect("room");
         second.forget(&trial(1));
         assert_eq!((second.get(&trial(1), 12), second.get(&trial(2), 12)), (None, Some(ninth)));
-        second.put(&trial(3), &checkpoint(3, 4)).expect("room");
-        second.put(&trial(3), &checkpoint(4, 4)).expect("room");
+        second.put(&trial(3), &checkpoint(3, 4), true).expect("room");
+        second.put(&trial(3), &checkpoint(4, 4), true).expect("room");
         second.forget_before(&trial(3), 4);
         assert_eq!(second.get(&trial(3), 3), None);
         second.retain(|wanted| *wanted == trial(3));
@@ -288,20 +293,20 @@ mod tests {
         let size = kept.bytes().expect("bytes").len() as u64;
         let few = Checkpoints::open(dir.path().to_path_buf(), 3 * size);
         for number in [5, 4, 3, 2, 1] {
-            assert!(few.put(&trial(number), &kept).expect("written"));
+            assert!(few.put(&trial(number), &kept, true).expect("written"));
             std::thread::sleep(Duration::from_millis(5));
         }
         let held = |store: &Checkpoints| -> Vec<u8> {
             (1..6).filter(|&number| store.get(&trial(number), 12).is_some()).collect()
         };
         assert_eq!((held(&few), few.bytes()), (vec![1, 2, 3], 3 * size));
-        assert!(few.put(&trial(3), &kept).expect("written"), "in its own place");
+        assert!(few.put(&trial(3), &kept, true).expect("written"), "in its own place");
         assert_eq!(held(&few), [1, 2, 3]);
-        assert!(few.put(&trial(6), &kept).expect("written"));
+        assert!(few.put(&trial(6), &kept, true).expect("written"));
         assert_eq!(held(&few), [1, 3]);
         let fewer = Checkpoints::open(dir.path().to_path_buf(), size);
         assert_eq!((held(&fewer), names(dir.path())), (vec![], 1), "6 was the last one");
-        assert!(!fewer.put(&trial(7), &checkpoint(3, 64)).expect("no fault"), "too large");
+        assert!(!fewer.put(&trial(7), &checkpoint(3, 64), true).expect("no fault"), "too large");
         assert!(fewer.get(&trial(6), 12).is_some(), "and nothing made room for it");
     }
 
@@ -311,8 +316,8 @@ mod tests {
         let (third, ninth) = (checkpoint(3, 4), checkpoint(9, 4));
         let store = Checkpoints::open(dir.path().to_path_buf(), 1 << 20);
         for kept in [&third, &ninth] {
-            store.put(&trial(1), kept).expect("written");
-            store.put(&trial(2), kept).expect("written");
+            store.put(&trial(1), kept, true).expect("written");
+            store.put(&trial(2), kept, true).expect("written");
         }
         let torn = store.path(&(trial(1), 9));
         let bytes = fs::read(&torn).expect("there");
@@ -341,7 +346,8 @@ mod tests {
         let bytes = kept.bytes().expect("bytes").len();
         let encoded = began.elapsed();
         let began = Instant::now();
-        (0..50).for_each(|number| assert!(store.put(&trial(number), &kept).expect("written")));
+        (0..50)
+            .for_each(|number| assert!(store.put(&trial(number), &kept, true).expect("written")));
         let written = began.elapsed() / 50;
         let began = Instant::now();
         (0..50).for_each(|number| assert!(store.get(&trial(number), 12).is_some()));

@@ -3,7 +3,8 @@
 //! Once the agent leaves, each lane in training writes where it stands when an epoch ends, and goes
 //! on: whenever it is stopped then, only what came after its last checkpoint is lost. A trial that is
 //! granted to this agent again, in whatever lease, goes on from there, and ends with the same bits as
-//! one that was never stopped. What has ended needs no checkpoint, and its are deleted.
+//! one that was never stopped. What has ended needs no checkpoint, and its are deleted; but a config that
+//! is halved is trained on from its rung's end.
 //!
 //! Floor: shell.
 
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use common::design::Design;
+use common::design::{Design, TrialKey};
 use common::id::{Digest, TrialIndex};
 use common::study::Study;
 use common::table::Dataset;
@@ -30,13 +31,21 @@ pub struct Kept {
 
 impl Kept {
     pub fn open(folder: &Path) -> Self {
-        let checkpoints = Checkpoints::open(folder.join("checkpoints"), BYTES_MAX);
+        let checkpoints = Checkpoints::open(folder.join(CHECKPOINTS), BYTES_MAX);
         Self { checkpoints, leaving: AtomicBool::new(false) }
     }
 
     /// From now on lanes in training write where they stand.
     pub fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    fn keep(&self, trial: &Digest, checkpoint: &Checkpoint, durably: bool) {
+        match self.checkpoints.put(trial, checkpoint, durably) {
+            Ok(true) => self.checkpoints.forget_before(trial, checkpoint.epochs()),
+            Ok(false) => tracing::debug!("a checkpoint is larger than all there is room for"),
+            Err(error) => tracing::warn!(%error, "a checkpoint cannot be written"),
+        }
     }
 
     /// Trains as [`trainer::train`] does, each trial from where its checkpoint left it.
@@ -49,13 +58,18 @@ impl Kept {
         stop: &dyn Fn() -> bool,
     ) -> Option<Vec<Ending>> {
         let design = Design::of(study);
-        let digest = |trial: &TrialIndex| design.key(*trial).map(|key| key.digest(study));
-        let digests: Vec<Option<Digest>> = trials.iter().map(digest).collect();
-        let found = |trial: &Option<Digest>| match self.checkpoints.is_empty() {
-            true => None,
-            false => trial.as_ref().and_then(|trial| self.checkpoints.get(trial, u32::MAX)),
+        let whole = |trial: &TrialIndex| Some(whole(&design, study, &design.key(*trial)?));
+        let keys: Vec<Option<TrialKey>> = trials.iter().map(whole).collect();
+        let digest = |key: &Option<TrialKey>| key.as_ref().map(|key| key.digest(study));
+        let digests: Vec<Option<Digest>> = keys.iter().map(digest).collect();
+        let until = |trial: &TrialIndex| design.key(*trial)?.config(study).hyper.until;
+        let until: Vec<Option<u32>> = trials.iter().map(until).collect();
+        let found = |(trial, until): (&Option<Digest>, &Option<u32>)| {
+            let until = until.unwrap_or(u32::MAX);
+            let wanted = trial.as_ref().filter(|_| !self.checkpoints.is_empty());
+            wanted.and_then(|trial| self.checkpoints.get(trial, until))
         };
-        let from: Vec<Option<Checkpoint>> = digests.iter().map(found).collect();
+        let from: Vec<Option<Checkpoint>> = digests.iter().zip(&until).map(found).collect();
         let resumed = from.iter().flatten().count();
         if resumed > 0 {
             tracing::info!(resumed, of = trials.len(), "trials go on from their checkpoints");
@@ -69,12 +83,28 @@ impl Kept {
             leg.from = from.as_ref();
             leg.shelf = shelf.as_ref().map(|shelf| shelf as &dyn Shelf);
         }
+        legs.iter_mut().zip(&until).for_each(|(leg, until)| leg.keep = until.is_some());
         let trained = trainer::train_legs(study, dataset, (trials, &legs), machine, stop)?;
-        if !self.checkpoints.is_empty() {
-            digests.iter().flatten().for_each(|trial| self.checkpoints.forget(trial));
+        for (trial, trained) in digests.iter().zip(&trained) {
+            match (trial, &trained.checkpoint) {
+                (Some(trial), Some(checkpoint)) => self.keep(trial, checkpoint, false),
+                (Some(trial), None) if !self.checkpoints.is_empty() => {
+                    self.checkpoints.forget(trial);
+                }
+                _ => {}
+            }
         }
         Some(trained.into_iter().map(|trained| trained.ending).collect())
     }
+}
+
+/// The training that a rung is a part of: that of the last rung.
+fn whole(design: &Design, study: &Study, key: &TrialKey) -> TrialKey {
+    let rung = key.config(study).hyper.until.and(design.halving(key.arm));
+    let config = rung.map_or(key.config, |halving| {
+        halving.config(halving.rungs - 1, halving.place(key.config).1)
+    });
+    TrialKey { config, ..key.clone() }
 }
 
 /// Takes one trial's checkpoints.
@@ -93,15 +123,13 @@ impl Shelf for OfTrial<'_> {
     }
 
     fn keep(&self, checkpoint: Checkpoint) {
-        let checkpoints = &self.kept.checkpoints;
-        match checkpoints.put(&self.trial, &checkpoint) {
-            Ok(true) => checkpoints.forget_before(&self.trial, checkpoint.epochs()),
-            Ok(false) => tracing::debug!("a checkpoint is larger than all there is room for"),
-            Err(error) => tracing::warn!(%error, "a checkpoint cannot be written"),
-        }
+        self.kept.keep(&self.trial, &checkpoint, true);
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 }
+
+/// Where they lie in an agent's folder.
+pub const CHECKPOINTS: &str = "checkpoints";
 
 /// Of all checkpoints in a folder.
 const BYTES_MAX: u64 = 1 << 30;

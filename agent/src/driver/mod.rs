@@ -52,6 +52,7 @@ pub use checkpoints::Checkpoints;
 pub use connect::{
     ConnectError, Connection, Connector, Embedded, QUEUE_MESSAGES, Seat, Seats, embedded,
 };
+pub use kept::CHECKPOINTS;
 pub use news::{News, Tell};
 pub use over_link::LinkConnector;
 pub use pilot::{Piloted, pilot};

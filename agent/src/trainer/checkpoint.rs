@@ -14,6 +14,7 @@ use std::fmt::Debug;
 use candle_core::{Device, Result};
 use common::curve::Trace;
 use common::id::Digest;
+use common::study::Hyper;
 use common::table::Dataset;
 use common::wire::codec::{self, CodecError};
 use serde::{Deserialize, Serialize};
@@ -120,7 +121,9 @@ pub(super) fn training(dataset: &Dataset, lane: &Lane, device: &Device) -> Resul
     let program = (env!("CARGO_PKG_VERSION"), device.is_cpu());
     let rows = (dataset.digest, dataset.width, &dataset.shape, &dataset.names);
     let seeds = [lane.seeds.init, lane.seeds.order, lane.seeds.noise];
-    let how = (lane.model, &lane.hyper, seeds);
+    // Whoever stops it after some of its epochs, it is the same training.
+    let hyper = Hyper { until: None, ..lane.hyper.clone() };
+    let how = (lane.model, hyper, seeds);
     let which = (&lane.train_rows, &lane.validation_rows, &lane.labels);
     let bytes = codec::encode(&("checkpoint", program, rows, how, which));
     bytes.map(|bytes| Digest::of(&bytes)).map_err(candle_core::Error::wrap)

@@ -60,7 +60,8 @@ impl Member<'_> {
     /// The epoch, from 1, after which it stops at the latest.
     pub fn last(&self) -> u32 {
         let epochs = self.lane.hyper.epochs;
-        self.leg.until.map_or(epochs, |until| until.clamp(1, epochs.max(1)))
+        let until = [self.leg.until, self.lane.hyper.until].into_iter().flatten().min();
+        until.map_or(epochs, |until| until.clamp(1, epochs.max(1)))
     }
 
     /// Epochs that it has to train at most.

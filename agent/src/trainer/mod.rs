@@ -133,7 +133,9 @@ pub fn about(study: &Study, dataset: &Dataset, trials: &[TrialIndex]) -> Option<
     let lanes: Vec<Lane> =
         open(study, dataset, trials).into_iter().collect::<std::result::Result<_, _>>().ok()?;
     let first = lanes.iter().find(|lane| lane.model != Model::Constant)?;
-    let rows = lanes.iter().map(|lane| (lane.train_rows.len() as u64, lane.hyper.epochs.into()));
+    let rows = lanes.iter().map(|lane| {
+        (lane.train_rows.len() as u64, lane.hyper.until.unwrap_or(lane.hyper.epochs).into())
+    });
     Some(About { kind: width::kind(dataset, first), rows: rows.collect() })
 }
 

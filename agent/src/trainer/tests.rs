@@ -542,6 +542,7 @@ fn study(dataset: &Dataset) -> Study {
             written: String::new(),
             configs: vec![config],
             learned: None,
+            halving: None,
         }],
         budget: Budget::default(),
     }

@@ -149,7 +149,8 @@ impl Study {
                 && (stop.alpha > 0.0 && stop.alpha < 1.0)
                 && self.seeds.factors.len() == 1
                 && !(stop.sample && folds < 2)
-                && !(self.learns() && self.outer.inner.as_ref().is_some_and(|i| i.tune.is_none()))
+                && !((self.learns() || self.halves())
+                    && self.outer.inner.as_ref().is_some_and(|i| i.tune.is_none()))
         });
         sound(hours) && sound(agent_hours) && followed
     }

@@ -15,6 +15,8 @@ use super::{Model, Program};
 #[serde(from = "Layout", into = "Layout")]
 pub struct Hyper {
     pub epochs: u32,
+    /// Trained for fewer than these, on the schedule of all of them; see `halving`.
+    pub until: Option<u32>,
     pub batch: u32,
     pub optimizer: Optimizer,
     pub lr: f64,
@@ -155,6 +157,7 @@ impl Default for Hyper {
     fn default() -> Self {
         Self {
             epochs: 60,
+            until: None,
             batch: 32,
             optimizer: Optimizer::AdamW,
             lr: 1e-3,
@@ -238,6 +241,8 @@ enum OptimizerLayout {
     AdamW,
     Sgd,
     Extended(Box<Extension>),
+    /// Trained for so many epochs, fewer than there are.
+    Until(u32, Box<Extension>),
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -250,17 +255,18 @@ struct Extension {
 
 impl From<Hyper> for Layout {
     fn from(hyper: Hyper) -> Self {
-        let Hyper { recipe, layers, program, .. } = hyper;
+        let Hyper { optimizer, recipe, layers, program, .. } = hyper;
         let usual = recipe == Recipe::default() && layers == Layers::default() && program.is_none();
-        let optimizer = match hyper.optimizer {
-            Optimizer::AdamW if usual => OptimizerLayout::AdamW,
-            Optimizer::Sgd if usual => OptimizerLayout::Sgd,
-            optimizer => OptimizerLayout::Extended(Box::new(Extension {
-                optimizer,
-                recipe,
-                layers,
-                program,
-            })),
+        let optimizer = match (optimizer, hyper.until) {
+            (Optimizer::AdamW, None) if usual => OptimizerLayout::AdamW,
+            (Optimizer::Sgd, None) if usual => OptimizerLayout::Sgd,
+            (optimizer, until) => {
+                let extension = Box::new(Extension { optimizer, recipe, layers, program });
+                match until {
+                    None => OptimizerLayout::Extended(extension),
+                    Some(until) => OptimizerLayout::Until(until, extension),
+                }
+            }
         };
         Self {
             epochs: hyper.epochs,
@@ -277,17 +283,22 @@ impl From<Hyper> for Layout {
 
 impl From<Layout> for Hyper {
     fn from(layout: Layout) -> Self {
+        let until = match &layout.optimizer {
+            OptimizerLayout::Until(until, _) => Some(*until),
+            _ => None,
+        };
         let (optimizer, recipe, layers, program) = match layout.optimizer {
             OptimizerLayout::AdamW => {
                 (Optimizer::AdamW, Recipe::default(), Layers::default(), None)
             }
             OptimizerLayout::Sgd => (Optimizer::Sgd, Recipe::default(), Layers::default(), None),
-            OptimizerLayout::Extended(more) => {
+            OptimizerLayout::Extended(more) | OptimizerLayout::Until(_, more) => {
                 (more.optimizer, more.recipe, more.layers, more.program)
             }
         };
         Self {
             epochs: layout.epochs,
+            until,
             batch: layout.batch,
             optimizer,
             lr: layout.lr,
@@ -315,6 +326,7 @@ mod tests {
             Hyper::default(),
             Hyper { optimizer: Optimizer::Adam, ..Hyper::default() },
             Hyper { recipe, ..Hyper::default() },
+            Hyper { until: Some(7), ..Hyper::default() },
             Hyper { program: Some(program), optimizer: Optimizer::Sgd, ..Hyper::default() },
         ];
         for hyper in all {

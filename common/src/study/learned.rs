@@ -15,7 +15,7 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use super::grammar::{set, settle};
-use super::{Arm, ArmConfig, Hyper, Model, Study};
+use super::{Arm, ArmConfig, Halving, Hyper, Model, Study};
 use crate::design::{Choice, Design, TrialKey};
 use crate::id::Digest;
 use crate::plan::{Method, Search, SearchError, Terms};
@@ -204,9 +204,12 @@ pub(super) fn tried(number: usize) -> Config {
 
 impl Serialize for Arm {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let model = match &self.learned {
-            None => ModelLayout::from(self.model),
-            Some(learned) => ModelLayout::Learned(self.model, Box::new(LearnedLayout::of(learned))),
+        let model = match (&self.learned, self.halving) {
+            (None, None) => ModelLayout::from(self.model),
+            (None, Some(halving)) => ModelLayout::Halved(self.model, halving),
+            (Some(learned), _) => {
+                ModelLayout::Learned(self.model, Box::new(LearnedLayout::of(learned)))
+            }
         };
         Layout { name: &self.name, model, written: &self.written, configs: &self.configs }
             .serialize(serializer)
@@ -217,16 +220,18 @@ impl<'de> Deserialize<'de> for Arm {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         type Read = Layout<String, Vec<ArmConfig>>;
         let Layout { name, model, written, configs } = Read::deserialize(deserializer)?;
-        let (model, learned) = match model {
+        let (model, learned, halving) = match model {
             ModelLayout::Learned(model, layout) => {
                 let broken = || D::Error::custom("a search has tries that it cannot have");
-                (model, Some(Box::new(layout.learned().ok_or_else(broken)?)))
+                (model, Some(Box::new(layout.learned().ok_or_else(broken)?)), None)
             }
+            ModelLayout::Halved(model, halving) => (model, None, Some(halving)),
             model => {
-                (model.plain().ok_or_else(|| D::Error::custom("there is no such model"))?, None)
+                let none = || D::Error::custom("there is no such model");
+                (model.plain().ok_or_else(none)?, None, None)
             }
         };
-        Ok(Arm { name, model, written, configs, learned })
+        Ok(Arm { name, model, written, configs, learned, halving })
     }
 }
 
@@ -252,6 +257,7 @@ enum ModelLayout {
     Transformer,
     Program,
     Learned(Model, Box<LearnedLayout>),
+    Halved(Model, Halving),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -313,7 +319,7 @@ impl ModelLayout {
             Self::Unet => Model::Unet,
             Self::Transformer => Model::Transformer,
             Self::Program => Model::Program,
-            Self::Learned(..) => return None,
+            Self::Learned(..) | Self::Halved(..) => return None,
         })
     }
 }

@@ -10,6 +10,7 @@ mod check;
 mod control;
 mod finding;
 mod grammar;
+mod halving;
 mod hyper;
 mod learned;
 mod outer;
@@ -27,6 +28,7 @@ pub use budget::{Budget, Stop, StopWorth};
 pub use check::{Checked, check, check_within};
 pub use control::{CONSTANT, Control, PERMUTED};
 pub use finding::{Finding, Findings};
+pub use halving::{Halving, UNTIL};
 pub use hyper::{Augment, Hyper, Layers, Loss, LossKind, Norm, Optimizer, Recipe, Schedule, Shape};
 pub use learned::{Learned, Proposed, TRY};
 pub use outer::{Inner, Outer, OuterKind, Select};
@@ -155,6 +157,8 @@ pub struct Arm {
     pub configs: Vec<ArmConfig>,
     /// Present: what configs are, each choice finds for itself while the study runs.
     pub learned: Option<Box<Learned>>,
+    /// Its configs are halved: of each there is one for every rung.
+    pub halving: Option<Halving>,
 }
 
 /// One config: the point of the space that names it, and everything a trainer needs.
@@ -254,7 +258,8 @@ impl Study {
     pub fn is_well_named(&self) -> bool {
         let arms = self.arms.iter().all(|arm| is_name(&arm.name));
         let named = arms && is_name(&self.name) && is_inner_path(&self.data.path);
-        named && self.has_sound_programs() && self.has_sound_searches()
+        let searched = self.has_sound_searches() && self.has_sound_halving();
+        named && self.has_sound_programs() && searched && self.has_sound_halving()
     }
 
     pub fn primary(&self) -> Metric {

@@ -234,6 +234,7 @@ pub async fn to_report(
     };
     agent.stop().await?;
     cluster.handle.stop().await;
+    crate::embedded::tidy(&data_folder(out).join("agent"));
     let written = written?;
     let seconds = started.elapsed().as_secs();
     let newly = status.complete + status.failed - before.complete - before.failed;

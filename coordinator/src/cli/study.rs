@@ -32,7 +32,7 @@ pub fn check(args: CheckArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let trials = design.trained().unwrap_or_default();
     let chosen_by: u64 =
         (0u32..).zip(study.judged()).map(|(arm, _)| design.choosing_trials(arm)).sum();
-    let configs: usize = study.judged().iter().map(|arm| arm.configs.len()).sum();
+    let configs: usize = study.judged().iter().map(Arm::alternatives).sum();
     let controls = controls(study);
     let of_controls: u64 = controls.iter().map(|(_, trials)| trials).sum();
     let seeds: Vec<String> = study

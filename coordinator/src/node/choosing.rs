@@ -15,6 +15,7 @@ use common::id::{StudyId, TrialIndex};
 use super::{Asker, Node, Now};
 use crate::scheduler::choices::{Choices, Chosen};
 use crate::scheduler::command::Command;
+use crate::scheduler::rungs::Promoted;
 use crate::scheduler::state::{StudyRecord, TrialState};
 
 /// How far the choices of one study are.
@@ -23,6 +24,8 @@ pub(super) struct Choosing {
     /// Trials that a choice still waits for, once it was asked about.
     left: BTreeMap<Choice, u64>,
     ready: BTreeSet<Choice>,
+    /// Whose configs can be judged on their rung.
+    judged: BTreeSet<Choice>,
     /// In the log or on their way there.
     proposed: BTreeSet<Choice>,
 }
@@ -83,7 +86,8 @@ impl Node {
 
     /// Proposes the choices that can be made. `again`: also those that were proposed before.
     pub(super) fn choose_what_is_ready(&mut self, again: bool) {
-        if !self.soft.leading || self.soft.choosing.values().all(|c| c.ready.is_empty()) {
+        let idle = |choosing: &Choosing| choosing.ready.is_empty() && choosing.judged.is_empty();
+        if !self.soft.leading || self.soft.choosing.values().all(idle) {
             return;
         }
         let studies: Vec<StudyId> = self.soft.choosing.keys().copied().collect();
@@ -102,10 +106,39 @@ impl Node {
             let made = wanted.iter().map(|choice| made(record, known, &design, *choice));
             let chosen: Vec<Chosen> = made.collect();
             choosing.proposed.extend(wanted);
+            let wanted = choosing.judged.iter().filter(|c| again || !choosing.proposed.contains(c));
+            let wanted: Vec<Choice> = wanted.take(CHOICES_AT_ONCE).copied().collect();
+            let going = wanted.iter().filter_map(|choice| going(record, known, &design, *choice));
+            let promoted: Vec<Promoted> = going.collect();
+            choosing.proposed.extend(wanted);
             if !chosen.is_empty() {
                 self.propose(Command::Choose { study, chosen }, Asker::Nobody);
             }
+            if !promoted.is_empty() {
+                self.propose(Command::Promote { study, promoted }, Asker::Nobody);
+            }
         }
+    }
+
+    /// Configs have reached their rungs: its trials wait.
+    pub(super) fn promoted(
+        &mut self,
+        study: StudyId,
+        promoted: &[Promoted],
+        opened: &[TrialIndex],
+    ) {
+        let (Some(choosing), Some(record)) =
+            (self.soft.choosing.get_mut(&study), self.state.studies.get(&study))
+        else {
+            return;
+        };
+        let design = Design::of(&record.study);
+        for choice in promoted.iter().map(Promoted::choice) {
+            choosing.judged.remove(&choice);
+            choosing.proposed.remove(&choice);
+            choosing.note(record, &design, choice);
+        }
+        self.trials_wait_again(study, opened);
     }
 
     /// Proposes again what was proposed a while ago and did not get into the log.
@@ -139,10 +172,17 @@ impl Choosing {
     /// Counts what a choice waits for.
     fn note(&mut self, record: &StudyRecord, design: &Design, choice: Choice) {
         let trials = design.scores_of(choice).into_iter().flatten().flatten();
-        // Those whose config a search has not proposed yet are still to come.
-        let waits = [Some(TrialState::Open), Some(TrialState::Unchosen)];
+        // Those whose config a search has not proposed yet are still to come; of halved ones most rungs
+        // are reached by few.
+        let waits = match design.halving(choice.arm) {
+            Some(_) => &[Some(TrialState::Open)][..],
+            None => &[Some(TrialState::Open), Some(TrialState::Unchosen)],
+        };
         let open = trials.filter(|trial| waits.contains(&record.trial(*trial)));
         match open.count() as u64 {
+            0 if record.next_rung(design, choice).is_some() => {
+                self.judged.insert(choice);
+            }
             0 => {
                 self.ready.insert(choice);
             }
@@ -153,20 +193,57 @@ impl Choosing {
     }
 }
 
-/// The config that the scores of a choice say.
+/// The config that the scores of a choice say; of halved ones one that reached the last rung.
 fn made(record: &StudyRecord, known: &Choices, design: &Design, choice: Choice) -> Chosen {
-    let configs = record.study.configs_of(choice);
-    let trials = design.scores_of(choice);
-    let score = |trial: &TrialIndex| known.score(*trial).unwrap_or(f64::NAN);
-    let of_config = |config: usize| -> Scores {
-        trials.iter().map(|seed| seed[config].iter().map(score).collect()).collect()
+    let all = record.study.configs_of(choice);
+    let candidates: Vec<u32> = match design.halving(choice.arm) {
+        Some(halving) => {
+            let last = halving.rungs - 1;
+            let reached = record.reached(design, choice, (halving, last)).into_iter();
+            reached.map(|config| halving.config(last, config)).collect()
+        }
+        None => (0..all.len() as u32).collect(),
     };
-    let scores: Vec<Scores> = (0..configs.len()).map(of_config).collect();
-    let costs: Vec<f64> = configs.iter().map(|config| cost(&config.hyper)).collect();
+    let scores = scores(known, design, choice, &candidates);
+    let costs: Vec<f64> =
+        candidates.iter().map(|config| cost(&all[*config as usize].hyper)).collect();
     let select = record.study.outer.inner.as_ref().map(|inner| inner.select);
     let larger = record.study.primary().larger_is_better();
-    let config = choose(&scores, select.unwrap_or(SELECT), larger, &costs) as u32;
-    Chosen { arm: choice.arm, cell: choice.cell, config }
+    let best = choose(&scores, select.unwrap_or(SELECT), larger, &costs);
+    Chosen { arm: choice.arm, cell: choice.cell, config: candidates[best] }
+}
+
+/// The configs that go on to a choice's next rung: the best of those that reached the one before.
+fn going(
+    record: &StudyRecord,
+    known: &Choices,
+    design: &Design,
+    choice: Choice,
+) -> Option<Promoted> {
+    let (halving, rung) = (design.halving(choice.arm)?, record.next_rung(design, choice)?);
+    let mut left = record.reached(design, choice, (halving, rung - 1));
+    let on_rung = left.iter().map(|config| halving.config(rung - 1, *config));
+    let mut scores = scores(known, design, choice, &on_rung.collect::<Vec<_>>());
+    let larger = record.study.primary().larger_is_better();
+    let mut configs = Vec::new();
+    // The best of those that are left, again and again; equally good ones in their order.
+    while (configs.len() as u32) < halving.kept(rung) && !left.is_empty() {
+        let best = choose(&scores, SELECT, larger, &[]);
+        configs.push(left.remove(best));
+        scores.remove(best);
+    }
+    configs.sort_unstable();
+    Some(Promoted { arm: choice.arm, cell: choice.cell, rung, configs })
+}
+
+/// What these configs scored, as choices compare it.
+fn scores(known: &Choices, design: &Design, choice: Choice, configs: &[u32]) -> Vec<Scores> {
+    let score = |trial: &TrialIndex| known.score(*trial).unwrap_or(f64::NAN);
+    let of_config = |config: &u32| -> Scores {
+        let trials = design.tries_of(choice, *config);
+        trials.iter().map(|seed| seed.iter().map(score).collect()).collect()
+    };
+    configs.iter().map(of_config).collect()
 }
 
 const SELECT: common::study::Select = common::study::Select::Best;

@@ -476,6 +476,9 @@ impl Node {
             Applied::Decided { study, over: true, .. } => self.study_stopped(*study),
             Applied::Decided { study, opened, .. } => self.trials_wait_again(*study, opened),
             Applied::Proposed { study, proposed } => self.tries_decided(*study, proposed),
+            Applied::Promoted { study, promoted, opened } => {
+                self.promoted(*study, promoted, opened);
+            }
             Applied::Reported(ended) => ended.iter().for_each(|ended| self.ended(ended, now)),
             Applied::MemberRemoved { member } => {
                 for lease in self.soft.leases.of_agent(*member) {

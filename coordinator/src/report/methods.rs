@@ -153,7 +153,7 @@ pub fn paragraph(study: &Study, nested: &Study, done: &Done, controls: &str) -> 
         .judged()
         .iter()
         .map(|arm| {
-            let configs = counted(arm.configs.len() as u64, "config");
+            let configs = counted(arm.alternatives() as u64, "config");
             let tried = arm.learned.as_ref().map_or("", |_| " tried for each choice");
             format!("{} ({}; {configs}{tried})", arm.name, subject::training(arm))
         })

@@ -109,7 +109,22 @@ pub fn sentence(study: &Study) -> String {
             )
         })
     };
-    METHODS.into_iter().filter_map(of_method).collect()
+    let proposed: String = METHODS.into_iter().filter_map(of_method).collect();
+    let halved = study.judged().iter().filter_map(|arm| Some((arm, arm.halving?)));
+    let halved = halved.map(|(arm, halving)| {
+        let epochs = arm.configs.last().map_or(0, |config| config.hyper.epochs);
+        let rungs = (0..halving.rungs).map(|rung| {
+            format!("{} for {}", halving.kept(rung), halving.epochs(rung, epochs))
+        });
+        let rungs: Vec<String> = rungs.collect();
+        format!(
+            "The configs of {} were halved by their scores on inner folds (Jamieson and Talwalkar, 2016): {} \
+             epochs; what goes on was trained on, not anew. ",
+            arm.name,
+            listed(&rungs)
+        )
+    });
+    proposed + &halved.collect::<String>()
 }
 
 /// What these cite.
@@ -123,7 +138,8 @@ pub fn references(study: &Study) -> Vec<&'static str> {
         Method::Gaussian => JONES,
         _ => HANSEN,
     };
-    METHODS.into_iter().filter(used).map(cited).collect()
+    let halved = Some(JAMIESON).filter(|_| study.halves());
+    METHODS.into_iter().filter(used).map(cited).chain(halved).collect()
 }
 
 fn in_words(method: Method) -> &'static str {
@@ -146,3 +162,6 @@ const JONES: &str = "Jones DR, Schonlau M, Welch WJ (1998). Efficient global opt
      Journal of Global Optimization 13.";
 
 const HANSEN: &str = "Hansen N (2016). The CMA evolution strategy: a tutorial. arXiv:1604.00772.";
+
+const JAMIESON: &str = "Jamieson K, Talwalkar A (2016). Non-stochastic best arm identification and hyperparameter optimization. \
+     AISTATS.";

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::choices::Chosen;
+use super::rungs::Promoted;
 
 /// One entry of the replicated log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,6 +119,11 @@ pub enum Command {
         study: StudyId,
         proposed: Vec<Proposed>,
     },
+    /// Which configs reach their next rung.
+    Promote {
+        study: StudyId,
+        promoted: Vec<Promoted>,
+    },
 }
 
 /// How one attempt ended.
@@ -168,8 +174,8 @@ impl Command {
         match self {
             Command::Control { control: Control::Cancel, .. } => 1,
             Command::Control { .. } => 2,
-            Command::Submit { study, .. } if study.learns() => LEARN_LEVEL,
-            Command::Propose { .. } => LEARN_LEVEL,
+            Command::Submit { study, .. } if study.learns() || study.halves() => LEARN_LEVEL,
+            Command::Propose { .. } | Command::Promote { .. } => LEARN_LEVEL,
             Command::Submit { study, .. } if study.budget.is_limited() => BUYING_LEVEL,
             Command::Submit { study, .. }
                 if matches!(study.outer.kind, OuterKind::Ordered { .. }) =>
@@ -250,7 +256,8 @@ pub const NESTED_LEVEL: u16 = 7;
 /// bought; and rows may be divided in order of time.
 pub const BUYING_LEVEL: u16 = 8;
 
-/// From this level on arms may have searches that learn, and studies hold what these proposed.
+/// From this level on arms may have searches that learn, and studies hold what these proposed; and configs
+/// may be halved.
 pub const LEARN_LEVEL: u16 = 9;
 
 /// Format of entries; below 251, so that it is the first byte.

@@ -16,6 +16,7 @@ mod looks;
 pub mod placement;
 pub mod progress;
 mod proposals;
+pub mod rungs;
 pub mod state;
 
 use common::design::Design;
@@ -31,6 +32,7 @@ pub use looks::CLOSED;
 use buying::Buying;
 use choices::Chosen;
 use command::{Admission, Command, Entry, Item, Origin};
+use rungs::Promoted;
 use state::{ClientRecord, Member, ReplicaRecord, Reply, State, StudyRecord, Token, TrialState};
 
 /// What applying one entry did, for whoever waits on it and for the disk.
@@ -89,6 +91,12 @@ pub enum Applied {
     Proposed {
         study: StudyId,
         proposed: Vec<Proposed>,
+    },
+    /// These configs reach their rungs, and these trials are open.
+    Promoted {
+        study: StudyId,
+        promoted: Vec<Promoted>,
+        opened: Vec<TrialIndex>,
     },
     /// What each item of a report did.
     Reported(Vec<Ended>),
@@ -214,6 +222,7 @@ impl State {
             Command::Choose { study, chosen } => self.choose(study, &chosen),
             Command::Decide { study, decided } => self.decide(study, decided),
             Command::Propose { study, proposed } => self.propose(study, proposed),
+            Command::Promote { study, promoted } => self.promote(study, promoted),
         }
     }
 

@@ -538,7 +538,7 @@ impl StudyRecord {
         let chosen = choices.into_iter().flat_map(Choices::all);
         let refits = chosen.flat_map(|chosen| design.refits(chosen.choice(), chosen.config));
         let opened = refits.filter(|trial| is_bought(buying, &design, *trial)).count() as u64;
-        let opened = opened + self.tried(&design);
+        let opened = opened + self.tried(&design) + self.promoted(&design);
         let refits: u64 = design.unchosen(TrialIndex(0)).iter().map(|r| r.end - r.start).sum();
         let held = buying.map_or(0, |known| known.held(&design));
         self.in_state(TrialState::Unchosen).count() as u64 + opened == refits + held

@@ -174,8 +174,14 @@ pub fn programmed() -> Study {
     };
     let configs = [(program.files.as_slice(), 0.1), (&[], 0.25)].map(config).to_vec();
     let written = "command = [\"python\", \"train.py\", \"{lr}\"]".to_string();
-    let arm =
-        Arm { name: "own".to_string(), model: Model::Program, written, configs, learned: None };
+    let arm = Arm {
+        name: "own".to_string(),
+        model: Model::Program,
+        written,
+        configs,
+        learned: None,
+        halving: None,
+    };
     Study { arms: vec![arm], ..study() }
 }
 

@@ -94,6 +94,7 @@ fn constant() -> Arm {
         written: format!("model = {:?}", Model::Constant.name()),
         configs: vec![ArmConfig { point: Config::default(), hyper: Hyper::none() }],
         learned: None,
+        halving: None,
     }
 }
 
@@ -105,6 +106,7 @@ fn permuted(of: u32, arm: &Arm, repeats: u32) -> Arm {
         written: format!("{}\nlabels = \"permuted\"", arm.written),
         configs: arm.configs.clone(),
         learned: arm.learned.clone(),
+        halving: arm.halving,
     }
 }
 

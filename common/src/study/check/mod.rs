@@ -100,6 +100,7 @@ fn study(
         }
     }
     searches::check_drawn(&draft.arms, inspection);
+    searches::check_halved(&draft.arms, inspection);
     models::check(&draft.arms, &dataset, inspection);
     let written = draft.arms.iter().map(arm).collect();
     let segmentation = matches!(data.task, Task::Segmentation { .. });
@@ -179,12 +180,17 @@ fn arm(draft: &ArmDraft) -> Arm {
         configs.iter_mut().enumerate().for_each(|(at, config)| config.point = tried(at));
         Box::new(Learned::new(method, draft.space.value.clone(), draft.fixed.clone()))
     });
+    let halving = draft.halving();
+    if let Some(halving) = halving {
+        configs = halving.rungs_of(&configs);
+    }
     Arm {
         name: draft.name.value.clone(),
         model: draft.model,
         written: grammar::written(draft),
         configs,
         learned,
+        halving,
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! Floor: common.
 
-use super::super::Study;
 use super::super::finding::Inspection;
 use super::super::grammar::{ArmDraft, Draft};
+use super::super::{Arm, Halving, Model, Study};
 use crate::design::Design;
 
 /// Refuses searches that learn in a study whose only scores are those of test rows.
@@ -13,10 +13,11 @@ pub(super) fn check(draft: &Draft, inspection: &mut Inspection<'_>) {
         return;
     }
     for arm in &draft.arms {
-        if let (Some(method), Some(search)) = (arm.learns(), &arm.search) {
+        let halves = arm.search.as_ref().and_then(|search| search.value.halving.as_ref());
+        let name = arm.learns().map(|method| method.name()).or(halves.map(|_| "halving"));
+        if let (Some(name), Some(search)) = (name, &arm.search) {
             let message = format!(
-                "{} learns from scores, and without inner folds the only ones are those of test rows",
-                method.name()
+                "{name} goes by scores, and without inner folds the only ones are those of test rows"
             );
             let help = "write inner = { folds = 3 } in [split], or method = \"sobol\"";
             inspection.refuse(&search.span, message, help);
@@ -38,11 +39,61 @@ pub(super) fn check_drawn(arms: &[ArmDraft], inspection: &mut Inspection<'_>) {
     }
 }
 
+/// Refuses halvings without a rung to go on to, or whose configs train for different epochs.
+pub(super) fn check_halved(arms: &[ArmDraft], inspection: &mut Inspection<'_>) {
+    for arm in arms {
+        let (Some(halving), Some(search)) = (arm.halving(), &arm.search) else { continue };
+        let Some(halved) = &search.value.halving else { continue };
+        if arm.model == Model::Program {
+            let message = "a program is not stopped at an epoch, and so cannot be halved";
+            inspection.refuse(&search.span, message, "write method = \"random\" or \"tpe\"");
+            continue;
+        }
+        if arm.space.value.axes.iter().any(|(name, _)| name == "epochs") {
+            let message = "halving decides for how many epochs each config is trained";
+            let help = "take `epochs` out of the space; the arm's own are those of the last rung";
+            inspection.refuse(&arm.space.span, message, help);
+            continue;
+        }
+        let (configs, epochs) = (halving.configs, arm.fixed.epochs);
+        let most = Halving::most_rungs(configs, halving.factor, epochs);
+        if halving.rungs < 2 || halving.rungs > most {
+            let message = format!(
+                "{configs} configs of {epochs} epochs, of which one in {} goes on for as many times the \
+                 epochs, have at most {most} rungs",
+                halving.factor
+            );
+            let help =
+                "ask for fewer rungs, or for more configs or epochs, or for a smaller factor";
+            let span = halved.rungs.as_ref().map_or(&search.span, |rungs| &rungs.span);
+            inspection.refuse(span, message, help);
+        }
+    }
+}
+
+/// How many configs of a halved arm are trained for how long.
+fn rungs_in_words(arm: &Arm, halving: Halving) -> String {
+    let epochs = arm.configs.last().map_or(0, |config| config.hyper.epochs);
+    let rung = |rung: u32| {
+        let (kept, until) = (halving.kept(rung), halving.epochs(rung, epochs));
+        let counted = if until == 1 { "epoch" } else { "epochs" };
+        match rung {
+            0 => format!("{kept} configs train for {until} {counted}"),
+            _ => format!("the best {kept} of them for {until}"),
+        }
+    };
+    let rungs: Vec<String> = (0..halving.rungs).map(rung).collect();
+    format!("arm {:?}: of each choice {}", arm.name, rungs.join(", "))
+}
+
 /// What is worth saying of each search that learns.
 pub(super) fn notes(study: &Study, drafts: &[ArmDraft]) -> Vec<String> {
     let design = Design::of(study);
     let arms = (0u32..).zip(study.judged());
     let noted = arms.filter_map(|(number, arm)| {
+        if let Some(halving) = arm.halving {
+            return Some(rungs_in_words(arm, halving));
+        }
         let (learned, tries) = (arm.learned.as_ref()?, arm.configs.len());
         let choices = match design.choices_of(number) {
             1 => "its one choice".to_string(),

@@ -20,10 +20,9 @@ pub(super) fn stop(draft: &Draft, inspection: &mut Inspection<'_>) -> Option<Sto
         let help = "write count = 20 in [seeds] instead of `apart`, or take [stop] out";
         inspection.refuse(&written.span, message, help);
     }
-    let learns = draft.arms.iter().any(|arm| arm.learns().is_some());
+    let learns = draft.arms.iter().any(|arm| arm.learns().is_some() || arm.halving().is_some());
     if learns && draft.seeds.as_ref().is_some_and(|seeds| seeds.tune.is_none()) {
-        let message =
-            "[stop] buys seeds one by one, and a search that learns would begin anew with each";
+        let message = "[stop] buys seeds one by one, and a search that goes by scores would begin anew with each";
         let help = "write tune = 2 in [seeds]: two seeds then choose for all others";
         inspection.refuse(&written.span, message, help);
     }

@@ -22,7 +22,7 @@ use std::ops::Range;
 use toml::de::DeTable;
 
 use super::finding::{At, Inspection, NOT_TOML};
-use super::{Budget, Format, Hyper, Missing, Model, SeedFactor};
+use super::{Budget, Format, Halving, Hyper, Missing, Model, SeedFactor};
 use crate::id::Digest;
 use crate::metric::Metric;
 use crate::plan::{Method, Search, SearchError, Terms};
@@ -156,6 +156,15 @@ impl ArmDraft {
     /// The method of a search that learns from scores.
     pub fn learns(&self) -> Option<Method> {
         self.search.as_ref().map(|search| search.value.method).filter(|method| method.learns())
+    }
+
+    /// How its configs are halved, once they are drawn.
+    pub fn halving(&self) -> Option<Halving> {
+        let halved = self.search.as_ref()?.value.halving.as_ref()?;
+        let (configs, factor) = (self.points.len() as u32, halved.factor);
+        let most = Halving::most_rungs(configs, factor, self.fixed.epochs);
+        let rungs = halved.rungs.as_ref().map_or(most, |rungs| rungs.value);
+        Some(Halving { configs, rungs, factor })
     }
 
     /// Takes the configs from the space. What is drawn depends on the data and on the space alone. A search

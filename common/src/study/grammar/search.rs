@@ -3,7 +3,7 @@
 //! Floor: common.
 
 use super::super::finding::{At, Inspection, mean_or_known};
-use super::walk::Item;
+use super::walk::{Item, Section};
 use crate::plan::Method;
 
 /// A search that tries this many configs: drawn before anything is trained, or by what it learns from scores.
@@ -11,6 +11,15 @@ use crate::plan::Method;
 pub(in super::super) struct Drawn {
     pub method: Method,
     pub configs: u32,
+    /// What is drawn is halved.
+    pub halving: Option<Halved>,
+}
+
+/// How configs are halved, as far as the file says it.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Halved {
+    pub rungs: Option<At<u32>>,
+    pub factor: u32,
 }
 
 /// `{ method = "grid" }`, or `{ method = "tpe", configs = 20 }`. `None` for a grid.
@@ -19,7 +28,7 @@ pub(super) fn search(
     has_space: bool,
     inspection: &mut Inspection<'_>,
 ) -> Option<At<Drawn>> {
-    let section = item.section("search", &["method", "configs"], inspection)?;
+    let section = item.section("search", &["method", "configs", "rungs", "factor"], inspection)?;
     if !has_space {
         let help = "add for example: space = { lr = [0.001, 0.01] }";
         inspection.refuse(&item.span, "`search` has no space to search", help);
@@ -29,7 +38,7 @@ pub(super) fn search(
         .and_then(|item| item.text(inspection))?;
     let method = match written.value.as_str() {
         "grid" => None,
-        "random" => Some(Method::Random),
+        "random" | HALVING => Some(Method::Random),
         "sobol" => Some(Method::Sobol),
         "tpe" => Some(Method::Tpe),
         "gp" => Some(Method::Gaussian),
@@ -62,11 +71,31 @@ pub(super) fn search(
     let configs = section
         .require("configs", "configs = 20", inspection)?
         .whole(1..=CONFIGS_MAX, inspection)?;
-    let drawn = Drawn { method, configs: configs.value as u32 };
+    let halving = halved(&section, written.value == HALVING, inspection);
+    let drawn = Drawn { method, configs: configs.value as u32, halving };
     Some(At { value: drawn, span: item.span.clone() })
 }
 
-const METHODS: [&str; 6] = ["grid", "random", "sobol", "tpe", "gp", "cmaes"];
-const LATER_METHODS: [&str; 1] = ["halving"];
+/// `rungs = 3, factor = 3` of a search that halves.
+fn halved(search: &Section<'_>, halves: bool, inspection: &mut Inspection<'_>) -> Option<Halved> {
+    let mut number = |key: &str, most: i64| -> Option<At<u32>> {
+        let item = search.find(key)?;
+        if !halves {
+            let message = format!("`{key}` is for method = \"halving\"");
+            inspection.refuse(&item.span, message, "take it out");
+            return None;
+        }
+        let number = item.whole(2..=most, inspection)?;
+        Some(At { value: number.value as u32, span: number.span })
+    };
+    let (rungs, factor) = (number("rungs", 20), number("factor", 1_000));
+    halves.then(|| Halved { rungs, factor: factor.map_or(FACTOR, |factor| factor.value) })
+}
+
+const HALVING: &str = "halving";
+const METHODS: [&str; 7] = ["grid", "random", "sobol", "tpe", "gp", "cmaes", HALVING];
+const LATER_METHODS: [&str; 1] = ["asha"];
+/// One in three goes on, for three times the epochs.
+const FACTOR: u32 = 3;
 /// As many as a study may have.
 const CONFIGS_MAX: i64 = 5_000;

@@ -11,6 +11,7 @@ mod looks;
 mod programs;
 mod refused;
 mod repeats;
+mod rungs;
 mod searching;
 
 use std::num::NonZeroU64;

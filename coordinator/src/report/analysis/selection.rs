@@ -80,6 +80,7 @@ fn nested(
 ) -> Vec<Made> {
     let blocks = u64::from(study.outer.partitions) * u64::from(study.outer.folds);
     let configs = study.arms[arm as usize].configs.len();
+    let reached = design.halving(arm).map_or(configs, |halving| halving.configs as usize);
     let of_choice = |choice: Choice| {
         let trials = design.scores_of(choice);
         let mut seconds = 0.0;
@@ -88,7 +89,12 @@ fn nested(
             for (config, folds) in seed.iter().enumerate() {
                 let mut of_folds = Vec::with_capacity(folds.len());
                 for trial in folds {
-                    let (score, took) = score(rows.get(trial)?)?;
+                    let (score, took) = match rows.get(trial) {
+                        Some(row) => score(row)?,
+                        // A rung that this config did not reach.
+                        None if config >= reached => (f64::NAN, 0.0),
+                        None => return None,
+                    };
                     of_folds.push(score);
                     seconds += took;
                 }
@@ -150,6 +156,7 @@ fn described(study: &Study, arm: u32, choices: &[Made]) -> Option<SelectionPart>
     let written = &study.arms[arm as usize];
     let larger = study.primary().larger_is_better();
     let (nested, learned) = (study.outer.inner.is_some(), written.learned.is_some());
+    let halved = written.halving.is_some();
     let mean_of = |made: &Made| average(&made.scores[made.config].concat());
     let finite = |values: &[f64]| -> Vec<f64> {
         values.iter().copied().filter(|value| value.is_finite()).collect()
@@ -168,14 +175,15 @@ fn described(study: &Study, arm: u32, choices: &[Made]) -> Option<SelectionPart>
     };
     let over_seeds =
         |made: &Made| -> Vec<Vec<f64>> { made.scores.iter().map(over_tuning_seeds).collect() };
+    let whole = choices.iter().filter(|_| !halved);
     let biases: Vec<f64> =
-        choices.iter().filter_map(|made| tibshirani_bias(&over_seeds(made), larger)).collect();
+        whole.filter_map(|made| tibshirani_bias(&over_seeds(made), larger)).collect();
     let mut counts = vec![0u64; written.configs.len()];
     choices.iter().for_each(|made| counts[made.config] += 1);
     let refits: Vec<f64> = pairs.iter().map(|(_, _, refit)| *refit).collect();
     Some(SelectionPart {
         arm: written.name.clone(),
-        configs: written.configs.len() as u64,
+        configs: written.alternatives() as u64,
         chosen_on: if nested { "inner folds" } else { "outer folds" },
         choices: choices.len() as u64,
         chosen: average(&chosen),
@@ -184,7 +192,8 @@ fn described(study: &Study, arm: u32, choices: &[Made]) -> Option<SelectionPart>
         tibshirani_bias: average(&biases),
         frequency: if learned { Vec::new() } else { frequency(study, arm, &counts) },
         entropy: (!learned).then(|| entropy_bits(&counts)),
-        expected_best: if learned { Vec::new() } else { curve(study, arm, choices) },
+        // Of halved ones few are scored whole.
+        expected_best: if learned || halved { Vec::new() } else { curve(study, arm, choices) },
         searched: written.learned.as_ref().map(|learned| SearchedPart {
             method: learned.method.name(),
             chosen: learned.space.axes.iter().map(|(name, _)| axis(name, choices)).collect(),

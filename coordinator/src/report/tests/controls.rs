@@ -15,6 +15,7 @@ fn controlled(mut study: Study, repeats: Option<u32>) -> Study {
         written: "constant".into(),
         configs: vec![plain],
         learned: None,
+        halving: None,
     });
     let permuted = |(of, arm): (usize, &Arm)| Arm {
         name: format!("{}.permuted", arm.name),
@@ -22,6 +23,7 @@ fn controlled(mut study: Study, repeats: Option<u32>) -> Study {
         written: format!("{} permuted", arm.name),
         configs: arm.configs.clone(),
         learned: None,
+        halving: None,
     };
     if repeats.is_some() {
         study.arms.extend(judged.iter().enumerate().map(permuted));
