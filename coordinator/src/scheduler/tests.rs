@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 
 use common::id::{ClientId, ClusterId, LeaseId};
 use common::space::{Config, Value};
-use common::study::Diverged;
+use common::study::{Diverged, OuterKind};
 use common::trial::{FailReason, Outcome};
 use common::wire::message::RowEnd;
 
@@ -198,6 +198,13 @@ fn a_diverged_control_fails_no_study_and_a_diverged_arm_fails_it_where_it_says_s
 #[test]
 fn only_a_cluster_whose_programs_know_controls_is_given_a_study_with_them() {
     assert_eq!((submit(study(1)).level(), submit(controlled(1, 1)).level()), (1, 3));
+}
+
+#[test]
+fn only_a_cluster_whose_programs_know_time_order_is_given_a_study_with_it() {
+    let mut ordered = study(1);
+    ordered.outer.kind = OuterKind::Ordered { share: None };
+    assert_eq!(submit(ordered).level(), super::command::BUYING_LEVEL);
 }
 
 #[test]

@@ -77,16 +77,8 @@ pub(super) fn facts(
     let rows = rows.len();
     let nothing = Table { columns: Vec::new(), rows: 0 };
     let samples = Some(samples);
-    Some(Facts {
-        data: Some(data),
-        table: nothing,
-        samples,
-        rows,
-        classes,
-        groups,
-        leave_out,
-        order: None,
-    })
+    let (data, order) = (Some(data), None);
+    Some(Facts { data, table: nothing, samples, rows, classes, groups, leave_out, order })
 }
 
 /// The samples, and the classes of their masks, when both are as the study file says.

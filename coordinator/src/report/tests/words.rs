@@ -121,6 +121,28 @@ fn a_left_out_column_is_spoken_of_by_its_name() {
 }
 
 #[test]
+fn forward_chaining_is_spoken_of_by_its_column_and_its_limits_are_said() {
+    let mut study = study(&[("a", 1), ("b", 1)], 20, 1, 5);
+    study.outer.kind = OuterKind::Ordered { share: None };
+    study.outer.stratify = false;
+    study.data.leave_out = Some("date".into());
+    let rows = rows(&study, |key| Some(0.5 + 0.01 * f64::from(key.fold + key.seeds[0] % 3)));
+
+    let report = built(&study, &rows);
+
+    let split = "forward chaining over date: 5 folds, each trained on all earlier rows";
+    assert_eq!(report.design.split, split);
+    assert!(report.methods.contains(split), "{}", report.methods);
+    assert!(report.methods.contains("Later folds have more training rows"), "{}", report.methods);
+    assert!(report.methods.contains("is a heuristic here"), "{}", report.methods);
+    let mean = (1.0 + 1.0 / 2.0 + 1.0 / 3.0 + 1.0 / 4.0 + 1.0 / 5.0) / 5.0;
+    assert!((study.test_over_train().expect("rows on both sides") - mean).abs() < 1e-12);
+
+    (study.outer.kind, study.outer.folds) = (OuterKind::Ordered { share: Some(0.2) }, 1);
+    assert!((study.test_over_train().expect("rows on both sides") - 0.25).abs() < 1e-12);
+}
+
+#[test]
 fn a_seed_variance_of_zero_gives_a_sentence_and_no_panel() {
     let study = study(&[("a", 1)], 3, 1, 3);
     // Latin square: no seed and no fold is better than another.
