@@ -25,19 +25,16 @@ use super::content::{ComponentPart, VerdictKind};
 use super::*;
 
 pub(super) fn study(arms: &[(&str, u32)], seeds: u32, partitions: u32, folds: u32) -> Study {
+    let plain = || ArmConfig { point: Config::default(), hyper: Hyper::default() };
     let config = |number: u32| ArmConfig {
-        point: Config { values: vec![("lr".into(), Value::Float(f64::from(number)))] },
-        hyper: Hyper::default(),
+        point: Config { values: vec![("lr".into(), Value::Float(number.into()))] },
+        ..plain()
     };
-    let plain = ArmConfig { point: Config::default(), hyper: Hyper::default() };
     let arm = |(name, configs): &(&str, u32)| Arm {
         name: name.to_string(),
         model: Model::Mlp,
         written: name.to_string(),
-        configs: match configs {
-            1 => vec![plain.clone()],
-            _ => (0..*configs).map(config).collect(),
-        },
+        configs: if *configs == 1 { vec![plain()] } else { (0..*configs).map(config).collect() },
         learned: None,
         halving: None,
     };
