@@ -16,6 +16,7 @@ mod crash;
 mod demo;
 mod flood;
 mod golden;
+mod halved;
 mod health;
 mod inference;
 mod learned;

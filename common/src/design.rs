@@ -13,6 +13,8 @@
 //!
 //! Floor: common.
 
+mod opening;
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -187,17 +189,6 @@ impl Design {
     /// Whether what is trained on inner folds is proposed while the study runs.
     pub fn is_learned(&self, arm: u32) -> bool {
         self.is_searched(arm) && self.learned.get(arm as usize).is_some_and(|learned| *learned)
-    }
-
-    /// How the arm's configs are halved.
-    pub fn halving(&self, arm: u32) -> Option<Halving> {
-        self.halving.get(arm as usize).copied().flatten().filter(|_| self.is_searched(arm))
-    }
-
-    /// Configs of an arm that are trained on an inner fold: of halved ones as many as reach each rung.
-    fn tried(&self, arm: u32) -> u64 {
-        let configs = self.configs.get(arm as usize).copied().map_or(0, u64::from);
-        self.halving(arm).map_or(configs, |halving| halving.tried().min(configs))
     }
 
     /// Trials of one config of an arm on outer folds: cells that it is trained in.
@@ -501,42 +492,6 @@ impl Design {
         };
         let trial = |seed: u64| self.in_cell(seed * self.blocks() + choice.cell, slot);
         (0..seeds).filter_map(trial).collect()
-    }
-
-    /// Of the trials of an entry those that something must open first: how many of the cell lie before them,
-    /// and how many they are.
-    fn held(&self, entry: &Entry) -> (u64, u64) {
-        let configs = u64::from(self.configs[entry.arm as usize]);
-        let folds = self.inner_folds();
-        match (entry.inner, self.halving(entry.arm)) {
-            (false, _) => (entry.before, if self.is_searched(entry.arm) { configs } else { 0 }),
-            (true, Some(halving)) => {
-                let first = u64::from(halving.configs).min(configs) * folds;
-                (entry.before + first, configs * folds - first)
-            }
-            (true, None) => {
-                (entry.before, if self.is_learned(entry.arm) { configs * folds } else { 0 })
-            }
-        }
-    }
-
-    /// Ranges of trials from `from` on that are trained only where a choice falls on them, when a search has
-    /// proposed their config, or when a config reaches their rung, in order.
-    pub fn unchosen(&self, from: TrialIndex) -> Vec<Range<u64>> {
-        let mut ranges = Vec::new();
-        for stretch in &self.stretches {
-            let held = stretch.entries.iter().map(|entry| self.held(entry));
-            let held: Vec<(u64, u64)> = held.filter(|(_, count)| *count > 0).collect();
-            let cells = (stretch.seeds.end - stretch.seeds.start) * self.blocks();
-            let first = from.0.saturating_sub(stretch.first_trial) / stretch.configs;
-            for cell in first..if held.is_empty() { 0 } else { cells } {
-                let begin = stretch.first_trial + cell * stretch.configs;
-                ranges.extend(held.iter().map(|(before, count)| {
-                    (begin + before).max(from.0)..(begin + before + count).max(from.0)
-                }));
-            }
-        }
-        ranges
     }
 }
 

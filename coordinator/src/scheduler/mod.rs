@@ -17,6 +17,7 @@ pub mod placement;
 pub mod progress;
 mod proposals;
 pub mod rungs;
+mod snapshot;
 pub mod state;
 
 use common::design::Design;

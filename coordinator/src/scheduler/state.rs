@@ -15,7 +15,7 @@ use common::seed::mix;
 use common::study::Study;
 use common::time::Timestamp;
 use common::trial::FailReason;
-use common::wire::codec::{self, CodecError};
+use common::wire::codec;
 use common::wire::message::{PastFailure, Role, StudyState, Violation};
 use serde::{Deserialize, Serialize};
 
@@ -281,66 +281,6 @@ impl State {
     pub fn planned(&self) -> u64 {
         self.studies.values().map(StudyRecord::planned).sum()
     }
-
-    pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        let (ledgers, sealings, choices) = (&self.ledgers, &self.sealings, &self.choices);
-        match self.level {
-            ..LEDGER_LEVEL => codec::encode(self),
-            ..SEALS_LEVEL => codec::encode(&(self, ledgers)),
-            ..NESTED_LEVEL => codec::encode(&(self, ledgers, sealings)),
-            ..BUYING_LEVEL => codec::encode(&(self, ledgers, sealings, choices)),
-            _ => codec::encode(&(self, ledgers, sealings, choices, &self.buying)),
-        }
-    }
-
-    /// Reads what [`State::encode`] wrote; `None` when it is not a state that could have been.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut state = Self::read(bytes)?;
-        let buying = &state.buying;
-        state.studies.iter_mut().for_each(|(id, record)| record.count_never(buying.get(id)));
-        let sound = state.ledgers.iter().all(|(study, ledger)| {
-            ledger.is_sound() && ledger.looks() > 0 && state.studies.contains_key(study)
-        });
-        let sealed = state.sealings.iter().all(|(study, sealing)| {
-            *sealing != Sealing::default() && state.studies.contains_key(study)
-        });
-        let consistent = state.studies.values().all(StudyRecord::is_consistent);
-        let known = |id| state.studies.contains_key(id);
-        let opened = consistent
-            && state.choices.keys().all(known)
-            && state.buying.keys().all(known)
-            && state
-                .studies
-                .iter()
-                .all(|(id, record)| record.fits(state.choices.get(id), state.buying.get(id)));
-        (sound && sealed && opened).then_some(state)
-    }
-
-    /// Each form ends where the bytes do, so that they are of one form alone.
-    fn read(bytes: &[u8]) -> Option<Self> {
-        type Ledgers = BTreeMap<StudyId, Ledger>;
-        type Sealings = BTreeMap<StudyId, Sealing>;
-        type AllChoices = BTreeMap<StudyId, Choices>;
-        type AllBuying = BTreeMap<StudyId, Buying>;
-        let (state, levels) = if let Ok((state, ledgers, sealings, choices, buying)) =
-            codec::decode::<(Self, Ledgers, Sealings, AllChoices, AllBuying)>(bytes)
-        {
-            (Self { ledgers, sealings, choices, buying, ..state }, BUYING_LEVEL..=u16::MAX)
-        } else if let Ok((state, ledgers, sealings, choices)) =
-            codec::decode::<(Self, Ledgers, Sealings, AllChoices)>(bytes)
-        {
-            (Self { ledgers, sealings, choices, ..state }, NESTED_LEVEL..=BUYING_LEVEL - 1)
-        } else if let Ok((state, ledgers, sealings)) =
-            codec::decode::<(Self, Ledgers, Sealings)>(bytes)
-        {
-            (Self { ledgers, sealings, ..state }, SEALS_LEVEL..=NESTED_LEVEL - 1)
-        } else if let Ok((state, ledgers)) = codec::decode::<(Self, Ledgers)>(bytes) {
-            (Self { ledgers, ..state }, LEDGER_LEVEL..=SEALS_LEVEL - 1)
-        } else {
-            (codec::decode::<Self>(bytes).ok()?, 0..=LEDGER_LEVEL - 1)
-        };
-        levels.contains(&state.level).then_some(state)
-    }
 }
 
 impl StudyRecord {
@@ -525,7 +465,7 @@ impl StudyRecord {
 
     /// Whether those trials are open, or have ended, that are bought and that choices fell on, and those
     /// of searches that were proposed.
-    fn fits(&self, choices: Option<&Choices>, buying: Option<&Buying>) -> bool {
+    pub(super) fn fits(&self, choices: Option<&Choices>, buying: Option<&Buying>) -> bool {
         let design = Design::of(&self.study);
         let nested = self.study.outer.inner.is_some();
         let sound = choices.is_some() == nested
@@ -573,7 +513,7 @@ impl StudyRecord {
     }
 
     /// Whether counts and sum are those of the trials.
-    fn is_consistent(&self) -> bool {
+    pub(super) fn is_consistent(&self) -> bool {
         let trials = Design::try_of(&self.study).and_then(|design| design.trials());
         let count = |state| self.in_state(state).count() as u64;
         let shares = self.trials.iter().zip(&self.digests).enumerate();

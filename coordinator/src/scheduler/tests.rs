@@ -10,6 +10,8 @@ use common::study::{Diverged, OuterKind};
 use common::trial::{FailReason, Outcome};
 use common::wire::message::RowEnd;
 
+use super::command::BUYING_LEVEL;
+
 use super::*;
 use crate::sample::{controlled, study};
 
@@ -204,7 +206,7 @@ fn only_a_cluster_whose_programs_know_controls_is_given_a_study_with_them() {
 fn only_a_cluster_whose_programs_know_time_order_is_given_a_study_with_it() {
     let mut ordered = study(1);
     ordered.outer.kind = OuterKind::Ordered { share: None };
-    assert_eq!(submit(ordered).level(), super::command::BUYING_LEVEL);
+    assert_eq!(submit(ordered).level(), BUYING_LEVEL);
 }
 
 #[test]

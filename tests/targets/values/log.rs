@@ -22,11 +22,12 @@ use coordinator::scheduler::command::{
     Admission, BUYING_LEVEL, CURVES_LEVEL, Command, Entry, Item, LEARN_LEVEL, LEDGER_LEVEL, LEVEL,
     NESTED_LEVEL, Origin, PROGRAMS_LEVEL, SEALS_LEVEL,
 };
+use coordinator::scheduler::rungs::Promoted;
 use coordinator::scheduler::state::{Reply, State, TrialState};
 
 use super::operators::{controls, decided, past_failure, rows, token};
 use super::{
-    STUDY, Sample, attempt, controlled, learned, limited, named, nested, outcome,
+    STUDY, Sample, attempt, controlled, halved, learned, limited, named, nested, ordered, outcome,
     outcome_with_curve, programmed, replica, reports, study, variants,
 };
 
@@ -34,6 +35,7 @@ variants!(
     command,
     Command: Submit Control Reports Adopt CreateToken RevokeToken Admit RemoveMember Place
         RemoveReplica RaiseLevel Digests Look Seal Register Choose Decide Propose
+        Promote
 );
 variants!(item, Item: Complete Failed);
 variants!(record, Record: Started Ended Forgotten);
@@ -99,6 +101,10 @@ fn commands() -> Vec<Command> {
     commands.extend(decided().map(|decided| Command::Decide { study: limited().id(), decided }));
     commands.push(Command::Submit { study: Box::new(learned()), text: STUDY.to_string(), at });
     commands.push(Command::Propose { study: learned().id(), proposed: proposed() });
+    commands.push(Command::Submit { study: Box::new(halved()), text: STUDY.to_string(), at });
+    let promoted = vec![Promoted { arm: 0, cell: 300, rung: 1, configs: vec![0, 300] }];
+    commands.push(Command::Promote { study: halved().id(), promoted });
+    commands.push(Command::Submit { study: Box::new(ordered()), text: STUDY.to_string(), at });
     commands
 }
 

@@ -19,8 +19,8 @@ use common::id::{Digest, LeaseId, ReplicaId, StudyId, TrialIndex};
 use common::plan::Method;
 use common::space::{Axis, Condition, Config, Constraint, Form, Space, Value};
 use common::study::{
-    Arm, ArmConfig, Budget, Hyper, Inner, Learned, Model, Outer, OuterKind, Program, ProgramFile,
-    Select, Stop, StopWorth, Study, check,
+    Arm, ArmConfig, Budget, Data, Halving, Hyper, Inner, Learned, Model, Outer, OuterKind, Program,
+    ProgramFile, Select, Stop, StopWorth, Study, check,
 };
 use common::trial::{Attempt, Ending, FailReason, Outcome, Report};
 use common::wire::codec;
@@ -150,6 +150,27 @@ pub fn learned() -> Study {
     let fixed = arm.configs[0].hyper.clone();
     arm.learned = Some(Box::new(Learned::new(Method::Tpe, space, fixed)));
     study
+}
+
+/// The nested one with the first arm's configs halved: of four rungs of one.
+pub fn halved() -> Study {
+    let mut study = nested();
+    let arm = &mut study.arms[0];
+    let whole = arm.configs[0].clone();
+    let hyper = Hyper { until: Some(3), ..whole.hyper.clone() };
+    let rung = ArmConfig { point: whole.point.clone(), hyper };
+    arm.configs = vec![rung.clone(), rung, whole.clone(), whole];
+    arm.halving = Some(Halving { configs: 2, rungs: 2, factor: 2 });
+    study
+}
+
+/// The first in order of a column.
+pub fn ordered() -> Study {
+    let flat = study();
+    let kind = OuterKind::Ordered { share: Some(0.25) };
+    let outer = Outer { kind, partitions: 1, folds: 1, stratify: false, inner: None };
+    let data = Data { leave_out: Some("day".to_string()), ..flat.data };
+    Study { outer, data, ..flat }
 }
 
 /// The same with an arm that runs a program.
