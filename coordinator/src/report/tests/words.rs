@@ -131,7 +131,7 @@ fn forward_chaining_is_spoken_of_by_its_column_and_its_limits_are_said() {
     let report = built(&study, &rows);
 
     let split = "forward chaining over date: 5 folds, each trained on all earlier rows";
-    assert_eq!(report.design.split, split);
+    assert_eq!(report.study.split, split);
     assert!(report.methods.contains(split), "{}", report.methods);
     assert!(report.methods.contains("Later folds have more training rows"), "{}", report.methods);
     assert!(report.methods.contains("is a heuristic here"), "{}", report.methods);
