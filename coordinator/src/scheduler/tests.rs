@@ -203,7 +203,7 @@ fn only_a_cluster_whose_programs_know_controls_is_given_a_study_with_them() {
 fn only_a_cluster_whose_programs_know_time_order_is_given_a_study_with_it() {
     let mut ordered = study(1);
     ordered.outer.kind = OuterKind::Ordered { share: None };
-    assert_eq!(submit(ordered).level(), super::command::BUYING_LEVEL);
+    assert_eq!(submit(ordered).level(), command::BUYING_LEVEL);
 }
 
 #[test]
