@@ -26,7 +26,7 @@ fn a_target_that_drifts_looks_better_on_drawn_folds_than_in_order_of_time() {
     assert!(order["passed"] == true, "{order}");
     assert!(leak(&drawn, "time order")["passed"].is_null());
     let [drawn, chained] = [mean(&drawn), mean(&chained)];
-    assert!(chained > 1.1 * drawn, "errors of {drawn} on drawn folds, {chained} in order of time");
+    assert!(chained > 1.05 * drawn, "errors of {drawn} on drawn folds, {chained} in order of time");
 }
 
 #[test]
