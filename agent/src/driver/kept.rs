@@ -65,7 +65,8 @@ impl Kept {
         let until = |trial: &TrialIndex| design.key(*trial)?.config(study).hyper.until;
         let until: Vec<Option<u32>> = trials.iter().map(until).collect();
         let found = |(trial, until): (&Option<Digest>, &Option<u32>)| {
-            let until = until.unwrap_or(u32::MAX);
+            // One that is trained again to compare does not begin at its own end.
+            let until = until.map_or(u32::MAX, |until| until.saturating_sub(1));
             let wanted = trial.as_ref().filter(|_| !self.checkpoints.is_empty());
             wanted.and_then(|trial| self.checkpoints.get(trial, until))
         };

@@ -19,10 +19,10 @@ impl State {
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
         let (ledgers, sealings, choices) = (&self.ledgers, &self.sealings, &self.choices);
         match self.level {
-            ..LEDGER_LEVEL => codec::encode(self),
-            ..SEALS_LEVEL => codec::encode(&(self, ledgers)),
-            ..NESTED_LEVEL => codec::encode(&(self, ledgers, sealings)),
-            ..BUYING_LEVEL => codec::encode(&(self, ledgers, sealings, choices)),
+            level if level < LEDGER_LEVEL => codec::encode(self),
+            level if level < SEALS_LEVEL => codec::encode(&(self, ledgers)),
+            level if level < NESTED_LEVEL => codec::encode(&(self, ledgers, sealings)),
+            level if level < BUYING_LEVEL => codec::encode(&(self, ledgers, sealings, choices)),
             _ => codec::encode(&(self, ledgers, sealings, choices, &self.buying)),
         }
     }
@@ -47,22 +47,6 @@ impl State {
                 .studies
                 .iter()
                 .all(|(id, record)| record.fits(state.choices.get(id), state.buying.get(id)));
-        if !(sound && sealed && opened) {
-            eprintln!("DECODE {sound} {sealed} {consistent} {opened}");
-            for (id, record) in &state.studies {
-                let (c, b) = (state.choices.get(id), state.buying.get(id));
-                let design = common::design::Design::of(&record.study);
-                eprintln!(
-                    "{id}: consistent {} fits {} csound {} bsound {} state {:?} learns {} b {b:?}",
-                    record.is_consistent(),
-                    record.fits(c, b),
-                    c.is_none_or(|k| k.is_sound(&design, record)),
-                    b.is_none_or(|k| k.is_sound(&record.study, &design)),
-                    record.state,
-                    record.study.learns()
-                );
-            }
-        }
         (sound && sealed && opened).then_some(state)
     }
 
