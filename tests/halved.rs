@@ -20,9 +20,8 @@ fn the_best_of_each_rung_go_on_as_anyone_can_see_from_the_exported_scores() {
     let note = "9 configs train for 2 epochs, the best 3 of them for 6, the best 1 of them for 18";
     assert!(checked.contains(note), "{checked}");
     site.run(Program::Coordinator, &["run", path, "--out", "out"]).done();
-    // By choice, then rung, then rate: scores on inner folds with each tuning seed.
-    let mut choices: BTreeMap<[String; 2], BTreeMap<String, BTreeMap<String, Vec<f64>>>> =
-        BTreeMap::new();
+    // By choice, then by the epochs of the rung.
+    let mut choices: BTreeMap<[String; 2], BTreeMap<String, Rung>> = BTreeMap::new();
     let mut refits: BTreeMap<[String; 2], Vec<String>> = BTreeMap::new();
     for row in exported(&site, "out").iter().filter(|row| row["arm"] == "mlp") {
         let choice = [row["partition"].clone(), row["fold"].clone()];
@@ -56,3 +55,6 @@ fn the_best_of_each_rung_go_on_as_anyone_can_see_from_the_exported_scores() {
     // What was kept to train on is gone.
     assert!(!site.path("out/.seedsweep/agent/checkpoints").exists());
 }
+
+/// By rate: scores on inner folds with each tuning seed.
+type Rung = BTreeMap<String, Vec<f64>>;

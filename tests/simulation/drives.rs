@@ -134,7 +134,9 @@ impl World {
                 }
             }
             Output::ToPeer { to, message } => self.send_peer(place, to, message, leaves)?,
-            Output::SendSnapshot { to, message } => self.send_snapshot(place, to, *message, leaves),
+            Output::SendSnapshot { to, number, message } => {
+                self.send_snapshot(place, (to, number), *message, leaves);
+            }
             Output::Withdraw => process.image = None,
             Output::Keep { study, row } => {
                 let change = RowChange::Keep(study, *row);
@@ -228,9 +230,15 @@ impl World {
 
     /// Cuts the offered snapshot into parts and sends them one behind the other, as a stream does; it
     /// breaks when a part is lost.
-    fn send_snapshot(&mut self, place: usize, to: ReplicaId, message: RaftMessage, leaves: u64) {
+    fn send_snapshot(
+        &mut self,
+        place: usize,
+        (to, number): (ReplicaId, u64),
+        message: RaftMessage,
+        leaves: u64,
+    ) {
         debug_assert_eq!(message.kind, RaftKind::Snapshot);
-        let run = self.replicas[place].runs;
+        let run = (self.replicas[place].runs, number);
         let Some(process) = &self.replicas[place].process else { return };
         let wanted = message.snapshot.as_ref().map(|meta| meta.index);
         let image = process.image.clone().filter(|image| Some(image.index) == wanted);
@@ -251,7 +259,7 @@ impl World {
         parts.push(cutter.end());
         let last = parts.len() - 1;
         let mut at = leaves;
-        for (number, part) in parts.into_iter().enumerate() {
+        for (place_of_part, part) in parts.into_iter().enumerate() {
             at += self.net.delay(&mut self.rng);
             let lost = self.rng.chance(self.net.ambient.drop / 4)
                 || self.net.is_cut(Machine::Replica(place), Machine::Replica(there), at);
@@ -260,7 +268,7 @@ impl World {
                 self.at(fails, Event::SnapshotSent { from: place, run, to, arrived: false });
                 return;
             }
-            let last = number == last;
+            let last = place_of_part == last;
             self.at(at, Event::Part { to: there, from: place, run, part: Box::new(part), last });
         }
     }
@@ -268,7 +276,7 @@ impl World {
     pub(super) fn takes_part(
         &mut self,
         place: usize,
-        (from, run): (usize, u64),
+        (from, run): (usize, (u64, u64)),
         part: SnapshotPart,
         last: bool,
     ) {
@@ -321,9 +329,15 @@ impl World {
         }
     }
 
-    pub(super) fn snapshot_sent(&mut self, from: usize, run: u64, to: ReplicaId, arrived: bool) {
+    pub(super) fn snapshot_sent(
+        &mut self,
+        from: usize,
+        (run, number): (u64, u64),
+        to: ReplicaId,
+        arrived: bool,
+    ) {
         if self.replicas[from].run() == Some(run) {
-            self.inbound(from, Inbound::Sent { to, arrived });
+            self.inbound(from, Inbound::Sent { to, number, arrived });
         }
     }
 

@@ -104,15 +104,16 @@ pub enum Inbound {
         operator: usize,
         ask: Box<Ask>,
     },
-    /// A piece of a snapshot, and the sender's place and process.
+    /// A piece of a snapshot, with the sender's place, life and number of the sending.
     Part {
         from: usize,
-        run: u64,
+        run: (u64, u64),
         part: Box<SnapshotPart>,
         last: bool,
     },
     Sent {
         to: ReplicaId,
+        number: u64,
         arrived: bool,
     },
     Unreachable {
@@ -461,7 +462,9 @@ impl World {
                 self.takes_part(place, (from, run), *part, last);
             }
             Inbound::HandOver => self.step(place, Input::HandOver),
-            Inbound::Sent { to, arrived } => self.step(place, Input::SnapshotSent { to, arrived }),
+            Inbound::Sent { to, number, arrived } => {
+                self.step(place, Input::SnapshotSent { to, number, arrived });
+            }
             Inbound::Unreachable { to } => self.step(place, Input::Unreachable { to }),
             Inbound::Room(room) => {
                 let id = self.replicas[place].id;

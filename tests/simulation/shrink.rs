@@ -79,4 +79,4 @@ pub fn tell(plan: &Plan, violation: &Violation) -> String {
     )
 }
 
-const LINES_TOLD: usize = 200_000;
+const LINES_TOLD: usize = 120;

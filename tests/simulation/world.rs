@@ -53,13 +53,14 @@ pub enum Event {
     Part {
         to: usize,
         from: usize,
-        run: u64,
+        /// The sender's life, and the number of the sending.
+        run: (u64, u64),
         part: Box<SnapshotPart>,
         last: bool,
     },
     SnapshotSent {
         from: usize,
-        run: u64,
+        run: (u64, u64),
         to: ReplicaId,
         arrived: bool,
     },

@@ -417,7 +417,9 @@ impl Driver {
                     desk.unreachable.push(to);
                 }
             }
-            Output::SendSnapshot { to, message } => self.send_snapshot(to, message),
+            Output::SendSnapshot { to, number, message } => {
+                self.send_snapshot(to, number, message);
+            }
             Output::Withdraw => desk.image = None,
             Output::Keep { study, row } => desk.keep(study, *row),
             Output::Drop { study, trial } => desk.staged.push(RowChange::Drop(study, trial)),
@@ -427,11 +429,11 @@ impl Driver {
         }
     }
 
-    fn send_snapshot(&mut self, to: ReplicaId, message: Box<RaftMessage>) {
+    fn send_snapshot(&mut self, to: ReplicaId, number: u64, message: Box<RaftMessage>) {
         let wanted = message.snapshot.as_ref().map(|meta| meta.index);
         let image = self.desk.image.clone().filter(|image| Some(image.index) == wanted);
         let peers = Arc::clone(&self.peers);
-        self.runtime.spawn(async move { peers.send_snapshot(to, *message, image).await });
+        self.runtime.spawn(async move { peers.send_snapshot((to, number), *message, image).await });
     }
 
     fn members_changed(&self) {

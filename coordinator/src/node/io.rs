@@ -80,6 +80,8 @@ pub enum Input {
     /// A snapshot that this replica sent has arrived, or has not.
     SnapshotSent {
         to: ReplicaId,
+        /// Of the sending, as [`Output::SendSnapshot`] had it.
+        number: u64,
         arrived: bool,
     },
     /// A message could not be sent.
@@ -136,6 +138,7 @@ pub enum Output {
     /// Send the snapshot that was last made to be offered; then say [`Input::SnapshotSent`].
     SendSnapshot {
         to: ReplicaId,
+        number: u64,
         message: Box<RaftMessage>,
     },
     /// The offered snapshot need not be held any longer.

@@ -212,7 +212,9 @@ impl Node {
             }
             Input::PeerSaid { from, message } => self.peer_said(from, message, now),
             Input::SnapshotArrived { message, state } => self.snapshot_arrived(*message, state),
-            Input::SnapshotSent { to, arrived } => self.snapshot_sent(to, arrived),
+            Input::SnapshotSent { to, number, arrived } => {
+                self.snapshot_sent(to, number, arrived);
+            }
             Input::Unreachable { to } => self.replica.unreachable(to),
             Input::Room(room) => self.room = room,
             Input::HandOver => self.hand_over(),

@@ -30,8 +30,10 @@ pub(super) struct Peers {
     pub digests: BTreeMap<u64, [u8; 32]>,
     /// What replicas found, while this one leads: by entry, since when.
     pub found: BTreeMap<u64, (Timestamp, BTreeMap<ReplicaId, [u8; 32]>)>,
-    /// Snapshots under way: to whom, since when.
-    sending: BTreeMap<ReplicaId, Timestamp>,
+    /// Snapshots under way: to whom, under which number, since when.
+    sending: BTreeMap<ReplicaId, (u64, Timestamp)>,
+    /// Snapshots sent so far.
+    sends: u64,
     offer_used: Timestamp,
     /// This replica's own announcement, but for what changes by itself.
     pub own: OwnFacts,
@@ -123,15 +125,22 @@ impl Node {
             let message = Box::new(message);
             if message.kind == RaftKind::Snapshot {
                 let began = self.last_tick.unwrap_or_default();
-                self.peers.sending.insert(to, began);
-                self.outputs.push(Output::SendSnapshot { to, message });
+                let number = self.peers.sends;
+                self.peers.sends += 1;
+                self.peers.sending.insert(to, (number, began));
+                self.outputs.push(Output::SendSnapshot { to, number, message });
             } else {
                 self.outputs.push(Output::ToPeer { to, message: PeerMessage::Raft(message) });
             }
         }
     }
 
-    pub(super) fn snapshot_sent(&mut self, to: ReplicaId, arrived: bool) {
+    /// How a sending ended. One in whose place another was begun says nothing about that one: were it
+    /// believed, each would be begun anew because of the last one's end, and none would ever arrive.
+    pub(super) fn snapshot_sent(&mut self, to: ReplicaId, number: u64, arrived: bool) {
+        if self.peers.sending.get(&to).map(|(number, _)| *number) != Some(number) {
+            return;
+        }
         self.peers.sending.remove(&to);
         self.peers.offer_used = self.last_tick.unwrap_or_default();
         if arrived || !planted!(self.settings.planted, SnapshotLost) {
@@ -192,9 +201,9 @@ impl Node {
     /// let go.
     fn watch_snapshots(&mut self, now: Now) {
         let late = |since: &Timestamp| now.mono.since_ms(*since) >= SNAPSHOT_LATE_MS;
-        let lost: Vec<ReplicaId> =
-            self.peers.sending.iter().filter(|(_, at)| late(at)).map(|(to, _)| *to).collect();
-        lost.into_iter().for_each(|to| self.snapshot_sent(to, false));
+        let lost = self.peers.sending.iter().filter(|(_, (_, at))| late(at));
+        let lost: Vec<(ReplicaId, u64)> = lost.map(|(to, (number, _))| (*to, *number)).collect();
+        lost.into_iter().for_each(|(to, number)| self.snapshot_sent(to, number, false));
         let idle = now.mono.since_ms(self.peers.offer_used) >= OFFER_KEPT_MS;
         if self.replica.offered().is_some() && !self.peers.is_sending() && idle {
             self.replica.withdraw();

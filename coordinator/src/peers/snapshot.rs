@@ -41,7 +41,7 @@ impl Peers {
     /// Sends `image` to a replica, and tells the node how that went.
     pub(crate) async fn send_snapshot(
         &self,
-        to: ReplicaId,
+        (to, number): (ReplicaId, u64),
         message: RaftMessage,
         image: Option<Arc<Image>>,
     ) {
@@ -53,7 +53,8 @@ impl Peers {
             tracing::info!(replica = %to, why = %chain(error), "a snapshot was not sent");
         }
         let arrived = sent.is_ok();
-        let _ = self.inputs.send(Event::Input(Box::new(Input::SnapshotSent { to, arrived })));
+        let sent = Input::SnapshotSent { to, number, arrived };
+        let _ = self.inputs.send(Event::Input(Box::new(sent)));
     }
 
     async fn stream(

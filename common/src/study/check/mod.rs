@@ -100,7 +100,6 @@ fn study(
         }
     }
     searches::check_drawn(&draft.arms, inspection);
-    searches::check_halved(&draft.arms, inspection);
     models::check(&draft.arms, &dataset, inspection);
     let written = draft.arms.iter().map(arm).collect();
     let segmentation = matches!(data.task, Task::Segmentation { .. });

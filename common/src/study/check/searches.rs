@@ -17,7 +17,7 @@ pub(super) fn check(draft: &Draft, inspection: &mut Inspection<'_>) {
         let name = arm.learns().map(|method| method.name()).or(halves.map(|_| "halving"));
         if let (Some(name), Some(search)) = (name, &arm.search) {
             let message = format!(
-                "{name} goes by scores, and without inner folds the only ones are those of test rows"
+                "{name} learns from scores, and without inner folds the only ones are those of test rows"
             );
             let help = "write inner = { folds = 3 } in [split], or method = \"sobol\"";
             inspection.refuse(&search.span, message, help);
@@ -27,6 +27,7 @@ pub(super) fn check(draft: &Draft, inspection: &mut Inspection<'_>) {
 
 /// Refuses searches that learn and have nothing to choose from. `arms`: with their configs drawn.
 pub(super) fn check_drawn(arms: &[ArmDraft], inspection: &mut Inspection<'_>) {
+    check_halved(arms, inspection);
     for arm in arms.iter().filter(|arm| arm.points.len() < 2) {
         if let (Some(method), Some(search)) = (arm.learns(), &arm.search) {
             let message = format!("{} has nothing to learn: it may try one config", method.name());
@@ -40,7 +41,7 @@ pub(super) fn check_drawn(arms: &[ArmDraft], inspection: &mut Inspection<'_>) {
 }
 
 /// Refuses halvings without a rung to go on to, or whose configs train for different epochs.
-pub(super) fn check_halved(arms: &[ArmDraft], inspection: &mut Inspection<'_>) {
+fn check_halved(arms: &[ArmDraft], inspection: &mut Inspection<'_>) {
     for arm in arms {
         let (Some(halving), Some(search)) = (arm.halving(), &arm.search) else { continue };
         let Some(halved) = &search.value.halving else { continue };
