@@ -203,11 +203,16 @@ async fn grow(client: &Client, study: &StudyStatus, seeds: u32) -> anyhow::Resul
             study.name
         );
     };
-    let text = with_seeds(&stored.text, seeds)
-        .with_context(|| format!("the file of study {} cannot be changed", study.name))?;
+    // Of a study that its rule has ended early more may be bought than it has, and no more than is written.
+    let text = match seeds > factor.count {
+        true => with_seeds(&stored.text, seeds)
+            .with_context(|| format!("the file of study {} cannot be changed", study.name))?,
+        false => stored.text.clone(),
+    };
+    let bought = stored.seeds.iter().copied().max().unwrap_or(factor.count);
     let control = Control::Extend { seeds, text };
     match client.ask(Request::Control { study: study.id, control }).await? {
-        Response::Extended { gained } => Ok((gained, seeds.max(factor.count))),
+        Response::Extended { gained } => Ok((gained, seeds.max(bought))),
         _ => Err(ClientError::Unexpected.into()),
     }
 }
