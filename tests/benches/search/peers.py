@@ -1,9 +1,11 @@
 """How near Optuna's samplers come to the minimum of a function, seed by seed.
 
-usage: search.py SAMPLER FUNCTION TRIALS FROM TO     samplers: tpe gp cmaes random qmc
-                                                     functions: branin hartmann rosenbrock
-Prints one line a seed: the simple regrets after 50, 100 and 200 trials, as far as they go, and the
-seconds an ask took in the mean. `versions` alone prints those of the packages.
+usage: peers.py SAMPLER FUNCTION TRIALS FROM TO      samplers: tpe gp cmaes random qmc
+                                                     functions: branin hartmann rosenbrock digits
+Prints one line a seed: the simple regrets after 50, 100 and 200 trials, as far as they go, and of the
+asks how many there were, their seconds in all and those of the longest. On `digits` the studies of all
+seeds go on together: a line has the config of each, the line that answers it has the error of each, or
+`failed`; the last line has the asks. `versions` alone prints those of the packages.
 """
 
 import math
@@ -65,25 +67,63 @@ def sampler(name, seed):
             return samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=seed)
 
 
+class Asks:
+    """How many, their seconds in all, and those of the longest."""
+
+    def __init__(self):
+        self.count, self.seconds, self.most = 0, 0.0, 0.0
+
+    def config(self, study, suggest):
+        began = time.perf_counter()
+        trial = study.ask()
+        config = suggest(trial)
+        took = time.perf_counter() - began
+        self.count, self.seconds, self.most = self.count + 1, self.seconds + took, max(self.most, took)
+        return trial, config
+
+    def said(self):
+        return self.count, self.seconds, self.most
+
+
 def search(name, function, trials, seed):
     import optuna
 
     truth, axes, sd = FUNCTIONS[function]
     noise = random.Random(f"{function} {seed}")
     study = optuna.create_study(sampler=sampler(name, seed))
-    best, regrets, asking = (math.inf, math.inf), [], 0.0
+    best, asks = (math.inf, math.inf), Asks()
     for number in range(1, trials + 1):
-        began = time.perf_counter()
-        trial = study.ask()
-        x = [trial.suggest_float(f"x{axis}", 0, 1) for axis in range(axes)]
-        asking += time.perf_counter() - began
+        trial, x = asks.config(study, lambda trial: [trial.suggest_float(f"x{axis}", 0, 1) for axis in range(axes)])
         true = truth(x)
         seen = true + sd * noise.gauss(0, 1)
         study.tell(trial, seen)
         best = min(best, (seen, true))
         if number in LOOKS:
-            regrets.append(best[1])
-    return regrets, asking / trials
+            yield best[1]
+    yield from asks.said()
+
+
+def digits(name, trials, seeds):
+    import optuna
+
+    def suggest(trial):
+        return (
+            trial.suggest_float("lr", 1e-4, 1, log=True),
+            trial.suggest_float("weight_decay", 1e-6, 1e-1, log=True),
+            trial.suggest_float("momentum", 0, 0.99),
+            trial.suggest_float("dropout", 0, 0.6),
+        )
+
+    studies, asks = [optuna.create_study(sampler=sampler(name, seed)) for seed in seeds], Asks()
+    for _ in range(trials):
+        asked = [asks.config(study, suggest) for study in studies]
+        print(*(number for _, config in asked for number in config), flush=True)
+        for study, (trial, _), error in zip(studies, asked, input().split(), strict=True):
+            if error == "failed":
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            else:
+                study.tell(trial, float(error))
+    print(*asks.said())
 
 
 def main():
@@ -99,9 +139,11 @@ def main():
         torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     name, function, trials, first, last = sys.argv[1:]
-    for seed in range(int(first), int(last)):
-        regrets, seconds = search(name, function, int(trials), seed)
-        print(*regrets, seconds, flush=True)
+    seeds = range(int(first), int(last))
+    if function == "digits":
+        return digits(name, int(trials), seeds)
+    for seed in seeds:
+        print(*search(name, function, int(trials), seed), flush=True)
 
 
 main()
