@@ -117,8 +117,8 @@ fn what_later_versions_bring_is_refused_by_name() {
     refused("[arms.a]", one_arm, "[stop]", &["there is one", "add the arm"]);
     refused(
         "space =",
-        "search = { method = \"halving\" }\nspace =",
-        "\"halving\"",
+        "search = { method = \"asha\" }\nspace =",
+        "\"asha\"",
         &["not in this version", "grid"],
     );
 }
@@ -339,6 +339,7 @@ fn a_search_says_how_many_configs_it_draws() {
     refused("method = \"random\"", "{ method = \"random\" }", &["configs = 20"]);
     refused("method = \"sobol\", configs = 0", "0", &["from 1 to 5000"]);
     refused("method = \"grid\", configs = 4", "4", &["as many configs as its space"]);
+    refused("method = \"random\", configs = 4, rungs = 2", "2", &["`rungs` is for", "halving"]);
     refused("method = \"radnom\", configs = 4", "\"radnom\"", &["did you mean", "random"]);
 }
 
