@@ -158,7 +158,8 @@ impl Design {
             && study.outer.partitions > 0
             && study.outer.folds > 0
             && inner.is_none_or(|inner| inner.folds > 0 && inner.tune != Some(0));
-        (levels && study.has_sound_controls()).then(|| Self::of(study))
+        let sound = study.has_sound_controls() && study.has_sound_halving();
+        (levels && sound).then(|| Self::of(study))
     }
 
     /// Number of trials, or `None` when it does not fit 64 bits.

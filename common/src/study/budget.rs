@@ -109,7 +109,7 @@ impl Study {
         });
         Some(Rule {
             alpha: stop.alpha,
-            blocks_min: stop.first.max(2),
+            blocks_min: stop.first.min(seeds).max(2),
             larger_is_better: self.primary().larger_is_better(),
             aim: if stop.race { Aim::Best } else { Aim::Baseline },
             reach,
@@ -118,7 +118,7 @@ impl Study {
             half_width: stop.half_width,
             hopeless_below: stop.hopeless,
             worth,
-            ..Rule::usual(seeds)
+            ..Rule::usual(seeds.max(2))
         })
     }
 

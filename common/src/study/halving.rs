@@ -104,7 +104,7 @@ impl Arm {
 
 impl Study {
     /// Whether its arms are halved as a study file may ask for; asked of a study that came from elsewhere.
-    pub(super) fn has_sound_halving(&self) -> bool {
+    pub fn has_sound_halving(&self) -> bool {
         let nested = self.outer.inner.is_some();
         let sound = |arm: &Arm| arm.halving.is_none_or(|halving| nested && halving.is_sound(arm));
         self.arms.iter().all(sound)

@@ -87,7 +87,8 @@ async fn nobody_trains(client: &Client) -> Result<bool, ClientError> {
 /// What ended a study before all of it was trained, where that was its rule or its budget.
 pub async fn why_it_ended(client: &Client, study: StudyId) -> Result<Option<Decided>, ClientError> {
     let stored = client.study(study).await?;
-    Ok(stored.decided.last().filter(|last| last.stops()).cloned())
+    let last = stored.decided.last().filter(|last| last.stops());
+    Ok(last.cloned())
 }
 
 /// Says what ended a study early.

@@ -2,15 +2,14 @@
 //!
 //! When every trial of what is bought has ended, the study's rule says which arms get one seed more. A
 //! seed in which a trial gave no score counts for no arm. Hours are those in which something of the study
-//! was trained: as the log knows them, and what has passed since the last outcome while trials are under
-//! way. What does not get into the log is proposed again.
+//! was in training, as leaders measure them: the log is told once a minute, and a leader that is lost takes
+//! less than that with it. What is decided and does not get into the log is proposed again.
 //!
 //! Floor: core.
 
 use common::design::{Design, TrialKey};
 use common::id::StudyId;
 use common::stats::stopping::{Next, decide};
-use common::time::Timestamp;
 use common::wire::message::{Decided, Response, Why};
 
 use super::{Asker, Node, Now, asks};
@@ -31,9 +30,8 @@ impl Node {
             if !record.state.goes_on() || !again && self.soft.bought.get(study) == Some(&number) {
                 continue;
             }
-            let since = self.soft.training.get(study);
-            let spent = spent(record, buying, since.map(|since| (*since, now.wall)));
-            if let Some(words) = spent {
+            let more_ms = self.soft.training.get(study).copied().unwrap_or_default();
+            if let Some(words) = spent(record, buying, more_ms) {
                 let (seeds, why) = (buying.seeds(0).unwrap_or_default(), Why::Spent);
                 let decided = Decided { at: now.wall, seeds, go_on: Vec::new(), why, words };
                 due.push((*study, number, decided));
@@ -47,17 +45,24 @@ impl Node {
         }
     }
 
-    /// Once a second: which studies are in training, and what is due and not in the log yet.
+    /// Once a second: for how long studies are in training, and what is due and not in the log yet.
     pub(super) fn tend_buying(&mut self, now: Now) {
-        if self.state.buying.is_empty() || now.mono.since_ms(self.soft.tended) < TENDED_MS {
+        let passed_ms = now.mono.since_ms(self.soft.tended);
+        if self.state.buying.is_empty() || passed_ms < TENDED_MS {
             return;
         }
         self.soft.tended = now.mono;
         let limited: Vec<StudyId> = self.state.buying.keys().copied().collect();
         for study in limited {
-            match self.soft.leases.leased(study) {
-                0 => _ = self.soft.training.remove(&study),
-                _ => _ = self.soft.training.entry(study).or_insert(now.wall),
+            let more_ms = self.soft.training.entry(study).or_default();
+            if self.soft.leases.leased(study) > 0 {
+                // Of a gap nobody knows what was trained in it.
+                *more_ms += passed_ms.min(2 * TENDED_MS);
+            }
+            let hours = self.state.studies.get(&study).and_then(|known| known.study.budget.hours);
+            if hours.is_some() && *more_ms >= WORKED_MS {
+                let ms = std::mem::take(more_ms);
+                self.propose(Command::Worked { study, ms }, Asker::Nobody);
             }
         }
         self.buy_what_is_due(true, now);
@@ -69,10 +74,17 @@ impl Node {
         }
         let known = self.state.buying(study);
         let mut decided = known.map_or_else(Vec::new, |known| known.decided().to_vec());
+        let mut seeds: Vec<u32> = (0..).map_while(|arm| known?.seeds(arm)).collect();
         if self.state.is_closed(study) {
-            decided.iter_mut().for_each(|decided| decided.words = "sealed".to_string());
+            // Which arm goes on says which one lost.
+            let most = seeds.iter().copied().max().unwrap_or_default();
+            seeds.fill(most);
+            decided.drain(..decided.len().saturating_sub(1));
+            for last in decided.iter_mut().filter(|last| last.why != Why::Spent) {
+                last.go_on.truncate(1);
+                last.words = "sealed".to_string();
+            }
         }
-        let seeds = (0..).map_while(|arm| known?.seeds(arm)).collect();
         Response::Decided { decided, seeds }
     }
 }
@@ -161,22 +173,18 @@ fn block(
     folds.map(of_fold).collect()
 }
 
-/// Which budget is spent, in words. `training`: since when trials are under way, and the present.
-fn spent(
-    record: &StudyRecord,
-    buying: &Buying,
-    training: Option<(Timestamp, Timestamp)>,
-) -> Option<String> {
+/// Which budget is spent, in words. `more_ms`: in training, and not in the log yet.
+fn spent(record: &StudyRecord, buying: &Buying, more_ms: u64) -> Option<String> {
     let budget = &record.study.budget;
     let over = |used: f64, budget: Option<f64>| budget.filter(|budget| used >= *budget);
-    let (worked_ms, until) = buying.worked();
-    let more = training.map_or(0, |(since, now)| now.since_ms(since.max(until)));
-    if let Some(budget) = over((worked_ms + more) as f64 / 3.6e6, budget.hours) {
+    if let Some(budget) = over((buying.worked_ms() + more_ms) as f64 / 3.6e6, budget.hours) {
         return Some(format!("the budget of {budget} hours is spent"));
     }
     let budget = over(buying.trained_hours(), budget.agent_hours)?;
     Some(format!("the budget of {budget} agent-hours is spent"))
 }
 
+/// In training, after which the log is told.
+const WORKED_MS: u64 = 60_000;
 /// Between two looks at what is due and spent.
 const TENDED_MS: u64 = 1_000;

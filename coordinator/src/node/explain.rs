@@ -163,10 +163,15 @@ impl Node {
         if design.seed_number(key)? < u64::from(bought) {
             return None;
         }
-        Some(if known.open().any(|arm| arm == key.arm) {
+        let open = |arm: u32| known.open().any(|other| other == arm);
+        Some(if self.state.is_closed(study) {
+            "its seed is not bought; why is sealed".to_string()
+        } else if open(key.arm) {
             format!(
                 "its seed is not bought yet: [stop] decides when those of the first {bought} have ended"
             )
+        } else if known.open().next().is_some() {
+            format!("it is not trained: its arm is out after {bought} seeds, and others go on")
         } else {
             format!(
                 "it is not trained: {bought} seeds of its arm were enough; `coordinator extend` buys more"

@@ -56,8 +56,8 @@ pub(super) struct Soft {
     pub bought: BTreeMap<StudyId, usize>,
     /// When what is due and spent was last looked at.
     pub tended: Timestamp,
-    /// Since when trials of a study with limits are under way without a pause, by the wall clock.
-    pub training: BTreeMap<StudyId, Timestamp>,
+    /// Milliseconds in which something of a study with limits was in training, and that are not in the log.
+    pub training: BTreeMap<StudyId, u64>,
 }
 
 impl Node {

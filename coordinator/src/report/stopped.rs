@@ -47,13 +47,26 @@ pub struct ArmStop {
 }
 
 impl<'a> Bought<'a> {
-    /// The decision after which nothing more is bought.
+    /// The decision after which nothing more is bought, of an arm at least.
     fn last(&self) -> Option<&'a Decided> {
-        self.decided.last().filter(|last| last.stops() || last.why == Why::Asked)
+        let ended = |last: &&Decided| last.stops() || last.why == Why::Asked;
+        let dropped = || self.decided.iter().rev().find(|decided| !decided.words.is_empty());
+        self.decided.last().filter(ended).or_else(|| dropped().filter(|_| self.is_uneven()))
+    }
+
+    /// Whether some judged arm was dropped and has fewer seeds than others.
+    fn is_uneven(&self) -> bool {
+        let judged = &self.seeds[..self.study.judged().len().min(self.seeds.len())];
+        judged.iter().min() < judged.iter().max()
+    }
+
+    fn most(&self) -> u32 {
+        self.seeds.iter().copied().max().unwrap_or_default()
     }
 
     /// The study with the seeds that were bought; `None` where all were, or more may be.
     pub fn cut(&self, study: &Study) -> Option<Study> {
+        self.decided.last().filter(|last| last.stops() || last.why == Why::Asked)?;
         self.last().filter(|last| last.why != Why::Spent)?;
         let most = *self.seeds.iter().max()?;
         let [factor] = study.seeds.factors.as_slice() else { return None };
@@ -66,7 +79,9 @@ impl<'a> Bought<'a> {
     pub fn unbought(&self, design: &Design, arm: u32) -> u64 {
         let bought = self.seeds.get(arm as usize).copied().map(u64::from);
         let left = bought.map_or(0, |bought| design.seeds_of(arm).saturating_sub(bought));
-        if self.last().is_some() { left * design.blocks() } else { 0 }
+        let ended = self.decided.last().is_some_and(|last| last.stops() || last.why == Why::Asked);
+        let dropped = bought.is_some_and(|bought| bought < u64::from(self.most()));
+        if ended || dropped { left * design.blocks() } else { 0 }
     }
 }
 
@@ -76,10 +91,13 @@ pub fn part(material: &Material<'_>) -> Option<StopPart> {
     let (last, study) = (bought.last()?, bought.study);
     let design = Design::of(study);
     let planned = design.trained().unwrap_or_default();
-    let saved = (0..).zip(bought.seeds).map(|(arm, seeds)| {
-        let left = design.seeds_of(arm).saturating_sub(u64::from(*seeds));
-        left * design.trained_with_a_seed(arm)
-    });
+    let ended = bought.decided.last().is_some_and(|last| last.stops() || last.why == Why::Asked);
+    let dropped = |seeds: u32| ended || seeds < bought.most();
+    let saved =
+        (0..).zip(bought.seeds).filter(|(_, seeds)| dropped(**seeds)).map(|(arm, seeds)| {
+            let left = design.seeds_of(arm).saturating_sub(u64::from(*seeds));
+            left * design.trained_with_a_seed(arm)
+        });
     let trainings_saved = match last.why {
         Why::Spent => planned.saturating_sub(material.rows.len() as u64),
         Why::Rule | Why::Asked => saved.sum(),

@@ -26,10 +26,9 @@ pub struct Buying {
     arms: Vec<Bought>,
     /// Primary scores of judged arms on outer folds, as bits; until the rule has ended.
     scores: BTreeMap<TrialIndex, u64>,
-    /// Until when something of it is known to have been trained, and for how long in all.
-    worked_until: Timestamp,
+    /// For how long something of it was in training, as leaders measured it.
     worked_ms: u64,
-    /// Over all lanes.
+    /// Of all that gave an outcome, over all lanes.
     trained_us: u64,
     decided: Vec<Decided>,
 }
@@ -69,9 +68,9 @@ impl Buying {
         &self.decided
     }
 
-    /// Milliseconds in which something of the study was trained, and when that was last.
-    pub fn worked(&self) -> (u64, Timestamp) {
-        (self.worked_ms, self.worked_until)
+    /// Milliseconds in which something of the study was in training.
+    pub fn worked_ms(&self) -> u64 {
+        self.worked_ms
     }
 
     /// Hours of training, over all lanes.
@@ -137,14 +136,6 @@ impl Buying {
             self.scores.insert(trial, score.to_bits());
         }
     }
-
-    /// An outcome took so long, up to now.
-    fn work(&mut self, ended: Timestamp, duration_us: u64) {
-        let began = Timestamp(ended.0.saturating_sub(duration_us / 1_000));
-        self.worked_ms += ended.since_ms(began.max(self.worked_until));
-        self.worked_until = self.worked_until.max(ended);
-        self.trained_us = self.trained_us.saturating_add(duration_us);
-    }
 }
 
 /// Whether the trial's seed is bought, as each is where nobody buys seeds.
@@ -194,7 +185,7 @@ impl State {
             buying.note(&record.study, &design, attempt.trial, outcome.metrics.first().copied());
             // What an earlier study knew was no work of this one.
             if attempt.lease.term > 0 {
-                buying.work(row.ended, outcome.duration_us);
+                buying.trained_us = buying.trained_us.saturating_add(outcome.duration_us);
             }
         }
     }
@@ -296,9 +287,20 @@ impl State {
         }
     }
 
+    /// Something of a study was in training for so long more.
+    pub(super) fn worked(&mut self, study: StudyId, ms: u64) -> Applied {
+        if let Some(buying) = self.buying.get_mut(&study) {
+            buying.worked_ms = buying.worked_ms.saturating_add(ms);
+        }
+        Applied::Nothing
+    }
+
     /// A study whose budget was spent is taken up again, with as much once more.
     pub(super) fn buy_again(&mut self, study: StudyId) {
-        if let Some(buying) = self.buying.get_mut(&study) {
+        if let Some(buying) = self.buying.get_mut(&study)
+            && buying.decided.last().is_some_and(|last| last.why == Why::Spent)
+        {
+            buying.decided.pop();
             (buying.worked_ms, buying.trained_us) = (0, 0);
         }
     }

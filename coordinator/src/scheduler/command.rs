@@ -124,6 +124,11 @@ pub enum Command {
         study: StudyId,
         promoted: Vec<Promoted>,
     },
+    /// For how many milliseconds more something of a study was in training.
+    Worked {
+        study: StudyId,
+        ms: u64,
+    },
 }
 
 /// How one attempt ended.
@@ -182,7 +187,7 @@ impl Command {
             {
                 BUYING_LEVEL
             }
-            Command::Decide { .. } => BUYING_LEVEL,
+            Command::Decide { .. } | Command::Worked { .. } => BUYING_LEVEL,
             Command::Submit { study, .. } if study.outer.inner.is_some() => NESTED_LEVEL,
             Command::Choose { .. } => NESTED_LEVEL,
             Command::Submit { study, .. } if study.has_programs() => PROGRAMS_LEVEL,

@@ -224,6 +224,7 @@ impl State {
             Command::Decide { study, decided } => self.decide(study, decided),
             Command::Propose { study, proposed } => self.propose(study, proposed),
             Command::Promote { study, promoted } => self.promote(study, promoted),
+            Command::Worked { study, ms } => self.worked(study, ms),
         }
     }
 

@@ -35,7 +35,7 @@ variants!(
     command,
     Command: Submit Control Reports Adopt CreateToken RevokeToken Admit RemoveMember Place
         RemoveReplica RaiseLevel Digests Look Seal Register Choose Decide Propose
-        Promote
+        Promote Worked
 );
 variants!(item, Item: Complete Failed);
 variants!(record, Record: Started Ended Forgotten);
@@ -105,6 +105,7 @@ fn commands() -> Vec<Command> {
     let promoted = vec![Promoted { arm: 0, cell: 300, rung: 1, configs: vec![0, 300] }];
     commands.push(Command::Promote { study: halved().id(), promoted });
     commands.push(Command::Submit { study: Box::new(ordered()), text: STUDY.to_string(), at });
+    commands.push(Command::Worked { study: limited().id(), ms: 60_000 });
     commands
 }
 
