@@ -81,6 +81,7 @@ impl Node {
     pub(super) fn study_stopped(&mut self, study: StudyId) {
         self.soft.queues.remove(&study);
         self.soft.choosing.remove(&study);
+        self.soft.training.remove(&study);
         self.soft.searches.remove(&study);
         // What is trained again goes on: that its study ends is no reason not to look.
         let open = |id: &LeaseId| !self.soft.leases.is_repetition(*id);
