@@ -150,9 +150,9 @@ pub fn studies(plan: &Plan) -> Vec<Study> {
         if study.outer.inner.is_some() && plan.seed.is_multiple_of(3) {
             search(plan, &mut study);
         }
-        // A search that begins anew with each seed is not bought by seeds.
-        let by_seed = study.learns() && !plan.seed.is_multiple_of(2);
-        if is_bought(plan, number) && !by_seed {
+        // Not both yet: with states of so many parts a snapshot that is sent again and again may never
+        // arrive in the network as it is made up here (seed 15450 showed it).
+        if is_bought(plan, number) && !study.learns() {
             buy(&mut study);
         }
         study
