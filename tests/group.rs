@@ -5,6 +5,7 @@
 //!
 //! Floor: wiring.
 
+use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use serde_json::Value;
@@ -67,6 +68,24 @@ impl Group {
         }
         group.all_vote();
         group
+    }
+
+    /// Three replicas and two agents end a study that `write` writes; the leader is killed when so many of its
+    /// trials are complete. Gives who leads at the end, and the study.
+    pub fn outliving_a_leader(
+        write: impl FnOnce(&Site) -> PathBuf,
+        complete: u64,
+    ) -> (Self, usize, String) {
+        let mut group = Self::start(3);
+        let _agents = [group.agent("one", &[0, 1, 2]), group.agent("two", &[2, 1, 0])];
+        let path = write(&group.site);
+        let study = group.at(0).submit(&path);
+        group.at(0).reach(&study, complete);
+        let leader = group.leader();
+        group.kill(leader);
+        let next = group.leader();
+        group.at(next).finish(&study);
+        (group, next, study)
     }
 
     /// A cluster of one replica.

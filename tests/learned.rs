@@ -85,15 +85,8 @@ fn a_leader_that_dies_between_tries_changes_none() {
     let run = searched(&alone, "tpe", 16, (4, 30), "");
     alone.run(Program::Coordinator, &["run", run.to_str().expect("text"), "--out", "out"]).done();
 
-    let mut group = Group::start(3);
-    let _agents = [group.agent("one", &[0, 1, 2]), group.agent("two", &[2, 1, 0])];
-    let path = searched(&group.site, "tpe", 16, (4, 30), "");
-    let study = group.at(0).submit(&path);
-    group.at(0).reach(&study, 300);
-    let leader = group.leader();
-    group.kill(leader);
-    let next = group.leader();
-    group.at(next).finish(&study);
+    let write = |site: &Site| searched(site, "tpe", 16, (4, 30), "");
+    let (group, next, study) = Group::outliving_a_leader(write, 300);
     let csv = group.at(next).run(&["export", &study, "--fresh", "--csv", "-"]).done().stdout;
     assert_eq!(choices(&records(&csv), true), choices(&exported(&alone, "out"), true));
 }

@@ -46,15 +46,8 @@ fn a_leader_that_dies_while_seeds_are_bought_changes_no_decision() {
     let run = ["run", run.to_str().expect("text"), "--out", "out"];
     alone.run(Program::Coordinator, &run).done();
 
-    let mut group = Group::start(3);
-    let _agents = [group.agent("one", &[0, 1, 2]), group.agent("two", &[2, 1, 0])];
-    let path = study(&group.site, "bought", stop, nested);
-    let study = group.at(0).submit(&path);
-    group.at(0).reach(&study, 40);
-    let leader = group.leader();
-    group.kill(leader);
-    let next = group.leader();
-    group.at(next).finish(&study);
+    let write = |site: &Site| study(site, "bought", stop, nested);
+    let (group, next, study) = Group::outliving_a_leader(write, 40);
     let json = group.at(next).run(&["report", &study, "--fresh", "--format", "json"]).done().stdout;
     let report_of_group: Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(report_of_group["stop"], report(&alone, "out")["stop"]);

@@ -273,6 +273,8 @@ impl World {
         }
     }
 
+    /// A receiver takes one stream at a time, as the lock of a real one has it: parts of a stream that it
+    /// has given up, or never heard the beginning of, disturb no other one and are told to its sender.
     pub(super) fn takes_part(
         &mut self,
         place: usize,
@@ -284,6 +286,13 @@ impl World {
         let replica = &mut self.replicas[place];
         let to = replica.id;
         let Some(process) = &mut replica.process else { return };
+        if matches!(part, SnapshotPart::Begin { .. }) {
+            process.stream = Some((from, run));
+        } else if process.stream != Some((from, run)) && !mixed {
+            let tells = self.net.delay(&mut self.rng);
+            self.after(tells, Event::SnapshotSent { from, run, to, arrived: false });
+            return;
+        }
         let taken = if mixed {
             match part {
                 SnapshotPart::Begin { message, .. } => {
@@ -324,6 +333,9 @@ impl World {
             Err(_) => arrived = Some(false),
         }
         if let Some(arrived) = arrived.or_else(|| last.then_some(false)) {
+            if let Some(process) = &mut self.replicas[place].process {
+                process.stream = None;
+            }
             let tells = self.net.delay(&mut self.rng);
             self.after(tells, Event::SnapshotSent { from, run, to, arrived });
         }

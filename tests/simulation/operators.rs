@@ -17,6 +17,7 @@ use common::wire::message::{
 use super::invariants::{Broken, Seen};
 use super::network::Machine;
 use super::plan::Plan;
+use super::replicas::{Process, Replica};
 use super::rng::Rng;
 use super::world::{Event, World};
 
@@ -383,6 +384,12 @@ impl World {
             }
         }
         reasons.join("; ")
+    }
+
+    /// The replicas that run and are of the cluster, each with its process.
+    pub fn members(&self) -> impl Iterator<Item = (&Replica, &Process)> {
+        let all = self.replicas.iter().filter(|replica| !self.has_left(replica.id));
+        all.filter_map(|replica| Some((replica, replica.process.as_ref()?)))
     }
 
     /// Whether the others no longer have this replica.

@@ -74,11 +74,7 @@ impl Invariant for ChosenOnce {
     }
 
     fn at_rest(&mut self, world: &World) -> Result<(), String> {
-        for replica in &world.replicas {
-            let Some(process) = &replica.process else { continue };
-            if world.has_left(replica.id) {
-                continue;
-            }
+        for (replica, process) in world.members() {
             let (rows, state) = (replica.rows(), process.node.state());
             for (id, known) in &state.choices {
                 let study = &state.studies[id].study;

@@ -44,11 +44,7 @@ impl Invariant for NothingForgotten {
         if let Some(lost) = self.spooled.difference(&self.acknowledged).next() {
             return Err(format!("{lost:?} was spooled and never reached a coordinator"));
         }
-        for replica in &world.replicas {
-            let Some(process) = &replica.process else { continue };
-            if world.has_left(replica.id) {
-                continue;
-            }
+        for (replica, process) in world.members() {
             let rows = replica.rows();
             for (study, record) in &process.node.state().studies {
                 let cancelled = record.state == StudyState::Cancelled;

@@ -81,11 +81,7 @@ impl Invariant for ReportIsPure {
 
     fn at_rest(&mut self, world: &World) -> Result<(), String> {
         let mut first: Option<(Rows, Vec<String>)> = None;
-        for replica in &world.replicas {
-            let Some(process) = &replica.process else { continue };
-            if world.has_left(replica.id) {
-                continue;
-            }
+        for (replica, process) in world.members() {
             let (rows, state) = (replica.rows(), process.node.state());
             match_state(&rows, state).map_err(|what| format!("{}: {what}", replica.id))?;
             let mut reports = Vec::new();
