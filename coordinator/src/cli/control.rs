@@ -94,7 +94,7 @@ pub struct RetryArgs {
 pub struct ExtendArgs {
     /// Name or id of the study.
     study: String,
-    /// Seeds in all; never fewer than there are.
+    /// Seeds in all; never fewer than are trained. Of a study that its rule has ended these are bought outright.
     #[arg(long, value_name = "N")]
     seeds: u32,
     #[command(flatten)]

@@ -272,7 +272,7 @@ Examples:
   coordinator demo                        a real study on real data, in seconds
   coordinator run study.toml              a study of your own, on this machine
   coordinator start                       a coordinator; it prints how agents join
-  coordinator submit study.toml --watch   the same study on all agents";
+  coordinator submit study.toml --watch   the same study on all agents\n\nExit status: 0 done, 1 the study or command failed, 2 wrong usage, 3 no coordinator reached, 4 a budget was spent, 130 after Ctrl-C.";
 
 #[cfg(test)]
 mod tests {

@@ -108,7 +108,7 @@ pub fn exit_code(status: &StudyStatus, why: Option<&Decided>) -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
-/// As `--help` says of exit statuses.
+/// A budget was spent before the study's end.
 const SPENT: u8 = 4;
 
 fn message(status: &StudyStatus) -> String {

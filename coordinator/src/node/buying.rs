@@ -41,6 +41,12 @@ impl Node {
         }
         for (study, number, decided) in due {
             self.soft.bought.insert(study, number);
+            // What it is spent by stands in the log before.
+            if decided.why == Why::Spent
+                && let Some(ms) = self.soft.training.remove(&study)
+            {
+                self.propose(Command::Worked { study, ms }, Asker::Nobody);
+            }
             self.propose(Command::Decide { study, decided }, Asker::Nobody);
         }
     }

@@ -90,14 +90,21 @@ pub fn part(material: &Material<'_>) -> Option<StopPart> {
     let bought = material.bought?;
     let (last, study) = (bought.last()?, bought.study);
     let design = Design::of(study);
-    let planned = design.trained().unwrap_or_default();
+    let never = |(arm, seeds): (u32, &u32)| {
+        let left = design.seeds_of(arm).saturating_sub(u64::from(*seeds));
+        left * design.trained_with_a_seed(arm)
+    };
+    let planned = match last.why {
+        // A rule might never have bought the rest.
+        Why::Spent => {
+            let rest: u64 = (0..).zip(bought.seeds).map(never).sum();
+            design.trained().unwrap_or_default().saturating_sub(rest)
+        }
+        Why::Rule | Why::Asked => design.trained().unwrap_or_default(),
+    };
     let ended = bought.decided.last().is_some_and(|last| last.stops() || last.why == Why::Asked);
     let dropped = |seeds: u32| ended || seeds < bought.most();
-    let saved =
-        (0..).zip(bought.seeds).filter(|(_, seeds)| dropped(**seeds)).map(|(arm, seeds)| {
-            let left = design.seeds_of(arm).saturating_sub(u64::from(*seeds));
-            left * design.trained_with_a_seed(arm)
-        });
+    let saved = (0..).zip(bought.seeds).filter(|(_, seeds)| dropped(**seeds)).map(never);
     let trainings_saved = match last.why {
         Why::Spent => planned.saturating_sub(material.rows.len() as u64),
         Why::Rule | Why::Asked => saved.sum(),

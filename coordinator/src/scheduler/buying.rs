@@ -203,6 +203,9 @@ impl State {
             Why::Spent if !record.state.goes_on() => {
                 return Applied::Refused { why: "this study has ended" };
             }
+            Why::Spent if buying.worked_ms == 0 && buying.trained_us == 0 => {
+                return Applied::Refused { why: "nothing was used since it was taken up again" };
+            }
             Why::Spent => {
                 buying.decided.push(decided);
                 record.cancel(at);
