@@ -45,7 +45,8 @@ pub fn blocks(report: &Report) -> Vec<Block> {
         }
     }
     if let Some(part) = &report.stop {
-        list.push(Block::Heading("Why did it stop there?".into()));
+        let asked = if part.ended { "Why did it stop there?" } else { "Which arms were dropped?" };
+        list.push(Block::Heading(asked.into()));
         list.push(Block::Text(format!("{} {}", part.words, part.saved_in_words())));
     }
     if let Some(part) = &report.monitor {

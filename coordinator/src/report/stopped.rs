@@ -27,6 +27,8 @@ pub struct Bought<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StopPart {
     pub why: Why,
+    /// Whether nothing more is trained; else arms were dropped, and others go on or were trained whole.
+    pub ended: bool,
     /// What the rule saw, with its numbers.
     pub words: String,
     /// Of the arms that were trained longest.
@@ -113,6 +115,7 @@ pub fn part(material: &Material<'_>) -> Option<StopPart> {
     let arms = study.judged().iter().zip(bought.seeds);
     Some(StopPart {
         why: last.why,
+        ended,
         words: sentence(&last.words),
         seeds: bought.seeds.iter().copied().max().unwrap_or(planned_seeds),
         planned_seeds,
@@ -137,26 +140,34 @@ impl StopPart {
         let seeds = format!("{} of {}", self.seeds, counted(self.planned_seeds.into(), "seed"));
         let saved = counted(self.trainings_saved, "training");
         let share = format!("{:.0} %", 100.0 * self.share_saved);
-        let dropped: Vec<String> = (self.arms.iter().filter(|arm| arm.seeds < self.seeds))
-            .map(|arm| format!("{} after {}", arm.arm, arm.seeds))
-            .collect();
-        let dropped = match dropped.as_slice() {
-            [] => String::new(),
-            arms => format!(" (dropped earlier: {})", arms.join(", ")),
+        let dropped = match self.dropped() {
+            words if words.is_empty() => String::new(),
+            words => format!(" (dropped earlier: {words})"),
         };
         match self.why {
             Why::Spent => format!("{saved} of those planned ({share}) are missing"),
-            Why::Rule | Why::Asked => {
-                format!(
-                    "{seeds} were trained{dropped}; {saved} of those planned ({share}) were saved"
-                )
-            }
+            Why::Rule | Why::Asked => format!(
+                "{seeds} were trained{dropped}; {saved} of those planned ({share}) were saved"
+            ),
         }
+    }
+
+    /// Arms with fewer seeds than others, each with its number.
+    fn dropped(&self) -> String {
+        let fewer = self.arms.iter().filter(|arm| arm.seeds < self.seeds);
+        let words: Vec<String> =
+            fewer.map(|arm| format!("{} after {}", arm.arm, arm.seeds)).collect();
+        words.join(", ")
     }
 
     fn in_basis(&self) -> String {
         match self.why {
             Why::Spent => format!(" It ended early. {}", self.words),
+            Why::Rule if !self.ended => format!(
+                " The study's own rule dropped arms on the way ({}), and what the rule claims holds at every \
+                 look; all other intervals do not allow for that.",
+                self.dropped()
+            ),
             Why::Rule => format!(
                 " The study's own rule ended it after {} of {} seeds, and what the rule claims holds at every \
                  look; all other intervals are those of a study of {} seeds and do not allow for that.",
@@ -178,4 +189,67 @@ fn sentence(words: &str) -> String {
     let mut letters = words.chars();
     let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
     format!("{first}{}.", letters.as_str().trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use common::time::Timestamp;
+
+    use super::*;
+    use crate::sample;
+
+    fn decided(seeds: u32, go_on: &[u32], words: &str) -> Decided {
+        let (at, why) = (Timestamp(1), Why::Rule);
+        Decided { at, seeds, go_on: go_on.to_vec(), why, words: words.to_string() }
+    }
+
+    /// Three arms and their controls of two seeds, of at most twenty seeds.
+    fn part_of(
+        decided: &[Decided],
+        third: u32,
+        most: u32,
+    ) -> (Option<StopPart>, [u64; 2], Option<u32>) {
+        let study = sample::limited(3, 20, "[stop]");
+        let mut seeds = vec![most; study.arms.len()];
+        seeds[2] = third;
+        let bought = Bought { study: &study, decided, seeds: &seeds };
+        let material = Material { bought: Some(bought), ..Material::of(&study, &[]) };
+        let design = Design::of(&study);
+        let unbought = [0, 2].map(|arm| bought.unbought(&design, arm));
+        let cut = bought.cut(&study).map(|cut| cut.seeds.factors[0].count);
+        (part(&material), unbought, cut)
+    }
+
+    #[test]
+    fn an_arm_that_was_dropped_on_the_way_is_not_missing_what_nobody_bought() {
+        let race = [decided(6, &[0, 1], "a2 is out."), decided(7, &[0, 1], "")];
+        for most in [20, 8] {
+            let (part, unbought, cut) = part_of(&race, 6, most);
+            let part = part.expect("an arm was dropped");
+            assert_eq!((part.trainings_saved, part.ended, cut), (14 * 5, false, None));
+            assert_eq!(unbought, [0, 14 * 5], "what others may yet train is missing");
+            assert!(part.in_basis().contains("dropped arms on the way (a2 after 6)"));
+        }
+    }
+
+    #[test]
+    fn a_study_that_its_rule_ended_is_one_of_as_many_seeds_as_were_bought() {
+        let race = [decided(6, &[0, 1], "a2 is out."), decided(9, &[], "they differ.")];
+        let (part, unbought, cut) = part_of(&race, 6, 9);
+        let part = part.expect("it ended");
+        assert_eq!((part.trainings_saved, part.ended, cut), (2 * 11 * 5 + 14 * 5, true, Some(9)));
+        assert_eq!(unbought, [11 * 5, 14 * 5]);
+        let saved = part.saved_in_words();
+        assert!(
+            saved.starts_with("9 of 20 seeds were trained (dropped earlier: a2 after 6)"),
+            "{saved}"
+        );
+        assert_eq!(part.words, "They differ.");
+    }
+
+    #[test]
+    fn a_study_that_goes_on_has_nothing_to_say_of_its_end() {
+        let (part, unbought, cut) = part_of(&[decided(5, &[0, 1, 2], "")], 6, 6);
+        assert_eq!((part, unbought, cut), (None, [0, 0], None));
+    }
 }
