@@ -18,6 +18,7 @@ pub mod plan;
 mod replicas;
 mod rng;
 pub mod shrink;
+mod streams;
 pub mod sweep;
 mod world;
 
