@@ -3,12 +3,13 @@
 //! Both densities are mixtures of products over all axes, one kernel a told config, so that axes
 //! that matter together are chosen together. A kernel says nothing (it is even) about an axis that
 //! its config lacks; so the density of any subset of axes is that with the others left out. Open
-//! and failed proposals count among the bad: parallel asks do not crowd. Deliberately absent: noise;
-//! a score is taken as it is.
+//! and failed proposals count among the bad: parallel asks do not crowd. A good config's kernel is as
+//! heavy as its improvement. Deliberately absent: noise; a score is taken as it is.
 //!
 //! Sources: Bergstra et al. (2011), NeurIPS; Falkner et al. (2018), ICML, for the product kernels;
-//! Watanabe (2023), arXiv:2304.11127, for what each part does. The crate `optimizer` 1.0.1
-//! was looked at: it goes through hash-ordered maps, so bits are not promised; not measured here.
+//! Song et al. (2022), ICML, for weights by improvement; Watanabe (2023), arXiv:2304.11127, for what
+//! each part does. The crate `optimizer` 1.0.1 was looked at: it goes through hash-ordered maps, so
+//! bits are not promised; not measured here.
 //!
 //! Floor: common.
 
@@ -26,11 +27,14 @@ pub(super) fn propose(book: &Book) -> Option<Point> {
     // Stable: of equal losses the one told first is the better.
     scored.sort_by(|a, b| a.1.total_cmp(&b.1));
     let (good, bad) = scored.split_at(good_of(scored.len()));
+    let bar = bad.first().map_or(f64::INFINITY, |(_, loss)| *loss);
+    let gains: Vec<f64> = good.iter().map(|(_, loss)| bar - loss).collect();
     let mut bad: Vec<usize> = bad.iter().map(|(number, _)| *number).collect();
     bad.extend((0..book.points.len()).filter(|number| book.states[*number].loss().is_none()));
     bad.sort_unstable();
     let point = |number: usize| &book.points[number];
-    let good: Vec<(&Point, f64)> = good.iter().map(|(number, _)| (point(*number), 1.0)).collect();
+    let ranked = good.iter().zip(shares(&gains));
+    let good: Vec<(&Point, f64)> = ranked.map(|((at, _), share)| (point(*at), share)).collect();
     let aged = bad.iter().enumerate();
     let bad: Vec<(&Point, f64)> =
         aged.map(|(age, number)| (point(*number), weight(bad.len(), age))).collect();
@@ -54,6 +58,14 @@ pub(super) fn propose(book: &Book) -> Option<Point> {
 /// How many of the told are good.
 fn good_of(told: usize) -> usize {
     ((GOOD_SHARE * told as f64).ceil() as usize).clamp(1, GOOD_MAX)
+}
+
+/// How heavy each good one is, 1 in the mean: as much as it is better than the best bad one, so that
+/// their density is that of the improvement to expect. Even where that says nothing.
+fn shares(gains: &[f64]) -> Vec<f64> {
+    let mean = gains.iter().sum::<f64>() / gains.len() as f64;
+    let says = mean > 0.0 && mean.is_finite();
+    gains.iter().map(|gain| if says { (gain / mean).max(SHARE_MIN) } else { 1.0 }).collect()
 }
 
 /// How heavy number `age` of `count` bad ones is: the last told say most of what is now compared.
@@ -201,8 +213,10 @@ fn near(at: f64, width: f64, rng: &mut StreamRng) -> f64 {
 /// Told configs before the first estimate.
 pub(super) const STARTUP: usize = 10;
 const CANDIDATES: u32 = 48;
-const GOOD_SHARE: f64 = 0.1;
+const GOOD_SHARE: f64 = 0.15;
 const GOOD_MAX: usize = 25;
+/// A kernel's weight has a logarithm.
+const SHARE_MIN: f64 = 1e-9;
 const RECENT: usize = 25;
 const WIDTH_MIN: f64 = 0.01;
 const DRAWS_MAX: u32 = 200;

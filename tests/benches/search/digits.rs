@@ -13,7 +13,6 @@
 use std::io::{BufRead, BufReader, Write};
 use std::ops::Range;
 use std::process::{Child, ChildStdin, ChildStdout};
-use std::time::Instant;
 
 use agent::trainer::{Lane, Machine, StreamSeeds, train_lanes};
 use anyhow::{Context, Result, anyhow, bail};
@@ -26,7 +25,7 @@ use common::study::{Hyper, Model, Optimizer, check};
 use common::table::Dataset;
 use common::trial::{Ending, FailReason};
 
-use crate::{Found, LOOKS, Times, peers};
+use crate::{Found, LOOKS, Times, cpu_s, peers};
 
 pub const NAME: &str = "digits";
 
@@ -180,9 +179,9 @@ impl Studies for Ours {
         self.open.clear();
         let mut configs = Vec::with_capacity(self.searches.len());
         for search in &mut self.searches {
-            let begun = Instant::now();
+            let begun = cpu_s();
             let Asked::Next(proposal) = search.ask() else { bail!("the search ended early") };
-            self.asks.note(begun.elapsed().as_secs_f64());
+            self.asks.note(cpu_s() - begun);
             let numbers = proposal.config.values.iter().filter_map(|(_, value)| value.number());
             let config: Vec<f64> = numbers.collect();
             configs.push(config.as_slice().try_into().context("four axes")?);

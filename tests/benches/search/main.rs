@@ -5,13 +5,14 @@
 //! a network on digits (see `digits.rs`), whose noise nobody is told. Regret is the true value of the
 //! config whose observed score was the best so far, less the minimum; on digits its mean error over
 //! fresh seeds, less the least such mean of anybody in the run. Medians and quartiles are over seeds.
-//! A side wins where its median is the less. Then the seconds that asking and telling take in a search
-//! of a thousand trials, alone on its core.
+//! A side wins where its median is the less. Then what asking and telling take in a search of a
+//! thousand trials.
 //!
-//! Each side has as many processes or threads as there are cores, and a share of the seeds in each;
-//! what a part took is the wall clock's. SEEDSWEEP_PYTHON names the Python that has Optuna; without it
-//! our side is measured alone. SEEDSWEEP_SEEDS: another number of seeds than 30. Words name functions
-//! and methods, to run no others.
+//! Each side has as many processes or threads as there are cores, and a share of the seeds in each.
+//! What a part took is the wall clock's; what an ask takes is processor time, since other programs may
+//! run. SEEDSWEEP_PYTHON names the Python that has Optuna; without it our side is measured alone.
+//! SEEDSWEEP_SEEDS: another number of seeds than 30. Words name functions and methods, to run no
+//! others.
 //!
 //! Floor: wiring.
 
@@ -27,6 +28,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use common::plan::Method;
+use rustix::time::{ClockId, clock_gettime};
 
 use digits::Digits;
 use functions::FUNCTIONS;
@@ -40,7 +42,7 @@ pub struct Found {
     pub asks: Times,
 }
 
-/// Durations of asks, in seconds.
+/// What asks took, in processor seconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Times {
     pub count: f64,
@@ -114,7 +116,9 @@ fn main() -> Result<()> {
     if python.is_some() {
         names.iter().for_each(|name| wins(&rows, name));
     }
-    println!("milliseconds a trial to ask and to tell, of 1,000 trials on Hartmann's function");
+    println!(
+        "processor milliseconds a trial to ask and to tell, of 1,000 trials on Hartmann's function"
+    );
     println!("{:<9} {:>9} {:>9} {:>9} {:>9}", "method", "ask", "ask max", "tell", "tell max");
     for (ours, name) in methods {
         let [ask, ask_max, tell, tell_max] = functions::timed(ours)?;
@@ -185,6 +189,12 @@ fn side_by_side<T: Send>(
     })
 }
 
+/// Processor seconds of this thread so far.
+pub fn cpu_s() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+}
+
 impl Row {
     fn print(&self, took: &str) {
         let cells = [0, 1, 2].map(|look| {
@@ -230,7 +240,7 @@ fn wins(rows: &[Row], name: &str) {
 }
 
 fn in_columns(cells: &[String; 3]) -> String {
-    cells.iter().map(|cell| format!("{cell:>27}")).collect()
+    cells.iter().map(|cell| format!(" {cell:>30}")).collect()
 }
 
 /// Ours, and what the peers' script calls its like.

@@ -2,10 +2,10 @@
 
 usage: peers.py SAMPLER FUNCTION TRIALS FROM TO      samplers: tpe gp cmaes random qmc
                                                      functions: branin hartmann rosenbrock digits
-Prints one line a seed: the simple regrets after 50, 100 and 200 trials, as far as they go, and of the
-asks how many there were, their seconds in all and those of the longest. On `digits` the studies of all
-seeds go on together: a line has the config of each, the line that answers it has the error of each, or
-`failed`; the last line has the asks. `versions` alone prints those of the packages.
+Prints one line a seed: the simple regrets after 50, 100 and 200 trials, as far as they go, and of
+the asks how many there were, their processor seconds in all and those of the longest. On `digits` the
+studies of all seeds go on together: a line has the config of each, the line that answers it has the
+error of each, or `failed`; the last line has the asks. `versions` alone prints those of the packages.
 """
 
 import math
@@ -68,16 +68,16 @@ def sampler(name, seed):
 
 
 class Asks:
-    """How many, their seconds in all, and those of the longest."""
+    """How many, their processor seconds in all, and those of the longest."""
 
     def __init__(self):
         self.count, self.seconds, self.most = 0, 0.0, 0.0
 
     def config(self, study, suggest):
-        began = time.perf_counter()
+        began = time.process_time()
         trial = study.ask()
         config = suggest(trial)
-        took = time.perf_counter() - began
+        took = time.process_time() - began
         self.count, self.seconds, self.most = self.count + 1, self.seconds + took, max(self.most, took)
         return trial, config
 
