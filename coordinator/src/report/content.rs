@@ -423,6 +423,9 @@ pub struct Precision {
     /// Half-width that no number of seeds on these folds goes below.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floor: Option<f64>,
+    /// Of the cost of a design what each fold takes however many seeds it has: choosing configs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fold_seconds: Option<f64>,
     pub table: Vec<PlannedDesign>,
     /// The cheapest design that finds a difference as large as the observed one.
     #[serde(skip_serializing_if = "Option::is_none")]

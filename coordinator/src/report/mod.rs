@@ -154,7 +154,8 @@ fn built(material: &Material<'_>, whole: &Material<'_>, selection: Vec<Selection
     let lottery = lotteries(study, &table, &parts, &by_row);
     let (components, not_estimable) = divided(parts.into_iter().chain([joint]));
     let seed_use = verdict::seed_use(study, &table);
-    let compared = analysis::comparisons::of_all(study, &table, material.stakes);
+    let stakes = (material.stakes, &refits::Choosing::of(whole));
+    let compared = analysis::comparisons::of_all(study, &table, stakes);
     let (looks, resampled) = (material.looks, by_row.resampled());
     let (controls, determinism) = (controls::of_all(study, &table), trust::determinism(whole));
     let leakage =

@@ -5,12 +5,13 @@
 //!
 //! Floor: core.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::design::{Design, TrialKey};
 use common::id::TrialIndex;
 use common::space::Config;
 use common::study::{Outer, Study};
+use common::trial::Outcome;
 use common::wire::message::{OutcomeRow, RowEnd};
 
 use super::Material;
@@ -68,15 +69,11 @@ impl Refits {
 
     /// Time that trials on inner folds took, and of this the time on graphics cards.
     pub fn choosing_seconds(&self, of: &Material<'_>) -> (f64, f64) {
-        let design = Design::of(of.study);
         let (mut all, mut cards) = (0.0, 0.0);
-        for row in in_trial_order(of.rows, &design) {
-            let inner = design.key(row.trial).is_some_and(|key| key.inner.is_some());
-            if let (true, RowEnd::Complete(outcome)) = (inner, &row.end) {
-                let seconds = outcome.duration_us as f64 / 1e6;
-                all += seconds;
-                cards += if outcome.device.starts_with(CUDA) { seconds } else { 0.0 };
-            }
+        for (_, outcome) in chose(of, &Design::of(of.study)) {
+            let seconds = outcome.duration_us as f64 / 1e6;
+            all += seconds;
+            cards += if outcome.device.starts_with(CUDA) { seconds } else { 0.0 };
         }
         (all, cards)
     }
@@ -85,4 +82,50 @@ impl Refits {
         let (study, rows, cancelled) = (&self.study, &self.rows, self.cancelled);
         Material { study, rows, cancelled, violations: &[], differing: 0, ..*of }
     }
+}
+
+/// What choosing takes.
+#[derive(Clone, Debug, Default)]
+pub struct Choosing {
+    /// Agent-seconds of one choice, by arm.
+    pub seconds: Vec<f64>,
+    /// One choice serves all seeds of a fold; else each seed has its own.
+    pub shared: bool,
+}
+
+impl Choosing {
+    /// At what this study's choices took. Nothing where it has no inner folds.
+    pub fn of(material: &Material<'_>) -> Self {
+        let Some(inner) = &material.study.outer.inner else { return Self::default() };
+        let design = Design::of(material.study);
+        let arms = material.study.arms.len();
+        let (mut seconds, mut chosen) = (vec![0.0; arms], vec![BTreeSet::new(); arms]);
+        for (key, outcome) in chose(material, &design) {
+            let seeds = if inner.tune.is_some() { Vec::new() } else { key.seeds };
+            seconds[key.arm as usize] += outcome.duration_us as f64 / 1e6;
+            chosen[key.arm as usize].insert((seeds, key.partition, key.fold));
+        }
+        let of_arm = |(seconds, chosen): (f64, BTreeSet<_>)| seconds / chosen.len().max(1) as f64;
+        let seconds = seconds.into_iter().zip(chosen).map(of_arm).collect();
+        Self { seconds, shared: inner.tune.is_some() }
+    }
+
+    /// Agent-seconds of a choice for each of two arms.
+    pub fn of_pair(&self, arms: [usize; 2]) -> f64 {
+        arms.iter().filter_map(|arm| self.seconds.get(*arm)).sum()
+    }
+}
+
+/// What was trained on inner folds and gave an outcome.
+fn chose<'a>(
+    of: &Material<'a>,
+    design: &'a Design,
+) -> impl Iterator<Item = (TrialKey, &'a Outcome)> {
+    in_trial_order(of.rows, design).into_iter().filter_map(|row| {
+        let key = design.key(row.trial).filter(|key| key.inner.is_some())?;
+        match &row.end {
+            RowEnd::Complete(outcome) => Some((key, outcome)),
+            RowEnd::Failed { .. } => None,
+        }
+    })
 }

@@ -3,6 +3,7 @@
 //! Floor: core.
 
 mod cases;
+mod choosing;
 mod controls;
 mod figures;
 mod looks;

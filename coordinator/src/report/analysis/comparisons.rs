@@ -16,6 +16,7 @@ use common::study::Study;
 use thiserror::Error;
 
 use super::super::content::{Contrast, LEVEL, Outlook, Target};
+use super::super::refits::Choosing;
 use super::super::table::{Run, Table};
 use super::{arms, choice, estimate, grouped, interval, outlook};
 
@@ -31,8 +32,12 @@ pub struct Compared {
     pub outlook: Option<Outlook>,
 }
 
-/// Every pair of arms, in the study's order.
-pub fn of_all(study: &Study, table: &Table, stakes: Option<Stakes>) -> Vec<Compared> {
+/// Every pair of arms, in the study's order; with what a better score is worth, and what choosing takes.
+pub fn of_all(
+    study: &Study,
+    table: &Table,
+    (stakes, choosing): (Option<Stakes>, &Choosing),
+) -> Vec<Compared> {
     let cells = cells(study, table);
     // Of one run, as this study's took.
     let run_seconds = table.judged_seconds / table.judged_complete.max(1) as f64;
@@ -43,8 +48,11 @@ pub fn of_all(study: &Study, table: &Table, stakes: Option<Stakes>) -> Vec<Compa
             let configs = [a, b].map(|arm| study.arms[arm].configs.len());
             let run = [a, b].map(|arm| choice::seconds_of_arm(table, arm));
             let of = |arm: usize| configs[arm] as f64 * run[arm].unwrap_or(run_seconds);
+            let choice = choosing.of_pair([a, b]);
+            let (each, fold) = if choosing.shared { (0.0, choice) } else { (choice, 0.0) };
             let prices = outlook::Prices {
-                cell: of(0) + of(1),
+                cell: of(0) + of(1) + each,
+                fold,
                 run,
                 single_runs: configs == [1, 1],
                 drawn,

@@ -60,7 +60,7 @@ pub fn of_pair(
             (design, Room::of(study, &components)),
             reach,
             contrast,
-            prices.cell,
+            prices,
         )?,
         replication: again(&components, design, reach, contrast)?,
         worth: worth::of_pair(study, (&components, design, reach), contrast, prices)?,
@@ -164,11 +164,12 @@ fn planned(
     (design, room): (Design, Room),
     reach: Reach,
     contrast: &Contrast,
-    cost: f64,
+    prices: &Prices,
 ) -> Option<Precision> {
     let now = precision::precision(components, design, reach, Test::USUAL).ok()?;
     let effect = contrast.difference.abs();
-    let prices = plan::Prices { run: cost, fold: 0.0, seed: 0.0 };
+    let fold_seconds = Some(prices.fold).filter(|fold| *fold > 0.0);
+    let prices = prices.of_designs();
     let frame = Frame { arms: 2, reach, test: Test::USUAL };
     let row = |row: plan::Row| PlannedDesign {
         seeds: row.design.seeds,
@@ -199,6 +200,7 @@ fn planned(
         half_width_now: (contrast.ci.high - contrast.ci.low) / 2.0,
         detectable: now.shown.map(|shown| shown.detectable),
         floor: Some(estimate::t_quantile(contrast.df) * now.se_floor).filter(|f| f.is_finite()),
+        fold_seconds,
         table: rows.ok()?.into_iter().map(row).collect(),
         advice: match cheapest {
             Some(Cheapest::Reached(found)) => Some(row(found)),

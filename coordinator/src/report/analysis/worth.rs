@@ -17,8 +17,10 @@ use super::super::content::{Contrast, GainPrice, Money, NextBlock, Worth};
 /// What training takes and costs.
 #[derive(Clone, Copy, Debug)]
 pub struct Prices {
-    /// Agent-seconds of one seed on one fold for all configs of both arms.
+    /// Agent-seconds of one seed on one fold for all configs of both arms, its own choices included.
     pub cell: f64,
+    /// Agent-seconds of what all seeds of a fold share: their choices, where tuning seeds make them.
+    pub fold: f64,
     /// Mean agent-seconds of one training of each arm, where any was timed.
     pub run: [Option<f64>; 2],
     /// Whether both arms have one config, so that a cell's score is that of a single run.
@@ -27,6 +29,12 @@ pub struct Prices {
     pub drawn: bool,
     /// What a better score and an hour are worth, where that was said.
     pub stakes: Option<Stakes>,
+}
+
+impl Prices {
+    pub fn of_designs(&self) -> plan::Prices {
+        plan::Prices { run: self.cell, fold: self.fold, seed: 0.0 }
+    }
 }
 
 /// `None` where the present design's error cannot be told.
@@ -39,7 +47,7 @@ pub fn of_pair(
     let se = |design: Design| error_of_difference(components, design, reach).ok().map(|e| e.se);
     let now = se(design)?;
     let choice = Choice { difference: contrast.difference, se: now, df: contrast.df };
-    let priced = plan::Prices { run: prices.cell, fold: 0.0, seed: 0.0 };
+    let priced = prices.of_designs();
     let spent = priced.cost(design);
     let block = |larger: Design| {
         let cost = priced.cost(larger) - spent;

@@ -59,15 +59,13 @@ impl Planner {
         // Of one seed nobody knows what others would do.
         precision.sd_seed?;
         let priced = precision.table.first()?;
+        let (seeds, folds) = (f64::from(priced.seeds), f64::from(priced.folds));
+        let fold = precision.fold_seconds.unwrap_or_default();
         Some(Self {
             components: components_of(precision),
             reach: Reach::Samples { test_over_train: ratio },
             now: Design { arms: 2, seeds: contrast.seeds.max(1) as u32, folds: pair.folds as u32 },
-            prices: Prices {
-                run: priced.cost / (f64::from(priced.seeds) * f64::from(priced.folds)),
-                fold: 0.0,
-                seed: 0.0,
-            },
+            prices: Prices { run: (priced.cost / folds - fold) / seeds, fold, seed: 0.0 },
         })
     }
 
