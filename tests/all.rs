@@ -27,6 +27,7 @@ mod ordered;
 mod plan;
 mod planning;
 mod programs;
+mod raced;
 mod reference;
 mod replicas;
 mod roles;

@@ -13,6 +13,7 @@
 //!
 //! Floor: common.
 
+mod choosing;
 mod opening;
 
 use std::collections::BTreeSet;
@@ -38,6 +39,8 @@ pub struct Design {
     learned: Vec<bool>,
     /// How each arm's configs are halved; none where no arm's are.
     halving: Vec<Option<Halving>>,
+    /// Of each arm that races, with how many tuning seeds all of its configs are trained; none where none does.
+    raced: Vec<Option<u32>>,
     /// One after another, from the first trial to the last; none empty.
     stretches: Vec<Stretch>,
     /// `None` when they do not fit 64 bits.
@@ -126,10 +129,18 @@ impl Design {
         assert!(!configs.is_empty() && configs.iter().all(|&count| count > 0));
         assert!(seeds.iter().all(|&count| count > 0) && partitions > 0 && folds > 0);
         assert!(inner.is_none_or(|inner| inner.folds > 0 && inner.tune != Some(0)));
-        let stretches = Vec::new();
-        let (learned, halving, trials) = (Vec::new(), Vec::new(), None);
-        let mut design =
-            Self { configs, seeds, partitions, folds, inner, learned, halving, stretches, trials };
+        let mut design = Self {
+            configs,
+            seeds,
+            partitions,
+            folds,
+            inner,
+            learned: Vec::new(),
+            halving: Vec::new(),
+            raced: Vec::new(),
+            stretches: Vec::new(),
+            trials: None,
+        };
         design.trials = design.stretch(seeds_max);
         design
     }
@@ -145,7 +156,8 @@ impl Design {
         );
         let learned = study.arms.iter().map(|arm| arm.learned.is_some());
         let halving = study.arms.iter().map(|arm| arm.halving);
-        Self { learned: learned.collect(), halving: halving.collect(), ..design }
+        let raced = study.arms.iter().map(|arm| arm.race.map(|race| race.first)).collect();
+        Self { learned: learned.collect(), halving: halving.collect(), raced, ..design }
     }
 
     /// The design of a study that came from elsewhere; `None` when a factor has no level, or a
@@ -159,7 +171,7 @@ impl Design {
             && study.outer.folds > 0
             && inner.is_none_or(|inner| inner.folds > 0 && inner.tune != Some(0));
         let sound = study.has_sound_controls() && study.has_sound_halving();
-        (levels && sound).then(|| Self::of(study))
+        (levels && sound && study.has_sound_races()).then(|| Self::of(study))
     }
 
     /// Number of trials, or `None` when it does not fit 64 bits.
@@ -167,7 +179,7 @@ impl Design {
         self.trials
     }
 
-    /// Trials that will be trained: of the refits of a choice, those of one config.
+    /// Trials that will be trained, where no race drops any: of the refits of a choice, those of one config.
     pub fn trained(&self) -> Option<u64> {
         Some(self.trials? - self.refused())
     }
@@ -261,6 +273,16 @@ impl Design {
     pub fn seed_number(&self, key: &TrialKey) -> Option<u64> {
         let chooses = key.inner.is_some() && self.tune().is_some();
         if chooses { None } else { self.cell(key).map(|cell| cell / self.blocks()) }
+    }
+
+    /// Seeds that choose for all others; one where each chooses for itself.
+    pub fn tuning_seeds(&self) -> u32 {
+        self.tune().unwrap_or(1)
+    }
+
+    /// Configs of an arm, with a rung of one as one.
+    pub fn configs_of(&self, arm: u32) -> u32 {
+        self.configs.get(arm as usize).copied().unwrap_or(0)
     }
 
     fn tune(&self) -> Option<u32> {
@@ -417,82 +439,6 @@ impl Design {
         };
         let within = (cell - stretch.seeds.start * self.blocks()) * stretch.configs;
         Some(TrialIndex(stretch.first_trial + within + before + place))
-    }
-}
-
-/// Choices of configs by inner folds.
-impl Design {
-    /// The choice that a trial is about: to which it adds a score, or whose refit it may be.
-    pub fn choice_of(&self, key: &TrialKey) -> Option<Choice> {
-        let cell = self.is_searched(key.arm).then(|| self.cell(key))??;
-        let cell = if self.tune().is_some() { cell % self.blocks() } else { cell };
-        Some(Choice { arm: key.arm, cell })
-    }
-
-    /// Every choice of the study.
-    pub fn choices(&self) -> impl Iterator<Item = Choice> {
-        let arms = 0..self.configs.len() as u32;
-        arms.flat_map(|arm| (0..self.choices_of(arm)).map(move |cell| Choice { arm, cell }))
-    }
-
-    /// Choices of the arm's config.
-    pub fn choices_of(&self, arm: u32) -> u64 {
-        match (self.is_searched(arm), self.tune()) {
-            (false, _) => 0,
-            (true, Some(_)) => self.blocks(),
-            (true, None) => self.cells_of(arm),
-        }
-    }
-
-    /// Whether the study has this choice to make.
-    pub fn has(&self, choice: Choice) -> bool {
-        choice.cell < self.choices_of(choice.arm)
-    }
-
-    /// The seed, partition and outer fold that a choice is made in; the first seed where it is one for all.
-    pub fn place_of(&self, choice: Choice) -> (u64, u32, u32) {
-        let (seed, block) = (choice.cell / self.blocks(), choice.cell % self.blocks());
-        let folds = u64::from(self.folds);
-        (seed, (block / folds) as u32, (block % folds) as u32)
-    }
-
-    /// The trials that score one config of a choice: of each tuning seed, fold by fold.
-    pub fn tries_of(&self, choice: Choice, config: u32) -> Vec<Vec<TrialIndex>> {
-        let folds = 0..self.inner_folds() as u32;
-        let of_seed = |tune: u64| {
-            let cell = tune * self.blocks() + choice.cell;
-            let slot = |fold| Slot { arm: choice.arm, config, inner: Some(fold) };
-            folds.clone().filter_map(|fold| self.in_cell(cell, slot(fold))).collect()
-        };
-        (0..u64::from(self.tune().unwrap_or(1))).map(of_seed).collect()
-    }
-
-    /// The trials that a choice is made by: of each tuning seed those of each config, fold by fold.
-    pub fn scores_of(&self, choice: Choice) -> Vec<Vec<Vec<TrialIndex>>> {
-        let configs = self.configs.get(choice.arm as usize).copied().unwrap_or(0);
-        let folds = self.inner_folds() as u32;
-        let of_seed = |tune: u64| -> Vec<Vec<TrialIndex>> {
-            let cell = tune * self.blocks() + choice.cell;
-            let trial = |config, fold| {
-                self.in_cell(cell, Slot { arm: choice.arm, config, inner: Some(fold) })
-            };
-            (0..configs)
-                .map(|config| (0..folds).filter_map(|fold| trial(config, fold)).collect())
-                .collect()
-        };
-        (0..u64::from(self.tune().unwrap_or(1))).map(of_seed).collect()
-    }
-
-    /// What a choice of this config opens: on all of the outer fold's training rows, of each seed that it
-    /// is made for.
-    pub fn refits(&self, choice: Choice, config: u32) -> Vec<TrialIndex> {
-        let slot = Slot::outer(choice.arm, config);
-        let seeds = match self.tune() {
-            Some(_) => self.cells_of(choice.arm) / self.blocks(),
-            None => 1,
-        };
-        let trial = |seed: u64| self.in_cell(seed * self.blocks() + choice.cell, slot);
-        (0..seeds).filter_map(trial).collect()
     }
 }
 

@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod metric;
 pub mod name;
 pub mod plan;
+pub mod racing;
 pub mod repeat;
 pub mod samples;
 pub mod searching;

@@ -50,6 +50,19 @@ pub fn halved(seeds: u32, tune: Option<u32>) -> Study {
     ))
 }
 
+/// Nine learning rates that race over eight tuning seeds on two inner folds, from the third on.
+#[cfg(test)]
+pub fn raced(seeds: u32) -> Study {
+    of_text(&format!(
+        "[study]\nname = \"raced\"\nmetric = \"auroc\"\ncontrols = {{ constant = false }}\n\
+         [data]\npath = \"rows.csv\"\ntarget = \"y\"\ntask = \"classification\"\n\
+         [split]\nouter = {{ folds = 2 }}\ninner = {{ folds = 2 }}\n[seeds]\ncount = {seeds}\ntune = 8\n\
+         [arms.a]\nmodel = \"linear\"\nepochs = 2\n\
+         search = {{ method = \"grid\", race = true, first = 3 }}\n\
+         space = {{ lr = {{ log = [0.01, 1.0], points = 9 }} }}\n"
+    ))
+}
+
 /// So many linear arms that differ in their learning rates, on five folds, with these tables.
 #[cfg(test)]
 pub fn limited(arms: u32, seeds: u32, tables: &str) -> Study {

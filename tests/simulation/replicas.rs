@@ -12,7 +12,7 @@ use std::rc::Rc;
 use common::id::{ClusterId, MemberId, ReplicaId};
 use common::plan::Method;
 use common::space::{Axis, Space};
-use common::study::{Arm, Inner, Learned, OuterKind, Select, Stop, Study};
+use common::study::{Arm, Inner, Learned, OuterKind, Race, Select, Stop, Study};
 use common::time::Timestamp;
 use common::wire::message::peer::{PeerMessage, RaftMessage, SnapshotPart, Voters};
 use common::wire::message::{Ask, FromAgent, Role};
@@ -151,6 +151,8 @@ pub fn studies(plan: &Plan) -> Vec<Study> {
         study.outer.inner = inner(plan, number);
         if study.outer.inner.is_some() && plan.seed.is_multiple_of(3) {
             search(plan, &mut study);
+        } else if study.outer.inner.is_some() && plan.seed % 3 == 1 {
+            race(&mut study);
         }
         // A search that begins anew with each seed is not bought by seeds.
         let by_seed = study.learns() && !plan.seed.is_multiple_of(2);
@@ -182,6 +184,16 @@ fn inner(plan: &Plan, study: usize) -> Option<Inner> {
     let tune = plan.seed.is_multiple_of(2).then_some(2);
     let inner = Inner { kind: OuterKind::KFold, folds: 2, tune, select: Select::Best };
     nested.then_some(inner)
+}
+
+/// Three configs of the arm race over four tuning seeds, and are soon dropped.
+fn race(study: &mut Study) {
+    let arm = &mut study.arms[0];
+    arm.configs.push(arm.configs[0].clone());
+    arm.race = Some(Race { first: 2, alpha: 0.9 });
+    if let Some(inner) = &mut study.outer.inner {
+        inner.tune = Some(4);
+    }
 }
 
 /// The arm's rate is searched for in two rounds of tries.

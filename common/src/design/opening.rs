@@ -1,4 +1,4 @@
-//! Trials that something must open before they are trained: a choice, a search, or their config's rung.
+//! Trials that something must open before they are trained: a choice, a search, their config's rung or race.
 //!
 //! Floor: common.
 
@@ -14,6 +14,12 @@ impl Design {
         self.halving.get(arm as usize).copied().flatten().filter(|_| self.is_searched(arm))
     }
 
+    /// With how many tuning seeds all configs of an arm that race are trained, before any is dropped.
+    pub fn raced(&self, arm: u32) -> Option<u32> {
+        let raced = self.raced.get(arm as usize).copied().flatten();
+        raced.filter(|_| self.is_searched(arm) && self.tune().is_some())
+    }
+
     /// Configs of an arm that are trained on an inner fold: of halved ones as many as reach each rung.
     pub(super) fn tried(&self, arm: u32) -> u64 {
         let configs = self.configs.get(arm as usize).copied().map_or(0, u64::from);
@@ -21,8 +27,8 @@ impl Design {
     }
 
     /// Of the trials of an entry those that something must open first: how many of the cell lie before them,
-    /// and how many they are.
-    fn held(&self, entry: &Entry) -> (u64, u64) {
+    /// and how many they are. `tune`: the seed that the cell chooses with for all others.
+    fn held(&self, entry: &Entry, tune: Option<u64>) -> (u64, u64) {
         let configs = u64::from(self.configs[entry.arm as usize]);
         let folds = self.inner_folds();
         match (entry.inner, self.halving(entry.arm)) {
@@ -32,22 +38,36 @@ impl Design {
                 (entry.before + first, configs * folds - first)
             }
             (true, None) => {
-                (entry.before, if self.is_learned(entry.arm) { configs * folds } else { 0 })
+                let first = self.raced(entry.arm).map(u64::from);
+                let later = first.zip(tune).is_some_and(|(first, tune)| tune >= first);
+                let held = self.is_learned(entry.arm) || later;
+                (entry.before, if held { configs * folds } else { 0 })
             }
         }
     }
 
     /// Ranges of trials from `from` on that are trained only where a choice falls on them, when a search has
-    /// proposed their config, or when a config reaches their rung, in order.
+    /// proposed their config, or when a config reaches their rung or stays in its race, in order.
     pub fn unchosen(&self, from: TrialIndex) -> Vec<Range<u64>> {
         let mut ranges = Vec::new();
         for stretch in &self.stretches {
-            let held = stretch.entries.iter().map(|entry| self.held(entry));
-            let held: Vec<(u64, u64)> = held.filter(|(_, count)| *count > 0).collect();
+            let held = |tune: u64| -> Vec<(u64, u64)> {
+                let tune = Some(tune).filter(|_| stretch.tunes);
+                let held = stretch.entries.iter().map(|entry| self.held(entry, tune));
+                held.filter(|(_, count)| *count > 0).collect()
+            };
             let cells = (stretch.seeds.end - stretch.seeds.start) * self.blocks();
             let first = from.0.saturating_sub(stretch.first_trial) / stretch.configs;
-            for cell in first..if held.is_empty() { 0 } else { cells } {
+            // Most is held of the last seed.
+            let last = stretch.seeds.end.saturating_sub(1);
+            let mut of_seed = (last, held(last));
+            for cell in first..if of_seed.1.is_empty() { 0 } else { cells } {
+                let tune = stretch.seeds.start + cell / self.blocks();
+                if tune != of_seed.0 {
+                    of_seed = (tune, held(tune));
+                }
                 let begin = stretch.first_trial + cell * stretch.configs;
+                let held = &of_seed.1;
                 ranges.extend(held.iter().map(|(before, count)| {
                     (begin + before).max(from.0)..(begin + before + count).max(from.0)
                 }));

@@ -15,7 +15,7 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use super::grammar::{set, settle};
-use super::{Arm, ArmConfig, Halving, Hyper, Model, Study};
+use super::{Arm, ArmConfig, Halving, Hyper, Model, Race, Study};
 use crate::design::{Choice, Design, TrialKey};
 use crate::id::Digest;
 use crate::plan::{Method, Search, SearchError, Terms};
@@ -204,10 +204,11 @@ pub(super) fn tried(number: usize) -> Config {
 
 impl Serialize for Arm {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let model = match (&self.learned, self.halving) {
-            (None, None) => ModelLayout::from(self.model),
-            (None, Some(halving)) => ModelLayout::Halved(self.model, halving),
-            (Some(learned), _) => {
+        let model = match (&self.learned, self.halving, self.race) {
+            (None, None, None) => ModelLayout::from(self.model),
+            (None, None, Some(race)) => ModelLayout::Raced(self.model, race),
+            (None, Some(halving), _) => ModelLayout::Halved(self.model, halving),
+            (Some(learned), ..) => {
                 ModelLayout::Learned(self.model, Box::new(LearnedLayout::of(learned)))
             }
         };
@@ -220,18 +221,27 @@ impl<'de> Deserialize<'de> for Arm {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         type Read = Layout<String, Vec<ArmConfig>>;
         let Layout { name, model, written, configs } = Read::deserialize(deserializer)?;
-        let (model, learned, halving) = match model {
+        let (mut learned, mut halving, mut race) = (None, None, None);
+        let model = match model {
             ModelLayout::Learned(model, layout) => {
                 let broken = || D::Error::custom("a search has tries that it cannot have");
-                (model, Some(Box::new(layout.learned().ok_or_else(broken)?)), None)
+                learned = Some(Box::new(layout.learned().ok_or_else(broken)?));
+                model
             }
-            ModelLayout::Halved(model, halving) => (model, None, Some(halving)),
+            ModelLayout::Halved(model, of) => {
+                halving = Some(of);
+                model
+            }
+            ModelLayout::Raced(model, of) => {
+                race = Some(of);
+                model
+            }
             model => {
                 let none = || D::Error::custom("there is no such model");
-                (model.plain().ok_or_else(none)?, None, None)
+                model.plain().ok_or_else(none)?
             }
         };
-        Ok(Arm { name, model, written, configs, learned, halving })
+        Ok(Arm { name, model, written, configs, learned, halving, race })
     }
 }
 
@@ -258,6 +268,7 @@ enum ModelLayout {
     Program,
     Learned(Model, Box<LearnedLayout>),
     Halved(Model, Halving),
+    Raced(Model, Race),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -319,7 +330,7 @@ impl ModelLayout {
             Self::Unet => Model::Unet,
             Self::Transformer => Model::Transformer,
             Self::Program => Model::Program,
-            Self::Learned(..) | Self::Halved(..) => return None,
+            Self::Learned(..) | Self::Halved(..) | Self::Raced(..) => return None,
         })
     }
 }
@@ -377,6 +388,18 @@ mod tests {
         // A program of before finds a model that is none.
         let bytes = codec::encode(&study.arms[0]).unwrap();
         assert!(codec::decode::<(String, Model, String, Vec<ArmConfig>)>(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_race_stands_behind_the_models_of_before() {
+        let flat = study("").arms.remove(0);
+        let raced = Arm { race: Some(Race { first: 3, alpha: 0.1 }), ..flat.clone() };
+        let bytes = codec::encode(&raced).unwrap();
+        assert_eq!(codec::decode::<Arm>(&bytes).unwrap(), raced);
+        let at = codec::encode(&flat.name).unwrap().len();
+        let model = codec::encode(&flat.model).unwrap();
+        let race = [vec![11], model, codec::encode(&(3u32, 0.1f64)).unwrap()].concat();
+        assert_eq!(bytes[at..at + race.len()], race);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod hyper;
 mod learned;
 mod outer;
 pub mod program;
+mod race;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,7 @@ pub use hyper::{Augment, Hyper, Layers, Loss, LossKind, Norm, Optimizer, Recipe,
 pub use learned::{Learned, Proposed, TRY};
 pub use outer::{Inner, Outer, OuterKind, Select};
 pub use program::{Program, ProgramFile};
+pub use race::Race;
 
 /// A checked study.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -159,6 +161,8 @@ pub struct Arm {
     pub learned: Option<Box<Learned>>,
     /// Its configs are halved: of each there is one for every rung.
     pub halving: Option<Halving>,
+    /// Its configs race: tuning seed by tuning seed those are dropped that cannot be chosen.
+    pub race: Option<Race>,
 }
 
 /// One config: the point of the space that names it, and everything a trainer needs.
@@ -259,7 +263,7 @@ impl Study {
         let arms = self.arms.iter().all(|arm| is_name(&arm.name));
         let named = arms && is_name(&self.name) && is_inner_path(&self.data.path);
         let searched = self.has_sound_searches() && self.has_sound_halving();
-        named && self.has_sound_programs() && searched && self.has_sound_halving()
+        named && self.has_sound_programs() && searched && self.has_sound_races()
     }
 
     pub fn primary(&self) -> Metric {

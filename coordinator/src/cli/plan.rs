@@ -341,6 +341,7 @@ impl Plan<'_> {
         let rows = self.stages.iter().map(|(what, n)| vec![what.to_string(), n.to_string()]);
         let most = match before_a_look(self.study) {
             Some(first) => format!(" at most, {first} of them before [stop] looks"),
+            None if self.study.races() => " at most, if no race drops a config".to_string(),
             None => String::new(),
         };
         let mut parts = vec![format!(

@@ -8,12 +8,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::choosing::{Scores, choose, cost};
 use common::design::{Choice, Design};
 use common::id::{StudyId, TrialIndex};
 
+use super::promoting::{Judged, Judging};
 use super::{Asker, Node, Now};
-use crate::scheduler::choices::{Choices, Chosen};
+use crate::scheduler::choices::Chosen;
 use crate::scheduler::command::Command;
 use crate::scheduler::rungs::Promoted;
 use crate::scheduler::state::{StudyRecord, TrialState};
@@ -100,17 +100,25 @@ impl Node {
                 continue;
             };
             choosing.ready.retain(|choice| known.chosen(*choice).is_none());
-            let design = Design::of(&record.study);
+            choosing.judged.retain(|choice| known.chosen(*choice).is_none());
+            let design = &Design::of(&record.study);
+            let judging = |choice: Choice| Judging { record, known, design, choice };
             let wanted = choosing.ready.iter().filter(|c| again || !choosing.proposed.contains(c));
             let wanted: Vec<Choice> = wanted.take(CHOICES_AT_ONCE).copied().collect();
-            let made = wanted.iter().map(|choice| made(record, known, &design, *choice));
-            let chosen: Vec<Chosen> = made.collect();
+            let made = wanted.iter().map(|choice| judging(*choice).chosen());
+            let mut chosen: Vec<Chosen> = made.collect();
             choosing.proposed.extend(wanted);
             let wanted = choosing.judged.iter().filter(|c| again || !choosing.proposed.contains(c));
             let wanted: Vec<Choice> = wanted.take(CHOICES_AT_ONCE).copied().collect();
-            let going = wanted.iter().filter_map(|choice| going(record, known, &design, *choice));
-            let promoted: Vec<Promoted> = going.collect();
-            choosing.proposed.extend(wanted);
+            let mut promoted: Vec<Promoted> = Vec::new();
+            for choice in wanted {
+                choosing.proposed.insert(choice);
+                match judging(choice).next() {
+                    Some(Judged::GoOn(configs)) => promoted.push(configs),
+                    Some(Judged::Chosen(config)) => chosen.push(config),
+                    None => {}
+                }
+            }
             if !chosen.is_empty() {
                 self.propose(Command::Choose { study, chosen }, Asker::Nobody);
             }
@@ -155,6 +163,7 @@ impl Node {
         if let Some(choosing) = self.soft.choosing.get_mut(&study) {
             for chosen in chosen {
                 choosing.ready.remove(&chosen.choice());
+                choosing.judged.remove(&chosen.choice());
                 choosing.proposed.remove(&chosen.choice());
                 choosing.left.remove(&chosen.choice());
             }
@@ -173,10 +182,10 @@ impl Choosing {
     fn note(&mut self, record: &StudyRecord, design: &Design, choice: Choice) {
         let trials = design.scores_of(choice).into_iter().flatten().flatten();
         // Those whose config a search has not proposed yet are still to come; of halved ones most rungs
-        // are reached by few.
-        let waits = match design.halving(choice.arm) {
-            Some(_) => &[Some(TrialState::Open)][..],
-            None => &[Some(TrialState::Open), Some(TrialState::Unchosen)],
+        // are reached by few, and of a race most tuning seeds.
+        let waits = match (design.halving(choice.arm), design.raced(choice.arm)) {
+            (None, None) => &[Some(TrialState::Open), Some(TrialState::Unchosen)][..],
+            _ => &[Some(TrialState::Open)],
         };
         let open = trials.filter(|trial| waits.contains(&record.trial(*trial)));
         match open.count() as u64 {
@@ -192,61 +201,6 @@ impl Choosing {
         }
     }
 }
-
-/// The config that the scores of a choice say; of halved ones one that reached the last rung.
-fn made(record: &StudyRecord, known: &Choices, design: &Design, choice: Choice) -> Chosen {
-    let all = record.study.configs_of(choice);
-    let candidates: Vec<u32> = match design.halving(choice.arm) {
-        Some(halving) => {
-            let last = halving.rungs - 1;
-            let reached = record.reached(design, choice, (halving, last)).into_iter();
-            reached.map(|config| halving.config(last, config)).collect()
-        }
-        None => (0..all.len() as u32).collect(),
-    };
-    let scores = scores(known, design, choice, &candidates);
-    let costs: Vec<f64> =
-        candidates.iter().map(|config| cost(&all[*config as usize].hyper)).collect();
-    let select = record.study.outer.inner.as_ref().map(|inner| inner.select);
-    let larger = record.study.primary().larger_is_better();
-    let best = choose(&scores, select.unwrap_or(SELECT), larger, &costs);
-    Chosen { arm: choice.arm, cell: choice.cell, config: candidates[best] }
-}
-
-/// The configs that go on to a choice's next rung: the best of those that reached the one before.
-fn going(
-    record: &StudyRecord,
-    known: &Choices,
-    design: &Design,
-    choice: Choice,
-) -> Option<Promoted> {
-    let (halving, rung) = (design.halving(choice.arm)?, record.next_rung(design, choice)?);
-    let mut left = record.reached(design, choice, (halving, rung - 1));
-    let on_rung = left.iter().map(|config| halving.config(rung - 1, *config));
-    let mut scores = scores(known, design, choice, &on_rung.collect::<Vec<_>>());
-    let larger = record.study.primary().larger_is_better();
-    let mut configs = Vec::new();
-    // The best of those that are left, again and again; equally good ones in their order.
-    while (configs.len() as u32) < halving.kept(rung) && !left.is_empty() {
-        let best = choose(&scores, SELECT, larger, &[]);
-        configs.push(left.remove(best));
-        scores.remove(best);
-    }
-    configs.sort_unstable();
-    Some(Promoted { arm: choice.arm, cell: choice.cell, rung, configs })
-}
-
-/// What these configs scored, as choices compare it.
-fn scores(known: &Choices, design: &Design, choice: Choice, configs: &[u32]) -> Vec<Scores> {
-    let score = |trial: &TrialIndex| known.score(*trial).unwrap_or(f64::NAN);
-    let of_config = |config: &u32| -> Scores {
-        let trials = design.tries_of(choice, *config);
-        trials.iter().map(|seed| seed.iter().map(score).collect()).collect()
-    };
-    configs.iter().map(of_config).collect()
-}
-
-const SELECT: common::study::Select = common::study::Select::Best;
 
 /// Between two proposals of the same choices.
 const CHOSEN_AGAIN_MS: u64 = 1_000;

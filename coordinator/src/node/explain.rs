@@ -133,12 +133,17 @@ impl Node {
         }
         let choice = key.as_ref().and_then(|key| design.choice_of(key));
         let known = self.state.choices(study);
-        if let Some(words) = key
-            .as_ref()
-            .zip(choice)
-            .and_then(|(key, choice)| key.inner.map(|_| why_untried(record, &design, choice)))
-        {
-            return words;
+        if let Some((key, choice)) = key.as_ref().filter(|key| key.inner.is_some()).zip(choice) {
+            if design.is_learned(choice.arm) {
+                return why_unproposed(record, &design, choice);
+            }
+            let chosen = known.and_then(|known| known.chosen(choice));
+            return match self.state.is_closed(study) {
+                true => {
+                    "scores on inner folds say whether it is trained, and are sealed".to_string()
+                }
+                false => why_not_reached(record, &design, (choice, chosen), key.config).to_string(),
+            };
         }
         match choice.and_then(|choice| known?.chosen(choice)) {
             Some(_) if self.state.is_closed(study) => {
@@ -263,8 +268,35 @@ fn cell(record: &StudyRecord, trial: TrialIndex, closed: bool) -> String {
     key.map(|key| key.in_words(&study)).unwrap_or_default()
 }
 
-/// Of a trial on an inner fold: how far the search is that has not proposed its config.
-fn why_untried(record: &StudyRecord, design: &Design, choice: Choice) -> String {
+/// Of a trial on a rung that its config has not reached. `chosen`: of its choice.
+fn why_not_reached(
+    record: &StudyRecord,
+    design: &Design,
+    (choice, chosen): (Choice, Option<u32>),
+    config: u32,
+) -> &'static str {
+    let halving = design.halving(choice.arm);
+    let place = halving.map_or(config, |halving| halving.place(config).1);
+    let over = chosen.is_some() || record.next_rung(design, choice).is_none();
+    let goes_on = !over && record.furthest(design, choice).contains(&place);
+    match (halving, goes_on) {
+        (Some(_), true) => {
+            "the best of its choice's configs reach this rung, when all on the rung before have ended"
+        }
+        (Some(_), false) => "it is not trained: others of its choice went on to the next rung",
+        (None, true) => {
+            "its config is in the race of its choice: those that can still be the best go on to the next \
+             tuning seed, when all of the last one have ended"
+        }
+        (None, false) if chosen == Some(config) => {
+            "it is not trained: its config is the one that its choice's race left"
+        }
+        (None, false) => "it is not trained: its config was dropped from the race of its choice",
+    }
+}
+
+/// How far the search is that has not proposed a config.
+fn why_unproposed(record: &StudyRecord, design: &Design, choice: Choice) -> String {
     let ended = |slot: &u32| {
         let trials = design.tries_of(choice, *slot).concat();
         let open = [Some(TrialState::Open), Some(TrialState::Unchosen)];

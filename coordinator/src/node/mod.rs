@@ -17,6 +17,7 @@ mod io;
 mod logs;
 mod members;
 mod peers;
+mod promoting;
 mod reads;
 mod repeats;
 mod searching;

@@ -39,7 +39,7 @@ pub use curves::{CurvePart, CurvePoint, Shows};
 pub use leakage::LeakageCheck;
 pub use ledger::{ClaimPart, LedgerPart, LookPart, LookerPart};
 pub use selection::{
-    ChosenAxis, ExpectedBest, Frequency, Gap, RunningBest, SearchedPart, SelectionPart,
+    ChosenAxis, ExpectedBest, Frequency, Gap, RacePart, RunningBest, SearchedPart, SelectionPart,
 };
 pub use spreads::{ArmRanks, EqualSpread, RanksPart, SeedSpread, SpreadsPart};
 pub use worth::{GainPrice, Money, NextBlock, Worth};

@@ -328,7 +328,7 @@ pub const NADEAU: &str =
 pub const RECHT: &str = "Recht B, Roelofs R, Schmidt L, Shankar V (2019). Do ImageNet classifiers generalize to ImageNet? \
      Proceedings of Machine Learning Research 97 (ICML).";
 
-const WANG: &str = "Wang H, Ramdas A (2025). Anytime-valid t-tests and confidence sequences for Gaussian means with \
+pub const WANG: &str = "Wang H, Ramdas A (2025). Anytime-valid t-tests and confidence sequences for Gaussian means with \
      unknown variance. Sequential Analysis 44(1). arXiv:2310.03722.";
 
 const REFERENCES: [Reference; 9] = [

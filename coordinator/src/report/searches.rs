@@ -9,7 +9,8 @@
 use common::plan::Method;
 use common::study::{Arm, Study};
 
-use super::content::{ChosenAxis, Report, SearchedPart};
+use super::content::{ChosenAxis, RacePart, Report, SearchedPart};
+use super::methods::WANG;
 use super::number::{beside, count, counted, listed, percent, significant_short};
 use super::page::{Sheet, columns, legend};
 use super::selection::time;
@@ -41,6 +42,22 @@ pub fn chosen_in_words(part: &SearchedPart) -> String {
         " Chosen among the tries of {}, each choice by a search of its own: {}.",
         part.method,
         axes.join("; ")
+    )
+}
+
+/// What the races of an arm's configs dropped, and saved.
+pub fn raced_in_words(part: &RacePart) -> String {
+    let all = part.trainings + part.trainings_saved;
+    let saved = percent(part.trainings_saved as f64 / all.max(1) as f64);
+    format!(
+        " Its configs raced: of {} in all choices {} were dropped before the last of {} tuning seeds, which \
+         saved {} of {} trainings on inner folds ({saved}); a choice's best config stays in with {}.",
+        count(part.configs),
+        count(part.dropped),
+        count(part.tuning_seeds),
+        count(part.trainings_saved),
+        count(all),
+        percent(part.level)
     )
 }
 
@@ -124,7 +141,22 @@ pub fn sentence(study: &Study) -> String {
             listed(&rungs)
         )
     });
-    proposed + &halved.collect::<String>()
+    proposed + &halved.collect::<String>() + &raced(study)
+}
+
+fn raced(study: &Study) -> String {
+    let of_arm = |arm: &Arm| {
+        let race = arm.race?;
+        Some(format!(
+            "The configs of {} raced in each choice: from tuning seed {} on, those were dropped whose \
+             difference to the leader a confidence sequence put below 0 (Wang and Ramdas, 2025), at level {} \
+             for all looks and configs together. ",
+            arm.name,
+            race.first,
+            percent(1.0 - race.alpha)
+        ))
+    };
+    study.judged().iter().filter_map(of_arm).collect()
 }
 
 /// What these cite.
@@ -139,7 +171,8 @@ pub fn references(study: &Study) -> Vec<&'static str> {
         _ => HANSEN,
     };
     let halved = Some(JAMIESON).filter(|_| study.halves());
-    METHODS.into_iter().filter(used).map(cited).chain(halved).collect()
+    let raced = Some(WANG).filter(|_| study.races());
+    METHODS.into_iter().filter(used).map(cited).chain(halved).chain(raced).collect()
 }
 
 fn in_words(method: Method) -> &'static str {

@@ -44,7 +44,8 @@ fn sentence(report: &Report, part: &SelectionPart) -> String {
         )
     });
     let searched = part.searched.as_ref().map(searches::chosen_in_words);
-    let often = often.or(searched).unwrap_or_default();
+    let raced = part.race.as_ref().map(searches::raced_in_words).unwrap_or_default();
+    let often = often.or(searched).unwrap_or_default() + &raced;
     let known = part.nested_gap.zip(part.chosen.zip(part.refit));
     if known.is_none() && report.design.inner_folds.is_some() {
         return format!(

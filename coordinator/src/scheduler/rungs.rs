@@ -1,16 +1,17 @@
 //! Which configs go on to the next rung, and what opens with it.
 //!
-//! The leader compares scores and proposes; here a rung's trials are opened, once. What was promoted is not
-//! written down beside them: a rung whose trials are no longer closed has been reached.
+//! A rung of halved configs is a number of epochs; of those that race it is a tuning seed, and what does not
+//! go on is dropped. The leader compares scores and proposes; here a rung's trials are opened, once. What was
+//! promoted is not written down beside them: a rung whose trials are no longer closed has been reached.
 //!
 //! Floor: core.
 
 use common::design::{Choice, Design};
 use common::id::{StudyId, TrialIndex};
-use common::study::Halving;
 use serde::{Deserialize, Serialize};
 
 use super::Applied;
+use super::choices::Choices;
 use super::state::{State, StudyRecord, TrialState};
 
 /// Configs that go on.
@@ -19,9 +20,9 @@ pub struct Promoted {
     pub arm: u32,
     /// As in [`Choice`].
     pub cell: u64,
-    /// The rung that they reach, from 1 on.
+    /// The rung that they reach, from 1 on; of a race the tuning seed, from the first that drops any on.
     pub rung: u32,
-    /// Which of those that are halved, ascending.
+    /// Which of those that are halved, or race, ascending.
     pub configs: Vec<u32>,
 }
 
@@ -31,50 +32,103 @@ impl Promoted {
     }
 }
 
+/// The trials that a config has on a rung.
+fn on_rung(design: &Design, choice: Choice, rung: u32, config: u32) -> Vec<TrialIndex> {
+    match design.halving(choice.arm) {
+        Some(halving) => design.tries_of(choice, halving.config(rung, config)).concat(),
+        None => design.try_with(choice, config, rung),
+    }
+}
+
+/// Configs that are halved, or race.
+fn alternatives(design: &Design, choice: Choice) -> u32 {
+    let halving = design.halving(choice.arm);
+    halving.map_or(design.configs_of(choice.arm), |halving| halving.configs)
+}
+
+/// Rungs that some configs may not reach.
+fn later_rungs(design: &Design, choice: Choice) -> std::ops::Range<u32> {
+    match (design.halving(choice.arm), design.raced(choice.arm)) {
+        (Some(halving), _) => 1..halving.rungs,
+        (None, Some(first)) => first..design.tuning_seeds(),
+        (None, None) => 0..0,
+    }
+}
+
 impl StudyRecord {
-    /// Which of the halved configs have reached a rung, ascending.
-    pub fn reached(
-        &self,
-        design: &Design,
-        choice: Choice,
-        (halving, rung): (Halving, u32),
-    ) -> Vec<u32> {
-        let opened = |config: &u32| {
-            let trials = design.tries_of(choice, halving.config(rung, *config));
-            let first = trials.first().and_then(|folds| folds.first());
-            first.is_some_and(|trial| self.trial(*trial) != Some(TrialState::Unchosen))
-        };
-        (0..halving.configs).filter(opened).collect()
+    /// Which of the halved configs, or of those that race, have reached a rung, ascending.
+    pub fn reached(&self, design: &Design, choice: Choice, rung: u32) -> Vec<u32> {
+        let all = 0..alternatives(design, choice);
+        all.filter(|config| self.is_on_rung(design, choice, rung, *config)).collect()
+    }
+
+    fn is_on_rung(&self, design: &Design, choice: Choice, rung: u32, config: u32) -> bool {
+        let trials = on_rung(design, choice, rung, config);
+        trials.first().is_some_and(|first| self.trial(*first) != Some(TrialState::Unchosen))
     }
 
     /// The first rung that no config has reached; `None` when all were.
     pub fn next_rung(&self, design: &Design, choice: Choice) -> Option<u32> {
-        let halving = design.halving(choice.arm)?;
-        (1..halving.rungs).find(|rung| self.reached(design, choice, (halving, *rung)).is_empty())
+        let all = 0..alternatives(design, choice);
+        let nobody =
+            |rung: &u32| !all.clone().any(|config| self.is_on_rung(design, choice, *rung, config));
+        later_rungs(design, choice).find(nobody)
+    }
+
+    /// The configs that reached the last rung that any did: of a race, those that are left.
+    pub fn furthest(&self, design: &Design, choice: Choice) -> Vec<u32> {
+        let end = later_rungs(design, choice).end;
+        let next = self.next_rung(design, choice).unwrap_or(end);
+        self.reached(design, choice, next.saturating_sub(1))
     }
 
     /// Trials of later rungs that are open, or have ended.
     pub(super) fn promoted(&self, design: &Design) -> u64 {
-        let halved = |choice: &Choice| design.halving(choice.arm).is_some();
         let of_choice = |choice: Choice| -> u64 {
-            let Some(halving) = design.halving(choice.arm) else { return 0 };
-            let later = halving.configs..halving.configs * halving.rungs;
-            let trials = later.flat_map(|config| design.tries_of(choice, config).concat());
-            let opened = |trial: &TrialIndex| self.trial(*trial) != Some(TrialState::Unchosen);
-            trials.filter(opened).count() as u64
+            let configs = || 0..alternatives(design, choice);
+            let later = later_rungs(design, choice);
+            let later = later.flat_map(|rung| configs().map(move |config| (rung, config)));
+            let trials = later.flat_map(|(rung, config)| on_rung(design, choice, rung, config));
+            trials.filter(|trial| self.trial(*trial) != Some(TrialState::Unchosen)).count() as u64
         };
-        design.choices().filter(halved).map(of_choice).sum()
+        design.choices().map(of_choice).sum()
+    }
+
+    /// Trials that the design counts, and that a race has dropped: of a choice that is made all that are
+    /// closed, else those of configs that are out.
+    pub(super) fn dropped(&self, design: &Design, choice: Choice, is_chosen: bool) -> u64 {
+        if design.raced(choice.arm).is_none() {
+            return 0;
+        }
+        let left = if is_chosen { Vec::new() } else { self.furthest(design, choice) };
+        let out = (0..alternatives(design, choice)).filter(|c| left.binary_search(c).is_err());
+        let trials = out.flat_map(|config| design.tries_of(choice, config).concat());
+        trials.filter(|trial| self.trial(*trial) == Some(TrialState::Unchosen)).count() as u64
+    }
+
+    /// What all races have dropped; of a record that was read.
+    pub(super) fn count_spared(&mut self, choices: Option<&Choices>) {
+        let design = Design::try_of(&self.study);
+        let design = design.filter(|design| design.trials() == Some(self.planned()));
+        let (Some(design), Some(known)) = (design, choices) else { return };
+        let dropped =
+            |choice: Choice| self.dropped(&design, choice, known.chosen(choice).is_some());
+        self.spared = design.choices().map(dropped).sum();
     }
 
     fn could_promote(&self, design: &Design, promoted: &Promoted) -> bool {
-        let choice = promoted.choice();
-        let Some(halving) = design.halving(promoted.arm).filter(|_| design.has(choice)) else {
+        let (choice, configs) = (promoted.choice(), &promoted.configs);
+        if !design.has(choice) || self.next_rung(design, choice) != Some(promoted.rung) {
             return false;
+        }
+        let before = self.reached(design, choice, promoted.rung - 1);
+        let many = match design.halving(choice.arm) {
+            Some(halving) => configs.len() as u32 == halving.kept(promoted.rung),
+            // One that is left alone is chosen.
+            None => configs.len() > 1,
         };
-        self.next_rung(design, choice) == Some(promoted.rung)
-            && promoted.configs.len() as u32 == halving.kept(promoted.rung)
-            && promoted.configs.is_sorted_by(|a, b| a < b)
-            && promoted.configs.iter().all(|config| *config < halving.configs)
+        many && configs.is_sorted_by(|a, b| a < b)
+            && configs.iter().all(|config| before.binary_search(config).is_ok())
     }
 }
 
@@ -96,10 +150,12 @@ impl State {
             if choices.chosen(choice).is_some() || !record.could_promote(&design, &one) {
                 continue;
             }
-            let Some(halving) = design.halving(one.arm) else { continue };
-            let rungs = one.configs.iter().map(|config| halving.config(one.rung, *config));
-            let trials = rungs.flat_map(|config| design.tries_of(choice, config).concat());
-            opened.extend(record.release(&trials.collect::<Vec<_>>()));
+            let trials = one.configs.iter();
+            let trials = trials.flat_map(|config| on_rung(&design, choice, one.rung, *config));
+            let trials: Vec<TrialIndex> = trials.collect();
+            let before = record.dropped(&design, choice, false);
+            opened.extend(record.release(&trials));
+            record.spared += record.dropped(&design, choice, false) - before;
             done.push(one);
         }
         Applied::Promoted { study, promoted: done, opened }

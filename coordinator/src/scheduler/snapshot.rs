@@ -30,8 +30,11 @@ impl State {
     /// Reads what [`State::encode`] wrote; `None` when it is not a state that could have been.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut state = Self::read(bytes)?;
-        let buying = &state.buying;
-        state.studies.iter_mut().for_each(|(id, record)| record.count_never(buying.get(id)));
+        let (buying, choices) = (&state.buying, &state.choices);
+        for (id, record) in &mut state.studies {
+            record.count_never(buying.get(id));
+            record.count_spared(choices.get(id));
+        }
         let sound = state.ledgers.iter().all(|(study, ledger)| {
             ledger.is_sound() && ledger.looks() > 0 && state.studies.contains_key(study)
         });

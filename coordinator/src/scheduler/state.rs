@@ -79,6 +79,9 @@ pub struct StudyRecord {
     /// Refits that no choice will fall on, and trials that nobody will buy; follows from the rest.
     #[serde(skip)]
     never: u64,
+    /// Trials of configs that races have dropped; follows from the rest.
+    #[serde(skip)]
+    pub(super) spared: u64,
     pub complete: u64,
     pub failed: u64,
     pub cancelled: u64,
@@ -299,6 +302,7 @@ impl StudyRecord {
             trials: Vec::new(),
             digests: Vec::new(),
             never: 0,
+            spared: 0,
             sum: 0,
             complete: 0,
             failed: 0,
@@ -353,9 +357,10 @@ impl StudyRecord {
         self.trials.len() as u64
     }
 
-    /// Trials that are trained, or will be: of the refits of a choice those of one config.
+    /// Trials that are trained, or will be: of the refits of a choice those of one config, and of a race none
+    /// that it has dropped.
     pub fn trained(&self) -> u64 {
-        self.planned() - self.never
+        self.planned() - self.never - self.spared
     }
 
     /// Trials without an end that are trained, or will be.

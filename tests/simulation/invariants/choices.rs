@@ -1,5 +1,6 @@
 //! R14: a config is chosen once, by the scores that stand, whoever leads; and of its refits no others are
-//! trained. What a search tries stands too, and is what those scores lead to.
+//! trained. What a search tries stands too, and is what those scores lead to; and a race drops whom they say, of
+//! whom nothing more is trained.
 //!
 //! Floor: wiring.
 
@@ -8,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::choosing::{Scores, choose, cost};
 use common::design::{Choice, Design};
 use common::id::{StudyId, TrialIndex};
+use common::racing;
 use common::searching::Searching;
 use common::space::Config;
 use common::study::Study;
@@ -91,6 +93,7 @@ impl Invariant for ChosenOnce {
                     }
                     if trials.iter().all(certain) {
                         follows(study, *id, &design, choice, &rows)?;
+                        races(study, *id, &design, choice, &rows)?;
                     }
                     let configs = study.arms[choice.arm as usize].configs.len() as u32;
                     let other = (0..configs).filter(|config| made != Some(*config));
@@ -146,11 +149,82 @@ fn chosen(study: &Study, id: StudyId, design: &Design, choice: Choice, rows: &Ro
     };
     let trials = design.scores_of(choice);
     let configs = study.configs_of(choice);
-    let of_config = |config: usize| -> Scores {
-        trials.iter().map(|seed| seed[config].iter().map(score).collect()).collect()
+    let of_config = |config: &u32| -> Scores {
+        trials.iter().map(|seed| seed[*config as usize].iter().map(score).collect()).collect()
     };
-    let scores: Vec<Scores> = (0..configs.len()).map(of_config).collect();
-    let costs: Vec<f64> = configs.iter().map(|config| cost(&config.hyper)).collect();
+    let left = match left(study, id, design, choice, rows).pop() {
+        Some(left) => left,
+        None => (0..configs.len() as u32).collect(),
+    };
+    let scores: Vec<Scores> = left.iter().map(of_config).collect();
+    let costs: Vec<f64> =
+        left.iter().map(|config| cost(&configs[*config as usize].hyper)).collect();
     let select = study.outer.inner.as_ref().expect("nested").select;
-    choose(&scores, select, study.primary().larger_is_better(), &costs) as u32
+    left[choose(&scores, select, study.primary().larger_is_better(), &costs)]
+}
+
+/// Which configs of a race are left after each tuning seed, up to the one that leaves one.
+fn left(study: &Study, id: StudyId, design: &Design, choice: Choice, rows: &Rows) -> Vec<Vec<u32>> {
+    let arm = &study.arms[choice.arm as usize];
+    let Some(race) = arm.race else { return Vec::new() };
+    let score = |trial: &TrialIndex| match rows.get(&(id, *trial)).map(|row| &row.end) {
+        Some(RowEnd::Complete(outcome)) => outcome.metrics[0],
+        _ => f64::NAN,
+    };
+    let rule = race.rule(design.tuning_seeds(), study.primary().larger_is_better());
+    let mut after: Vec<Vec<u32>> = Vec::new();
+    for seeds in 1..=design.tuning_seeds() {
+        let before = after.last().cloned();
+        let before = before.unwrap_or_else(|| (0..arm.configs.len() as u32).collect());
+        let of_config = |config: &u32| -> Scores {
+            let with = |seed| design.try_with(choice, *config, seed).iter().map(score).collect();
+            (0..seeds).map(with).collect()
+        };
+        let scores: Vec<Scores> = before.iter().map(of_config).collect();
+        // Nobody looks after the last one.
+        let stays = match seeds < design.tuning_seeds() {
+            true => racing::stay(&rule, arm.configs.len(), &scores),
+            false => vec![true; before.len()],
+        };
+        let stays = before.iter().zip(stays).filter(|(_, stays)| *stays);
+        after.push(stays.map(|(config, _)| *config).collect());
+        if after.last().is_some_and(|left| left.len() == 1) {
+            break;
+        }
+    }
+    after
+}
+
+/// Whether those were trained with each tuning seed that the ones before had left.
+fn races(
+    study: &Study,
+    id: StudyId,
+    design: &Design,
+    choice: Choice,
+    rows: &Rows,
+) -> Result<(), String> {
+    let arm = &study.arms[choice.arm as usize];
+    if arm.race.is_none() {
+        return Ok(());
+    }
+    let after = left(study, id, design, choice, rows);
+    for seed in 0..design.tuning_seeds() {
+        let all = (0..arm.configs.len() as u32).collect();
+        let left = match seed.checked_sub(1).map(|before| after.get(before as usize)) {
+            None => all,
+            Some(Some(left)) if left.len() > 1 => left.clone(),
+            Some(_) => Vec::new(),
+        };
+        let has = |config: &u32| {
+            design.try_with(choice, *config, seed).iter().any(|t| rows.contains_key(&(id, *t)))
+        };
+        let trained: Vec<u32> = (0..arm.configs.len() as u32).filter(has).collect();
+        // A study may have been cancelled before.
+        if trained.iter().any(|config| !left.contains(config)) {
+            return Err(format!(
+                "{id}: {choice:?} trained {trained:?} with tuning seed {seed}, and {left:?} were left"
+            ));
+        }
+    }
+    Ok(())
 }

@@ -202,6 +202,7 @@ pub fn programmed() -> Study {
         configs,
         learned: None,
         halving: None,
+        race: None,
     };
     Study { arms: vec![arm], ..study() }
 }

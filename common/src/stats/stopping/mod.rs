@@ -30,6 +30,8 @@
 //!   promised. Racing by sequences that hold at all times: Maron & Moore (1997), Artif. Intell. Rev.
 //!   11; Even-Dar, Mannor & Mansour (2006), J. Mach. Learn. Res. 7.
 //!
+//! Of many configs, whose pairs would be too many, each is compared with the leader alone ([`behind`]).
+//!
 //! To stop because the rest is hopeless or not worth its cost claims nothing, and so costs no error.
 //!
 //! # What it rests on
@@ -41,6 +43,7 @@
 //!
 //! Floor: common.
 
+mod behind;
 mod pair;
 mod race;
 mod words;
@@ -50,6 +53,8 @@ use thiserror::Error;
 use super::monitor::{Look, MonitorError};
 use super::sources::{Reach, SourceError};
 use super::worth::{Return, Stakes, WorthError};
+
+pub use behind::behind;
 
 use pair::Judge;
 use race::Race;

@@ -95,6 +95,7 @@ fn constant() -> Arm {
         configs: vec![ArmConfig { point: Config::default(), hyper: Hyper::none() }],
         learned: None,
         halving: None,
+        race: None,
     }
 }
 
@@ -107,6 +108,7 @@ fn permuted(of: u32, arm: &Arm, repeats: u32) -> Arm {
         configs: arm.configs.clone(),
         learned: arm.learned.clone(),
         halving: arm.halving,
+        race: arm.race,
     }
 }
 

@@ -190,6 +190,7 @@ fn arm(draft: &ArmDraft) -> Arm {
         configs,
         learned,
         halving,
+        race: draft.race.as_ref().map(|race| race.value),
     }
 }
 

@@ -344,6 +344,37 @@ fn a_search_says_how_many_configs_it_draws() {
 }
 
 #[test]
+fn a_race_that_could_drop_nothing_is_refused() {
+    let part = "outer = { folds = 3 }\n[seeds]\ncount = 2\n[arms.a]\nmodel = \"mlp\"\n";
+    let text = |inner: &str, tune: &str, search: &str| {
+        format!(
+            "outer = {{ folds = 3 }}\n{inner}\n[seeds]\ncount = 2\n{tune}\n[arms.a]\nmodel = \"mlp\"\n\
+             search = {{ {search} }}\n"
+        )
+    };
+    let refused = |(inner, tune, search): (&str, &str, &str), about: &str, words: &[&str]| {
+        refused(part, &text(inner, tune, search), about, words);
+    };
+    let (inner, grid) = ("inner = { folds = 2 }", "method = \"grid\", race = true");
+    sound(part, &text(inner, "tune = 6", grid));
+    sound(part, &text(inner, "tune = 3", &format!("{grid}, first = 2, level = 0.9")));
+    refused(("", "", grid), "true", &["there are none", "inner = { folds = 3 }", "tune = 10"]);
+    refused((inner, "", grid), "true", &["no seeds of their own", "tune = 10"]);
+    let few = ["after 5 tuning seeds, and there are 5", "tune = 10 or more", "first = 4"];
+    refused((inner, "tune = 5", grid), "true", &few);
+    let halves = "method = \"halving\", configs = 9, race = true";
+    refused((inner, "tune = 6", halves), "true", &["by epochs", "\"sobol\""]);
+    let learns = "method = \"tpe\", configs = 9, race = true";
+    refused((inner, "tune = 6", learns), "true", &["tpe proposes each config", "take `race` out"]);
+    let one_se = "inner = { folds = 2, select = \"one-se\" }";
+    refused((one_se, "tune = 6", grid), "\"one-se\"", &["mean", "select = \"best\""]);
+    let stray = "method = \"grid\", level = 0.9";
+    refused((inner, "tune = 6", stray), "0.9", &["`level` is for race = true"]);
+    refused((inner, "tune = 6", &format!("{grid}, first = 1")), "1", &["from 2 to 1000"]);
+    refused((inner, "tune = 6", &format!("{grid}, level = 95")), "95", &["between 0 and 1"]);
+}
+
+#[test]
 fn a_bare_word_is_told_to_need_quotes() {
     refused("\"s\"", "three", "three", &["not TOML: text needs quotes: \"three\""]);
     refused("\"auroc\"", "auroc", "auroc", &["not TOML: text needs quotes: \"auroc\""]);

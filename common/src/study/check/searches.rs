@@ -4,11 +4,13 @@
 
 use super::super::finding::Inspection;
 use super::super::grammar::{ArmDraft, Draft};
-use super::super::{Arm, Halving, Model, Study};
+use super::super::{Arm, Halving, Model, Race, Select, Study};
 use crate::design::Design;
 
-/// Refuses searches that learn in a study whose only scores are those of test rows.
+/// Refuses searches that learn in a study whose only scores are those of test rows, and races that could
+/// drop nothing.
 pub(super) fn check(draft: &Draft, inspection: &mut Inspection<'_>) {
+    check_races(draft, inspection);
     if draft.outer.as_ref().is_none_or(|outer| outer.inner.is_some()) {
         return;
     }
@@ -25,9 +27,58 @@ pub(super) fn check(draft: &Draft, inspection: &mut Inspection<'_>) {
     }
 }
 
+/// Refuses races that no score on an inner fold decides, that nobody looks at before they are over, or that
+/// go by means where the choice does not.
+fn check_races(draft: &Draft, inspection: &mut Inspection<'_>) {
+    let Some(outer) = &draft.outer else { return };
+    let tune = draft.seeds.as_ref().and_then(|seeds| seeds.tune.as_ref());
+    let tunes = tune.map_or(0, |tune| tune.value);
+    let mut select = outer.inner.as_ref().map(|inner| &inner.select);
+    for arm in &draft.arms {
+        let Some(race) = &arm.race else { continue };
+        let first = race.value.first;
+        if outer.inner.is_none() {
+            let message = "a race drops configs by their scores on inner folds, and there are none";
+            let help = format!(
+                "write inner = {{ folds = 3 }} in [split] and tune = {} in [seeds], or take `race` out",
+                first + ROOM
+            );
+            inspection.refuse(&race.span, message, help);
+        } else if tunes <= first && draft.seeds.is_some() {
+            let there = match tunes {
+                0 => "no seeds of their own choose".to_string(),
+                1 => "there is 1".to_string(),
+                tunes => format!("there are {tunes}"),
+            };
+            let message = format!(
+                "the race looks for the first time after {first} tuning seeds, and {there}: nothing would \
+                 be dropped"
+            );
+            let mut help = format!("write tune = {} or more in [seeds]", first + ROOM);
+            if tunes > 2 {
+                help += &format!(", or first = {}", tunes - 1);
+            }
+            inspection.refuse(&race.span, message, help);
+        }
+        if let Some(other) = select.take_if(|select| select.value != Select::Best) {
+            let message = format!(
+                "a race drops by the mean of the scores, and select = {:?} chooses otherwise",
+                other.value.name()
+            );
+            inspection.refuse(&other.span, message, "write select = \"best\", or take `race` out");
+        }
+    }
+}
+
 /// Refuses searches that learn and have nothing to choose from. `arms`: with their configs drawn.
 pub(super) fn check_drawn(arms: &[ArmDraft], inspection: &mut Inspection<'_>) {
     check_halved(arms, inspection);
+    for arm in arms.iter().filter(|arm| arm.points.len() < 2) {
+        if let Some(race) = &arm.race {
+            let message = "a race needs two configs, and this space has one";
+            inspection.refuse(&race.span, message, "make the space larger, or take `race` out");
+        }
+    }
     for arm in arms.iter().filter(|arm| arm.points.len() < 2) {
         if let (Some(method), Some(search)) = (arm.learns(), &arm.search) {
             let message = format!("{} has nothing to learn: it may try one config", method.name());
@@ -87,13 +138,35 @@ fn rungs_in_words(arm: &Arm, halving: Halving) -> String {
     format!("arm {:?}: of each choice {}", arm.name, rungs.join(", "))
 }
 
-/// What is worth saying of each search that learns.
+/// What a race may save.
+fn race_in_words(study: &Study, design: &Design, number: u32, race: Race) -> String {
+    let arm = &study.arms[number as usize];
+    let folds = study.outer.inner.as_ref().map_or(1, |inner| inner.folds);
+    let each = u64::from(race.first * folds) * arm.configs.len() as u64;
+    let least = design.choices_of(number) * each;
+    format!(
+        "arm {:?}: its {} configs race; after {} of {} tuning seeds, and after each further one, those are \
+         dropped that cannot be their choice's best (level {}): between {least} and {} trainings choose",
+        arm.name,
+        arm.configs.len(),
+        race.first,
+        design.tuning_seeds(),
+        // 1 − alpha, without what rounding adds.
+        ((1.0 - race.alpha) * 1e9).round() / 1e9,
+        design.choosing_trials(number)
+    )
+}
+
+/// What is worth saying of each search that learns, halves or races.
 pub(super) fn notes(study: &Study, drafts: &[ArmDraft]) -> Vec<String> {
     let design = Design::of(study);
     let arms = (0u32..).zip(study.judged());
     let noted = arms.filter_map(|(number, arm)| {
         if let Some(halving) = arm.halving {
             return Some(rungs_in_words(arm, halving));
+        }
+        if let Some(race) = arm.race {
+            return Some(race_in_words(study, &design, number, race));
         }
         let (learned, tries) = (arm.learned.as_ref()?, arm.configs.len());
         let choices = match design.choices_of(number) {
@@ -115,3 +188,5 @@ pub(super) fn notes(study: &Study, drafts: &[ArmDraft]) -> Vec<String> {
     });
     noted.collect()
 }
+/// Tuning seeds beyond the first look that make a race worth its while.
+const ROOM: u32 = 5;

@@ -55,8 +55,9 @@ fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Op
         .require("model", "model = \"mlp\"", inspection)
         .and_then(|item| item.choice(&models, inspection));
     let has_space = section.find("space").is_some();
-    let search = section.find("search");
-    let search = search.and_then(|item| search::search(item, has_space, inspection));
+    let found = section.find("search");
+    let found = found.map(|item| search::search(item, has_space, inspection));
+    let (search, race) = found.unwrap_or_default();
     let model = model.map(|model| model.value);
     let mut fixed = recipes::usual(model);
     for (span, item) in section.entries() {
@@ -85,7 +86,7 @@ fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Op
     let loss = section.find("loss").filter(|item| item.is_text());
     let loss = loss.and_then(|item| item.text(inspection));
     let (points, files) = (Vec::new(), Vec::new());
-    Some(ArmDraft { name, model: model?, fixed, loss, space, search, points, files })
+    Some(ArmDraft { name, model: model?, fixed, loss, space, search, race, points, files })
 }
 
 /// A hyperparameter that the arm's model has.

@@ -22,7 +22,7 @@ use std::ops::Range;
 use toml::de::DeTable;
 
 use super::finding::{At, Inspection, NOT_TOML};
-use super::{Budget, Format, Halving, Hyper, Missing, Model, SeedFactor};
+use super::{Budget, Format, Halving, Hyper, Missing, Model, Race, SeedFactor};
 use crate::id::Digest;
 use crate::metric::Metric;
 use crate::plan::{Method, Search, SearchError, Terms};
@@ -139,6 +139,8 @@ pub(super) struct ArmDraft {
     pub space: At<Space>,
     /// `None`: a grid.
     pub search: Option<At<search::Drawn>>,
+    /// Its configs race by tuning seeds.
+    pub race: Option<At<Race>>,
     /// The configs, once they are drawn; of a search that learns examples.
     pub points: Vec<Config>,
     /// Of a program, beside the study file: to be read.

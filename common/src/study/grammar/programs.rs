@@ -30,8 +30,9 @@ pub(super) fn arm(
         inspection.refuse(span, message, "take one of them out");
     }
     let has_space = section.find("space").is_some();
-    let search = section.find("search");
-    let search = search.and_then(|item| search::search(item, has_space, inspection));
+    let found = section.find("search");
+    let found = found.map(|item| search::search(item, has_space, inspection));
+    let (search, race) = found.unwrap_or_default();
     let space = match section.find("space") {
         Some(item) => {
             let value = space(item, (section, search.is_some()), inspection);
@@ -69,7 +70,8 @@ pub(super) fn arm(
     let mut hyper = Hyper { program: Some(program), ..Hyper::none() };
     hyper.recipe.validation = share.map_or(0.0, |share| share.value);
     let (model, points) = (Model::Program, Vec::new());
-    Some(ArmDraft { name, model, fixed: hyper, loss: None, space, search, points, files })
+    let (fixed, loss) = (hyper, None);
+    Some(ArmDraft { name, model, fixed, loss, space, search, race, points, files })
 }
 
 /// Every config has its program written out: refuses what no frame holds before it is.

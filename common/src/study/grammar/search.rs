@@ -2,6 +2,7 @@
 //!
 //! Floor: common.
 
+use super::super::Race;
 use super::super::finding::{At, Inspection, mean_or_known};
 use super::walk::{Item, Section};
 use crate::plan::Method;
@@ -22,17 +23,27 @@ pub(in super::super) struct Halved {
     pub factor: u32,
 }
 
-/// `{ method = "grid" }`, or `{ method = "tpe", configs = 20 }`. `None` for a grid.
+/// `{ method = "grid" }`, or `{ method = "tpe", configs = 20 }`, and how its configs race. `None` for a grid.
 pub(super) fn search(
     item: &Item<'_>,
     has_space: bool,
     inspection: &mut Inspection<'_>,
-) -> Option<At<Drawn>> {
-    let section = item.section("search", &["method", "configs", "rungs", "factor"], inspection)?;
+) -> (Option<At<Drawn>>, Option<At<Race>>) {
+    let Some(section) = item.section("search", &KEYS, inspection) else { return (None, None) };
     if !has_space {
         let help = "add for example: space = { lr = [0.001, 0.01] }";
         inspection.refuse(&item.span, "`search` has no space to search", help);
     }
+    let drawn = drawn(item, &section, inspection);
+    let race = race(&section, drawn.as_ref().map(|drawn| &drawn.value), inspection);
+    (drawn, race)
+}
+
+fn drawn(
+    item: &Item<'_>,
+    section: &Section<'_>,
+    inspection: &mut Inspection<'_>,
+) -> Option<At<Drawn>> {
     let written = section
         .require("method", "method = \"grid\"", inspection)
         .and_then(|item| item.text(inspection))?;
@@ -71,7 +82,7 @@ pub(super) fn search(
     let configs = section
         .require("configs", "configs = 20", inspection)?
         .whole(1..=CONFIGS_MAX, inspection)?;
-    let halving = halved(&section, written.value == HALVING, inspection);
+    let halving = halved(section, written.value == HALVING, inspection);
     let drawn = Drawn { method, configs: configs.value as u32, halving };
     Some(At { value: drawn, span: item.span.clone() })
 }
@@ -92,10 +103,55 @@ fn halved(search: &Section<'_>, halves: bool, inspection: &mut Inspection<'_>) -
     halves.then(|| Halved { rungs, factor: factor.map_or(FACTOR, |factor| factor.value) })
 }
 
+/// `race = true, first = 5, level = 0.95`: configs that were drawn before anything is trained.
+fn race(
+    search: &Section<'_>,
+    drawn: Option<&Drawn>,
+    inspection: &mut Inspection<'_>,
+) -> Option<At<Race>> {
+    let written = search.find("race");
+    let asked = written.and_then(|item| item.boolean(inspection)).filter(|asked| asked.value);
+    let (first, level) = (search.find("first"), search.find("level"));
+    let Some(asked) = asked else {
+        let known = written.is_none_or(|item| item.is_false());
+        let stray = [first, level].into_iter().flatten();
+        for item in stray.filter(|_| known && !search.is_misspelt("race")) {
+            let message = format!("`{}` is for race = true", item.name);
+            inspection.refuse(&item.span, message, "take it out, or write race = true");
+        }
+        return None;
+    };
+    let mut race = Race::default();
+    if let Some(first) = first.and_then(|item| item.whole(2..=FIRST_MAX, inspection)) {
+        race.first = first.value as u32;
+    }
+    let between = "a level between 0 and 1, such as 0.95";
+    let level = level.and_then(|item| item.number(between, |l| l > 0.0 && l < 1.0, inspection));
+    if let Some(level) = level {
+        race.alpha = 1.0 - level.value;
+    }
+    let message = match drawn {
+        Some(Drawn { halving: Some(_), .. }) => {
+            "halving drops configs by epochs, and a race by tuning seeds".to_string()
+        }
+        Some(drawn) if drawn.method.learns() => format!(
+            "{} proposes each config when those before are scored, and a race trains all of them together",
+            drawn.method.name()
+        ),
+        _ => return Some(At { value: race, span: asked.span }),
+    };
+    let help = "take `race` out, or write method = \"grid\", \"random\" or \"sobol\"";
+    inspection.refuse(&asked.span, message, help);
+    None
+}
+
+const KEYS: [&str; 7] = ["method", "configs", "rungs", "factor", "race", "first", "level"];
 const HALVING: &str = "halving";
 const METHODS: [&str; 7] = ["grid", "random", "sobol", "tpe", "gp", "cmaes", HALVING];
 const LATER_METHODS: [&str; 1] = ["asha"];
 /// One in three goes on, for three times the epochs.
 const FACTOR: u32 = 3;
+/// As of `first` in [stop].
+const FIRST_MAX: i64 = 1_000;
 /// As many as a study may have.
 const CONFIGS_MAX: i64 = 5_000;

@@ -254,6 +254,10 @@ impl<'a> Item<'a> {
         }
     }
 
+    pub fn is_false(&self) -> bool {
+        self.value.as_bool() == Some(false)
+    }
+
     pub fn is_text(&self) -> bool {
         self.value.is_str()
     }

@@ -9,6 +9,7 @@ mod control;
 mod curves;
 mod looks;
 mod programs;
+mod racing;
 mod refused;
 mod repeats;
 mod rungs;

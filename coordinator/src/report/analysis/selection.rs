@@ -22,7 +22,7 @@ use common::wire::message::{OutcomeRow, RowEnd};
 
 use super::super::Material;
 use super::super::content::{
-    ChosenAxis, ExpectedBest, Frequency, Gap, RunningBest, SearchedPart, SelectionPart,
+    ChosenAxis, ExpectedBest, Frequency, Gap, RacePart, RunningBest, SearchedPart, SelectionPart,
 };
 use super::super::table::in_trial_order;
 
@@ -53,7 +53,7 @@ struct Made {
     config: usize,
     /// Of a nested study.
     point: Config,
-    /// [configs][tuning seeds][folds]
+    /// [configs][tuning seeds][folds]; of a config that a race dropped fewer tuning seeds.
     scores: Vec<Scores>,
     /// Scores of the refits.
     refits: Vec<f64>,
@@ -81,11 +81,12 @@ fn nested(
     let blocks = u64::from(study.outer.partitions) * u64::from(study.outer.folds);
     let configs = study.arms[arm as usize].configs.len();
     let reached = design.halving(arm).map_or(configs, |halving| halving.configs as usize);
+    let raced = design.raced(arm).map_or(usize::MAX, |first| first as usize);
     let of_choice = |choice: Choice| {
         let trials = design.scores_of(choice);
         let mut seconds = 0.0;
         let mut scores: Vec<Scores> = vec![Vec::new(); configs];
-        for seed in &trials {
+        for (seed_number, seed) in trials.iter().enumerate() {
             for (config, folds) in seed.iter().enumerate() {
                 let mut of_folds = Vec::with_capacity(folds.len());
                 for trial in folds {
@@ -93,12 +94,15 @@ fn nested(
                         Some(row) => score(row)?,
                         // A rung that this config did not reach.
                         None if config >= reached => (f64::NAN, 0.0),
+                        None if seed_number >= raced && of_folds.is_empty() => break,
                         None => return None,
                     };
                     of_folds.push(score);
                     seconds += took;
                 }
-                scores[config].push(of_folds);
+                if !of_folds.is_empty() {
+                    scores[config].push(of_folds);
+                }
             }
         }
         let ended = |config: usize| -> Vec<f64> {
@@ -156,7 +160,8 @@ fn described(study: &Study, arm: u32, choices: &[Made]) -> Option<SelectionPart>
     let written = &study.arms[arm as usize];
     let larger = study.primary().larger_is_better();
     let (nested, learned) = (study.outer.inner.is_some(), written.learned.is_some());
-    let halved = written.halving.is_some();
+    // Of these not all configs are scored by all that the best is.
+    let few_whole = written.halving.is_some() || written.race.is_some();
     let mean_of = |made: &Made| average(&made.scores[made.config].concat());
     let finite = |values: &[f64]| -> Vec<f64> {
         values.iter().copied().filter(|value| value.is_finite()).collect()
@@ -175,7 +180,7 @@ fn described(study: &Study, arm: u32, choices: &[Made]) -> Option<SelectionPart>
     };
     let over_seeds =
         |made: &Made| -> Vec<Vec<f64>> { made.scores.iter().map(over_tuning_seeds).collect() };
-    let whole = choices.iter().filter(|_| !halved);
+    let whole = choices.iter().filter(|_| !few_whole);
     let biases: Vec<f64> =
         whole.filter_map(|made| tibshirani_bias(&over_seeds(made), larger)).collect();
     let mut counts = vec![0u64; written.configs.len()];
@@ -192,14 +197,39 @@ fn described(study: &Study, arm: u32, choices: &[Made]) -> Option<SelectionPart>
         tibshirani_bias: average(&biases),
         frequency: if learned { Vec::new() } else { frequency(study, arm, &counts) },
         entropy: (!learned).then(|| entropy_bits(&counts)),
-        // Of halved ones few are scored whole.
-        expected_best: if learned || halved { Vec::new() } else { curve(study, arm, choices) },
+        expected_best: if learned || few_whole { Vec::new() } else { curve(study, arm, choices) },
         searched: written.learned.as_ref().map(|learned| SearchedPart {
             method: learned.method.name(),
             chosen: learned.space.axes.iter().map(|(name, _)| axis(name, choices)).collect(),
             running_best: running_best(study, arm, choices),
         }),
+        race: race(study, arm, choices),
         slopes: pairs.into_iter().map(|(_, chosen, refit)| (chosen, refit)).collect(),
+    })
+}
+
+/// What the arm's races dropped.
+fn race(study: &Study, arm: u32, choices: &[Made]) -> Option<RacePart> {
+    let written = &study.arms[arm as usize];
+    let (race, inner) = (written.race?, study.outer.inner.as_ref()?);
+    let tune = inner.tune.unwrap_or(1) as usize;
+    let (mut dropped, mut trainings) = (0, 0);
+    for made in choices {
+        let whole = made.scores.iter().filter(|seeds| seeds.len() == tune).count();
+        // One that is left alone is chosen, and trained no further.
+        dropped += (made.scores.len() - whole.max(1)) as u64;
+        trainings += made.scores.iter().flatten().map(Vec::len).sum::<usize>() as u64;
+    }
+    let configs = (written.configs.len() * choices.len()) as u64;
+    let all = configs * (tune as u64) * u64::from(inner.folds);
+    Some(RacePart {
+        level: 1.0 - race.alpha,
+        first: race.first.into(),
+        tuning_seeds: tune as u64,
+        dropped,
+        configs,
+        trainings,
+        trainings_saved: all.saturating_sub(trainings),
     })
 }
 

@@ -39,6 +39,9 @@ pub struct SelectionPart {
     /// and nothing can be expected of n others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub searched: Option<SearchedPart>,
+    /// Of an arm whose configs raced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub race: Option<RacePart>,
     /// Score on the choosing folds and of the refit, one a choice.
     #[serde(skip)]
     pub slopes: Vec<(f64, f64)>,
@@ -66,6 +69,23 @@ pub struct SearchedPart {
     /// What was chosen, one a hyperparameter of the space.
     pub chosen: Vec<ChosenAxis>,
     pub running_best: Vec<RunningBest>,
+}
+
+/// What races dropped, over all choices.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct RacePart {
+    /// With which a choice's best config stays in.
+    pub level: f64,
+    /// Tuning seeds before the first look, and in all.
+    pub first: u64,
+    pub tuning_seeds: u64,
+    /// Configs that were not trained with all tuning seeds, but for those that were chosen before, since no
+    /// other was left; `configs` is that of all choices.
+    pub dropped: u64,
+    pub configs: u64,
+    /// On inner folds.
+    pub trainings: u64,
+    pub trainings_saved: u64,
 }
 
 /// One hyperparameter over the chosen configs.
