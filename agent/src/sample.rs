@@ -56,6 +56,7 @@ pub fn study(rows: &[u8]) -> Study {
             }],
             learned: None,
             halving: None,
+            requires: Default::default(),
         }],
         budget: Budget::default(),
     }

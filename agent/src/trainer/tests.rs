@@ -543,6 +543,7 @@ fn study(dataset: &Dataset) -> Study {
             configs: vec![config],
             learned: None,
             halving: None,
+            requires: Default::default(),
         }],
         budget: Budget::default(),
     }

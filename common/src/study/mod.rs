@@ -19,6 +19,7 @@ pub mod program;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Digest, StudyId};
+use crate::label::Requires;
 use crate::metric::Metric;
 use crate::name::{is_inner_path, is_name};
 use crate::seed::Stream;
@@ -159,6 +160,8 @@ pub struct Arm {
     pub learned: Option<Box<Learned>>,
     /// Its configs are halved: of each there is one for every rung.
     pub halving: Option<Halving>,
+    /// Of whoever trains it. Where it is trained is not what it is: no part of `written`.
+    pub requires: Requires,
 }
 
 /// One config: the point of the space that names it, and everything a trainer needs.
@@ -259,7 +262,16 @@ impl Study {
         let arms = self.arms.iter().all(|arm| is_name(&arm.name));
         let named = arms && is_name(&self.name) && is_inner_path(&self.data.path);
         let searched = self.has_sound_searches() && self.has_sound_halving();
-        named && self.has_sound_programs() && searched && self.has_sound_halving()
+        named && self.has_sound_programs() && searched && self.has_sound_requires()
+    }
+
+    /// Whether some arm asks for agents of certain labels.
+    pub fn has_requires(&self) -> bool {
+        self.arms.iter().any(|arm| !arm.requires.is_empty())
+    }
+
+    fn has_sound_requires(&self) -> bool {
+        self.arms.iter().all(|arm| arm.requires.is_sound())
     }
 
     pub fn primary(&self) -> Metric {

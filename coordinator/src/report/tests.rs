@@ -37,6 +37,7 @@ pub(super) fn study(arms: &[(&str, u32)], seeds: u32, partitions: u32, folds: u3
         configs: if *configs == 1 { vec![plain()] } else { (0..*configs).map(config).collect() },
         learned: None,
         halving: None,
+        requires: Default::default(),
     };
     let factor = SeedFactor { name: "seed".into(), streams: Stream::TRAINING.into(), count: seeds };
     Study {

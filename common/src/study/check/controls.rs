@@ -5,6 +5,7 @@
 use super::super::finding::Inspection;
 use super::super::grammar::{ArmDraft, ControlsDraft, Draft};
 use super::super::{Arm, ArmConfig, CONSTANT, Control, Format, Hyper, Model, PERMUTED, Study};
+use crate::label::Requires;
 use crate::name::NAME_MAX;
 use crate::space::Config;
 use crate::table::can_be_relabelled;
@@ -95,6 +96,7 @@ fn constant() -> Arm {
         configs: vec![ArmConfig { point: Config::default(), hyper: Hyper::none() }],
         learned: None,
         halving: None,
+        requires: Requires::default(),
     }
 }
 
@@ -107,6 +109,7 @@ fn permuted(of: u32, arm: &Arm, repeats: u32) -> Arm {
         configs: arm.configs.clone(),
         learned: arm.learned.clone(),
         halving: arm.halving,
+        requires: arm.requires.clone(),
     }
 }
 

@@ -16,6 +16,7 @@ fn controlled(mut study: Study, repeats: Option<u32>) -> Study {
         configs: vec![plain],
         learned: None,
         halving: None,
+        requires: Default::default(),
     });
     let permuted = |(of, arm): (usize, &Arm)| Arm {
         name: format!("{}.permuted", arm.name),
@@ -24,6 +25,7 @@ fn controlled(mut study: Study, repeats: Option<u32>) -> Study {
         configs: arm.configs.clone(),
         learned: None,
         halving: None,
+        requires: Default::default(),
     };
     if repeats.is_some() {
         study.arms.extend(judged.iter().enumerate().map(permuted));
