@@ -19,6 +19,7 @@ mod golden;
 mod halved;
 mod health;
 mod inference;
+mod labels;
 mod learned;
 mod ledger;
 mod metrics;

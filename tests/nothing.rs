@@ -102,6 +102,7 @@ pub fn was_agent() -> Result<bool> {
                 folder,
                 shared: Vec::new(),
                 device: Device::choose(Wanted::Cpu, NonZeroU32::new(1), Some(lanes))?,
+                labels: Default::default(),
                 host: "bench".to_string(),
                 grace: Duration::from_secs(1),
                 first_contact: None,

@@ -12,6 +12,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::thread;
 
+use common::label::{self, Labels};
 use common::wire::message::AgentAbout;
 use thiserror::Error;
 
@@ -87,6 +88,15 @@ impl Device {
     /// Trials in training at once, over all threads.
     pub fn lanes(&self) -> u32 {
         self.threads.get().saturating_mul(self.cohort_lanes.get())
+    }
+
+    /// What an agent on it finds out of itself: the kind of device, the machine and its processor.
+    pub fn labels(&self) -> Labels {
+        let mut labels = Labels::none();
+        labels.insert(label::DEVICE, self.name.split(':').next().unwrap_or(CPU));
+        labels.insert_like(label::HOST, &host_name());
+        labels.insert_like(label::ARCH, std::env::consts::ARCH);
+        labels
     }
 
     /// What the agent says of itself under the name `host`.

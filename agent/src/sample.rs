@@ -57,6 +57,7 @@ pub fn study(rows: &[u8]) -> Study {
             learned: None,
             halving: None,
             race: None,
+            requires: Default::default(),
         }],
         budget: Budget::default(),
     }

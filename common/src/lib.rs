@@ -9,6 +9,7 @@ pub mod choosing;
 pub mod curve;
 pub mod design;
 pub mod id;
+pub mod label;
 pub mod ledger;
 pub mod metric;
 pub mod name;

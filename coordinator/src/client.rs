@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use common::id::{ClientId, Digest, StudyId, TrialIndex};
+use common::id::{ClientId, Digest, MemberId, StudyId, TrialIndex};
+use common::label::Labels;
 use common::ledger::{Ledger, Purpose, Sealing};
 use common::study::Study;
 use common::time::Timestamp;
 use common::wire::message::{
     Answer, Ask, Bulk, Decided, NewToken, Open, OutcomeRow, Request, Response, Role, Violation,
+    Wanting,
 };
 use link::{Identity, JoinToken, Link, LinkError};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -242,6 +244,14 @@ impl Client {
     pub async fn decided(&self, study: StudyId) -> Result<(Vec<Decided>, Vec<u32>), ClientError> {
         match self.ask(Request::Decided { study }).await? {
             Response::Decided { decided, seeds } => Ok((decided, seeds)),
+            _ => Err(ClientError::Unexpected),
+        }
+    }
+
+    /// What agents are known by, and what waits for others.
+    pub async fn labels(&self) -> Result<(Vec<(MemberId, Labels)>, Vec<Wanting>), ClientError> {
+        match self.ask(Request::Labels).await? {
+            Response::Labels { agents, wanting } => Ok((agents, wanting)),
             _ => Err(ClientError::Unexpected),
         }
     }

@@ -17,6 +17,7 @@ use agent::driver::{self, DriverError, News, Seat, Seats, Settings, Train, Train
 pub use agent::driver::{Piloted, pilot};
 use agent::folder::{Folder, FolderError};
 use agent::program::Programs;
+use common::label::{Label, LabelError};
 use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -37,6 +38,8 @@ pub struct LocalAgent {
 pub enum EmbeddedError {
     #[error(transparent)]
     Device(#[from] DeviceError),
+    #[error(transparent)]
+    Label(#[from] LabelError),
     #[error("the agent's folder cannot be used")]
     Folder { source: FolderError },
     #[error("the folder for programs cannot be used")]
@@ -54,14 +57,16 @@ pub fn tidy(folder: &Path) {
     let _ = std::fs::remove_dir_all(folder.join(CHECKPOINTS));
 }
 
-/// Starts the agent on `folder`; `programs`: it runs those of studies too.
+/// Starts the agent on `folder`; `programs`: it runs those of studies too; `labels`: of its user's.
 pub fn start(
     handle: &Handle,
     folder: &Path,
     threads: Option<NonZeroU32>,
     programs: bool,
+    labels: Vec<Label>,
 ) -> Result<LocalAgent, EmbeddedError> {
     let device = Device::choose(Wanted::Auto, threads, None)?;
+    let labels = device.labels().with(labels)?;
     let folder = Folder::claim(folder).map_err(|source| EmbeddedError::Folder { source })?;
     let device = driver::suited_to(folder.path(), device);
     let shared = vec![handle.content().folder().to_path_buf()];
@@ -76,6 +81,7 @@ pub fn start(
         folder,
         shared,
         device: device.clone(),
+        labels,
         host: agent::device::host_name(),
         grace: GRACE,
         first_contact: None,

@@ -63,6 +63,18 @@ pub fn raced(seeds: u32) -> Study {
     ))
 }
 
+/// Arms `a` and `b` of one shape on two partitions of two folds, with further lines of `[study]` and of each.
+#[cfg(test)]
+pub fn labelled([study, a, b]: [&str; 3], seeds: u32) -> Study {
+    of_text(&format!(
+        "[study]\nname = \"labelled\"\nmetric = \"auroc\"\ncontrols = {{ constant = false }}\n{study}\n\
+         [data]\npath = \"rows.csv\"\ntarget = \"y\"\ntask = \"classification\"\n\
+         [split]\nouter = {{ folds = 2, repeats = 2 }}\n[seeds]\ncount = {seeds}\n\
+         [arms.a]\nmodel = \"linear\"\nepochs = 2\nspace = {{ lr = [0.1, 0.2] }}\n{a}\n\
+         [arms.b]\nmodel = \"linear\"\nepochs = 2\nspace = {{ lr = [0.3, 0.4] }}\n{b}\n"
+    ))
+}
+
 /// So many linear arms that differ in their learning rates, on five folds, with these tables.
 #[cfg(test)]
 pub fn limited(arms: u32, seeds: u32, tables: &str) -> Study {

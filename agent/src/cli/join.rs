@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use common::label::Label;
 use etcetera::BaseStrategy;
 use link::{Identity, JoinToken};
 #[cfg(unix)]
@@ -36,7 +37,8 @@ use crate::program::Programs;
     agent join 10.0.0.5:7461 --token SW1...\n  \
     agent join 10.0.0.5:7461 --token-file token.txt\n  \
     agent join planner.lab --threads 4 --shared /data\n  \
-    agent join planner.lab --threads 1 --allow-programs")]
+    agent join planner.lab --threads 1 --allow-programs\n  \
+    agent join planner.lab --label gpu=a100 --label site=east")]
 pub struct JoinArgs {
     /// HOST or HOST:PORT of the coordinator, or of several of one cluster; the port is 7461 unless
     /// given
@@ -69,6 +71,10 @@ pub struct JoinArgs {
     /// do on this machine what this user may
     #[arg(long)]
     allow_programs: bool,
+    /// A label that studies may require, such as site=east; give it once for each. Each agent has besides
+    /// device (cpu or cuda), host and arch
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<Label>,
     /// After Ctrl-C or SIGTERM, how long trainings may go on
     #[arg(long, default_value = "25s", value_parser = duration)]
     grace: Duration,
@@ -83,6 +89,7 @@ pub struct JoinArgs {
 pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
     let token = token_of(&args)?;
     let device = Device::choose(args.device, args.threads, args.lanes).map_err(Failure::usage)?;
+    let labels = device.labels().with(args.label.clone()).map_err(Failure::usage)?;
     let folder = match &args.folder {
         Some(path) => {
             check_certificate(path, token.as_ref())?;
@@ -103,6 +110,7 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
         folder,
         shared: args.shared,
         device,
+        labels,
         host: args.name.unwrap_or_else(device::host_name),
         grace: args.grace,
         first_contact: Some(args.wait),

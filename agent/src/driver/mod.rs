@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::id::{LeaseId, StudyId};
+use common::label::Labels;
 use common::study::Study;
 use common::table::Dataset;
 use common::time::Timestamp;
@@ -70,6 +71,8 @@ pub struct Settings {
     pub device: Device,
     /// The name it goes by, for people.
     pub host: String,
+    /// What it is known by, for studies that require labels.
+    pub labels: Labels,
     /// How long cohorts in training may go on after the shutdown.
     pub grace: Duration,
     /// How long the first connection may take; `None`: for ever.
@@ -145,7 +148,8 @@ impl Driver {
         connector: C,
         trainer: &Arc<dyn Train>,
     ) -> Result<Self, DriverError> {
-        let Settings { folder, shared, device, host, grace, first_contact, tell } = settings;
+        let Settings { folder, shared, device, host, labels, grace, first_contact, tell } =
+            settings;
         let (spool_path, cache) = (folder.spool(), folder.data());
         let opened = tokio::task::spawn_blocking(move || Spool::open(&spool_path)).await;
         let (spool, left) = opened
@@ -174,7 +178,7 @@ impl Driver {
         let session =
             Session::new(device.about(host), random(), threads, left.crashed, left.reports);
         Ok(Self {
-            session: session.with_programs(trainer.programs().is_some()),
+            session: session.with_programs(trainer.programs().is_some()).with_labels(labels),
             trainer: Arc::clone(trainer),
             events,
             tell_me,

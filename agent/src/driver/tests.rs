@@ -78,6 +78,7 @@ fn agent(dir: &Path, trainer: Arc<impl Train>, grace: Duration) -> Agent {
         shared: vec![shared],
         device: Device::choose(Wanted::Cpu, 2.try_into().ok(), 4.try_into().ok())
             .expect("a processor"),
+        labels: Default::default(),
         host: "test".to_string(),
         grace,
         first_contact: None,

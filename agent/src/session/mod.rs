@@ -6,6 +6,7 @@
 //!
 //! Floor: core.
 
+mod greeting;
 mod lanes;
 mod outbox;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use common::id::{LeaseId, StudyId, TrialIndex};
+use common::label::Labels;
 use common::study::Study;
 use common::time::Timestamp;
 use common::trial::{Attempt, Ending, FailReason, Report};
@@ -115,6 +117,8 @@ pub struct Session {
     ended: u64,
     /// Whether it may be given trials that run a program.
     programs: bool,
+    /// What it is known by, beside what it says of itself.
+    labels: Labels,
 }
 
 /// What people are told about a session.
@@ -209,12 +213,8 @@ impl Session {
             leaving: None,
             ended: 0,
             programs: false,
+            labels: Labels::none(),
         }
-    }
-
-    /// The same session, allowed to run programs or not.
-    pub fn with_programs(self, programs: bool) -> Self {
-        Self { programs, ..self }
     }
 
     /// Takes one input at `now`, on the driver's monotonic clock.
@@ -257,19 +257,7 @@ impl Session {
 
     fn take(&mut self, input: Input, now: Timestamp, effects: &mut Vec<Effect>) {
         match input {
-            Input::Connected => {
-                self.disconnected();
-                self.contact = Contact::Registering;
-                effects.push(Effect::Send(FromAgent::Register {
-                    about: self.about.clone(),
-                    life: self.life,
-                    holding: self.holding(),
-                    crashed: self.crashed.iter().copied().collect(),
-                }));
-                if self.programs {
-                    effects.push(Effect::Send(FromAgent::Skills { programs: true }));
-                }
-            }
+            Input::Connected => self.greet(effects),
             Input::Disconnected => self.disconnected(),
             Input::Message(message) => self.take_message(message, now, effects),
             Input::DataReady { study } => {

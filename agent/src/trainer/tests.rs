@@ -544,6 +544,7 @@ fn study(dataset: &Dataset) -> Study {
             learned: None,
             halving: None,
             race: None,
+            requires: Default::default(),
         }],
         budget: Budget::default(),
     }

@@ -18,6 +18,7 @@ use super::grammar::{set, settle};
 use super::{Arm, ArmConfig, Halving, Hyper, Model, Race, Study};
 use crate::design::{Choice, Design, TrialKey};
 use crate::id::Digest;
+use crate::label::Requires;
 use crate::plan::{Method, Search, SearchError, Terms};
 use crate::space::{Axis, Config, Space, Value};
 use crate::wire::codec;
@@ -204,13 +205,20 @@ pub(super) fn tried(number: usize) -> Config {
 
 impl Serialize for Arm {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let model = match (&self.learned, self.halving, self.race) {
-            (None, None, None) => ModelLayout::from(self.model),
-            (None, None, Some(race)) => ModelLayout::Raced(self.model, race),
-            (None, Some(halving), _) => ModelLayout::Halved(self.model, halving),
+        let how = match (&self.learned, self.halving, self.race) {
+            (None, None, None) => HowLayout::Plain(self.model),
+            (None, None, Some(race)) => HowLayout::Raced(self.model, race),
+            (None, Some(halving), _) => HowLayout::Halved(self.model, halving),
             (Some(learned), ..) => {
-                ModelLayout::Learned(self.model, Box::new(LearnedLayout::of(learned)))
+                HowLayout::Learned(self.model, Box::new(LearnedLayout::of(learned)))
             }
+        };
+        let model = match (self.requires.is_empty(), how) {
+            (false, how) => ModelLayout::Required(self.requires.clone(), how),
+            (true, HowLayout::Plain(model)) => ModelLayout::from(model),
+            (true, HowLayout::Learned(model, layout)) => ModelLayout::Learned(model, layout),
+            (true, HowLayout::Halved(model, halving)) => ModelLayout::Halved(model, halving),
+            (true, HowLayout::Raced(model, race)) => ModelLayout::Raced(model, race),
         };
         Layout { name: &self.name, model, written: &self.written, configs: &self.configs }
             .serialize(serializer)
@@ -221,31 +229,43 @@ impl<'de> Deserialize<'de> for Arm {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         type Read = Layout<String, Vec<ArmConfig>>;
         let Layout { name, model, written, configs } = Read::deserialize(deserializer)?;
-        let (mut learned, mut halving, mut race) = (None, None, None);
-        let model = match model {
+        let (requires, how) = match model {
+            ModelLayout::Required(requires, how) => (requires, how),
             ModelLayout::Learned(model, layout) => {
+                (Requires::default(), HowLayout::Learned(model, layout))
+            }
+            ModelLayout::Halved(model, halving) => {
+                (Requires::default(), HowLayout::Halved(model, halving))
+            }
+            ModelLayout::Raced(model, race) => (Requires::default(), HowLayout::Raced(model, race)),
+            model => {
+                let none = || D::Error::custom("there is no such model");
+                (Requires::default(), HowLayout::Plain(model.plain().ok_or_else(none)?))
+            }
+        };
+        let (mut learned, mut halving, mut race) = (None, None, None);
+        let model = match how {
+            HowLayout::Plain(model) => model,
+            HowLayout::Learned(model, layout) => {
                 let broken = || D::Error::custom("a search has tries that it cannot have");
                 learned = Some(Box::new(layout.learned().ok_or_else(broken)?));
                 model
             }
-            ModelLayout::Halved(model, of) => {
+            HowLayout::Halved(model, of) => {
                 halving = Some(of);
                 model
             }
-            ModelLayout::Raced(model, of) => {
+            HowLayout::Raced(model, of) => {
                 race = Some(of);
                 model
             }
-            model => {
-                let none = || D::Error::custom("there is no such model");
-                model.plain().ok_or_else(none)?
-            }
         };
-        Ok(Arm { name, model, written, configs, learned, halving, race })
+        Ok(Arm { name, model, written, configs, learned, halving, race, requires })
     }
 }
 
-/// [`Arm`] as it is written: a search stands behind the models, in the place of its arm's.
+/// [`Arm`] as it is written: a search stands behind the models, in the place of its arm's, and so does what
+/// is required of whoever trains it.
 #[derive(Serialize, Deserialize)]
 struct Layout<Text, Configs> {
     name: Text,
@@ -260,12 +280,26 @@ enum ModelLayout {
     Linear,
     Mlp,
     Constant,
-    Permuted { of: u32, repeats: u32 },
+    Permuted {
+        of: u32,
+        repeats: u32,
+    },
     Cnn,
     Resnet,
     Unet,
     Transformer,
     Program,
+    Learned(Model, Box<LearnedLayout>),
+    Halved(Model, Halving),
+    Raced(Model, Race),
+    /// Never empty: an arm that requires nothing has the bytes of before.
+    Required(Requires, HowLayout),
+}
+
+/// How an arm's configs are found, beside what it requires.
+#[derive(Serialize, Deserialize)]
+enum HowLayout {
+    Plain(Model),
     Learned(Model, Box<LearnedLayout>),
     Halved(Model, Halving),
     Raced(Model, Race),
@@ -330,7 +364,9 @@ impl ModelLayout {
             Self::Unet => Model::Unet,
             Self::Transformer => Model::Transformer,
             Self::Program => Model::Program,
-            Self::Learned(..) | Self::Halved(..) | Self::Raced(..) => return None,
+            Self::Learned(..) | Self::Halved(..) | Self::Raced(..) | Self::Required(..) => {
+                return None;
+            }
         })
     }
 }
@@ -400,6 +436,39 @@ mod tests {
         let model = codec::encode(&flat.model).unwrap();
         let race = [vec![11], model, codec::encode(&(3u32, 0.1f64)).unwrap()].concat();
         assert_eq!(bytes[at..at + race.len()], race);
+    }
+
+    #[test]
+    fn what_is_required_costs_nothing_where_nothing_is_and_is_no_part_of_a_trial() {
+        let (flat, halved) = (study(""), "search = { method = \"halving\", configs = 6 }\n");
+        let mut asked = Requires::default();
+        asked.insert("site".into(), ["east", "west"].map(String::from).into());
+        for plain in [flat.clone(), learned(), study(halved)] {
+            let mut study = plain.clone();
+            study.arms[0].requires = asked.clone();
+            let bytes = codec::encode(&study).unwrap();
+            assert_eq!(codec::decode::<Study>(&bytes).unwrap(), study);
+            assert!(study.is_well_named() && study.has_requires() && study.id() != plain.id());
+            let digest = |study: &Study| {
+                let design = Design::of(study);
+                design.key(TrialIndex(0)).expect("in it").digest(study)
+            };
+            assert_eq!(digest(&study), digest(&plain), "where it is trained is not what it is");
+            // A program of before finds a model that is none.
+            let bytes = codec::encode(&study.arms[0]).unwrap();
+            assert!(codec::decode::<(String, Model, String, Vec<ArmConfig>)>(&bytes).is_err());
+        }
+        let none = HowLayout::Plain(flat.arms[0].model);
+        let layout = Layout {
+            name: &flat.arms[0].name,
+            model: ModelLayout::Required(Requires::default(), none),
+            written: &flat.arms[0].written,
+            configs: &flat.arms[0].configs,
+        };
+        assert!(codec::decode::<Arm>(&codec::encode(&layout).unwrap()).is_err());
+        let mut odd = flat;
+        odd.arms[0].requires.insert("a b".into(), ["c".to_string()].into());
+        assert!(!odd.is_well_named());
     }
 
     #[test]

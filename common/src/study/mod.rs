@@ -20,6 +20,7 @@ mod race;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Digest, StudyId};
+use crate::label::Requires;
 use crate::metric::Metric;
 use crate::name::{is_inner_path, is_name};
 use crate::seed::Stream;
@@ -163,6 +164,8 @@ pub struct Arm {
     pub halving: Option<Halving>,
     /// Its configs race: tuning seed by tuning seed those are dropped that cannot be chosen.
     pub race: Option<Race>,
+    /// Of whoever trains it. Where it is trained is not what it is: no part of `written`.
+    pub requires: Requires,
 }
 
 /// One config: the point of the space that names it, and everything a trainer needs.
@@ -263,7 +266,17 @@ impl Study {
         let arms = self.arms.iter().all(|arm| is_name(&arm.name));
         let named = arms && is_name(&self.name) && is_inner_path(&self.data.path);
         let searched = self.has_sound_searches() && self.has_sound_halving();
-        named && self.has_sound_programs() && searched && self.has_sound_races()
+        let searched = searched && self.has_sound_races();
+        named && self.has_sound_programs() && searched && self.has_sound_requires()
+    }
+
+    /// Whether some arm asks for agents of certain labels.
+    pub fn has_requires(&self) -> bool {
+        self.arms.iter().any(|arm| !arm.requires.is_empty())
+    }
+
+    fn has_sound_requires(&self) -> bool {
+        self.arms.iter().all(|arm| arm.requires.is_sound())
     }
 
     pub fn primary(&self) -> Metric {

@@ -132,7 +132,7 @@ async fn simply(
     let study = connect::find_study(&client, Some(study)).await?;
     client.ask(Request::Control { study: study.id, control }).await?;
     let after = connect::status_of(&client, study.id).await?;
-    look::print_status(std::slice::from_ref(&after), output);
+    look::print_status(std::slice::from_ref(&after), &[], output);
     Ok(ExitCode::SUCCESS)
 }
 

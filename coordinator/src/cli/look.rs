@@ -2,17 +2,20 @@
 //!
 //! Floor: wiring.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::Args;
+use common::id::MemberId;
+use common::label::{self, Labels};
 use common::time::Timestamp;
-use common::wire::message::{AgentStatus, Request, Response, StudyState, StudyStatus};
+use common::wire::message::{AgentStatus, Request, Response, StudyState, StudyStatus, Wanting};
 use serde_json::{Value, json};
 
 use super::control::in_ranges;
 use super::output::{Output, duration, table};
-use super::{Fresh, Target, connect};
-use crate::client::ClientError;
+use super::{Fresh, Target, connect, labels};
+use crate::client::{Client, ClientError};
 use crate::driver::wall_clock;
 
 /// How far studies are.
@@ -39,7 +42,8 @@ pub struct LookArgs {
 
 /// `coordinator list`: a line a study.
 pub async fn list(args: LookArgs, output: &Output) -> anyhow::Result<ExitCode> {
-    let studies = all(&args.target, args.fresh).await?;
+    let client = connect::client(&args.target).await?.fresh(args.fresh.fresh);
+    let studies = all(&client).await?;
     let rows = studies
         .iter()
         .map(|study| {
@@ -58,19 +62,18 @@ pub async fn list(args: LookArgs, output: &Output) -> anyhow::Result<ExitCode> {
 
 /// `coordinator status [STUDY]`.
 pub async fn status(args: StatusArgs, output: &Output) -> anyhow::Result<ExitCode> {
+    let client = connect::client(&args.target).await?.fresh(args.fresh.fresh);
     let studies = match &args.study {
-        None => all(&args.target, args.fresh).await?,
-        Some(name) => {
-            let client = connect::client(&args.target).await?.fresh(args.fresh.fresh);
-            vec![connect::find_study(&client, Some(name)).await?]
-        }
+        None => all(&client).await?,
+        Some(name) => vec![connect::find_study(&client, Some(name)).await?],
     };
-    print_status(&studies, output);
+    let wanting = labels::wanting(&client, &studies).await;
+    print_status(&studies, &wanting, output);
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints what `status` and `watch` know.
-pub fn print_status(studies: &[StudyStatus], output: &Output) {
+pub fn print_status(studies: &[StudyStatus], wanting: &[Wanting], output: &Output) {
     let rows = studies
         .iter()
         .map(|study| {
@@ -113,7 +116,22 @@ pub fn print_status(studies: &[StudyStatus], output: &Output) {
             ));
         }
     }
-    output.answer(&people, "seedsweep.status/1", json!({ "studies": studies_json(studies) }));
+    for want in wanting {
+        people.push_str(&format!("\n{}", labels::in_words(want, studies)));
+    }
+    let wanting: Vec<Value> = wanting.iter().map(wanting_json).collect();
+    let answer = json!({ "studies": studies_json(studies), "wanting": wanting });
+    output.answer(&people, "seedsweep.status/1", answer);
+}
+
+fn wanting_json(want: &Wanting) -> Value {
+    let requires = want.requires.iter().map(|(key, values)| (key.clone(), json!(values)));
+    json!({
+        "study": want.study.to_string(),
+        "arms": want.arms,
+        "requires": Value::Object(requires.collect()),
+        "agents": want.agents,
+    })
 }
 
 /// `coordinator agents`: the machines that train.
@@ -122,10 +140,15 @@ pub async fn agents(args: LookArgs, output: &Output) -> anyhow::Result<ExitCode>
     let Response::Agents { agents } = client.ask(Request::Agents).await? else {
         return Err(ClientError::Unexpected.into());
     };
-    let rows = agents.iter().map(agent_row).collect();
+    // A coordinator of before there were labels does not know the question.
+    let known = client.labels().await.map(|(agents, _)| agents).unwrap_or_default();
+    let known: BTreeMap<MemberId, Labels> = known.into_iter().collect();
+    let none = Labels::none();
+    let labels = |agent: &AgentStatus| known.get(&agent.member).unwrap_or(&none);
+    let rows = agents.iter().map(|agent| agent_row(agent, labels(agent))).collect();
     let headings = [
-        "agent", "state", "host", "device", "lanes", "leased", "complete", "failed", "address",
-        "heard",
+        "agent", "state", "host", "device", "lanes", "leased", "complete", "failed", "labels",
+        "address", "heard",
     ];
     let mut people = if agents.is_empty() {
         "no agents yet; `coordinator start` prints how they join".to_string()
@@ -140,20 +163,22 @@ pub async fn agents(args: LookArgs, output: &Output) -> anyhow::Result<ExitCode>
             ));
         }
     }
-    let list: Vec<Value> = agents.iter().map(agent_json).collect();
+    let list: Vec<Value> = agents.iter().map(|agent| agent_json(agent, labels(agent))).collect();
     output.answer(&people, "seedsweep.agents/1", json!({ "agents": list }));
     Ok(ExitCode::SUCCESS)
 }
 
-async fn all(target: &Target, fresh: Fresh) -> anyhow::Result<Vec<StudyStatus>> {
-    let client = connect::client(target).await?.fresh(fresh.fresh);
+async fn all(client: &Client) -> anyhow::Result<Vec<StudyStatus>> {
     match client.ask(Request::Status { study: None }).await? {
         Response::Status { studies } => Ok(studies),
         _ => Err(ClientError::Unexpected.into()),
     }
 }
 
-fn agent_row(agent: &AgentStatus) -> Vec<String> {
+fn agent_row(agent: &AgentStatus, labels: &Labels) -> Vec<String> {
+    // Host and device have columns of their own.
+    let further = labels.iter().filter(|(key, _)| ![label::HOST, label::DEVICE].contains(key));
+    let further: Vec<String> = further.map(|(key, value)| format!("{key}={value}")).collect();
     let state = match (&agent.set_aside, agent.connected) {
         (Some(_), _) => "set aside",
         (None, true) => "connected",
@@ -168,12 +193,14 @@ fn agent_row(agent: &AgentStatus) -> Vec<String> {
         agent.leased.to_string(),
         agent.complete.to_string(),
         agent.failed.to_string(),
+        if further.is_empty() { "-".to_string() } else { further.join(" ") },
         agent.address.clone(),
         ago(agent.heard),
     ]
 }
 
-fn agent_json(agent: &AgentStatus) -> Value {
+fn agent_json(agent: &AgentStatus, labels: &Labels) -> Value {
+    let labels = labels.iter().map(|(key, value)| (key.to_string(), json!(value)));
     json!({
         "member": agent.member.to_string(),
         "host": agent.about.host,
@@ -185,6 +212,7 @@ fn agent_json(agent: &AgentStatus) -> Value {
         "leased": agent.leased,
         "complete": agent.complete,
         "failed": agent.failed,
+        "labels": Value::Object(labels.collect()),
         "address": agent.address,
         "connected": agent.connected,
         "set_aside": agent.set_aside,

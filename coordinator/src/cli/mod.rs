@@ -15,6 +15,7 @@ mod demo;
 mod doctor;
 mod explain;
 mod files;
+mod labels;
 mod ledger;
 mod logs;
 mod look;

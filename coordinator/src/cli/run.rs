@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 use common::id::StudyId;
+use common::label::Label;
 use common::ledger::Purpose;
 use common::stats::worth::Stakes;
 use common::study::Model;
@@ -23,7 +24,7 @@ use super::files::StakesArgs;
 use super::output::{Output, duration};
 use super::signal::interrupted;
 use super::study::ReadStudy;
-use super::{files, register, study, watch};
+use super::{files, labels, register, study, watch};
 use crate::client::Client;
 use crate::cluster::{self, Opening};
 
@@ -44,6 +45,10 @@ pub struct RunArgs {
     /// Run the study's own programs on this machine, with the rights of this user.
     #[arg(long)]
     allow_programs: bool,
+    /// A label that the study may require, such as gpu=a100; give it once for each. This machine has besides
+    /// device (cpu or cuda), host and arch.
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<Label>,
     /// Train, and show no score until what the study should show is registered with --claim.
     #[arg(long)]
     sealed: bool,
@@ -72,9 +77,11 @@ pub async fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
             names.join(", ")
         );
     }
+    labels::check_here(study, &args.label)?;
     let stakes = args.stakes.told();
     let (threads, programs) = (args.threads, args.allow_programs);
-    let how = How { threads, programs, stakes, sealed: args.sealed, claim: args.claim };
+    let labels = args.label;
+    let how = How { threads, programs, labels, stakes, sealed: args.sealed, claim: args.claim };
     run_study(read, &out, how, output).await
 }
 
@@ -94,6 +101,8 @@ pub struct How {
     /// One a core where not said.
     pub threads: Option<NonZeroU32>,
     pub programs: bool,
+    /// What it is known by, beside what it finds out itself.
+    pub labels: Vec<Label>,
     /// What the report weighs further runs by.
     pub stakes: Option<Stakes>,
     /// No score is shown before a claim.
@@ -115,7 +124,9 @@ pub async fn open(out: &Path, how: &How) -> anyhow::Result<Opened> {
         .await
         .with_context(|| format!("in {}", data_folder.display()))?;
     let agent_folder = data_folder.join("agent");
-    let agent = crate::embedded::start(&cluster.handle, &agent_folder, how.threads, how.programs)?;
+    let labels = how.labels.clone();
+    let agent =
+        crate::embedded::start(&cluster.handle, &agent_folder, how.threads, how.programs, labels)?;
     let client = Client::here(cluster.handle.clone());
     Ok(Opened { cluster, agent, client })
 }

@@ -53,7 +53,7 @@ pub async fn submit(args: SubmitArgs, output: &Output) -> anyhow::Result<ExitCod
     let last = watch::follow(&client, id, output).await?;
     let why = watch::why_it_ended(&client, id).await?;
     watch::say_why(&last, why.as_ref(), output);
-    look::print_status(std::slice::from_ref(&last), output);
+    look::print_status(std::slice::from_ref(&last), &[], output);
     output.say(format!("write its report with `coordinator report {id}`"));
     Ok(watch::exit_code(&last, why.as_ref()))
 }

@@ -10,7 +10,7 @@ use common::id::StudyId;
 use common::wire::message::{Decided, Request, Response, StudyState, StudyStatus, Why};
 
 use super::output::{Output, duration};
-use super::{Target, connect, look};
+use super::{Target, connect, labels, look};
 use crate::client::{Client, ClientError};
 
 /// Follow a study until it ends.
@@ -32,7 +32,7 @@ pub async fn watch(args: WatchArgs, output: &Output) -> anyhow::Result<ExitCode>
     let last = follow(&client, study.id, output).await?;
     let why = why_it_ended(&client, study.id).await?;
     say_why(&last, why.as_ref(), output);
-    look::print_status(std::slice::from_ref(&last), output);
+    look::print_status(std::slice::from_ref(&last), &[], output);
     Ok(exit_code(&last, why.as_ref()))
 }
 
@@ -46,6 +46,7 @@ pub async fn follow(
     let bar = output.bar(status.planned);
     let mut said = (Instant::now(), String::new());
     let mut asked = false;
+    let mut warnings = labels::Warnings::new();
     while status.state.goes_on() {
         if !asked && status.leased == 0 && bar.elapsed() >= BETWEEN_LINES {
             asked = true;
@@ -57,6 +58,7 @@ pub async fn follow(
                 );
             }
         }
+        warnings.look(client, &status, output).await;
         // A study that stops early has fewer trainings than it was planned to have.
         bar.set_length(status.planned);
         bar.set_position(status.complete + status.failed);

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use common::id::{LeaseId, MemberId, StudyId, TrialIndex};
+use common::label::Labels;
 use common::time::Timestamp;
 use common::trial::{Attempt, Ending, FailReason, Outcome, Report};
 use common::wire::message::{AgentAbout, FromAgent, OutcomeRow, RowEnd, ToAgent};
@@ -17,6 +18,7 @@ use super::{Asker, Node, Now, Output, SessionId};
 use crate::planted::planted;
 use crate::scheduler::command::{CURVES_LEVEL, Command, Item, PROGRAMS_LEVEL};
 use crate::scheduler::lease::Lease;
+use crate::scheduler::placement::ShapeQueue;
 use crate::scheduler::state::{TrialState, short_digest};
 use crate::scheduler::{Applied, Ended};
 
@@ -28,10 +30,19 @@ pub(super) struct Session {
     pub offered: u32,
     /// Whether it runs programs.
     pub programs: bool,
+    /// What it is known by; none where it says nothing.
+    pub labels: Labels,
     /// Trials it ended, on this and earlier connections.
     pub complete: u64,
     pub failed: u64,
     pub heard: Timestamp,
+}
+
+impl Session {
+    /// Whether it allows what trials of this shape are, and has the labels that they require.
+    pub fn may_train(&self, shape: &ShapeQueue) -> bool {
+        (self.programs || !shape.is_of_programs()) && shape.requires().are_met_by(&self.labels)
+    }
 }
 
 impl Node {
@@ -45,9 +56,17 @@ impl Node {
         let before = self.soft.gone.remove(&member);
         let (complete, failed) = before.map_or((0, 0), |gone| (gone.complete, gone.failed));
         let heard = now.wall;
-        let (about, offered, programs) = (None, 0, false);
-        let arrived =
-            Session { member, address, about, offered, programs, complete, failed, heard };
+        let arrived = Session {
+            member,
+            address,
+            about: None,
+            offered: 0,
+            programs: false,
+            labels: Labels::none(),
+            complete,
+            failed,
+            heard,
+        };
         self.sessions.insert(session, arrived);
         if !self.soft.leading {
             self.let_go(session);
@@ -121,6 +140,11 @@ impl Node {
             FromAgent::Skills { programs } => {
                 if let Some(entry) = self.sessions.get_mut(&session) {
                     entry.programs = programs;
+                }
+            }
+            FromAgent::Labels { labels } => {
+                if let Some(entry) = self.sessions.get_mut(&session) {
+                    entry.labels = labels.bounded();
                 }
             }
             FromAgent::Progress { items } => self.progress_said(member, items),

@@ -235,6 +235,8 @@ impl Node {
             reasons.push(
                 "no agent allows programs; join one with `agent join --allow-programs`".into(),
             );
+        } else if let Some(why) = self.why_unlabelled(record, trial) {
+            reasons.push(why);
         } else if connected.iter().all(|session| session.offered == 0) {
             let lanes: u32 = connected.iter().filter_map(|s| Some(s.about.as_ref()?.lanes)).sum();
             let agents = connected.len();

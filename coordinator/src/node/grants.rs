@@ -2,19 +2,23 @@
 //!
 //! A trial is granted only while it is open, under no lease, and no outcome of it is on its way
 //! into the log; and not to the agent it last failed on, while there are others. Programs go to agents
-//! that allow them alone.
+//! that allow them alone, and an arm that requires labels to agents that have them.
 //!
 //! Floor: core.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use common::design::Design;
 use common::id::{MemberId, StudyId, TrialIndex};
-use common::study::{Arm, Model};
+use common::label::Requires;
+use common::study::{Arm, Model, Study};
 use common::trial::FailReason;
 use common::wire::message::{StudyState, ToAgent};
 
 use super::agents::Session;
+use super::health::Health;
 use super::{Node, Now, SessionId};
-use crate::scheduler::placement::Fit;
+use crate::scheduler::placement::{Fit, ShapeQueue};
 use crate::scheduler::state::{StudyRecord, TrialState};
 
 impl Node {
@@ -75,7 +79,7 @@ impl Node {
         let (leases, proposed) = (&self.soft.leases, &self.soft.proposed);
         let others = match record.tallies.is_empty() {
             true => Vec::new(),
-            false => self.others_than(member),
+            false => others_than(member, &self.sessions, &self.soft.health),
         };
         let fit = |trial: TrialIndex| {
             let free = record.trial(trial) == Some(TrialState::Open)
@@ -87,9 +91,12 @@ impl Node {
                 true => Fit::Here,
             }
         };
-        let programs = self.sessions.get(&session).is_some_and(|entry| entry.programs);
+        let rare = self.rare(&record.study);
+        let Some(entry) = self.sessions.get(&session) else { return false };
+        let allowed = |shape: &ShapeQueue| entry.may_train(shape);
         let Some(queue) = self.soft.queues.get_mut(&study) else { return false };
-        let trials = queue.take(width, programs, &fit);
+        queue.prefer(&|requires| rare.contains(requires));
+        let trials = queue.take_of(width, &allowed, &fit);
         let version = record.version;
         let Some(entry) = self.sessions.get_mut(&session) else { return false };
         if trials.is_empty() {
@@ -108,12 +115,15 @@ impl Node {
         true
     }
 
-    /// Other agents that could be granted something, and whether they run programs.
-    fn others_than(&self, member: MemberId) -> Vec<(MemberId, bool)> {
-        let others = self.sessions.values().filter(|session| {
-            session.member != member && session.about.is_some() && self.is_in_use(session.member)
-        });
-        others.map(|session| (session.member, session.programs)).collect()
+    /// What a study requires that some agent here does not meet.
+    fn rare(&self, study: &Study) -> BTreeSet<Requires> {
+        let asked: BTreeSet<&Requires> =
+            study.arms.iter().map(|arm| &arm.requires).filter(|asked| !asked.is_empty()).collect();
+        let lacks = |asked: &Requires| {
+            let here = |s: &&Session| s.about.is_some() && self.is_in_use(s.member);
+            self.sessions.values().filter(here).any(|s| !asked.are_met_by(&s.labels))
+        };
+        asked.into_iter().filter(|asked| lacks(asked)).cloned().collect()
     }
 
     /// Lanes of the next cohort: the agent's width, less near the end so that no agent idles.
@@ -125,22 +135,38 @@ impl Node {
     }
 }
 
+/// Other agents that could be granted something.
+fn others_than<'a>(
+    member: MemberId,
+    sessions: &'a BTreeMap<SessionId, Session>,
+    health: &BTreeMap<MemberId, Health>,
+) -> Vec<&'a Session> {
+    let aside = |other: MemberId| health.get(&other).is_some_and(|h| h.set_aside.is_some());
+    let others = sessions.values().filter(|session| {
+        session.member != member && session.about.is_some() && !aside(session.member)
+    });
+    others.collect()
+}
+
 /// Whether a trial should rather wait for another agent: it last failed on this one, or its program
 /// asked here for another one and not yet everywhere.
 fn is_better_elsewhere(
     record: &StudyRecord,
     trial: TrialIndex,
     member: MemberId,
-    others: &[(MemberId, bool)],
+    others: &[&Session],
 ) -> bool {
     let Some(tally) = record.tallies.get(&trial) else { return false };
     let program = runs_program(record, trial);
-    let mut able = others.iter().filter(|(_, programs)| *programs || !program);
+    let requires = requires_of(record, trial);
+    let mut able = others.iter().filter(|other| {
+        (other.programs || !program) && requires.is_none_or(|r| r.are_met_by(&other.labels))
+    });
     let sent_on = |member: MemberId| {
         let past = tally.past.iter();
         past.into_iter().any(|p| p.agent == member && p.reason == FailReason::Elsewhere)
     };
-    if sent_on(member) && able.clone().any(|(other, _)| !sent_on(*other)) {
+    if sent_on(member) && able.clone().any(|other| !sent_on(other.member)) {
         return true;
     }
     tally.past.last().is_some_and(|last| last.agent == member) && able.next().is_some()
@@ -152,6 +178,16 @@ pub(super) fn runs_program(record: &StudyRecord, trial: TrialIndex) -> bool {
     let runs = |arm: &Arm| study.model_of(arm) == Model::Program;
     study.arms.iter().any(runs)
         && Design::of(study).key(trial).is_some_and(|key| runs(key.arm(study)))
+}
+
+/// What an agent that trains it must be known by; `None`: anybody will do.
+pub(super) fn requires_of(record: &StudyRecord, trial: TrialIndex) -> Option<&Requires> {
+    let study = &record.study;
+    if !study.has_requires() {
+        return None;
+    }
+    let key = Design::of(study).key(trial)?;
+    Some(&key.arm(study).requires).filter(|requires| !requires.is_empty())
 }
 
 /// Lanes of an agent, and of one of its cohorts.

@@ -14,6 +14,7 @@ mod explain;
 mod grants;
 mod health;
 mod io;
+mod labels;
 mod logs;
 mod members;
 mod peers;

@@ -87,10 +87,14 @@ impl Node {
                 repeating.queue.put_back(*trial, false);
             }
         }
-        let trials = wanted.iter().filter_map(|trial| self.repeat_state(key, *trial)).collect();
+        let trials: Vec<Repeat> =
+            wanted.iter().filter_map(|trial| self.repeat_state(key, *trial)).collect();
         let agents = self.sessions.values().filter(|s| s.about.is_some());
         let agents = agents.filter(|s| self.is_in_use(s.member)).count() as u64;
-        Response::Repeats(Box::new(Repeats { agents, held: self.held(study, now), trials }))
+        let record = self.state.studies.get(&study);
+        let unable = || record.and_then(|record| self.lacks_labels(record, wanted.iter()));
+        let held = self.held(study, now).or_else(unable);
+        Response::Repeats(Box::new(Repeats { agents, held, trials }))
     }
 
     /// The trials that are meant, in order. Only complete ones have an outcome to compare with.
@@ -233,7 +237,7 @@ impl Node {
         let entry = self.sessions.get_mut(&session)?;
         let share = (waiting as u64).div_ceil(slots).max(1);
         let lanes_free = u64::from(lanes(entry).1).min(share) as usize;
-        let taken = queue.take(lanes_free, entry.programs, &fit);
+        let taken = queue.take_of(lanes_free, &|shape| entry.may_train(shape), &fit);
         if taken.is_empty() {
             return None;
         }

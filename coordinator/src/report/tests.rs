@@ -39,6 +39,7 @@ pub(super) fn study(arms: &[(&str, u32)], seeds: u32, partitions: u32, folds: u3
         learned: None,
         halving: None,
         race: None,
+        requires: Default::default(),
     };
     let factor = SeedFactor { name: "seed".into(), streams: Stream::TRAINING.into(), count: seeds };
     Study {

@@ -179,6 +179,7 @@ impl Command {
         match self {
             Command::Control { control: Control::Cancel, .. } => 1,
             Command::Control { .. } => 2,
+            Command::Submit { study, .. } if study.has_requires() => LABELS_LEVEL,
             Command::Submit { study, .. } if study.races() => RACING_LEVEL,
             Command::Submit { study, .. } if study.learns() || study.halves() => LEARN_LEVEL,
             Command::Propose { .. } | Command::Promote { .. } => LEARN_LEVEL,
@@ -241,7 +242,7 @@ pub enum EntryError {
 }
 
 /// The newest level this program knows.
-pub const LEVEL: u16 = RACING_LEVEL;
+pub const LEVEL: u16 = LABELS_LEVEL;
 
 /// From this level on studies have controls, looks are recorded, states have ledgers, and no outcome is shown without one.
 pub const LEDGER_LEVEL: u16 = 3;
@@ -268,6 +269,9 @@ pub const LEARN_LEVEL: u16 = 9;
 
 /// From this level on configs may race.
 pub const RACING_LEVEL: u16 = 10;
+
+/// From this level on arms may require labels of agents: older coordinators would grant them to anybody.
+pub const LABELS_LEVEL: u16 = 11;
 
 /// Format of entries; below 251, so that it is the first byte.
 const FORMAT: u16 = 2;

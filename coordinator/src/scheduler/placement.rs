@@ -10,14 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::design::{Choice, Design, Slot};
 use common::id::TrialIndex;
+use common::label::Requires;
 use common::study::{Hyper, Model, Proposed, Shape, Study};
 
 /// What of one study waits.
 #[derive(Debug)]
 pub struct Queue {
     shapes: Vec<ShapeQueue>,
-    /// By shape, its number above.
-    numbers: BTreeMap<Shape, usize>,
+    /// By shape and what its trials require of agents, its number above.
+    numbers: BTreeMap<(Shape, Requires), usize>,
     /// Which shape each config of each arm belongs to.
     shape_of: BTreeMap<(u32, u32), usize>,
     /// Which shape each try of a search belongs to, by arm, cell of its choice and number.
@@ -35,8 +36,9 @@ pub enum Fit {
     Nowhere,
 }
 
+/// What of one shape waits.
 #[derive(Debug, Default)]
-struct ShapeQueue {
+pub struct ShapeQueue {
     /// What is trained in every cell, ascending; refits that wait for a choice are put back when it is made,
     /// and tries of a search when they are decided.
     slots: Vec<Slot>,
@@ -53,6 +55,10 @@ struct ShapeQueue {
     suspects: BTreeSet<TrialIndex>,
     /// Each runs a program, and goes alone to an agent that allows it.
     programs: bool,
+    /// Of an agent that trains them.
+    requires: Requires,
+    /// Some agents here do not meet that: whoever does takes these first.
+    rare: bool,
 }
 
 impl Queue {
@@ -69,12 +75,12 @@ impl Queue {
             if let Some(learned) = &arm.learned {
                 let all = learned.all();
                 all.for_each(|(cell, slot, within)| {
-                    queue.tried((number, cell, slot), &within.hyper, model);
+                    queue.tried((number, cell, slot), &within.hyper, (model, &arm.requires));
                 });
                 continue;
             }
             for (config, within) in (0..).zip(&arm.configs) {
-                let shape = queue.shape(&within.hyper, model);
+                let shape = queue.shape(&within.hyper, (model, &arm.requires));
                 let slots = &mut queue.shapes[shape].slots;
                 match study.outer.inner.as_ref().filter(|_| queue.design.is_searched(number)) {
                     Some(inner) => slots.extend(
@@ -91,19 +97,20 @@ impl Queue {
     }
 
     /// The number of a shape, which is new or known.
-    fn shape(&mut self, hyper: &Hyper, model: Model) -> usize {
+    fn shape(&mut self, hyper: &Hyper, (model, requires): (Model, &Requires)) -> usize {
         let next = self.shapes.len();
-        let shape = *self.numbers.entry(hyper.shape(model)).or_insert(next);
+        let key = (hyper.shape(model), requires.clone());
+        let shape = *self.numbers.entry(key).or_insert(next);
         if shape == next {
-            let programs = model == Model::Program;
-            self.shapes.push(ShapeQueue { programs, ..ShapeQueue::default() });
+            let (programs, requires) = (model == Model::Program, requires.clone());
+            self.shapes.push(ShapeQueue { programs, requires, ..ShapeQueue::default() });
         }
         shape
     }
 
     /// A try of a search is decided: its trials wait.
-    fn tried(&mut self, of: (u32, u64, u32), hyper: &Hyper, model: Model) {
-        let shape = self.shape(hyper, model);
+    fn tried(&mut self, of: (u32, u64, u32), hyper: &Hyper, arm: (Model, &Requires)) {
+        let shape = self.shape(hyper, arm);
         self.tries.insert(of, shape);
         let (arm, cell, slot) = of;
         for trial in self.design.tries_of(Choice { arm, cell }, slot).concat() {
@@ -117,7 +124,8 @@ impl Queue {
             let Some(written) = study.arms.get(*arm as usize) else { continue };
             let config = written.learned.as_ref().and_then(|l| l.config(*cell, *slot));
             if let Some(config) = config {
-                self.tried((*arm, *cell, *slot), &config.hyper, study.model_of(written));
+                let of_arm = (study.model_of(written), &written.requires);
+                self.tried((*arm, *cell, *slot), &config.hyper, of_arm);
             }
         }
     }
@@ -152,18 +160,28 @@ impl Queue {
         programs: bool,
         fit: &dyn Fn(TrialIndex) -> Fit,
     ) -> Vec<TrialIndex> {
-        if let Some(alone) = self.take_suspect(programs, fit) {
+        self.take_of(count, &|shape| programs || !shape.is_of_programs(), fit)
+    }
+
+    /// As [`Queue::take`], of shapes that are `allowed` alone; of these the rare ones first.
+    pub fn take_of(
+        &mut self,
+        count: usize,
+        allowed: &dyn Fn(&ShapeQueue) -> bool,
+        fit: &dyn Fn(TrialIndex) -> Fit,
+    ) -> Vec<TrialIndex> {
+        if let Some(alone) = self.take_suspect(allowed, fit) {
             return vec![alone];
         }
         let design = &self.design;
         let mut skipped = Vec::new();
         let shapes = self.shapes.iter_mut().enumerate();
-        let allowed = shapes.filter(|(_, shape)| programs || !shape.programs);
+        let allowed = shapes.filter(|(_, shape)| allowed(shape));
         let heads = allowed.filter_map(|(number, shape)| {
-            shape.peek(design, fit, &mut skipped).map(|head| (head, number))
+            shape.peek(design, fit, &mut skipped).map(|head| (!shape.rare, head, number))
         });
         let mut taken = BTreeSet::new();
-        if let Some((_, number)) = heads.min() {
+        if let Some((_, _, number)) = heads.min() {
             let shape = &mut self.shapes[number];
             let count = if shape.programs { 1 } else { count };
             // A trial that came back before the cursor reached it is met twice.
@@ -179,10 +197,10 @@ impl Queue {
 
     fn take_suspect(
         &mut self,
-        programs: bool,
+        allowed: &dyn Fn(&ShapeQueue) -> bool,
         fit: &dyn Fn(TrialIndex) -> Fit,
     ) -> Option<TrialIndex> {
-        for shape in self.shapes.iter_mut().filter(|shape| programs || !shape.programs) {
+        for shape in self.shapes.iter_mut().filter(|shape| allowed(shape)) {
             shape.suspects.retain(|trial| fit(*trial) != Fit::Nowhere);
             let here = shape.suspects.iter().find(|trial| fit(**trial) == Fit::Here).copied();
             if let Some(trial) = here {
@@ -191,6 +209,23 @@ impl Queue {
             }
         }
         None
+    }
+
+    /// What few agents can train goes first to those that can. `rare` says of what is required whether
+    /// somebody here lacks it.
+    pub fn prefer(&mut self, rare: &dyn Fn(&Requires) -> bool) {
+        for shape in &mut self.shapes {
+            shape.rare = !shape.requires.is_empty() && rare(&shape.requires);
+        }
+    }
+
+    /// Whether a trial `waits` in one of these shapes.
+    pub fn holds(
+        &self,
+        of: &dyn Fn(&ShapeQueue) -> bool,
+        waits: &dyn Fn(TrialIndex) -> bool,
+    ) -> bool {
+        self.shapes.iter().filter(|shape| of(shape)).any(|shape| shape.holds(&self.design, waits))
     }
 
     /// The study has gained trials behind those it had.
@@ -222,6 +257,25 @@ impl Queue {
 }
 
 impl ShapeQueue {
+    /// Whether each runs a program.
+    pub fn is_of_programs(&self) -> bool {
+        self.programs
+    }
+
+    /// What an agent that trains them must be known by.
+    pub fn requires(&self) -> &Requires {
+        &self.requires
+    }
+
+    fn holds(&self, design: &Design, waits: &dyn Fn(TrialIndex) -> bool) -> bool {
+        let ahead = (self.cell..self.cells).flat_map(|cell| {
+            let from = if cell == self.cell { self.place } else { 0 };
+            self.slots.iter().skip(from).filter_map(move |slot| design.in_cell(cell, *slot))
+        });
+        let back = self.suspects.iter().chain(&self.returned).copied();
+        back.chain(ahead).any(waits)
+    }
+
     /// The next trial without taking it; those that fit nowhere are dropped on the way.
     fn peek(
         &mut self,
@@ -274,10 +328,11 @@ impl ShapeQueue {
 #[cfg(test)]
 mod tests {
     use common::design::TrialKey;
+    use common::label::Labels;
     use common::study::Arm;
 
     use super::*;
-    use crate::sample::{controlled, study};
+    use crate::sample::{controlled, labelled, study};
 
     #[test]
     fn a_trial_that_comes_back_before_its_turn_is_handed_out_once() {
@@ -351,6 +406,33 @@ mod tests {
         assert_eq!(queue.take(5, true, &|_| Fit::Elsewhere), []);
         assert_eq!(queue.take(5, true, &|_| Fit::Here), [TrialIndex(9)]);
         assert_eq!(queue.take(5, true, &|_| Fit::Here), []);
+    }
+
+    #[test]
+    fn arms_that_require_different_labels_share_no_cohort_and_are_taken_by_who_has_them() {
+        let study = labelled(["", "", "requires = { site = \"east\" }"], 1);
+        let design = Design::of(&study);
+        let arms = |cohort: &[TrialIndex]| -> BTreeSet<u32> {
+            cohort.iter().map(|trial| design.key(*trial).expect("in it").arm).collect()
+        };
+        let (asked, mut queue) = (&study.arms[1].requires, Queue::new(&study));
+        let mut here = Labels::none();
+        let take = |queue: &mut Queue, here: &Labels, count| {
+            queue.take_of(count, &|shape| shape.requires().are_met_by(here), &|_| Fit::Here)
+        };
+        let waits = |queue: &Queue| queue.holds(&|shape| shape.requires() == asked, &|_| true);
+        assert_eq!(arms(&take(&mut queue, &here, 99)), [0].into());
+        assert!(take(&mut queue, &here, 99).is_empty() && waits(&queue));
+        here.insert("site", "east");
+        let taken = take(&mut queue, &here, 5);
+        assert_eq!((arms(&taken), taken.len()), ([1].into(), 5));
+        queue.put_back(taken[0], true);
+        assert!(take(&mut queue, &Labels::none(), 99).is_empty(), "a suspect too");
+        assert_eq!(take(&mut queue, &here, 99), [taken[0]]);
+        assert_eq!(take(&mut queue, &here, 99).len(), 3);
+        assert!(!waits(&queue));
+        queue.put_back(taken[1], false);
+        assert!(waits(&queue) && !queue.holds(&|_| true, &|_| false));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Floor: wiring.
 
 use common::id::{ClusterId, LeaseId, MemberId, StudyId, TrialIndex};
+use common::label::Labels;
 use common::wire::message::peer::{Enrolment, Leadership, Private};
 use common::wire::message::{
     AgentAbout, Bulk, FromAgent, Greeting, Hello, LogPart, MAGIC, Open, Renewal, ToAgent,
@@ -17,7 +18,7 @@ variants!(renewal, Renewal: Renewed Refused);
 variants!(enrolment, Enrolment: Enrolled Elsewhere Refused);
 variants!(
     said_up,
-    FromAgent: Register Offer NeedStudy Renew Reports HandBack Skills Progress Log
+    FromAgent: Register Offer NeedStudy Renew Reports HandBack Skills Progress Log Labels
 );
 variants!(
     said_down,
@@ -84,6 +85,7 @@ pub fn from_agent() -> Vec<Sample> {
         FromAgent::Log { number: 70_000, part: Some(log_part()) },
         FromAgent::Log { number: 1, part: None },
         FromAgent::Reports { reports: vec![report_with_curve()] },
+        FromAgent::Labels { labels: labels() },
     ];
     named("FromAgent", said_up::ALL, said_up, messages)
 }
@@ -123,6 +125,12 @@ pub fn about() -> AgentAbout {
         cohort_lanes: 32,
         version: "0.1.0".to_string(),
     }
+}
+
+pub fn labels() -> Labels {
+    let mut labels = Labels::none();
+    [("device", "cuda"), ("site", "east")].map(|(key, value)| labels.insert(key, value));
+    labels
 }
 
 pub fn log_part() -> LogPart {

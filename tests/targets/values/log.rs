@@ -27,8 +27,8 @@ use coordinator::scheduler::state::{Reply, State, TrialState};
 
 use super::operators::{controls, decided, past_failure, rows, token};
 use super::{
-    STUDY, Sample, attempt, controlled, halved, learned, limited, named, nested, ordered, outcome,
-    outcome_with_curve, programmed, replica, reports, study, variants,
+    STUDY, Sample, attempt, controlled, halved, labelled, learned, limited, named, nested, ordered,
+    outcome, outcome_with_curve, programmed, replica, reports, study, variants,
 };
 
 variants!(
@@ -106,6 +106,7 @@ fn commands() -> Vec<Command> {
     commands.push(Command::Promote { study: halved().id(), promoted });
     commands.push(Command::Submit { study: Box::new(ordered()), text: STUDY.to_string(), at });
     commands.push(Command::Worked { study: limited().id(), ms: 60_000 });
+    commands.push(Command::Submit { study: Box::new(labelled()), text: STUDY.to_string(), at });
     commands
 }
 

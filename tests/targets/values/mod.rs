@@ -16,6 +16,7 @@ use std::num::NonZeroU64;
 
 use common::curve::{Quantity, Trace};
 use common::id::{Digest, LeaseId, ReplicaId, StudyId, TrialIndex};
+use common::label::Requires;
 use common::plan::Method;
 use common::space::{Axis, Condition, Config, Constraint, Form, Space, Value};
 use common::study::{
@@ -164,6 +165,19 @@ pub fn halved() -> Study {
     study
 }
 
+/// The first with labels that its first arm requires.
+pub fn labelled() -> Study {
+    let mut study = study();
+    study.arms[0].requires = requires();
+    study
+}
+
+pub fn requires() -> Requires {
+    let mut requires = Requires::default();
+    requires.insert("site".to_string(), ["east", "west"].map(String::from).into());
+    requires
+}
+
 /// The first in order of a column.
 pub fn ordered() -> Study {
     let flat = study();
@@ -203,6 +217,7 @@ pub fn programmed() -> Study {
         learned: None,
         halving: None,
         race: None,
+        requires: Default::default(),
     };
     Study { arms: vec![arm], ..study() }
 }

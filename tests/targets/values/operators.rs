@@ -10,17 +10,17 @@ use common::trial::FailReason;
 use common::wire::message::{
     AgentStatus, Answer, Ask, Control, Decided, Explanation, MemberStatus, NewToken, OutcomeRow,
     PastFailure, Repeat, RepeatState, Repeats, ReplicaRole, ReplicaStatus, Request, Response, Role,
-    RowEnd, StudyState, StudyStatus, TokenStatus, TrialPlace, Violation, Which, Why,
+    RowEnd, StudyState, StudyStatus, TokenStatus, TrialPlace, Violation, Wanting, Which, Why,
 };
 
-use super::agents::{about, log_part};
-use super::{STUDY, Sample, digest, named, outcome, replica, study, variants};
+use super::agents::{about, labels, log_part};
+use super::{STUDY, Sample, digest, named, outcome, replica, requires, study, variants};
 
 variants!(
     request,
     Request: HasData Submit Status Study Control WouldRetry Explain Outcomes Agents Tokens CreateToken
         RevokeToken Members RemoveMember Replicas RemoveReplica Look OutcomesFor Ledger Log Repeat
-        Seal Register Decided
+        Seal Register Decided Labels
 );
 variants!(purpose, Purpose: Report Export Run);
 variants!(control, Control: Cancel Pause Resume Priority Retry Extend);
@@ -29,7 +29,7 @@ variants!(
     response,
     Response: Done HasData NeedsData Submitted Status Study Retried Extended Explained Outcomes Agents
         Tokens Members Replicas Elsewhere Refused Looked Ledger Log Repeats
-        LedgerSealed Decided
+        LedgerSealed Decided Labels
 );
 variants!(study_state, StudyState: Active Paused Finished Cancelled);
 variants!(row_end, RowEnd: Complete Failed);
@@ -89,6 +89,7 @@ fn requests() -> Vec<Request> {
         Request::Seal { study },
         Request::Register { study, claim: "b beats a".to_string() },
         Request::Decided { study },
+        Request::Labels,
     ]
 }
 
@@ -182,6 +183,7 @@ fn every_response() -> Vec<Response> {
         Response::Repeats(Box::new(repeats())),
         Response::LedgerSealed { ledger: Box::new(ledger()), sealing: Box::new(sealing()) },
         Response::Decided { decided: decided().to_vec(), seeds: vec![7, 7, 1] },
+        Response::Labels { agents: vec![(MemberId(17), labels())], wanting: vec![wanting()] },
     ]
 }
 
@@ -195,6 +197,11 @@ pub(super) fn decided() -> [Decided; 2] {
         words: words.to_string(),
     };
     [(&[0, 300][..], Why::Rule, ""), (&[], Why::Spent, "the budget is spent")].map(decided)
+}
+
+fn wanting() -> Wanting {
+    let arms = vec!["a".to_string(), "b".to_string()];
+    Wanting { study: STUDY_ID, arms, requires: requires(), agents: 2 }
 }
 
 fn repeats() -> Repeats {

@@ -221,6 +221,7 @@ fn agent(dir: &Path, addresses: &[&str], token: Option<JoinToken>) -> Agent {
         folder,
         shared: Vec::new(),
         device: Device::choose(Wanted::Cpu, 1.try_into().ok(), None).expect("a processor"),
+        labels: Default::default(),
         host: "test".to_string(),
         grace: Duration::ZERO,
         first_contact: Some(Duration::from_secs(20)),

@@ -5,6 +5,7 @@
 use super::super::finding::Inspection;
 use super::super::grammar::{ArmDraft, ControlsDraft, Draft};
 use super::super::{Arm, ArmConfig, CONSTANT, Control, Format, Hyper, Model, PERMUTED, Study};
+use crate::label::Requires;
 use crate::name::NAME_MAX;
 use crate::space::Config;
 use crate::table::can_be_relabelled;
@@ -96,6 +97,7 @@ fn constant() -> Arm {
         learned: None,
         halving: None,
         race: None,
+        requires: Requires::default(),
     }
 }
 
@@ -109,6 +111,7 @@ fn permuted(of: u32, arm: &Arm, repeats: u32) -> Arm {
         learned: arm.learned.clone(),
         halving: arm.halving,
         race: arm.race,
+        requires: arm.requires.clone(),
     }
 }
 

@@ -103,7 +103,10 @@ fn study(
     models::check(&draft.arms, &dataset, inspection);
     let written = draft.arms.iter().map(arm).collect();
     let segmentation = matches!(data.task, Task::Segmentation { .. });
-    let arms = controls::beside(written, &draft.controls, (&data.format, segmentation));
+    let mut arms = controls::beside(written, &draft.controls, (&data.format, segmentation));
+    // A constant that was added requires what all do.
+    let silent = arms.iter_mut().filter(|arm| arm.requires.is_empty());
+    silent.for_each(|arm| arm.requires = draft.requires.clone());
     let inner_span =
         draft.outer.as_ref().and_then(|outer| Some(outer.inner.as_ref()?.span.clone()));
     let outer_span = draft.outer.as_ref()?.span.clone();
@@ -191,10 +194,13 @@ fn arm(draft: &ArmDraft) -> Arm {
         learned,
         halving,
         race: draft.race.as_ref().map(|race| race.value),
+        requires: draft.requires.clone(),
     }
 }
 
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod required;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use proptest::sample::Index;
 use super::*;
 use crate::study::Finding;
 
-const SOUND: &str = r#"
+pub(super) const SOUND: &str = r#"
 [study]
 name = "s"
 metric = "auroc"
@@ -26,7 +26,7 @@ model = "mlp"
 space = { dropout = [0.0, 0.1] }
 "#;
 
-fn rows() -> String {
+pub(super) fn rows() -> String {
     let mut text = String::from("age,dose,stage,amount,site,clinic,note\n");
     for row in 0..30 {
         let (site, class) = (["n", "s"][row / 15], ["ill", "well"][row % 2]);
@@ -41,7 +41,7 @@ fn rows() -> String {
 }
 
 /// Exchanges one part of the sound study and one of its rows, and gives the findings.
-fn findings(part: &str, by: &str, cell: &str, other: &str) -> (String, Vec<Finding>) {
+pub(super) fn findings(part: &str, by: &str, cell: &str, other: &str) -> (String, Vec<Finding>) {
     assert!(SOUND.contains(part) && rows().contains(cell), "{part} or {cell} is nowhere");
     let text = SOUND.replacen(part, by, 1);
     let table = rows().replacen(cell, other, 1);
@@ -54,7 +54,7 @@ fn findings(part: &str, by: &str, cell: &str, other: &str) -> (String, Vec<Findi
 
 /// `part` exchanged gives one finding, about the text `about`, with these words.
 #[track_caller]
-fn refused(part: &str, by: &str, about: &str, words: &[&str]) {
+pub(super) fn refused(part: &str, by: &str, about: &str, words: &[&str]) {
     refused_rows(part, by, "", "", about, words);
 }
 
@@ -68,7 +68,7 @@ fn refused_rows(part: &str, by: &str, cell: &str, other: &str, about: &str, word
 }
 
 #[track_caller]
-fn sound(part: &str, by: &str) {
+pub(super) fn sound(part: &str, by: &str) {
     let (_, findings) = findings(part, by, "", "");
     assert_eq!(findings, [], "{by}");
 }

@@ -13,6 +13,7 @@ use super::recipes;
 use super::search;
 use super::sections::check_name;
 use super::walk::{Item, Section};
+use crate::label::Requires;
 use crate::space::{Axis, Space, Value};
 
 pub(super) fn arms(root: &Section<'_>, inspection: &mut Inspection<'_>) -> Vec<ArmDraft> {
@@ -85,8 +86,9 @@ fn arm(name: At<String>, item: &Item<'_>, inspection: &mut Inspection<'_>) -> Op
     recipes::check(&section, &fixed, inspection);
     let loss = section.find("loss").filter(|item| item.is_text());
     let loss = loss.and_then(|item| item.text(inspection));
-    let (points, files) = (Vec::new(), Vec::new());
-    Some(ArmDraft { name, model: model?, fixed, loss, space, search, race, points, files })
+    let (points, files, requires) = (Vec::new(), Vec::new(), Requires::default());
+    let model = model?;
+    Some(ArmDraft { name, model, fixed, loss, space, search, race, points, files, requires })
 }
 
 /// A hyperparameter that the arm's model has.
@@ -475,7 +477,8 @@ pub(in super::super) fn written(arm: &ArmDraft) -> String {
 const HYPERS: [&str; 8] =
     ["epochs", "batch", "optimizer", "lr", "weight_decay", "momentum", "hidden", "dropout"];
 const WHOLE: [&str; 2] = ["epochs", "batch"];
-const ARM_KEYS: [&str; 6] = ["model", "command", "search", "space", "constraints", "augment"];
+const ARM_KEYS: [&str; 7] =
+    ["model", "command", "search", "space", "constraints", "augment", "requires"];
 /// As many configs as a study may have.
 const LISTED_MAX: usize = 5_000;
 const LAYERS_MAX: usize = 16;

@@ -13,6 +13,7 @@ mod limits;
 mod nested;
 mod programs;
 mod recipes;
+mod requires;
 mod search;
 mod sections;
 mod walk;
@@ -24,6 +25,7 @@ use toml::de::DeTable;
 use super::finding::{At, Inspection, NOT_TOML};
 use super::{Budget, Format, Halving, Hyper, Missing, Model, Race, SeedFactor};
 use crate::id::Digest;
+use crate::label::Requires;
 use crate::metric::Metric;
 use crate::plan::{Method, Search, SearchError, Terms};
 use crate::space::{Axis, Config, Space, Value};
@@ -49,6 +51,8 @@ pub(super) struct Draft {
     /// Without what `stop` says.
     pub budget: Budget,
     pub stop: Option<StopDraft>,
+    /// Of whoever trains anything of it.
+    pub requires: Requires,
 }
 
 #[derive(Default)]
@@ -145,6 +149,8 @@ pub(super) struct ArmDraft {
     pub points: Vec<Config>,
     /// Of a program, beside the study file: to be read.
     pub files: Vec<At<String>>,
+    /// Of whoever trains it, with what the study requires.
+    pub requires: Requires,
 }
 
 impl ArmDraft {
@@ -266,12 +272,14 @@ pub(super) fn read(text: &str, inspection: &mut Inspection<'_>) -> Option<Draft>
         controls: ControlsDraft { constant: true, permuted: None },
         budget: Budget::default(),
         stop: None,
+        requires: Requires::default(),
     };
     sections::study(&root, &mut draft, inspection);
     data::data(&root, &mut draft.data, inspection);
     draft.outer = sections::split(&root, inspection);
     draft.seeds = sections::seeds(&root, inspection);
     draft.arms = arms::arms(&root, inspection);
+    draft.requires = requires::requires(&root, &mut draft.arms, inspection);
     limits::budget(&root, &mut draft.budget, inspection);
     draft.stop = limits::stop(&root, inspection);
     Some(draft)

@@ -15,6 +15,7 @@ use super::ArmDraft;
 use super::conditions;
 use super::search;
 use super::walk::{Item, Section};
+use crate::label::Requires;
 use crate::name::is_inner_path;
 use crate::space::{Axis, Space, Value};
 use crate::wire::frame::FRAME_MAX;
@@ -69,9 +70,9 @@ pub(super) fn arm(
     check_travels(&program, &space, configs, inspection);
     let mut hyper = Hyper { program: Some(program), ..Hyper::none() };
     hyper.recipe.validation = share.map_or(0.0, |share| share.value);
-    let (model, points) = (Model::Program, Vec::new());
+    let (model, points, requires) = (Model::Program, Vec::new(), Requires::default());
     let (fixed, loss) = (hyper, None);
-    Some(ArmDraft { name, model, fixed, loss, space, search, race, points, files })
+    Some(ArmDraft { name, model, fixed, loss, space, search, race, points, files, requires })
 }
 
 /// Every config has its program written out: refuses what no frame holds before it is.
@@ -444,7 +445,7 @@ fn quoted(text: &str) -> String {
     quoted + "\""
 }
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "command",
     "env",
     "files",
@@ -454,6 +455,7 @@ const KEYS: [&str; 9] = [
     "search",
     "space",
     "constraints",
+    "requires",
 ];
 /// What a program writes into its working folder, for the agent to read.
 const RESERVED: [&str; 3] = ["results.jsonl", "rows.csv", "rows.parquet"];

@@ -13,7 +13,7 @@ use crate::seed::Stream;
 pub(super) fn study(root: &Section<'_>, draft: &mut Draft, inspection: &mut Inspection<'_>) {
     let example = "[study] with name and metric";
     let Some(item) = root.require("study", example, inspection) else { return };
-    let known = ["name", "notes", "metric", "also", "controls"];
+    let known = ["name", "notes", "metric", "also", "controls", "requires"];
     let Some(section) = item.section("[study]", &known, inspection) else { return };
     if let Some(item) = section.find("controls") {
         controls(item, &mut draft.controls, inspection);

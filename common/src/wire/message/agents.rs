@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{LeaseId, StudyId, TrialIndex};
+use crate::label::Labels;
 use crate::study::Study;
 use crate::trial::{Attempt, Report};
 
@@ -30,6 +31,8 @@ pub enum FromAgent {
     Progress { items: Vec<(LeaseId, String)> },
     /// Answer to `SendLog`; `None`: nothing is kept of that trial here.
     Log { number: u64, part: Option<LogPart> },
+    /// After `Register`, and before any offer: what this agent is known by. One that never says it has none.
+    Labels { labels: Labels },
 }
 
 /// A part of what one attempt of a program wrote to stdout and stderr.

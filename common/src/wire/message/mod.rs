@@ -21,7 +21,7 @@ pub use decided::{Decided, Why};
 pub use operators::{
     AgentStatus, Answer, Ask, Control, Explanation, MemberStatus, NewToken, OutcomeRow,
     PastFailure, ReplicaRole, ReplicaStatus, Request, Response, RowEnd, StudyState, StudyStatus,
-    TokenStatus, TrialPlace, Violation, Which,
+    TokenStatus, TrialPlace, Violation, Wanting, Which,
 };
 pub use repeats::{Repeat, RepeatState, Repeats};
 

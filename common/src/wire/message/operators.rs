@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ClientId, Digest, LeaseId, MemberId, ReplicaId, StudyId, TrialIndex};
+use crate::label::{Labels, Requires};
 use crate::ledger::{Ledger, Purpose, Sealing};
 use crate::repeat::Again;
 use crate::study::Study;
@@ -132,6 +133,8 @@ pub enum Request {
     Decided {
         study: StudyId,
     },
+    /// Labels of agents, and what waits for agents of other ones.
+    Labels,
 }
 
 /// What may be done to a study. Each is idempotent.
@@ -252,6 +255,11 @@ pub enum Response {
         decided: Vec<Decided>,
         /// Seeds that are bought of each arm; none where all are.
         seeds: Vec<u32>,
+    },
+    /// `agents`: of those that [`Response::Agents`] names. `wanting`: what waits, and nobody here may train.
+    Labels {
+        agents: Vec<(MemberId, Labels)>,
+        wanting: Vec<Wanting>,
     },
 }
 
@@ -380,6 +388,17 @@ pub struct AgentStatus {
     pub connected: bool,
     /// Why it is given nothing.
     pub set_aside: Option<String>,
+}
+
+/// Trials that wait for an agent of certain labels, and none is here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wanting {
+    pub study: StudyId,
+    /// Names of the arms that require it.
+    pub arms: Vec<String>,
+    pub requires: Requires,
+    /// Agents that are here.
+    pub agents: u64,
 }
 
 /// A join token without its secret.

@@ -13,7 +13,7 @@ use super::{Wish, verify_at};
 use crate::cli::output::Output;
 use crate::cli::run::{self, How, Opened};
 use crate::cli::signal::interrupted;
-use crate::cli::{connect, study};
+use crate::cli::{connect, labels, study};
 use crate::client::Client;
 use crate::disk::Disk;
 
@@ -46,6 +46,7 @@ pub async fn verify(
     let Opened { cluster, mut agent, client } = run::open(&out, how).await?;
     let verifying = async {
         let status = find(&client, &place, id).await?;
+        labels::check_here(&client.study(status.id).await?.study, &how.labels)?;
         verify_at(&client, &status, wish, output).await
     };
     let ended = tokio::select! {

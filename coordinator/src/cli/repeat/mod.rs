@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::Args;
 use common::id::TrialIndex;
+#[cfg(feature = "embedded")]
+use common::label::Label;
 use common::repeat::{Again, REPEATS_MAX};
 use common::wire::message::{Repeat, RepeatState, Repeats, Request, Response, StudyStatus};
 use indicatif::ProgressBar;
@@ -55,6 +57,10 @@ pub struct VerifyArgs {
     #[cfg(feature = "embedded")]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroU32>,
+    /// With an output folder: a label that the study requires, such as gpu=a100; once for each.
+    #[cfg(feature = "embedded")]
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<Label>,
     #[command(flatten)]
     target: Target,
 }
@@ -76,7 +82,8 @@ pub async fn verify(args: VerifyArgs, output: &Output) -> anyhow::Result<ExitCod
     if args.out.is_some() || file.is_some() {
         let place = here::Place { study: args.study.as_deref(), file, out: args.out.as_deref() };
         let (threads, programs) = (args.threads, args.allow_programs);
-        let how = super::run::How { threads, programs, ..super::run::How::default() };
+        let labels = args.label;
+        let how = super::run::How { threads, programs, labels, ..super::run::How::default() };
         return here::verify(place, &how, &wish, output).await;
     }
     if let Some(file) = file {

@@ -7,6 +7,7 @@ mod buying;
 mod choosing;
 mod control;
 mod curves;
+mod labels;
 mod looks;
 mod programs;
 mod racing;

@@ -189,6 +189,7 @@ fn a_constant_control_is_zero_where_every_study_has_one() {
             learned: None,
             halving: None,
             race: None,
+            requires: Default::default(),
         });
         let scores = [[0.6, 0.8], [0.5, 0.7], [constant; 2]];
         let rows = rows(&study, |key| Some(scores[key.arm as usize][key.seeds[0] as usize]));

@@ -17,6 +17,7 @@ fn controlled(mut study: Study, repeats: Option<u32>) -> Study {
         learned: None,
         halving: None,
         race: None,
+        requires: Default::default(),
     });
     let permuted = |(of, arm): (usize, &Arm)| Arm {
         name: format!("{}.permuted", arm.name),
@@ -26,6 +27,7 @@ fn controlled(mut study: Study, repeats: Option<u32>) -> Study {
         learned: None,
         halving: None,
         race: None,
+        requires: Default::default(),
     };
     if repeats.is_some() {
         study.arms.extend(judged.iter().enumerate().map(permuted));
