@@ -14,6 +14,7 @@ mod comparisons;
 mod controls;
 mod crash;
 mod demo;
+mod finding;
 mod flood;
 mod golden;
 mod halved;

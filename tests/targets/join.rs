@@ -56,7 +56,7 @@ pub(super) fn run(input: &[u8]) -> Read {
             assert!(addresses.len() <= 8);
             assert!(addresses.iter().all(|address| !address.chars().any(char::is_control)));
         }
-        JoinAnswer::Refused => {}
+        JoinAnswer::Refused | JoinAnswer::Unfounded(_) => {}
     }
     kept(answer)
 }

@@ -296,7 +296,7 @@ fn set_aside_the_spool_of_another_cluster(
     let identity = Identity::load(folder.path()).context("the kept certificate cannot be read")?;
     let (Some(identity), Some(token)) = (identity, token) else { return Ok(()) };
     let spool = folder.spool();
-    if identity.ca_hash() == token.ca_hash || !spool.exists() {
+    if identity.is_of(token) || !spool.exists() {
         return Ok(());
     }
     let who = identity.who().context("the kept certificate cannot be read")?;

@@ -13,13 +13,15 @@ use std::time::{Duration, SystemTime};
 use common::id::{ClusterId, MemberId, ReplicaId};
 use common::wire::message::Role;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ED25519, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
+    BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519, PublicKeyData, SanType, SerialNumber,
+    SignatureAlgorithm,
 };
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 
 use crate::error::LinkError;
+use crate::founding::{FoundingSecret, VOUCHER};
 use crate::identity::{self, Identity};
 use crate::limits::{AUTHORITY_VALID, CLOCK_TOLERANCE, LEAF_VALID};
 use crate::store;
@@ -36,9 +38,29 @@ pub struct Authority {
 impl Authority {
     /// A new authority with a fresh key, good for ten years from `now`.
     pub fn create(cluster: ClusterId, now: SystemTime) -> Result<Self, LinkError> {
+        Self::with_voucher(cluster, now, |_| Ok(None))
+    }
+
+    /// As [`Authority::create`], and the key of a founding secret vouches for it.
+    pub fn found(
+        cluster: ClusterId,
+        now: SystemTime,
+        secret: &FoundingSecret,
+    ) -> Result<Self, LinkError> {
+        Self::with_voucher(cluster, now, |public_key| secret.vouch(cluster, public_key).map(Some))
+    }
+
+    pub(crate) fn with_voucher(
+        cluster: ClusterId,
+        now: SystemTime,
+        voucher: impl FnOnce(&[u8]) -> Result<Option<Vec<u8>>, LinkError>,
+    ) -> Result<Self, LinkError> {
         let key = fresh_key()?;
         let mut params = authority_params(cluster);
         (params.not_before, params.not_after) = validity(now, AUTHORITY_VALID)?;
+        if let Some(content) = voucher(key.public_key_raw())? {
+            params.custom_extensions = vec![CustomExtension::from_oid_content(&VOUCHER, content)];
+        }
         let certificate = params.self_signed(&key).map_err(issue)?.der().clone();
         let secret = Secret::new(key.serialize_der());
         Ok(Self { cluster, certificate, key: secret, issuer: Issuer::new(params, key) })
@@ -103,6 +125,11 @@ impl Authority {
 
     pub fn cluster(&self) -> ClusterId {
         self.cluster
+    }
+
+    #[cfg(test)]
+    pub(crate) fn certificate(&self) -> &[u8] {
+        &self.certificate
     }
 
     /// When its certificate ends, and every certificate that it signs with it.
@@ -220,7 +247,7 @@ fn authority_params(cluster: ClusterId) -> CertificateParams {
     params
 }
 
-fn cluster_of(certificate: &[u8]) -> Option<ClusterId> {
+pub(crate) fn cluster_of(certificate: &[u8]) -> Option<ClusterId> {
     let certificate = identity::parse(certificate).ok()?;
     let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
     identity::cluster_from_hex(name.strip_prefix(AUTHORITY_NAME)?)

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 
 use common::wire::frame::{self, FIRST_FRAME_MAX};
 use common::wire::message::{Greeting, Hello, Open, Renewal};
@@ -18,6 +19,7 @@ use rcgen::KeyPair;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::net::{UdpSocket, lookup_host};
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::closing::{Closing, printable};
@@ -42,6 +44,43 @@ pub async fn join(
     folder: &Path,
 ) -> Result<Identity, LinkError> {
     join_limited(addresses, token, folder, &Limits::standard()).await
+}
+
+/// What one coordinator says to a token.
+#[derive(Debug)]
+pub enum Inquiry {
+    /// It has a cluster, and let this folder's key in.
+    Admitted(Box<Identity>),
+    /// It has a cluster in which another one decides, or nobody just now.
+    Elsewhere,
+    /// It has none. The number is another one in every life of that process.
+    Unfounded([u8; 16]),
+}
+
+/// Asks coordinators, each once and all at the same time, whether they have a cluster; the request is
+/// that of [`join`]. The answers are in the order of the addresses.
+pub async fn inquire(
+    addresses: &[String],
+    token: &JoinToken,
+    folder: &Path,
+) -> Result<Vec<Result<Inquiry, LinkError>>, LinkError> {
+    let key = Arc::new(identity::joining_key(folder)?);
+    let mut asking = JoinSet::new();
+    for (at, address) in addresses.iter().cloned().enumerate() {
+        let (token, key) = (token.clone(), key.clone());
+        asking.spawn(async move {
+            let answer = join_at(&address, &token, &key, &Limits::standard()).await;
+            let answer = answer.map(|joined| match joined {
+                Joined::Admitted(identity) => Inquiry::Admitted(identity),
+                Joined::Elsewhere(_) => Inquiry::Elsewhere,
+                Joined::Unfounded(life) => Inquiry::Unfounded(life),
+            });
+            (at, answer)
+        });
+    }
+    let mut answers = asking.join_all().await;
+    answers.sort_by_key(|(at, _)| *at);
+    Ok(answers.into_iter().map(|(_, answer)| answer).collect())
 }
 
 /// Connects as a member and greets. `address` is HOST:PORT, resolved anew on every call.
@@ -101,6 +140,7 @@ pub(crate) async fn join_limited(
                     tokio::time::sleep(limits.hop_pause).await;
                 }
             }
+            Ok(Joined::Unfounded(_)) => failure = LinkError::Unfounded { address },
             // A decision stands; what else was heard is worth less.
             Err(error) if error.is_refusal() => return Err(error),
             Err(error) => failure = error,
@@ -112,6 +152,7 @@ pub(crate) async fn join_limited(
 enum Joined {
     Admitted(Box<Identity>),
     Elsewhere(Vec<String>),
+    Unfounded([u8; 16]),
 }
 
 async fn join_at(
@@ -146,6 +187,7 @@ async fn join_at(
                         Joined::Admitted(Box::new(identity))
                     }
                     JoinAnswer::Elsewhere(addresses) => Joined::Elsewhere(addresses),
+                    JoinAnswer::Unfounded(life) => Joined::Unfounded(life),
                     JoinAnswer::Refused => return Err(LinkError::TokenRefused),
                 });
             }
@@ -206,8 +248,10 @@ async fn dial(
     config: quinn::ClientConfig,
     limits: &Limits,
 ) -> Result<Dialled, LinkError> {
-    let found = lookup_host(address)
-        .await
+    // A name server that answers nothing must not hold up what the next try may find.
+    let found = timeout(limits.connect, lookup_host(address)).await;
+    let found = found
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         .map_err(|source| LinkError::Address { address: address.to_string(), source })?;
     let mut failure = LinkError::NoAddress { address: address.to_string() };
     for socket in found {

@@ -69,6 +69,10 @@ pub enum LinkError {
     TokenRefused,
     #[error("no coordinator leads just now, says the one at {address}; try again in a moment")]
     Leaderless { address: String },
+    #[error(
+        "the coordinator at {address} looks for its cluster, or founds one; try again in a moment"
+    )]
+    Unfounded { address: String },
     #[error("the coordinator at {address} has no room now: {why}")]
     Busy { address: String, why: String },
     #[error("{address} closed the connection: {why}")]
@@ -138,6 +142,7 @@ impl LinkError {
                 | Self::NoAnswer { .. }
                 | Self::Handshake { .. }
                 | Self::Leaderless { .. }
+                | Self::Unfounded { .. }
                 | Self::Busy { .. }
                 | Self::Closed { .. }
                 | Self::Lost { .. }

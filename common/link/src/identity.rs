@@ -20,10 +20,11 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::authority::fresh_key;
 use crate::error::LinkError;
+use crate::founding;
 use crate::limits::RENEW_BEFORE;
 use crate::store;
 use crate::tls;
-use crate::token::{Secret, hex, sha256};
+use crate::token::{JoinToken, Secret, hex, sha256};
 
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -74,6 +75,11 @@ impl Identity {
     /// SHA-256 of the CA's certificate, as tokens carry it.
     pub fn ca_hash(&self) -> [u8; 32] {
         sha256(&self.ca)
+    }
+
+    /// Whether a token is of this identity's cluster.
+    pub fn is_of(&self, token: &JoinToken) -> bool {
+        is_authority_of(&self.ca, &token.ca_hash)
     }
 
     /// The Ed25519 public key in the certificate.
@@ -170,6 +176,11 @@ pub(crate) fn public_key(certificate: &[u8]) -> Result<[u8; 32], LinkError> {
     let certificate = parse(certificate)?;
     let key = certificate.public_key().subject_public_key.data.as_ref();
     key.try_into().map_err(|_| LinkError::Certificate { what: "its key is not Ed25519" })
+}
+
+/// Whether the authority of a certificate is the one that a token trusts.
+pub(crate) fn is_authority_of(certificate: &[u8], trusted: &[u8; 32]) -> bool {
+    sha256(certificate) == *trusted || founding::is_vouched_for(certificate, trusted)
 }
 
 /// The URI that [`who`] reads. `role` is a word of ours, never a peer's text.

@@ -44,6 +44,8 @@ pub enum JoinAnswer {
     /// Ask there, in this order.
     Elsewhere(Vec<String>),
     Refused,
+    /// There is no cluster here yet. The number is drawn anew by every life of who answers.
+    Unfounded([u8; 16]),
 }
 
 impl JoinAnswer {
@@ -52,6 +54,7 @@ impl JoinAnswer {
             Self::Admitted(certificate) => [&[ADMITTED], certificate.as_slice()].concat(),
             Self::Elsewhere(addresses) => [&[ELSEWHERE], addresses.join("\n").as_bytes()].concat(),
             Self::Refused => vec![REFUSED],
+            Self::Unfounded(life) => [&[UNFOUNDED], life.as_slice()].concat(),
         }
     }
 
@@ -66,6 +69,7 @@ impl JoinAnswer {
                 Some(Self::Elsewhere(text.lines().take(JOIN_HOPS_MAX).map(plain).collect()))
             }
             (&REFUSED, _) => Some(Self::Refused),
+            (&UNFOUNDED, life) => Some(Self::Unfounded(life.try_into().ok()?)),
             _ => None,
         }
     }
@@ -75,6 +79,7 @@ const REFUSED: u8 = 0;
 const ADMITTED: u8 = 1;
 /// Behind it, addresses, a line each.
 const ELSEWHERE: u8 = 2;
+const UNFOUNDED: u8 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -98,11 +103,13 @@ mod tests {
             JoinAnswer::Admitted(vec![4, 5]),
             JoinAnswer::Elsewhere(elsewhere),
             JoinAnswer::Refused,
+            JoinAnswer::Unfounded([6; 16]),
         ] {
             assert_eq!(JoinAnswer::read(&answer.bytes()), Some(answer));
         }
         assert_eq!(JoinAnswer::read(&[]), None);
         assert_eq!(JoinAnswer::read(&[3]), None);
+        assert_eq!(JoinAnswer::read(&[4]), None);
     }
 
     #[test]

@@ -176,6 +176,11 @@ impl JoinAttempt {
         self.answer(JoinAnswer::Elsewhere(addresses.to_vec())).await;
     }
 
+    /// Says that there is no cluster here yet. `life`: drawn anew by every process that says so.
+    pub async fn say_unfounded(self, life: [u8; 16]) {
+        self.answer(JoinAnswer::Unfounded(life)).await;
+    }
+
     /// Sends the one refusal there is, whatever the cause, and counts it against the address.
     pub async fn refuse(self) {
         let token = hex(&self.token_id);

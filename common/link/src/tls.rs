@@ -1,7 +1,7 @@
 //! TLS 1.3 with the cluster's CA as the only root, and QUIC's own settings.
 //!
 //! Every connection proves its key anew: no resumption, no early data. A joiner trusts exactly the
-//! CA whose hash its token carries, and otherwise runs the ordinary checks of chain, name and time.
+//! CA that its token names, and otherwise runs the ordinary checks of chain, name and time.
 //!
 //! Floor: shell.
 
@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use crate::authority::Authority;
 use crate::error::LinkError;
-use crate::identity::{Identity, fingerprint};
+use crate::identity::{Identity, fingerprint, is_authority_of};
 use crate::limits::{self, Limits};
 use crate::token::sha256;
 
@@ -120,7 +120,8 @@ impl ServerCertVerifier for Pin {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(ca) = intermediates.iter().find(|der| sha256(der) == self.ca_hash) else {
+        let trusted = |der: &&CertificateDer<'_>| is_authority_of(der, &self.ca_hash);
+        let Some(ca) = intermediates.iter().find(trusted) else {
             self.note(Seen::OtherAuthority);
             return Err(CertificateError::UnknownIssuer.into());
         };

@@ -18,7 +18,7 @@ use crate::error::{LinkError, TokenError};
 
 #[derive(Clone, Debug)]
 pub struct JoinToken {
-    /// SHA-256 of the CA's certificate: whom the joiner trusts.
+    /// SHA-256 of the CA's certificate, or of the key that vouches for it: whom the joiner trusts.
     pub ca_hash: [u8; 32],
     /// Names the token in the log; not secret.
     pub id: [u8; 6],
@@ -33,6 +33,10 @@ impl JoinToken {
         random.fill(&mut id).map_err(|_| LinkError::Random)?;
         random.fill(&mut secret).map_err(|_| LinkError::Random)?;
         Ok(Self { ca_hash, id, secret: Secret(secret) })
+    }
+
+    pub(crate) fn of_parts(ca_hash: [u8; 32], id: [u8; 6], secret: [u8; 32]) -> Self {
+        Self { ca_hash, id, secret: Secret(secret) }
     }
 
     /// The token in a text such as the line that makes a machine an agent: the last word that is one.

@@ -74,7 +74,7 @@ async fn remote(target: &Target) -> anyhow::Result<Client> {
     let token = JoinToken::find(token).context("the operator token cannot be read")?;
     let fits = |identity: &Identity| {
         let operator = identity.who().is_ok_and(|who| who.role == Role::Operator);
-        operator && identity.ca_hash() == token.ca_hash
+        operator && identity.is_of(&token)
     };
     if let Some(identity) = kept.filter(fits) {
         match Client::connect(addresses, identity, Some(&folder)).await {

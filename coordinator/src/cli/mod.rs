@@ -27,6 +27,7 @@ mod register;
 mod repeat;
 #[cfg(feature = "embedded")]
 mod run;
+mod secret;
 mod signal;
 mod start;
 mod studies;
@@ -168,6 +169,8 @@ enum Command {
     Agents(look::LookArgs),
     /// Join tokens: create, list, revoke.
     Token(admin::TokenArgs),
+    /// Make the secret by which replicas find each other, and their agents' token.
+    Secret(secret::SecretArgs),
     /// Replicas, and admitted machines and operators: list, remove.
     Members(members::MembersArgs),
     #[cfg(feature = "embedded")]
@@ -246,6 +249,7 @@ async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::VerifyLog(args) => verify::verify_log(args, output).await,
         Command::Agents(args) => look::agents(args, output).await,
         Command::Token(args) => admin::token(args, output).await,
+        Command::Secret(args) => secret::secret(args, output),
         Command::Members(args) => members::members(args, output).await,
         Command::Completions { shell } => {
             clap_complete::generate(

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
@@ -22,16 +23,18 @@ use super::connect::{ADDRESS_FILE, OPERATOR_FOLDER, data_folder};
 use super::output::{Output, parse_duration};
 use super::signal::interrupted;
 use crate::client::{Client, TokenWish};
-use crate::cluster::{self, Cluster, Join, Opening};
+use crate::cluster::{self, Cluster, Join, Named, Opening};
 use crate::node::Settings;
 use crate::replica::Margin;
+use crate::scheduler::REPLICAS_MAX;
 use crate::scheduler::state::LOCAL_OPERATOR;
 use crate::serve;
 
-/// Start a coordinator: the first of a cluster, or, with --join, a further replica of one.
+/// Start a coordinator: the first of a cluster, a further replica of one, or one of several that find
+/// each other.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  coordinator start\n  coordinator start --data /srv/seedsweep --listen 0.0.0.0:7461\n  coordinator start --join 10.0.0.5:7461 --token SW1...\n\nA token for a further replica: coordinator token create --role peer --uses 1"
+    after_help = "Examples:\n  coordinator start\n  coordinator start --data /srv/seedsweep --listen 0.0.0.0:7461\n  coordinator start --join 10.0.0.5:7461 --token SW1...\n  coordinator start --cluster a:7461,b:7461,c:7461 --me b:7461 --secret-file cluster-secret\n\nA token for a further replica: coordinator token create --role peer --uses 1\nA secret for replicas that find each other: coordinator secret DIR"
 )]
 pub struct StartArgs {
     /// Where agents, operators and other replicas connect (UDP).
@@ -55,6 +58,8 @@ pub struct StartArgs {
     /// A file with that token.
     #[arg(long, value_name = "FILE", requires = "join", conflicts_with = "token")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    names: NameArgs,
     /// How long an agent may be silent before its trials go to another.
     #[arg(long, default_value = "15s", value_parser = parse_duration, value_name = "TIME")]
     lease: Duration,
@@ -65,6 +70,29 @@ pub struct StartArgs {
     /// The data folder; made on first start.
     #[arg(long, env = "SEEDSWEEP_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
+}
+
+/// Replicas that find each other.
+#[derive(Debug, Args)]
+struct NameArgs {
+    /// All replicas, the same list for each. An empty folder joins the cluster that others have; where
+    /// nobody has one, the first of the list founds it.
+    #[arg(
+        long,
+        env = "SEEDSWEEP_CLUSTER",
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        requires = "secret_file",
+        conflicts_with_all = ["join", "advertise"]
+    )]
+    cluster: Vec<String>,
+    /// Which of them this one is, spelt as in the list; default: the one that begins with this machine's
+    /// name.
+    #[arg(long, value_name = "HOST:PORT", requires = "cluster")]
+    me: Option<String>,
+    /// A file with the secret they share, made by `coordinator secret`.
+    #[arg(long, env = "SEEDSWEEP_SECRET_FILE", value_name = "FILE", requires = "cluster")]
+    secret_file: Option<PathBuf>,
 }
 
 /// `coordinator start`.
@@ -78,14 +106,20 @@ pub async fn start(args: StartArgs, output: &Output) -> anyhow::Result<ExitCode>
     let socket = UdpSocket::bind(args.listen)
         .with_context(|| format!("cannot listen on {}; name another with --listen", args.listen))?;
     let local = socket.local_addr().context("the socket has no address")?;
-    let told = args.advertise.clone().unwrap_or_else(|| own_address(local).to_string());
-    let join = join_of(&args)?;
-    let joins = join.is_some();
-    if joins {
-        output.say("joining; this takes a moment");
+    let (join, named) = (join_of(&args)?, named_of(&args.names, &socket)?);
+    let me = named.as_ref().map(|named| named.me.clone()).or(args.advertise.clone());
+    let told = me.unwrap_or_else(|| own_address(local).to_string());
+    let joins = join.is_some() || named.is_some();
+    match &named {
+        Some(named) => output.say(format!("looking for {}", named.cluster.join(", "))),
+        None if joins => output.say("joining; this takes a moment"),
+        None => {}
     }
-    let opening = Opening { settings, address: Some(told.clone()), join };
-    let cluster = cluster::open(&folder, opening).await?;
+    let opening = Opening { settings, address: Some(told.clone()), join, named };
+    let cluster = tokio::select! {
+        cluster = cluster::open(&folder, opening) => cluster?,
+        () = interrupted() => return Ok(ExitCode::SUCCESS),
+    };
     let listener = listen(&cluster, socket)?;
     // A full disk must not keep a coordinator from starting that was here before.
     if let Err(error) = write_operator(&cluster) {
@@ -102,9 +136,11 @@ pub async fn start(args: StartArgs, output: &Output) -> anyhow::Result<ExitCode>
         std::future::pending::<anyhow::Result<()>>().await
     };
     let renewing = renew(&cluster, &listener);
+    let tending = cluster::keep_to_names(cluster.handle.clone(), args.names.cluster.clone());
     tokio::select! {
         () = serving => {}
         () = renewing => {}
+        () = tending => {}
         told = telling => told?,
         () = interrupted() => output.say("stopping"),
         why = cluster.handle.ended() => bail!("{why}"),
@@ -141,6 +177,48 @@ fn join_of(args: &StartArgs) -> anyhow::Result<Option<Join>> {
     let text = text.as_deref().map(str::trim).filter(|text| !text.is_empty());
     let token = text.map(JoinToken::find).transpose().context("the token cannot be read")?;
     Ok(Some(Join { addresses: args.join.clone(), token }))
+}
+
+/// Whom to find, and by which secret.
+fn named_of(args: &NameArgs, socket: &UdpSocket) -> anyhow::Result<Option<Named>> {
+    let Some(path) = &args.secret_file else { return Ok(None) };
+    let cluster = args.cluster.clone();
+    let me = match &args.me {
+        Some(me) if cluster.contains(me) => me.clone(),
+        Some(me) => bail!("--me {me} is not in --cluster {}; spell it as there", cluster.join(",")),
+        None => me_by_name(&cluster)?,
+    };
+    if let Some(twice) =
+        cluster.iter().find(|name| cluster.iter().filter(|n| n == name).count() > 1)
+    {
+        bail!("--cluster names {twice} twice; name every replica once");
+    }
+    if cluster.len() > REPLICAS_MAX {
+        bail!("--cluster names {} replicas; {REPLICAS_MAX} is the most", cluster.len());
+    }
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the secret in {}", path.display()))?;
+    let secret = text.parse().with_context(|| format!("in {}", path.display()))?;
+    let socket = Arc::new(socket.try_clone().context("the socket cannot be used twice")?);
+    Ok(Some(Named { cluster, me, secret, socket }))
+}
+
+/// The one of the replicas that begins with this machine's name.
+fn me_by_name(cluster: &[String]) -> anyhow::Result<String> {
+    let name = hostname::get().context("this machine has no name; give --me")?;
+    let name = name.to_string_lossy();
+    let is_me = |address: &&String| {
+        let rest = address.strip_prefix(&*name);
+        rest.is_some_and(|rest| rest.starts_with(['.', ':']))
+    };
+    let mut found = cluster.iter().filter(is_me);
+    match (found.next(), found.next()) {
+        (Some(me), None) => Ok(me.clone()),
+        _ => bail!(
+            "none of --cluster {} begins with this machine's name, {name}; give --me",
+            cluster.join(",")
+        ),
+    }
 }
 
 fn listen(cluster: &Cluster, socket: UdpSocket) -> anyhow::Result<Listener> {

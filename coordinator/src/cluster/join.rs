@@ -88,7 +88,9 @@ async fn admitted(join: &Join, token: &JoinToken, folder: &Path) -> Result<Ident
     let until = tokio::time::Instant::now() + LEADER_WITHIN;
     loop {
         match link::join(&join.addresses, token, folder).await {
-            Err(LinkError::Leaderless { .. }) if tokio::time::Instant::now() < until => {
+            Err(LinkError::Leaderless { .. } | LinkError::Unfounded { .. })
+                if tokio::time::Instant::now() < until =>
+            {
                 tokio::time::sleep(jittered(BETWEEN_TRIES)).await;
             }
             answer => return answer,
@@ -147,7 +149,8 @@ async fn ask(
     answer.ok_or(LinkError::Certificate { what: "the coordinator gave no answer to it" })
 }
 
-const PEER_FOLDER: &str = "peer";
+/// In the data folder: the certificate of a replica that joins.
+pub(super) const PEER_FOLDER: &str = "peer";
 const ENROL_WITHIN: Duration = Duration::from_secs(60);
 /// Some elections.
 const LEADER_WITHIN: Duration = Duration::from_secs(15);

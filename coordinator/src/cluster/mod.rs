@@ -1,14 +1,17 @@
 //! Opens a data folder: its identity, its certificate authority, its log; and starts the node on it.
 //!
 //! A new folder becomes a cluster of one replica, or, with a token, a further replica of a cluster
-//! that there is. An old one goes on where its log ends.
+//! that there is, or one of several that find each other. An old one goes on where its log ends.
 //!
 //! Floor: shell.
 
+mod find;
 mod join;
+mod succeed;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::UdpSocket;
 use std::num::NonZeroU64;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,20 +19,25 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use common::id::{ClusterId, ReplicaId};
-use link::{Authority, JoinToken, LinkError};
+use common::wire::message::Role;
+use link::limits::AUTHORITY_VALID;
+use link::{Authority, FoundingSecret, JoinToken, LinkError};
 use ring::rand::{SecureRandom, SystemRandom};
 use thiserror::Error;
 
 use crate::content::{Content, ContentError};
 use crate::disk::{Disk, DiskError, FORMAT, FolderIdentity, Reserve};
-use crate::driver::{self, DriverError, Handle, Parts};
+use crate::driver::{self, DriverError, Handle, Parts, wall_clock};
 use crate::node::{Node, Settings};
 use crate::raft_log;
 use crate::replica::log::Recovered;
 use crate::replica::{Replica, ReplicaError};
-use crate::scheduler::state::State;
+use crate::scheduler::state::{State, Token};
+
+use find::Found;
 
 pub use join::JoinError;
+pub use succeed::keep_to_names;
 
 /// A running coordinator in this process.
 pub struct Cluster {
@@ -48,6 +56,8 @@ pub struct Opening {
     pub address: Option<String>,
     /// Replicas of the cluster that a new folder joins.
     pub join: Option<Join>,
+    /// With whom a new folder finds or founds its cluster.
+    pub named: Option<Named>,
 }
 
 /// How a new folder becomes a further replica.
@@ -56,6 +66,18 @@ pub struct Join {
     pub addresses: Vec<String>,
     /// `None`: an earlier try has used it.
     pub token: Option<JoinToken>,
+}
+
+/// The replicas of a cluster that find each other by name.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// All of them, as HOST:PORT. The first one founds, when none of them has a cluster.
+    pub cluster: Vec<String>,
+    /// Which of them this one is.
+    pub me: String,
+    pub secret: FoundingSecret,
+    /// Where this one is asked whether it has a cluster.
+    pub socket: Arc<UdpSocket>,
 }
 
 /// Why a data folder cannot be opened.
@@ -92,6 +114,8 @@ pub enum ClusterError {
          empty folder"
     )]
     HalfJoined { path: PathBuf },
+    #[error("the socket cannot be used twice: {source}")]
+    Socket { source: std::io::Error },
     #[error("the system gives no random bytes")]
     Random,
 }
@@ -103,7 +127,12 @@ pub async fn open(folder: &Path, opening: Opening) -> Result<Cluster, ClusterErr
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(folder_error)?;
     let is_new = !Disk::is_in(folder);
     let mut hints = read_hints(folder);
-    if let (true, Some(join)) = (is_new, &opening.join) {
+    if let (true, Some(named)) = (is_new, &opening.named) {
+        match find::find(folder, named, opening.settings.level).await? {
+            Found::Nobody => begin(folder, &opening)?,
+            Found::Joined(replicas) => hints = replicas,
+        }
+    } else if let (true, Some(join)) = (is_new, &opening.join) {
         let address = opening.address.clone().unwrap_or_default();
         hints = join::join(folder, join, address, opening.settings.level).await?;
     } else if is_new {
@@ -117,25 +146,51 @@ pub async fn open(folder: &Path, opening: Opening) -> Result<Cluster, ClusterErr
 
 /// Makes the first replica of a new cluster.
 fn begin(folder: &Path, opening: &Opening) -> Result<(), ClusterError> {
-    let failed = |source| ClusterError::Authority { source };
-    let ca = folder.join("ca");
-    // A first start that was killed may have made it.
-    let authority = match Authority::load(&ca).map_err(failed)? {
-        Some(authority) => authority,
-        None => {
-            let cluster = ClusterId(random()?);
-            let authority = Authority::create(cluster, SystemTime::now()).map_err(failed)?;
-            authority.save(&ca).map_err(failed)?;
-            authority
-        }
-    };
+    let authority = authority(folder, opening.named.as_ref())?;
     let (cluster, replica) = (authority.cluster(), ReplicaId(NonZeroU64::MIN));
     let mut state = State::new(cluster, replica, opening.address.clone(), opening.settings.level);
+    if let Some(named) = &opening.named {
+        admit_by_secret(&mut state, &named.secret)?;
+    }
     state.pass(1);
     let path = || folder.to_path_buf();
     let bytes = state.encode().map_err(|_| ClusterError::Snapshot { path: path() })?;
     let identity = FolderIdentity { format: FORMAT, cluster, replica };
     Ok(Disk::create(folder, identity, &Recovered::first(replica.0.get(), bytes))?)
+}
+
+/// The authority of a new cluster, kept.
+fn authority(folder: &Path, named: Option<&Named>) -> Result<Authority, ClusterError> {
+    let failed = |source| ClusterError::Authority { source };
+    let (ca, now) = (folder.join("ca"), SystemTime::now());
+    let authority = match named {
+        // What is left of an earlier try signed nothing: there is no log.
+        Some(named) => Authority::found(ClusterId(random()?), now, &named.secret),
+        // A first start that was killed may have made it.
+        None => match Authority::load(&ca).map_err(failed)? {
+            Some(authority) => return Ok(authority),
+            None => Authority::create(ClusterId(random()?), now),
+        },
+    };
+    let authority = authority.map_err(failed)?;
+    authority.save(&ca).map_err(failed)?;
+    Ok(authority)
+}
+
+/// Who has the secret's tokens is let in from the beginning.
+fn admit_by_secret(state: &mut State, secret: &FoundingSecret) -> Result<(), ClusterError> {
+    for role in [Role::Agent, Role::Peer] {
+        let token = secret.token(role).map_err(|source| ClusterError::Authority { source })?;
+        let admitted = Token {
+            secret_hash: token.secret_hash(),
+            role,
+            uses_left: None,
+            expires: wall_clock().plus_ms(AUTHORITY_VALID.as_millis() as u64),
+            label: FOUNDING_LABEL.to_string(),
+        };
+        state.tokens.insert(token.id, admitted);
+    }
+    Ok(())
 }
 
 fn start(
@@ -226,4 +281,6 @@ fn random<const N: usize>() -> Result<[u8; N], ClusterError> {
     Ok(bytes)
 }
 
+/// Of the tokens that are made from the secret.
+const FOUNDING_LABEL: &str = "founding-secret";
 const REPLICAS_FILE: &str = "replicas";

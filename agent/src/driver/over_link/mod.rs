@@ -47,9 +47,8 @@ impl LinkConnector {
         token: Option<JoinToken>,
     ) -> Result<Self, LinkError> {
         let identity = Identity::load(folder)?;
-        let same_cluster = |identity: &Identity| {
-            token.as_ref().is_none_or(|token| token.ca_hash == identity.ca_hash())
-        };
+        let same_cluster =
+            |identity: &Identity| token.as_ref().is_none_or(|token| identity.is_of(token));
         let identity = identity.filter(same_cluster);
         let certificate = Certificate::new(folder, identity);
         Ok(Self { replicas: Replicas::new(addresses, folder), certificate, token })
