@@ -27,6 +27,7 @@ mod repeat;
 #[cfg(feature = "embedded")]
 mod run;
 mod signal;
+mod slurm;
 mod start;
 mod studies;
 mod study;
@@ -169,6 +170,8 @@ enum Command {
     Token(admin::TokenArgs),
     /// Replicas, and admitted machines and operators: list, remove.
     Members(members::MembersArgs),
+    /// Agents, and coordinators, as jobs of a cluster's Slurm.
+    Slurm(slurm::SlurmArgs),
     #[cfg(feature = "embedded")]
     #[command(hide = true)]
     Exec(run::ExecArgs),
@@ -246,6 +249,7 @@ async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Agents(args) => look::agents(args, output).await,
         Command::Token(args) => admin::token(args, output).await,
         Command::Members(args) => members::members(args, output).await,
+        Command::Slurm(args) => slurm::slurm(args, output).await,
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,
