@@ -33,6 +33,7 @@ mod roles;
 mod scenarios;
 mod security;
 mod simulated;
+mod slurm;
 mod small_disk;
 mod stopping;
 mod studies;
