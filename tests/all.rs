@@ -36,6 +36,7 @@ mod roles;
 mod scenarios;
 mod security;
 mod simulated;
+mod slurm;
 mod small_disk;
 mod stopping;
 mod studies;

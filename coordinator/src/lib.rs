@@ -26,4 +26,6 @@ pub mod reuse;
 mod sample;
 pub mod scheduler;
 pub mod serve;
+pub mod slurm;
+pub mod slurm_queue;
 mod spread;

@@ -15,6 +15,7 @@ use link::{Identity, JoinToken};
 
 use super::Target;
 use crate::client::{Client, ClientError};
+use crate::scheduler::REPLICAS_MAX;
 
 /// The data folder: as told, or the user's own.
 pub fn data_folder(told: Option<&Path>) -> anyhow::Result<PathBuf> {
@@ -22,6 +23,23 @@ pub fn data_folder(told: Option<&Path>) -> anyhow::Result<PathBuf> {
         Some(folder) => Ok(folder.to_path_buf()),
         None => Ok(base_folder()?.join("coordinator")),
     }
+}
+
+/// The folder that jobs of Slurm share, unless told otherwise: in the user's home, which they see.
+pub fn slurm_folder() -> anyhow::Result<PathBuf> {
+    Ok(base_folder()?.join("slurm"))
+}
+
+/// The data folder whose operator asks: as told, or where a coordinator of this user has run, by hand or
+/// as jobs of Slurm.
+fn asked_folder(target: &Target) -> anyhow::Result<PathBuf> {
+    let usual = data_folder(target.data.as_deref())?;
+    if target.data.is_some() || usual.join(ADDRESS_FILE).exists() {
+        return Ok(usual);
+    }
+    let slurm = slurm_folder()?;
+    let replicas = (1..=REPLICAS_MAX).map(|number| slurm.join(format!("replica-{number}")));
+    Ok(replicas.into_iter().find(|folder| folder.join(ADDRESS_FILE).exists()).unwrap_or(usual))
 }
 
 fn base_folder() -> anyhow::Result<PathBuf> {
@@ -34,7 +52,7 @@ pub async fn client(target: &Target) -> anyhow::Result<Client> {
     if !target.coordinator.is_empty() {
         return remote(target).await;
     }
-    let folder = data_folder(target.data.as_deref())?;
+    let folder = asked_folder(target)?;
     let address = std::fs::read_to_string(folder.join(ADDRESS_FILE)).ok();
     let operator = operator_folder(target)?;
     let identity = Identity::load(&operator).with_context(|| format!("in {}", folder.display()))?;
@@ -54,7 +72,7 @@ pub fn operator_folder(target: &Target) -> anyhow::Result<PathBuf> {
             let name = &Digest::of(address.as_bytes()).hex()[..16];
             Ok(base_folder()?.join("operator").join(name))
         }
-        None => Ok(data_folder(target.data.as_deref())?.join(OPERATOR_FOLDER)),
+        None => Ok(asked_folder(target)?.join(OPERATOR_FOLDER)),
     }
 }
 

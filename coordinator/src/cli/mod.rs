@@ -29,6 +29,7 @@ mod repeat;
 mod run;
 mod secret;
 mod signal;
+mod slurm;
 mod start;
 mod studies;
 mod study;
@@ -173,6 +174,8 @@ enum Command {
     Secret(secret::SecretArgs),
     /// Replicas, and admitted machines and operators: list, remove.
     Members(members::MembersArgs),
+    /// Agents, and coordinators, as jobs of a cluster's Slurm.
+    Slurm(slurm::SlurmArgs),
     #[cfg(feature = "embedded")]
     #[command(hide = true)]
     Exec(run::ExecArgs),
@@ -251,6 +254,7 @@ async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Token(args) => admin::token(args, output).await,
         Command::Secret(args) => secret::secret(args, output),
         Command::Members(args) => members::members(args, output).await,
+        Command::Slurm(args) => slurm::slurm(args, output).await,
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,

@@ -67,6 +67,10 @@ pub struct StartArgs {
     /// that was away for longer than a quarter of them gets the whole snapshot.
     #[arg(long, default_value_t = Settings::default().snapshot_entries, value_name = "N", value_parser = clap::value_parser!(u64).range(SNAPSHOT_MIN..))]
     snapshot_entries: u64,
+    /// A folder that all replicas share, in which each says where it is: for replicas that are started
+    /// at another address each time.
+    #[arg(long, value_name = "DIR")]
+    places: Option<PathBuf>,
     /// The data folder; made on first start.
     #[arg(long, env = "SEEDSWEEP_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
@@ -115,7 +119,8 @@ pub async fn start(args: StartArgs, output: &Output) -> anyhow::Result<ExitCode>
         None if joins => output.say("joining; this takes a moment"),
         None => {}
     }
-    let opening = Opening { settings, address: Some(told.clone()), join, named };
+    let places = args.places.clone();
+    let opening = Opening { settings, address: Some(told.clone()), join, named, places };
     let cluster = tokio::select! {
         cluster = cluster::open(&folder, opening) => cluster?,
         () = interrupted() => return Ok(ExitCode::SUCCESS),

@@ -29,6 +29,7 @@ use crate::content::{Content, ContentError};
 use crate::disk::{Disk, DiskError, FORMAT, FolderIdentity, Reserve};
 use crate::driver::{self, DriverError, Handle, Parts, wall_clock};
 use crate::node::{Node, Settings};
+use crate::peers::Places;
 use crate::raft_log;
 use crate::replica::log::Recovered;
 use crate::replica::{Replica, ReplicaError};
@@ -58,6 +59,8 @@ pub struct Opening {
     pub join: Option<Join>,
     /// With whom a new folder finds or founds its cluster.
     pub named: Option<Named>,
+    /// A folder that all replicas share, in which each says where it is.
+    pub places: Option<PathBuf>,
 }
 
 /// How a new folder becomes a further replica.
@@ -116,6 +119,8 @@ pub enum ClusterError {
     HalfJoined { path: PathBuf },
     #[error("the socket cannot be used twice: {source}")]
     Socket { source: std::io::Error },
+    #[error("cannot say in {path} where this replica is: {source}")]
+    Places { path: PathBuf, source: std::io::Error },
     #[error("the system gives no random bytes")]
     Random,
 }
@@ -199,7 +204,7 @@ fn start(
     is_new: bool,
     hints: BTreeMap<ReplicaId, String>,
 ) -> Result<Cluster, ClusterError> {
-    let Opening { settings, address, .. } = opening;
+    let Opening { settings, address, places, .. } = opening;
     let path = || folder.to_path_buf();
     let (disk, identity) = Disk::open(folder)?;
     let recovered = disk.recover()?;
@@ -223,18 +228,29 @@ fn start(
     let reserve = Reserve::new(folder)
         .inspect_err(|error| tracing::warn!(%error, "the disk's free space cannot be read"))
         .ok();
+    let address = address.unwrap_or_default();
+    let places = places.map(|places| announced(&places, identity.replica, &address)).transpose()?;
     let handle = driver::start(Parts {
         node,
         disk: Arc::new(disk),
         content,
         authority: Arc::new(authority),
         own: identity.replica,
-        address: address.unwrap_or_default(),
+        address,
         reserve,
         hints,
+        places,
     })?;
     tokio::spawn(remember_replicas(handle.clone(), folder.to_path_buf()));
     Ok(Cluster { handle, identity, folder: folder.to_path_buf(), is_new })
+}
+
+/// Says in the shared folder where this replica is.
+fn announced(folder: &Path, own: ReplicaId, address: &str) -> Result<Places, ClusterError> {
+    let failed = |source| ClusterError::Places { path: folder.to_path_buf(), source };
+    let places = Places::open(folder).map_err(failed)?;
+    places.announce(own, address).map_err(failed)?;
+    Ok(places)
 }
 
 /// Keeps on disk where replicas are, whenever that changes.

@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::content::{Content, ContentError};
 use crate::disk::{Disk, Reserve};
 use crate::node::{Enrolment, Input, Join, Node, OwnFacts, SessionId};
-use crate::peers::Peers;
+use crate::peers::{Peers, Places};
 use crate::scheduler::state::LOCAL_OPERATOR;
 
 pub use thread::wall_clock;
@@ -155,17 +155,19 @@ pub struct Parts {
     pub reserve: Option<Reserve>,
     /// Replicas as they were known last.
     pub hints: BTreeMap<ReplicaId, String>,
+    /// The folder in which they say where they are, if they share one.
+    pub places: Option<Places>,
 }
 
 /// Starts the node's thread. Needs a tokio runtime around it.
 pub fn start(parts: Parts) -> Result<Handle, DriverError> {
-    let Parts { node, disk, content, authority, own, address, reserve, hints } = parts;
+    let Parts { node, disk, content, authority, own, address, reserve, hints, places } = parts;
     let (inputs, events) = channel();
     let (ended_sender, ended) = watch::channel(None);
     let (removed, removals) = mpsc::unbounded_channel();
     let (leadership, leading) = watch::channel(node.leadership());
     let roles = Arc::new(Roles::default());
-    let peers = Peers::new(own, Arc::clone(&authority), inputs.clone(), hints);
+    let peers = Peers::new(own, Arc::clone(&authority), inputs.clone(), hints, places);
     let version = env!("CARGO_PKG_VERSION").to_string();
     // Whoever connects in the first moment is judged by what is known already.
     roles.set(&node);

@@ -6,6 +6,7 @@
 //!
 //! Floor: shell.
 
+mod places;
 mod snapshot;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use tokio::task::JoinHandle;
 use crate::driver::Event;
 use crate::node::Node;
 
+pub use places::Places;
 pub use snapshot::receive as receive_snapshot;
 
 /// The lines to all other replicas.
@@ -36,6 +38,8 @@ pub struct Peers {
     left_to: Mutex<Option<Vec<ReplicaId>>>,
     /// Where replicas were last known to be, while the log does not say.
     hints: BTreeMap<ReplicaId, String>,
+    /// Where they say that they are, if they share a folder.
+    places: Option<Places>,
 }
 
 struct Line {
@@ -67,10 +71,11 @@ impl Peers {
         authority: Arc<Authority>,
         inputs: Sender<Event>,
         hints: BTreeMap<ReplicaId, String>,
+        places: Option<Places>,
     ) -> Arc<Self> {
         let runtime = tokio::runtime::Handle::current();
         let (lines, left_to) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { own, authority, inputs, runtime, lines, left_to, hints })
+        Arc::new(Self { own, authority, inputs, runtime, lines, left_to, hints, places })
     }
 
     pub fn own(&self) -> ReplicaId {
@@ -106,6 +111,7 @@ impl Peers {
             address: address.clone(),
             authority: Arc::clone(&self.authority),
             state: Arc::clone(&state),
+            places: self.places.clone(),
         };
         let task = self.runtime.spawn(keeping.keep(messages));
         Line { address, queue, state, task }
@@ -156,6 +162,7 @@ struct Keeping {
     address: String,
     authority: Arc<Authority>,
     state: Arc<Mutex<LineState>>,
+    places: Option<Places>,
 }
 
 impl Keeping {
@@ -194,13 +201,26 @@ impl Keeping {
         // A new certificate for each connection: none of them ever gets old.
         let member = MemberId(self.own.0.get());
         let identity = self.authority.client_identity(Role::Peer, member, SystemTime::now())?;
-        let link = link::connect_peer(&self.address, &identity).await?;
+        let link = match self.place().await {
+            Some(place) => match link::connect_peer(&place, &identity).await {
+                Ok(link) => link,
+                Err(_) => link::connect_peer(&self.address, &identity).await?,
+            },
+            None => link::connect_peer(&self.address, &identity).await?,
+        };
         let (sender, _) = link.open(&Open::Peer).await?;
         let mut state = locked(&self.state);
         state.revoked = None;
         state.link = Some(link.clone());
         drop(state);
         Ok((link, sender))
+    }
+
+    /// Where the other one says that it is, if that is elsewhere than where it was.
+    async fn place(&self) -> Option<String> {
+        let (places, to) = (self.places.clone()?, self.to);
+        let place = tokio::task::spawn_blocking(move || places.of(to)).await.ok()?;
+        place.filter(|place| *place != self.address)
     }
 
     fn note_refusal(&self, error: &LinkError) {
