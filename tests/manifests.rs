@@ -1,0 +1,225 @@
+//! The manifests for Kubernetes: rendered, held against the schemas and the types, and against what a
+//! careful administrator asks of a pod.
+//!
+//! Deliberately absent: a cluster's own admission, and that pods run; see `kubernetes.rs`.
+//!
+//! Floor: wiring.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, Secret, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::podman::{python, root, succeeded};
+use crate::process::{Program, Site, files_below, run};
+
+/// The manifests in a folder of their own, with secrets that are made for them.
+pub struct Manifests {
+    pub site: Site,
+}
+
+impl Manifests {
+    pub fn new() -> Self {
+        let site = Site::new();
+        let from = root().join("deploy/kubernetes");
+        for (path, bytes) in files_below(&from) {
+            let name = path.strip_prefix(&from).expect("below it");
+            if name.components().any(|part| part.as_os_str() == "secrets") {
+                continue;
+            }
+            let to = site.path("kubernetes").join(name);
+            fs::create_dir_all(to.parent().expect("a folder")).expect("made");
+            fs::write(to, bytes).expect("written");
+        }
+        for overlay in ["single", "ha"] {
+            let secrets = format!("kubernetes/overlays/{overlay}/secrets");
+            site.run(Program::Coordinator, &["secret", &secrets]).done();
+        }
+        Self { site }
+    }
+
+    /// What kustomize makes of a folder, as text.
+    pub fn text(&self, folder: &str) -> String {
+        let mut kubectl = Command::new("kubectl");
+        kubectl.arg("kustomize").arg(self.site.path("kubernetes").join(folder));
+        let output = kubectl.output().expect("kubectl is missing: install it, 1.21 or newer");
+        succeeded(&output, &format!("kubectl kustomize {folder}"))
+    }
+
+    /// What kustomize makes of a folder, document by document.
+    pub fn documents(&self, folder: &str) -> Vec<Value> {
+        let convert =
+            "import json, sys, yaml\nprint(json.dumps(list(yaml.safe_load_all(sys.stdin))))";
+        let mut python = Command::new(python());
+        let json = run(python.args(["-c", convert]), &self.text(folder)).expect("YAML");
+        serde_json::from_str(&json).expect("JSON")
+    }
+}
+
+#[test]
+fn every_manifest_is_valid_by_the_schemas() {
+    let manifests = Manifests::new();
+    for folder in FOLDERS {
+        let path = manifests.site.write("rendered.yaml", &manifests.text(folder));
+        for version in VERSIONS {
+            let mut judge = Command::new(python().with_file_name("kubernetes-validate"));
+            judge.args(["--strict", "--kubernetes-version", version]).arg(&path);
+            let said = succeeded(&judge.output().expect("it runs"), &format!("{folder} {version}"));
+            let passed = said.lines().filter(|line| line.contains("passed for resource")).count();
+            assert_eq!(passed, manifests.documents(folder).len(), "{folder} {version}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_manifest_with_a_misspelt_field_is_refused() {
+    let manifests = Manifests::new();
+    let text = manifests.text("overlays/ha").replace("podManagementPolicy", "podManagmentPolicy");
+    let path = manifests.site.write("rendered.yaml", &text);
+    let mut judge = Command::new(python().with_file_name("kubernetes-validate"));
+    judge.arg("--strict").arg(&path).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(!judge.status().expect("it runs").success());
+}
+
+#[test]
+fn every_manifest_is_what_its_types_say_and_nothing_else() {
+    let manifests = Manifests::new();
+    for folder in FOLDERS {
+        for document in manifests.documents(folder) {
+            match document["kind"].as_str().expect("a kind") {
+                "ConfigMap" => drop(typed::<ConfigMap>(&document)),
+                "Secret" => drop(typed::<Secret>(&document)),
+                "Service" => is_found_before_it_is_ready(&typed(&document)),
+                "StatefulSet" => begins_at_once(&typed(&document)),
+                "Deployment" => is_modest(&pod(typed::<Deployment>(&document))),
+                "Job" => is_modest(&job(&typed(&document))),
+                "PodDisruptionBudget" => drop(typed::<PodDisruptionBudget>(&document)),
+                "NetworkPolicy" => lets_names_be_found(&typed(&document)),
+                kind => panic!("{kind} in {folder}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_overlays_are_what_they_are_called() {
+    let manifests = Manifests::new();
+    let of = |folder: &str, kind: &str| -> Vec<Value> {
+        let all = manifests.documents(folder);
+        all.into_iter().filter(|document| document["kind"] == kind).collect()
+    };
+    for (folder, replicas, budgets) in
+        [("overlays/single", 1, 0), ("overlays/ha", 3, 1), ("overlays/gpu", 3, 1)]
+    {
+        let set = &of(folder, "StatefulSet")[0];
+        assert_eq!(set["spec"]["replicas"], replicas);
+        let names = of(folder, "ConfigMap")[0]["data"]["cluster"].clone();
+        let names: Vec<&str> = names.as_str().expect("text").split(',').collect();
+        let (set, service) = (&set["metadata"]["name"], &set["spec"]["serviceName"]);
+        let name = |n| format!("{}-{n}.{}:7461", set.as_str().unwrap(), service.as_str().unwrap());
+        assert_eq!(names, (0..replicas).map(name).collect::<Vec<_>>());
+        assert_eq!(of(folder, "PodDisruptionBudget").len(), budgets, "{folder}");
+    }
+    let agent = &of("overlays/gpu", "Deployment")[0]["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(agent["resources"]["limits"]["nvidia.com/gpu"], "1");
+    assert!(agent["image"].as_str().expect("text").starts_with("seedsweep-agent-cuda:"));
+    let job = &of("agents-job", "Job")[0]["spec"];
+    assert_eq!(job["completionMode"], "Indexed");
+    assert_eq!(job["podFailurePolicy"]["rules"][0]["action"], "Ignore");
+}
+
+/// Read as its type, and written as it was: a field that the type does not have would be missing.
+fn typed<T: DeserializeOwned + Serialize>(document: &Value) -> T {
+    let read: T = serde_json::from_value(document.clone()).expect("its type");
+    assert_eq!(plain(&serde_json::to_value(&read).expect("JSON")), plain(document));
+    read
+}
+
+/// Without what is empty.
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(name, value)| (name.clone(), plain(value)));
+            Value::Object(fields.filter(|(_, value)| !value.is_null()).collect())
+        }
+        Value::Array(values) => Value::Array(values.iter().map(plain).collect()),
+        other => other.clone(),
+    }
+}
+
+fn is_found_before_it_is_ready(service: &Service) {
+    let spec = service.spec.as_ref().expect("a spec");
+    assert_eq!(spec.cluster_ip.as_deref(), Some("None"));
+    assert_eq!(spec.publish_not_ready_addresses, Some(true));
+}
+
+fn begins_at_once(set: &StatefulSet) {
+    let spec = set.spec.as_ref().expect("a spec");
+    assert_eq!(spec.pod_management_policy.as_deref(), Some("Parallel"));
+    assert_eq!(spec.volume_claim_templates.as_ref().map(Vec::len), Some(1));
+    let pod = spec.template.spec.as_ref().expect("a pod");
+    is_modest(pod);
+    let container = &pod.containers[0];
+    let path = |probe: &Option<k8s_openapi::api::core::v1::Probe>| {
+        probe.as_ref().and_then(|probe| probe.http_get.as_ref()?.path.clone())
+    };
+    assert_eq!(path(&container.startup_probe).as_deref(), Some("/healthz"));
+    assert_eq!(path(&container.liveness_probe).as_deref(), Some("/healthz"), "needs no leader");
+    assert_eq!(path(&container.readiness_probe).as_deref(), Some("/readyz"));
+}
+
+fn pod(deployment: Deployment) -> PodSpec {
+    deployment.spec.expect("a spec").template.spec.expect("a pod")
+}
+
+fn job(job: &Job) -> PodSpec {
+    job.spec.as_ref().expect("a spec").template.spec.clone().expect("a pod")
+}
+
+/// No rights, nothing to write but its own volumes, and nothing that is known to the cluster.
+fn is_modest(pod: &PodSpec) {
+    assert_eq!(pod.automount_service_account_token, Some(false));
+    let security = pod.security_context.as_ref().expect("of the pod");
+    assert_eq!(security.run_as_non_root, Some(true));
+    assert_eq!(security.run_as_user, Some(65532));
+    let seccomp = security.seccomp_profile.as_ref().map(|profile| profile.type_.as_str());
+    assert_eq!(seccomp, Some("RuntimeDefault"));
+    for container in &pod.containers {
+        let security = container.security_context.as_ref().expect("of the container");
+        assert_eq!(security.allow_privilege_escalation, Some(false));
+        assert_eq!(security.read_only_root_filesystem, Some(true));
+        let capabilities = security.capabilities.as_ref().expect("named");
+        assert_eq!(capabilities.drop, Some(vec!["ALL".to_string()]));
+        assert_eq!(capabilities.add, None);
+        let limits = container.resources.as_ref().and_then(|r| r.limits.as_ref());
+        assert!(limits.is_some_and(|limits| limits.contains_key("memory")));
+    }
+}
+
+/// UDP to coordinators, and names.
+fn lets_names_be_found(policy: &NetworkPolicy) {
+    let spec = policy.spec.as_ref().expect("a spec");
+    let ports = |rule: &k8s_openapi::api::networking::v1::NetworkPolicyEgressRule| {
+        let ports = rule.ports.iter().flatten();
+        let port = |p: &k8s_openapi::api::networking::v1::NetworkPolicyPort| {
+            let number = serde_json::to_string(p.port.as_ref().expect("one")).expect("JSON");
+            format!("{}/{number}", p.protocol.clone().unwrap_or_default())
+        };
+        ports.map(port).collect::<Vec<_>>()
+    };
+    let out: Vec<String> = spec.egress.iter().flatten().flat_map(ports).collect();
+    assert_eq!(out, ["UDP/7461", "UDP/53", "TCP/53"]);
+}
+
+/// Whatever can be given to `kubectl apply -k`.
+const FOLDERS: [&str; 5] =
+    ["overlays/single", "overlays/ha", "overlays/gpu", "agents-job", "submit"];
+/// The oldest that is kept in order by its makers, and the newest that there are schemas for.
+const VERSIONS: [&str; 2] = ["1.33", "1.37"];
