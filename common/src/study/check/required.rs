@@ -2,12 +2,12 @@
 //!
 //! Floor: common.
 
-use super::refusals::{findings, refused, sound};
+use super::refusals::{SOUND, findings, refused, rows, sound};
 use super::*;
 
 fn checked(part: &str, by: &str) -> Study {
-    let text = super::refusals::SOUND.replacen(part, by, 1);
-    let table = super::refusals::rows();
+    let text = SOUND.replacen(part, by, 1);
+    let table = rows();
     check(&text, &mut |_| Ok(table.clone().into_bytes())).expect("valid").study
 }
 
@@ -34,22 +34,22 @@ fn arms_require_what_they_say_and_what_the_study_does() {
     assert_eq!(own("{}"), plain, "nothing is required");
     assert_eq!(study.arms[0].written, plain.arms[0].written);
 
-    let text = super::refusals::SOUND
+    let text = SOUND
         .replacen(arm, &format!("{arm}\nrequires = {{ site = [\"n\", \"s\"] }}"), 1)
         .replacen("metric =", "requires = { site = \"s\" }\nmetric =", 1);
-    let table = super::refusals::rows();
+    let table = rows();
     let both = check(&text, &mut |_| Ok(table.clone().into_bytes())).expect("valid").study;
     assert_eq!(both.arms[0].requires.to_string(), "site=s");
 }
 
 #[test]
 fn a_program_requires_labels_beside_values_of_its_own() {
-    let text = super::refusals::SOUND.replacen(
+    let text = SOUND.replacen(
         "model = \"mlp\"\nspace = { dropout = [0.0, 0.1] }",
         "command = [\"sh\", \"{retries}\"]\nretries = 3\nrequires = { gpu = \"a100\" }",
         1,
     );
-    let table = super::refusals::rows();
+    let table = rows();
     let study = check(&text, &mut |_| Ok(table.clone().into_bytes())).expect("valid").study;
     assert_eq!(study.arms[0].requires.to_string(), "gpu=a100");
     let program = study.arms[0].configs[0].hyper.program.as_ref().expect("a program");
@@ -84,10 +84,10 @@ fn an_arm_that_could_be_trained_nowhere_is_refused() {
     let arm = "[seeds]";
     // One exchange in two tables: the study's own and the arm's.
     let by = "[study.requires]\nsite = \"east\"\n[seeds]";
-    let text = super::refusals::SOUND.replacen(arm, by, 1);
+    let text = SOUND.replacen(arm, by, 1);
     let text =
         text.replacen("model = \"mlp\"", "model = \"mlp\"\nrequires = { site = \"west\" }", 1);
-    let table = super::refusals::rows();
+    let table = rows();
     let found = check(&text, &mut |_| Ok(table.clone().into_bytes())).expect_err("nowhere").0;
     assert_eq!(found.len(), 1, "{found:#?}");
     assert_eq!(&text[found[0].span.clone()], "\"west\"");
