@@ -65,13 +65,14 @@ fn what_can_be_no_label_is_refused_at_its_place_and_nothing_that_cannot_be_known
     refused("requirse = { a = \"b\" }", "requirse", &["did you mean `requires`?"]);
     refused("requires = \"cuda\"", "\"cuda\"", &["a table of labels", "device = "]);
     refused("requires = { device = \"cudo\" }", "\"cudo\"", &["did you mean `cuda`?"]);
-    refused("requires = { device = [\"cpu\", \"gpu\"] }", "\"gpu\"", &["known here: cpu, cuda"]);
+    refused("requires = { device = [\"cpu\", \"gpu\"] }", "\"gpu\"", &["cpu, cuda"]);
     refused("requires = { site = 3 }", "3", &["a text in quotes, or a list of such"]);
     refused("requires = { site = [\"e\", 3] }", "3", &["a text in quotes"]);
     refused("requires = { site = [] }", "[]", &["0 values"]);
     refused("requires = { site = [\"e\", \"e\"] }", "\"e\"", &["listed twice"]);
     refused("requires = { site = \"far east\" }", "\"far east\"", &["letters, digits, dots"]);
-    refused("requires = { \"the site\" = \"e\" }", "\"the site\"", &["no agent has a label"]);
+    let long = "k".repeat(65);
+    refused(&format!("requires = {{ {long} = \"e\" }}"), &long, &["no agent has a label"]);
     let many: Vec<String> = (0..17).map(|n| format!("k{n} = \"v\"")).collect();
     let many = format!("{{ {} }}", many.join(", "));
     refused(&format!("requires = {many}"), &many, &["17 labels; at most 16"]);
