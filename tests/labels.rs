@@ -83,7 +83,7 @@ fn arms_are_trained_where_they_require_and_the_report_is_whole() {
     // Trained again by whoever is allowed to, with the same bits.
     drop(plain);
     let answer = cluster.ask(&["verify", &id, "--trials", "8"]);
-    assert_eq!(answer["differing"].as_array().map(Vec::len).unwrap_or_default(), 0, "{answer}");
+    assert_eq!((&answer["identical"], &answer["differ"]), (&8.into(), &0.into()), "{answer}");
     drop(able);
 }
 

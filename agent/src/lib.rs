@@ -5,6 +5,7 @@
 //!
 //! Floor: wiring.
 
+pub mod cards;
 pub mod cli;
 pub mod dataset;
 pub mod device;

@@ -60,12 +60,81 @@ fn devices_tell_how_large_the_next_cohorts_are() {
     assert_eq!(lines[1], expected);
     let expected =
         "  cohorts of up to 16 trials from the next start on, unless --lanes says otherwise: .";
-    assert_eq!(lines[2..], [expected]);
+    assert_eq!(lines[2], expected);
+    assert!(lines[3].starts_with("labels: arch="), "{said}");
+    assert!(lines[3].contains(" device=cpu ") && lines.len() == 4, "{said}");
     let output = run(&["devices", "--json", "--folder", "."], dir.path());
     let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(answer["devices"][0]["cohort_lanes"], 8);
     let agents = serde_json::json!([{ "folder": ".", "cohort_lanes": 16 }]);
     assert_eq!(answer["devices"][0]["agents"], agents);
+}
+
+/// A control group of this machine with the time of one processor; removed when dropped.
+#[cfg(target_os = "linux")]
+struct OneProcessor(std::path::PathBuf);
+
+#[cfg(target_os = "linux")]
+impl OneProcessor {
+    fn new() -> Self {
+        let name = format!("seedsweep-test-{}", std::process::id());
+        let write = |path: std::path::PathBuf, text: &str| {
+            fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        };
+        // Groups of the first version where there are such, else of the second.
+        let first = Path::new("/sys/fs/cgroup/cpu");
+        let second = Path::new("/sys/fs/cgroup");
+        let is_first = first.join("cgroup.procs").exists();
+        let group = Self(if is_first { first.join(&name) } else { second.join(&name) });
+        let made = fs::create_dir(&group.0);
+        made.unwrap_or_else(|error| panic!("no group can be made here, as root can: {error}"));
+        if is_first {
+            write(group.0.join("cpu.cfs_period_us"), "100000");
+            write(group.0.join("cpu.cfs_quota_us"), "100000");
+        } else {
+            write(second.join("cgroup.subtree_control"), "+cpu");
+            write(group.0.join("cpu.max"), "100000 100000");
+        }
+        group
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for OneProcessor {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn as_many_cohorts_train_at_once_as_the_control_group_has_processors() {
+    let group = OneProcessor::new();
+    let script = format!(
+        "echo $$ > {}/cgroup.procs && exec {} devices --json",
+        group.0.display(),
+        env!("CARGO_BIN_EXE_agent")
+    );
+    let output = Command::new("sh").args(["-c", &script]).output().expect("sh runs");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(answer["devices"][0]["threads"], 1, "{answer}");
+    assert_eq!(answer["labels"]["device"], "cpu");
+}
+
+#[test]
+fn cards_are_refused_by_name_and_slots_go_with_no_other_number() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let join = |words: &[&str]| {
+        let output = run(&[&["join", "127.0.0.1:1"], words].concat(), dir.path());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    // No machine has a hundred.
+    assert!(join(&["--device", "cuda:99,cuda:98"]).contains("cuda:99"));
+    assert!(join(&["--device", "cuda:1,cuda:1"]).contains("named twice"));
+    assert!(join(&["--device", "cuda"]).contains("several such as cuda:0,cuda:1"));
+    let both = join(&["--slots-per-gpu", "2", "--threads", "2"]);
+    assert!(both.contains("cannot be used with"), "{both}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Floor: wiring.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -31,57 +32,78 @@ pub struct DevicesArgs {
 pub fn devices(args: DevicesArgs) -> Result<(), Failure> {
     let device = Device::choose(Wanted::Auto, None, None).map_err(Failure::usage)?;
     let folders = if args.folder.is_empty() { join::default_folders() } else { args.folder };
-    let found: BTreeMap<String, Climb> =
-        folders.iter().flat_map(|folder| widths_found_in(folder, &device.name)).collect();
-    let places: BTreeMap<String, Place> =
-        folders.iter().flat_map(|folder| beside_found_in(folder, &device.name)).collect();
-    let beside = |kind: &str| places.get(kind).and_then(Place::on_processor);
-    let lanes_in = |folder: &PathBuf| suited_to(folder, device.clone()).cohort_lanes;
+    // Cohorts have one size on all cards.
+    let wider = |folder: &PathBuf| suited_to(folder, device.clone()).cohort_lanes;
+    let lanes: Vec<(&PathBuf, NonZeroU32)> =
+        folders.iter().map(|folder| (folder, wider(folder))).collect();
+    let labels = device.labels();
     if args.json {
-        let widths: Vec<Value> =
-            found.iter().map(|(kind, climb)| described(kind, climb, beside(kind))).collect();
-        let agents: Vec<Value> = folders
-            .iter()
-            .map(|folder| json!({ "folder": folder, "cohort_lanes": lanes_in(folder) }))
-            .collect();
+        let parts = device.parts();
+        let devices: Vec<Value> = parts.iter().map(|part| part_json(part, &lanes)).collect();
+        let labels = labels.iter().map(|(key, value)| (key.to_string(), json!(value)));
         let listed = json!({
             "schema": "seedsweep.devices/1",
-            "devices": [{
-                "device": device.name,
-                "model": device.model,
-                "record": device.record(),
-                "threads": device.threads,
-                "cohort_lanes": device.cohort_lanes,
-                "lanes": device.lanes(),
-                "widths": widths,
-                "agents": agents,
-            }],
+            "devices": devices,
+            "labels": Value::Object(labels.collect()),
         });
         return answer(&listed.to_string());
     }
-    let (threads, lanes) = (device.threads, device.cohort_lanes);
-    let mut text = format!(
-        "{}: {}; {threads} cohorts at once of up to {lanes} trials each",
-        device.name, device.model
-    );
+    let mut lines = Vec::new();
+    device.parts().iter().for_each(|part| lines.extend(part_in_words(part, &folders)));
+    for (folder, wider) in lanes.iter().filter(|(_, wider)| *wider > device.cohort_lanes) {
+        let shown = folder.display().to_string();
+        lines.push(format!(
+            "  cohorts of up to {wider} trials from the next start on, unless --lanes says otherwise: {}",
+            printable(&shown)
+        ));
+    }
+    lines.push(format!("labels: {labels}; `agent join --label` gives more"));
+    answer(&lines.join("\n"))
+}
+
+/// One card, or the processor, and what is known of it.
+fn part_in_words(part: &Device, folders: &[PathBuf]) -> Vec<String> {
+    let (threads, lanes) = (part.threads, part.cohort_lanes);
+    let (found, places) = known(part, folders);
+    let cohorts = if threads.get() == 1 { "cohort" } else { "cohorts" };
+    let mut lines = vec![format!(
+        "{}: {}; {threads} {cohorts} at once of up to {lanes} trials each",
+        part.name, part.model
+    )];
     for (kind, climb) in &found {
-        text += &format!("\n  {}", printable(&in_words(kind, climb)));
-        if let Some(lanes) = beside(kind) {
-            text += &format!("; cohorts of up to {lanes} train on the processor, which is faster");
+        let mut line = format!("  {}", printable(&in_words(kind, climb)));
+        if let Some(lanes) = places.get(kind).and_then(Place::on_processor) {
+            line += &format!("; cohorts of up to {lanes} train on the processor, which is faster");
         }
+        lines.push(line);
     }
-    for folder in &folders {
-        let wider = lanes_in(folder);
-        if wider > lanes {
-            let shown = folder.display().to_string();
-            text += &format!(
-                "\n  cohorts of up to {wider} trials from the next start on, unless --lanes says \
-                 otherwise: {}",
-                printable(&shown)
-            );
-        }
-    }
-    answer(&text)
+    lines
+}
+
+fn part_json(part: &Device, lanes: &[(&PathBuf, NonZeroU32)]) -> Value {
+    let folders: Vec<PathBuf> = lanes.iter().map(|(folder, _)| (*folder).clone()).collect();
+    let (found, places) = known(part, &folders);
+    let beside = |kind: &str| places.get(kind).and_then(Place::on_processor);
+    let widths: Vec<Value> =
+        found.iter().map(|(kind, climb)| described(kind, climb, beside(kind))).collect();
+    let agent = |(folder, lanes): &(&PathBuf, NonZeroU32)| json!({ "folder": folder, "cohort_lanes": lanes });
+    json!({
+        "device": part.name,
+        "model": part.model,
+        "record": part.record(),
+        "threads": part.threads,
+        "cohort_lanes": part.cohort_lanes,
+        "lanes": part.lanes(),
+        "widths": widths,
+        "agents": lanes.iter().map(agent).collect::<Vec<_>>(),
+    })
+}
+
+/// What agents in these folders found of a device, by kind of network.
+fn known(part: &Device, folders: &[PathBuf]) -> (BTreeMap<String, Climb>, BTreeMap<String, Place>) {
+    let widths = folders.iter().flat_map(|folder| widths_found_in(folder, &part.name));
+    let places = folders.iter().flat_map(|folder| beside_found_in(folder, &part.name));
+    (widths.collect(), places.collect())
 }
 
 /// `mlp of 30, hidden 64, batch 32: 8 lanes (4: 91 k, 8: 120 k rows/s)`.

@@ -23,7 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::{Failure, UNREACHED, duration, printable};
-use crate::device::{self, Device, Wanted};
+use crate::device::{self, AtOnce, Device, Wanted};
 use crate::driver::{DriverError, LinkConnector, News, Settings, Train, Trainer, suited_to};
 use crate::folder::{Folder, FolderError};
 use crate::program::Programs;
@@ -38,7 +38,8 @@ use crate::program::Programs;
     agent join 10.0.0.5:7461 --token-file token.txt\n  \
     agent join planner.lab --threads 4 --shared /data\n  \
     agent join planner.lab --threads 1 --allow-programs\n  \
-    agent join planner.lab --label gpu=a100 --label site=east")]
+    agent join planner.lab --label gpu=a100 --label site=east\n  \
+    agent join planner.lab --device cuda:0,cuda:1 --slots-per-gpu 2")]
 pub struct JoinArgs {
     /// HOST or HOST:PORT of the coordinator, or of several of one cluster; the port is 7461 unless
     /// given
@@ -50,12 +51,18 @@ pub struct JoinArgs {
     /// A file with the join token or that line; it goes before --token and its variable
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// What to train on: auto, cpu, or a card such as cuda:0 where this program was built with CUDA
+    /// What to train on: auto, cpu, or where this program was built with CUDA a card such as cuda:0, or several
+    /// such as cuda:0,cuda:1. auto is every card that CUDA_VISIBLE_DEVICES and the control group leave, or
+    /// else the processor
     #[arg(long, default_value = "auto")]
     device: Wanted,
-    /// Cohorts trained at once [default: one a processor]
+    /// Cohorts trained at once [default: one a processor that the control group leaves, or --slots-per-gpu for
+    /// each card]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroU32>,
+    /// Cohorts trained at once on each card; means nothing on a processor [default: 1]
+    #[arg(long, value_name = "N", conflicts_with = "threads")]
+    slots_per_gpu: Option<NonZeroU32>,
     /// Trials trained together in a cohort [default: what suits the device, and more where earlier runs
     /// found that to train faster]
     #[arg(long, value_name = "N")]
@@ -88,7 +95,9 @@ pub struct JoinArgs {
 
 pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
     let token = token_of(&args)?;
-    let device = Device::choose(args.device, args.threads, args.lanes).map_err(Failure::usage)?;
+    let at_once =
+        AtOnce { threads: args.threads, slots: args.slots_per_gpu, cohort_lanes: args.lanes };
+    let device = Device::choose_for(args.device.clone(), at_once).map_err(Failure::usage)?;
     let labels = device.labels().with(args.label.clone()).map_err(Failure::usage)?;
     let folder = match &args.folder {
         Some(path) => {

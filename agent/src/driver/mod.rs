@@ -17,6 +17,7 @@ mod news;
 mod over_link;
 mod pilot;
 mod programs;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod widths;

@@ -50,8 +50,16 @@ pub fn found_in(folder: &Path, device: &str) -> BTreeMap<String, Climb> {
 
 /// `device` as an agent with this folder starts, unless its user says how large cohorts shall be.
 pub fn suited_to(folder: &Path, device: Device) -> Device {
-    let found = found_in(folder, &device.name);
-    device.with_cohorts_for(&found)
+    let found = device.parts().into_iter().flat_map(|part| found_in(folder, &part.name));
+    // Of several cards the widest of each kind, as cohorts have one size on all.
+    let mut widest: BTreeMap<String, Climb> = BTreeMap::new();
+    for (kind, climb) in found {
+        let known = widest.get(&kind).map_or(0, |known| known.width(usize::MAX));
+        if climb.width(usize::MAX) > known {
+            widest.insert(kind, climb);
+        }
+    }
+    device.with_cohorts_for(&widest)
 }
 
 fn path_in(folder: &Path, device: &str) -> PathBuf {
@@ -123,7 +131,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use crate::device::Wanted;
+    use crate::device::{Card, Wanted};
 
     use super::*;
 
@@ -165,6 +173,11 @@ mod tests {
         }
         assert_eq!(suited_to(folder.path(), cpu.clone()).cohort_lanes.get(), 16);
         assert_eq!(suited_to(folder.path(), card.clone()), card);
+        let cards = [0, 1].map(|number| Card { number, model: String::new() }).to_vec();
+        let both = Device { name: "cuda:0,cuda:1".to_string(), cards, ..cpu.clone() };
+        let wide = r#"{"mlp": {"tried": {"8": [2, 1e5], "16": [2, 1e6]}}}"#;
+        fs::write(folder.path().join("widths-cuda-1.json"), wide).expect("written");
+        assert_eq!(suited_to(folder.path(), both).cohort_lanes.get(), 32, "as the second found");
         assert_eq!(found_in(folder.path(), "cuda:0"), BTreeMap::new());
         let empty = tempfile::tempdir().expect("a folder");
         assert_eq!(suited_to(empty.path(), cpu.clone()), cpu);

@@ -21,6 +21,7 @@ use common::trial::{Ending, FailReason};
 
 use super::beside::{Beside, Cohort};
 use super::kept::Kept;
+use super::slots::{Slot, Slots};
 use super::widths::Measured;
 use crate::device::{CPU, Device, DeviceError};
 use crate::program::Programs;
@@ -55,7 +56,7 @@ pub trait Train: Send + Sync + 'static {
 /// The trainer that trains.
 #[derive(Debug)]
 pub struct Trainer {
-    machine: Machine,
+    slots: Slots,
     /// Beside a card.
     beside: Option<Beside>,
     kept: Option<Kept>,
@@ -66,19 +67,32 @@ impl Trainer {
     /// one.
     pub fn new(folder: Option<&Path>) -> Self {
         let widths = Arc::new(Measured::open(folder, CPU));
-        let machine = Machine { widths, ..Machine::default() };
-        Self { machine, beside: None, kept: folder.map(Kept::open) }
+        let slots = Slots::shared(Machine { widths, ..Machine::default() });
+        Self { slots, beside: None, kept: folder.map(Kept::open) }
     }
 
-    /// The same on `device`; of a card's, small cohorts on the processor where that is faster.
+    /// The same on `device`; of a card's, small cohorts on the processor where that is faster. Each card has
+    /// as many slots as cohorts at once, and finds its own widths.
     pub fn on(device: &Device, folder: Option<&Path>) -> Result<Self, DeviceError> {
-        let widths = Arc::new(Measured::open(folder, &device.name));
-        let machine = Machine { device: device.open()?, widths };
-        if let Some(why) = kernels::why_not(&machine.device).filter(|_| device.name != CPU) {
-            tracing::warn!(%why, "the card trains without kernels of its own, which is slower");
+        if device.name == CPU {
+            return Ok(Self::new(folder));
         }
-        let beside = (device.name != CPU).then(|| Beside::open(device, folder)).transpose()?;
-        Ok(Self { machine, beside, kept: folder.map(Kept::open) })
+        let mut slots = Vec::new();
+        for (card, part) in device.parts().into_iter().enumerate() {
+            let widths = Arc::new(Measured::open(folder, &part.name));
+            for _ in 0..part.threads.get() {
+                let widths = Arc::clone(&widths);
+                let machine = Machine { device: part.open()?, widths };
+                if let Some(why) = kernels::why_not(&machine.device) {
+                    let card = &part.name;
+                    tracing::warn!(card, %why, "it trains without kernels of its own, which is slower");
+                }
+                slots.push(Slot { card, machine, record: part.record() });
+            }
+        }
+        let first = device.parts().remove(0);
+        let beside = Some(Beside::open(&first, folder)?);
+        Ok(Self { slots: Slots::of(slots), beside, kept: folder.map(Kept::open) })
     }
 }
 
@@ -90,10 +104,11 @@ impl Train for Trainer {
         trials: &[TrialIndex],
         stop: &dyn Fn() -> bool,
     ) -> Option<Vec<Ending>> {
-        let here = || match &self.kept {
-            Some(kept) => kept.train(study, dataset, trials, &self.machine, stop),
-            None => trainer::train(study, dataset, trials, &self.machine, stop),
+        let train = |machine: &Machine| match &self.kept {
+            Some(kept) => kept.train(study, dataset, trials, machine, stop),
+            None => trainer::train(study, dataset, trials, machine, stop),
         };
+        let here = || self.slots.train(&train);
         match &self.beside {
             Some(beside) => beside.train(&Cohort { study, dataset, trials, stop }, &here),
             None => here(),

@@ -129,7 +129,8 @@ pub fn about() -> AgentAbout {
 
 pub fn labels() -> Labels {
     let mut labels = Labels::none();
-    [("device", "cuda"), ("site", "east")].map(|(key, value)| labels.insert(key, value));
+    labels.insert("device", "cuda");
+    labels.insert("site", "east");
     labels
 }
 

@@ -2,12 +2,12 @@
 //!
 //! Floor: common.
 
-use super::refusals::{findings, refused, sound};
+use super::refusals::{SOUND, findings, refused, rows, sound};
 use super::*;
 
 fn checked(part: &str, by: &str) -> Study {
-    let text = super::refusals::SOUND.replacen(part, by, 1);
-    let table = super::refusals::rows();
+    let text = SOUND.replacen(part, by, 1);
+    let table = rows();
     check(&text, &mut |_| Ok(table.clone().into_bytes())).expect("valid").study
 }
 
@@ -34,22 +34,22 @@ fn arms_require_what_they_say_and_what_the_study_does() {
     assert_eq!(own("{}"), plain, "nothing is required");
     assert_eq!(study.arms[0].written, plain.arms[0].written);
 
-    let text = super::refusals::SOUND
+    let text = SOUND
         .replacen(arm, &format!("{arm}\nrequires = {{ site = [\"n\", \"s\"] }}"), 1)
         .replacen("metric =", "requires = { site = \"s\" }\nmetric =", 1);
-    let table = super::refusals::rows();
+    let table = rows();
     let both = check(&text, &mut |_| Ok(table.clone().into_bytes())).expect("valid").study;
     assert_eq!(both.arms[0].requires.to_string(), "site=s");
 }
 
 #[test]
 fn a_program_requires_labels_beside_values_of_its_own() {
-    let text = super::refusals::SOUND.replacen(
+    let text = SOUND.replacen(
         "model = \"mlp\"\nspace = { dropout = [0.0, 0.1] }",
         "command = [\"sh\", \"{retries}\"]\nretries = 3\nrequires = { gpu = \"a100\" }",
         1,
     );
-    let table = super::refusals::rows();
+    let table = rows();
     let study = check(&text, &mut |_| Ok(table.clone().into_bytes())).expect("valid").study;
     assert_eq!(study.arms[0].requires.to_string(), "gpu=a100");
     let program = study.arms[0].configs[0].hyper.program.as_ref().expect("a program");
@@ -65,13 +65,14 @@ fn what_can_be_no_label_is_refused_at_its_place_and_nothing_that_cannot_be_known
     refused("requirse = { a = \"b\" }", "requirse", &["did you mean `requires`?"]);
     refused("requires = \"cuda\"", "\"cuda\"", &["a table of labels", "device = "]);
     refused("requires = { device = \"cudo\" }", "\"cudo\"", &["did you mean `cuda`?"]);
-    refused("requires = { device = [\"cpu\", \"gpu\"] }", "\"gpu\"", &["known here: cpu, cuda"]);
+    refused("requires = { device = [\"cpu\", \"gpu\"] }", "\"gpu\"", &["cpu, cuda"]);
     refused("requires = { site = 3 }", "3", &["a text in quotes, or a list of such"]);
     refused("requires = { site = [\"e\", 3] }", "3", &["a text in quotes"]);
     refused("requires = { site = [] }", "[]", &["0 values"]);
     refused("requires = { site = [\"e\", \"e\"] }", "\"e\"", &["listed twice"]);
     refused("requires = { site = \"far east\" }", "\"far east\"", &["letters, digits, dots"]);
-    refused("requires = { \"the site\" = \"e\" }", "\"the site\"", &["no agent has a label"]);
+    let long = "k".repeat(65);
+    refused(&format!("requires = {{ {long} = \"e\" }}"), &long, &["no agent has a label"]);
     let many: Vec<String> = (0..17).map(|n| format!("k{n} = \"v\"")).collect();
     let many = format!("{{ {} }}", many.join(", "));
     refused(&format!("requires = {many}"), &many, &["17 labels; at most 16"]);
@@ -84,10 +85,10 @@ fn an_arm_that_could_be_trained_nowhere_is_refused() {
     let arm = "[seeds]";
     // One exchange in two tables: the study's own and the arm's.
     let by = "[study.requires]\nsite = \"east\"\n[seeds]";
-    let text = super::refusals::SOUND.replacen(arm, by, 1);
+    let text = SOUND.replacen(arm, by, 1);
     let text =
         text.replacen("model = \"mlp\"", "model = \"mlp\"\nrequires = { site = \"west\" }", 1);
-    let table = super::refusals::rows();
+    let table = rows();
     let found = check(&text, &mut |_| Ok(table.clone().into_bytes())).expect_err("nowhere").0;
     assert_eq!(found.len(), 1, "{found:#?}");
     assert_eq!(&text[found[0].span.clone()], "\"west\"");

@@ -12,6 +12,7 @@ use common::wire::message::Wanting;
 
 use super::*;
 use crate::scheduler::command::LABELS_LEVEL;
+use crate::scheduler::state::TrialState;
 
 const THIRD: MemberId = MemberId(22);
 const EAST: &str = "requires = { site = \"east\" }";
