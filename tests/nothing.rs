@@ -104,6 +104,7 @@ pub fn was_agent() -> Result<bool> {
                 device: Device::choose(Wanted::Cpu, NonZeroU32::new(1), Some(lanes))?,
                 host: "bench".to_string(),
                 grace: Duration::from_secs(1),
+                ends: None,
                 first_contact: None,
                 tell: Arc::new(|_| {}),
             };

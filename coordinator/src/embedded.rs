@@ -78,6 +78,7 @@ pub fn start(
         device: device.clone(),
         host: agent::device::host_name(),
         grace: GRACE,
+        ends: None,
         first_contact: None,
         tell: Arc::new(|news: &News| tracing::debug!(%news, "agent")),
     };

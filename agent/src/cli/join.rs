@@ -21,7 +21,7 @@ use link::{Identity, JoinToken};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::{Failure, UNREACHED, duration, printable};
+use super::{Failure, UNREACHED, duration, printable, until};
 use crate::device::{self, Device, Wanted};
 use crate::driver::{DriverError, LinkConnector, News, Settings, Train, Trainer, suited_to};
 use crate::folder::{Folder, FolderError};
@@ -36,7 +36,8 @@ use crate::program::Programs;
     agent join 10.0.0.5:7461 --token SW1...\n  \
     agent join 10.0.0.5:7461 --token-file token.txt\n  \
     agent join planner.lab --threads 4 --shared /data\n  \
-    agent join planner.lab --threads 1 --allow-programs")]
+    agent join planner.lab --threads 1 --allow-programs\n  \
+    agent join planner.lab --until +2h --grace 40s")]
 pub struct JoinArgs {
     /// HOST or HOST:PORT of the coordinator, or of several of one cluster; the port is 7461 unless
     /// given
@@ -69,9 +70,15 @@ pub struct JoinArgs {
     /// do on this machine what this user may
     #[arg(long)]
     allow_programs: bool,
-    /// After Ctrl-C or SIGTERM, how long trainings may go on
+    /// After Ctrl-C, SIGTERM or SIGUSR1, or before --until: in how much time trainings are ended or
+    /// handed on, and this agent is gone
     #[arg(long, default_value = "25s", value_parser = duration)]
     grace: Duration,
+    /// When this machine is taken away: a time such as 2026-11-28T18:00:00Z, Unix seconds, or +2h from
+    /// now; what could not be ended or handed on before is not begun [default: the variable
+    /// SLURM_JOB_END_TIME, else never]
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
     /// How long to try for the first connection before giving up
     #[arg(long, default_value = "60s", value_parser = duration)]
     wait: Duration,
@@ -82,6 +89,7 @@ pub struct JoinArgs {
 
 pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
     let token = token_of(&args)?;
+    let ends = until::end(args.until.as_deref()).map_err(Failure::usage)?;
     let device = Device::choose(args.device, args.threads, args.lanes).map_err(Failure::usage)?;
     let folder = match &args.folder {
         Some(path) => {
@@ -105,6 +113,7 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
         device,
         host: args.name.unwrap_or_else(device::host_name),
         grace: args.grace,
+        ends,
         first_contact: Some(args.wait),
         tell: Arc::new(move |news: &News| {
             if !quiet {
@@ -126,7 +135,10 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
         let _ = stopped.await;
     };
     let running = crate::driver::run(settings, connector, trainer, shutdown);
-    runtime.block_on(running).map_err(|error| match error {
+    let ended = runtime.block_on(running);
+    // What still runs, such as a step of a training, is not waited for.
+    runtime.shutdown_background();
+    ended.map_err(|error| match error {
         DriverError::Unreached { .. } => Failure { status: UNREACHED, error: error.into() },
         error => anyhow::Error::new(error).into(),
     })
@@ -150,11 +162,12 @@ fn trainer_of(
     Ok(Arc::new(programs))
 }
 
-/// The first signal asks the agent to leave, the second leaves.
+/// The first signal asks the agent to leave; Ctrl-C after it leaves. What managers of machines send
+/// comes several times: before the end, at it, and to a whole group.
 async fn obey(mut signals: Signals, stop: oneshot::Sender<()>) {
     signals.next().await;
     let _ = stop.send(());
-    signals.next().await;
+    signals.interrupt().await;
     eprintln!("left at once; what was training is reported as crashed at the next start");
     process::exit(LEFT_AT_ONCE);
 }
@@ -163,21 +176,28 @@ async fn obey(mut signals: Signals, stop: oneshot::Sender<()>) {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    user: Signal,
 }
 
 #[cfg(unix)]
 impl Signals {
     fn listen() -> io::Result<Self> {
         let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { interrupt, terminate, user: signal(SignalKind::user_defined1())? })
     }
 
-    /// Ctrl-C or SIGTERM.
+    /// Ctrl-C, SIGTERM or SIGUSR1.
     async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.user.recv() => {}
         }
+    }
+
+    async fn interrupt(&mut self) {
+        self.interrupt.recv().await;
     }
 }
 
@@ -192,6 +212,10 @@ impl Signals {
 
     async fn next(&mut self) {
         let _ = tokio::signal::ctrl_c().await;
+    }
+
+    async fn interrupt(&mut self) {
+        self.next().await;
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use common::time::Timestamp;
-use common::wire::message::{AgentStatus, Request, Response, StudyState, StudyStatus};
+use common::wire::message::{AgentStatus, Request, Response, Stay, StudyState, StudyStatus};
 use serde_json::{Value, json};
 
 use super::control::in_ranges;
@@ -122,10 +122,12 @@ pub async fn agents(args: LookArgs, output: &Output) -> anyhow::Result<ExitCode>
     let Response::Agents { agents } = client.ask(Request::Agents).await? else {
         return Err(ClientError::Unexpected.into());
     };
-    let rows = agents.iter().map(agent_row).collect();
+    let stays = client.stays().await?;
+    let stay = |agent: &AgentStatus| stays.iter().rev().find(|stay| stay.member == agent.member);
+    let rows = agents.iter().map(|agent| agent_row(agent, stay(agent))).collect();
     let headings = [
-        "agent", "state", "host", "device", "lanes", "leased", "complete", "failed", "address",
-        "heard",
+        "agent", "state", "host", "device", "lanes", "leased", "complete", "failed", "ends",
+        "address", "heard",
     ];
     let mut people = if agents.is_empty() {
         "no agents yet; `coordinator start` prints how they join".to_string()
@@ -140,7 +142,7 @@ pub async fn agents(args: LookArgs, output: &Output) -> anyhow::Result<ExitCode>
             ));
         }
     }
-    let list: Vec<Value> = agents.iter().map(agent_json).collect();
+    let list: Vec<Value> = agents.iter().map(|agent| agent_json(agent, stay(agent))).collect();
     output.answer(&people, "seedsweep.agents/1", json!({ "agents": list }));
     Ok(ExitCode::SUCCESS)
 }
@@ -153,7 +155,12 @@ async fn all(target: &Target, fresh: Fresh) -> anyhow::Result<Vec<StudyStatus>> 
     }
 }
 
-fn agent_row(agent: &AgentStatus) -> Vec<String> {
+fn agent_row(agent: &AgentStatus, stay: Option<&Stay>) -> Vec<String> {
+    let ends = match stay.and_then(|stay| stay.ends).map(|ends| ends.since_ms(wall_clock())) {
+        Some(0) => "over".to_string(),
+        Some(left_ms) => format!("in {}", duration(left_ms / 1_000)),
+        None => "-".to_string(),
+    };
     let state = match (&agent.set_aside, agent.connected) {
         (Some(_), _) => "set aside",
         (None, true) => "connected",
@@ -168,12 +175,13 @@ fn agent_row(agent: &AgentStatus) -> Vec<String> {
         agent.leased.to_string(),
         agent.complete.to_string(),
         agent.failed.to_string(),
+        ends,
         agent.address.clone(),
         ago(agent.heard),
     ]
 }
 
-fn agent_json(agent: &AgentStatus) -> Value {
+fn agent_json(agent: &AgentStatus, stay: Option<&Stay>) -> Value {
     json!({
         "member": agent.member.to_string(),
         "host": agent.about.host,
@@ -185,6 +193,8 @@ fn agent_json(agent: &AgentStatus) -> Value {
         "leased": agent.leased,
         "complete": agent.complete,
         "failed": agent.failed,
+        "interrupted": stay.map(|stay| stay.interrupted),
+        "ends_unix_ms": stay.and_then(|stay| stay.ends).map(|ends| ends.0),
         "address": agent.address,
         "connected": agent.connected,
         "set_aside": agent.set_aside,

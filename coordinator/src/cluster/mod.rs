@@ -24,6 +24,7 @@ use crate::content::{Content, ContentError};
 use crate::disk::{Disk, DiskError, FORMAT, FolderIdentity, Reserve};
 use crate::driver::{self, DriverError, Handle, Parts};
 use crate::node::{Node, Settings};
+use crate::parked::Parked;
 use crate::raft_log;
 use crate::replica::log::Recovered;
 use crate::replica::{Replica, ReplicaError};
@@ -165,6 +166,7 @@ fn start(
     let run = u64::from_be_bytes(random()?);
     let node = Node::new(replica, state, settings, run);
     let content = Content::open(folder.join("data"))?;
+    let parked = Parked::open(folder.join("checkpoints"))?;
     let reserve = Reserve::new(folder)
         .inspect_err(|error| tracing::warn!(%error, "the disk's free space cannot be read"))
         .ok();
@@ -172,6 +174,7 @@ fn start(
         node,
         disk: Arc::new(disk),
         content,
+        parked,
         authority: Arc::new(authority),
         own: identity.replica,
         address: address.unwrap_or_default(),

@@ -209,6 +209,7 @@ impl Node {
                 return self.ask_for_log(id, (study, trial, from), now);
             }
             Request::Agents => Response::Agents { agents: self.agents() },
+            Request::Stays => self.stays(),
             // Whoever trains a trial again and says 0 would be told its score.
             Request::Repeat { study, .. } if self.state.is_closed(study) => {
                 Response::Refused { why: CLOSED.to_string() }

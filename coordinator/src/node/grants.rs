@@ -13,8 +13,9 @@ use common::trial::FailReason;
 use common::wire::message::{StudyState, ToAgent};
 
 use super::agents::Session;
+use super::borrowed::Reach;
 use super::{Node, Now, SessionId};
-use crate::scheduler::placement::Fit;
+use crate::scheduler::placement::{Fit, ShapeQueue};
 use crate::scheduler::state::{StudyRecord, TrialState};
 
 impl Node {
@@ -87,9 +88,15 @@ impl Node {
                 true => Fit::Here,
             }
         };
-        let programs = self.sessions.get(&session).is_some_and(|entry| entry.programs);
+        let Some(entry) = self.sessions.get(&session) else { return false };
+        let programs = entry.programs;
+        let reach = Reach::of(entry, &self.soft.paces, (study, record), now);
+        let allowed = |shape: &ShapeQueue| {
+            (programs || !shape.is_of_programs())
+                && reach.as_ref().is_none_or(|reach| reach.has_shape(shape))
+        };
         let Some(queue) = self.soft.queues.get_mut(&study) else { return false };
-        let trials = queue.take(width, programs, &fit);
+        let trials = queue.take_of(width, &allowed, &fit);
         let version = record.version;
         let Some(entry) = self.sessions.get_mut(&session) else { return false };
         if trials.is_empty() {
@@ -104,7 +111,14 @@ impl Node {
         let deadline = self.deadline(now);
         let term = self.replica.term();
         let lease = self.soft.leases.grant(term, member, study, trials.clone(), deadline);
-        self.tell(session, ToAgent::Assign { lease, study, version, trials });
+        let checkpoints = self.checkpoints_of(session, study, &trials);
+        self.tell(
+            session,
+            match checkpoints.is_empty() {
+                true => ToAgent::Assign { lease, study, version, trials },
+                false => ToAgent::AssignFrom { lease, study, version, trials, checkpoints },
+            },
+        );
         true
     }
 
@@ -143,7 +157,9 @@ fn is_better_elsewhere(
     if sent_on(member) && able.clone().any(|(other, _)| !sent_on(*other)) {
         return true;
     }
-    tally.past.last().is_some_and(|last| last.agent == member) && able.next().is_some()
+    // That an agent left says nothing against it.
+    let mut failed = tally.past.iter().rev().filter(|past| !past.reason.is_interruption());
+    failed.next().is_some_and(|last| last.agent == member) && able.next().is_some()
 }
 
 /// Whether a trial runs a program of a user's.

@@ -35,8 +35,9 @@ pub enum Fit {
     Nowhere,
 }
 
+/// What of one shape waits.
 #[derive(Debug, Default)]
-struct ShapeQueue {
+pub struct ShapeQueue {
     /// What is trained in every cell, ascending; refits that wait for a choice are put back when it is made,
     /// and tries of a search when they are decided.
     slots: Vec<Slot>,
@@ -53,6 +54,8 @@ struct ShapeQueue {
     suspects: BTreeSet<TrialIndex>,
     /// Each runs a program, and goes alone to an agent that allows it.
     programs: bool,
+    /// Of which trials have this shape.
+    arms: BTreeSet<u32>,
 }
 
 impl Queue {
@@ -74,7 +77,7 @@ impl Queue {
                 continue;
             }
             for (config, within) in (0..).zip(&arm.configs) {
-                let shape = queue.shape(&within.hyper, model);
+                let shape = queue.shape(number, &within.hyper, model);
                 let slots = &mut queue.shapes[shape].slots;
                 match study.outer.inner.as_ref().filter(|_| queue.design.is_searched(number)) {
                     Some(inner) => slots.extend(
@@ -91,19 +94,20 @@ impl Queue {
     }
 
     /// The number of a shape, which is new or known.
-    fn shape(&mut self, hyper: &Hyper, model: Model) -> usize {
+    fn shape(&mut self, arm: u32, hyper: &Hyper, model: Model) -> usize {
         let next = self.shapes.len();
         let shape = *self.numbers.entry(hyper.shape(model)).or_insert(next);
         if shape == next {
             let programs = model == Model::Program;
             self.shapes.push(ShapeQueue { programs, ..ShapeQueue::default() });
         }
+        self.shapes[shape].arms.insert(arm);
         shape
     }
 
     /// A try of a search is decided: its trials wait.
     fn tried(&mut self, of: (u32, u64, u32), hyper: &Hyper, model: Model) {
-        let shape = self.shape(hyper, model);
+        let shape = self.shape(of.0, hyper, model);
         self.tries.insert(of, shape);
         let (arm, cell, slot) = of;
         for trial in self.design.tries_of(Choice { arm, cell }, slot).concat() {
@@ -152,13 +156,23 @@ impl Queue {
         programs: bool,
         fit: &dyn Fn(TrialIndex) -> Fit,
     ) -> Vec<TrialIndex> {
-        if let Some(alone) = self.take_suspect(programs, fit) {
+        self.take_of(count, &|shape| programs || !shape.is_of_programs(), fit)
+    }
+
+    /// As [`Queue::take`], of shapes that are `allowed` alone.
+    pub fn take_of(
+        &mut self,
+        count: usize,
+        allowed: &dyn Fn(&ShapeQueue) -> bool,
+        fit: &dyn Fn(TrialIndex) -> Fit,
+    ) -> Vec<TrialIndex> {
+        if let Some(alone) = self.take_suspect(allowed, fit) {
             return vec![alone];
         }
         let design = &self.design;
         let mut skipped = Vec::new();
         let shapes = self.shapes.iter_mut().enumerate();
-        let allowed = shapes.filter(|(_, shape)| programs || !shape.programs);
+        let allowed = shapes.filter(|(_, shape)| allowed(shape));
         let heads = allowed.filter_map(|(number, shape)| {
             shape.peek(design, fit, &mut skipped).map(|head| (head, number))
         });
@@ -179,10 +193,10 @@ impl Queue {
 
     fn take_suspect(
         &mut self,
-        programs: bool,
+        allowed: &dyn Fn(&ShapeQueue) -> bool,
         fit: &dyn Fn(TrialIndex) -> Fit,
     ) -> Option<TrialIndex> {
-        for shape in self.shapes.iter_mut().filter(|shape| programs || !shape.programs) {
+        for shape in self.shapes.iter_mut().filter(|shape| allowed(shape)) {
             shape.suspects.retain(|trial| fit(*trial) != Fit::Nowhere);
             let here = shape.suspects.iter().find(|trial| fit(**trial) == Fit::Here).copied();
             if let Some(trial) = here {
@@ -197,6 +211,10 @@ impl Queue {
     pub fn grow(&mut self, study: &Study) {
         self.design = Design::of(study);
         self.find_ends();
+    }
+
+    pub fn design(&self) -> &Design {
+        &self.design
     }
 
     /// Whether a trial is to be tried alone.
@@ -222,6 +240,16 @@ impl Queue {
 }
 
 impl ShapeQueue {
+    /// Whether each runs a program.
+    pub fn is_of_programs(&self) -> bool {
+        self.programs
+    }
+
+    /// The arms that have trials of this shape.
+    pub fn arms(&self) -> impl Iterator<Item = u32> {
+        self.arms.iter().copied()
+    }
+
     /// The next trial without taking it; those that fit nowhere are dropped on the way.
     fn peek(
         &mut self,

@@ -223,6 +223,7 @@ fn agent(dir: &Path, addresses: &[&str], token: Option<JoinToken>) -> Agent {
         device: Device::choose(Wanted::Cpu, 1.try_into().ok(), None).expect("a processor"),
         host: "test".to_string(),
         grace: Duration::ZERO,
+        ends: None,
         first_contact: Some(Duration::from_secs(20)),
         tell: Arc::new(|_| {}),
     };

@@ -132,6 +132,8 @@ pub enum Request {
     Decided {
         study: StudyId,
     },
+    /// For how long agents stay, and how often they gave back what they trained.
+    Stays,
 }
 
 /// What may be done to a study. Each is idempotent.
@@ -252,6 +254,10 @@ pub enum Response {
         decided: Vec<Decided>,
         /// Seeds that are bought of each arm; none where all are.
         seeds: Vec<u32>,
+    },
+    /// Of those agents that said so.
+    Stays {
+        stays: Vec<Stay>,
     },
 }
 
@@ -380,6 +386,16 @@ pub struct AgentStatus {
     pub connected: bool,
     /// Why it is given nothing.
     pub set_aside: Option<String>,
+}
+
+/// Beside an [`AgentStatus`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stay {
+    pub member: MemberId,
+    /// When it is gone, Unix time by the leader's clock; `None`: nothing is known to end it.
+    pub ends: Option<Timestamp>,
+    /// Trials that it gave back in the middle of their training.
+    pub interrupted: u64,
 }
 
 /// A join token without its secret.
