@@ -8,6 +8,7 @@
 use tests::{cluster, group, process};
 
 mod analyze;
+mod borrowed;
 mod browser;
 mod chaos;
 mod comparisons;

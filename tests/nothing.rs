@@ -105,6 +105,7 @@ pub fn was_agent() -> Result<bool> {
                 labels: Default::default(),
                 host: "bench".to_string(),
                 grace: Duration::from_secs(1),
+                ends: None,
                 first_contact: None,
                 tell: Arc::new(|_| {}),
             };

@@ -7,7 +7,8 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::id::{Digest, MemberId, ReplicaId};
+use common::id::{Digest, LeaseId, MemberId, ReplicaId, StudyId, TrialIndex};
+use common::trial::Attempt;
 use common::wire::message::peer::{Enrolment, PeerMessage, RaftKind, RaftMessage};
 use common::wire::message::{Bulk, Open, Renewal, Role};
 use coordinator::scheduler::command::LEVEL;
@@ -21,7 +22,7 @@ fn a_replicas_certificate_does_only_what_replicas_do() {
     let cluster = Cluster::start();
     let peer = joined_as_peer(&cluster);
     runtime().block_on(async {
-        for open in [Open::Agent, Open::Ask, Open::Watch] {
+        for open in [Open::Agent, Open::Ask, Open::Watch, checkpoint()] {
             let why = refused(&cluster, &peer, &open).await;
             assert!(why.contains("this certificate is for the role peer"), "{open:?}: {why}");
         }
@@ -57,16 +58,31 @@ fn nobody_elses_certificate_speaks_as_a_replica() {
     let fetch = Open::Fetch { digest, offset: 0 };
     runtime().block_on(async {
         for (who, role, more) in [(&agent, "agent", upload), (&operator, "operator", fetch)] {
-            for open in [Open::Peer, Open::Snapshot, enrol(), more] {
+            for open in [Open::Peer, Open::Snapshot, enrol(), more].into_iter().chain(
+                // What an agent may leave, and only of what it holds.
+                (role == "operator").then(checkpoint),
+            ) {
                 let why = refused(&cluster, who, &open).await;
                 let told = format!("this certificate is for the role {role}");
                 assert!(why.contains(&told), "{open:?}: {why}");
             }
         }
     });
+    runtime().block_on(async {
+        let link = connect(&cluster, &agent).await;
+        let bulk = first::<Bulk>(&link, checkpoint()).await;
+        let why = "this agent does not hold the trial".to_string();
+        assert_eq!(bulk, Bulk::Refused { why });
+    });
     cluster.coordinator.says("a member with the role agent asked for Enrol");
     cluster.coordinator.says("a member with the role operator asked for Snapshot");
     cluster.ask(&["status"]);
+}
+
+fn checkpoint() -> Open {
+    let lease = LeaseId { term: 1, counter: 1 };
+    let attempt = Attempt { study: StudyId(5), trial: TrialIndex(0), lease };
+    Open::Checkpoint { attempt, digest: Digest([7; 32]), bytes: 9 }
 }
 
 #[test]

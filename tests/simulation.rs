@@ -12,6 +12,7 @@ mod agents;
 mod disk;
 mod drives;
 mod invariants;
+mod leaving;
 mod network;
 mod operators;
 pub mod plan;

@@ -127,6 +127,10 @@ pub enum FailReason {
     /// A program asked for another agent (exit status 75). Not the trial's own failure, yet counted
     /// apart.
     Elsewhere,
+    /// Its agent was told to leave, and gave it back. Never the trial's own failure, nor a loss.
+    Preempted,
+    /// The time for which its agent was there was over. Never the trial's own failure, nor a loss.
+    OutOfTime,
 }
 
 impl FailReason {
@@ -140,12 +144,19 @@ impl FailReason {
             FailReason::OutOfMemory => "out of memory",
             FailReason::BadConfig => "bad config",
             FailReason::Elsewhere => "elsewhere",
+            FailReason::Preempted => "preempted",
+            FailReason::OutOfTime => "out of time",
         }
     }
 
     /// Whether another attempt could end differently.
     pub fn is_final(self) -> bool {
         matches!(self, FailReason::Diverged | FailReason::BadConfig)
+    }
+
+    /// Whether it says only that its agent left; logs of before this was counted cannot hold it.
+    pub fn is_interruption(self) -> bool {
+        matches!(self, FailReason::Preempted | FailReason::OutOfTime)
     }
 
     /// Whether only programs fail so; logs of before there were any cannot hold it.

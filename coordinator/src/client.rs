@@ -18,8 +18,8 @@ use common::ledger::{Ledger, Purpose, Sealing};
 use common::study::Study;
 use common::time::Timestamp;
 use common::wire::message::{
-    Answer, Ask, Bulk, Decided, NewToken, Open, OutcomeRow, Request, Response, Role, Violation,
-    Wanting,
+    Answer, Ask, BORROWED_PROTOCOL, Bulk, Decided, NewToken, Open, OutcomeRow, Request, Response,
+    Role, Stay, Violation, Wanting,
 };
 use link::{Identity, JoinToken, Link, LinkError};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -303,6 +303,19 @@ impl Client {
     /// Registers what a study is claimed to show.
     pub async fn register(&self, study: StudyId, claim: String) -> Result<(), ClientError> {
         self.done(Request::Register { study, claim }).await
+    }
+
+    /// For how long agents stay. A coordinator of before that was known says nothing.
+    pub async fn stays(&self) -> Result<Vec<Stay>, ClientError> {
+        if let Way::There(remote) = &self.way
+            && remote.link().await?.1.protocol() < BORROWED_PROTOCOL
+        {
+            return Ok(Vec::new());
+        }
+        match self.ask(Request::Stays).await? {
+            Response::Stays { stays } => Ok(stays),
+            _ => Err(ClientError::Unexpected),
+        }
     }
 
     async fn done(&self, request: Request) -> Result<(), ClientError> {

@@ -92,7 +92,7 @@ impl Content {
         }
         drop(arriving);
         let claim = Claim { digest: *digest, arriving: Arc::clone(&self.arriving) };
-        let path = self.folder.join(format!("{}.part", digest.hex()));
+        let path = self.part(digest);
         let failed = |source| ContentError::File { path: path.clone(), source };
         let mut file = OpenOptions::new()
             .create(true)
@@ -109,8 +109,23 @@ impl Content {
         Ok(Arriving { claim, length, there, file, path, whole: self.path(digest) })
     }
 
+    /// Deletes a file, and what of it is still arriving.
+    pub fn remove(&self, digest: &Digest) {
+        for path in [self.path(digest), self.part(digest)] {
+            if let Err(error) = fs::remove_file(&path)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, path = %path.display(), "cannot be deleted");
+            }
+        }
+    }
+
     fn path(&self, digest: &Digest) -> PathBuf {
         self.folder.join(digest.hex())
+    }
+
+    fn part(&self, digest: &Digest) -> PathBuf {
+        self.folder.join(format!("{}.part", digest.hex()))
     }
 }
 

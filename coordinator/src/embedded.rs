@@ -84,6 +84,7 @@ pub fn start(
         labels,
         host: agent::device::host_name(),
         grace: GRACE,
+        ends: None,
         first_contact: None,
         tell: Arc::new(|news: &News| tracing::debug!(%news, "agent")),
     };

@@ -15,6 +15,7 @@ pub mod driver;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod node;
+pub mod parked;
 pub mod peers;
 pub mod phantom;
 pub mod planted;

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use common::id::Digest;
+use common::id::{Digest, MemberId};
+use common::trial::Attempt;
 use common::wire::message::peer::{Enrolment, Leadership, PeerMessage, Private};
-use common::wire::message::{Ask, Bulk, Open, Renewal, Response, Role};
+use common::wire::message::{Ask, Bulk, CHECKPOINT_BYTES_MAX, Open, Renewal, Response, Role};
 use link::{Arrival, FrameReceiver, FrameSender, Gate, JoinAttempt, Link, LinkError, Listener};
 use tokio::sync::Semaphore;
 
@@ -89,6 +90,9 @@ async fn stream(
         (Role::Agent, Open::Agent) => agent(link, sender, receiver, handle).await,
         (Role::Agent | Role::Peer, Open::Fetch { digest, offset }) => {
             fetch(sender, handle, digest, offset).await
+        }
+        (Role::Agent, Open::Checkpoint { attempt, digest, bytes }) => {
+            park((link.who().member, attempt), (digest, bytes), sender, receiver, handle).await
         }
         (Role::Operator, Open::Ask) => ask(link, sender, receiver, handle).await,
         (Role::Operator | Role::Peer, Open::Upload { digest, bytes }) => {
@@ -304,6 +308,47 @@ async fn upload(
     };
     let response = match whole {
         Ok(()) => Response::Done,
+        Err(error) => Response::Refused { why: error.to_string() },
+    };
+    sender.send(&response).await?;
+    sender.finish().await
+}
+
+/// A checkpoint of what an agent holds and gives back.
+async fn park(
+    (member, attempt): (MemberId, Attempt),
+    (digest, bytes): (Digest, u64),
+    mut sender: FrameSender,
+    mut receiver: FrameReceiver,
+    handle: &Handle,
+) -> Result<(), LinkError> {
+    let allowed = match bytes {
+        0..=CHECKPOINT_BYTES_MAX => handle.look(move |node| node.may_park(member, &attempt)).await,
+        _ => Some(Err("it is longer than one that travels".to_string())),
+    };
+    let allowed = allowed.unwrap_or_else(|| Err("the coordinator is stopping".to_string()));
+    let place = |()| handle.parked().arrive(&digest, bytes).map_err(|error| error.to_string());
+    let place = match allowed.and_then(place) {
+        Ok(place) => place,
+        Err(why) => {
+            sender.send(&Bulk::Refused { why }).await?;
+            return sender.finish().await;
+        }
+    };
+    let there = if place.is_some() { 0 } else { bytes };
+    sender.send(&Bulk::Here { bytes: there }).await?;
+    let whole = match place {
+        Some((arriving, coming)) => {
+            let whole = take(arriving, &mut receiver).await?;
+            whole.map(|()| coming.keep())
+        }
+        None => Ok(()),
+    };
+    let response = match whole {
+        Ok(()) => {
+            handle.park(member, attempt, digest);
+            Response::Done
+        }
         Err(error) => Response::Refused { why: error.to_string() },
     };
     sender.send(&response).await?;

@@ -25,33 +25,33 @@ use super::world::{Event, World};
 
 pub struct AgentProcess {
     pub member: MemberId,
-    session: Option<Session>,
-    spool: Spool,
-    life: u64,
+    pub(super) session: Option<Session>,
+    pub(super) spool: Spool,
+    pub(super) life: u64,
     began: u64,
     pub paused_until: u64,
     /// Dies after so many more effects, and is back after a while.
     pub crash_after: Option<(u64, u64)>,
     lies: bool,
-    conn: Option<usize>,
+    pub(super) conn: Option<usize>,
     connecting: bool,
     /// The replica to be tried next, by its place.
     target: usize,
-    trainings: BTreeMap<LeaseId, Training>,
+    pub(super) trainings: BTreeMap<LeaseId, Training>,
     /// Went away during a training: what it reports then is late.
     was_away: bool,
     pub is_idle: bool,
 }
 
 #[derive(Default)]
-struct Spool {
+pub(super) struct Spool {
     started: BTreeSet<Attempt>,
     ended: BTreeMap<Attempt, Report>,
     /// Told and not yet written.
     forgotten: Vec<Attempt>,
 }
 
-struct Training {
+pub(super) struct Training {
     study: Arc<Study>,
     id: StudyId,
     trials: Vec<TrialIndex>,
@@ -73,9 +73,9 @@ pub struct Conn {
     /// Of the replica's process.
     pub run: u64,
     /// What each end still believes.
-    agent_open: bool,
+    pub(super) agent_open: bool,
     pub replica_open: bool,
-    up: VecDeque<(u64, FromAgent)>,
+    pub(super) up: VecDeque<(u64, FromAgent)>,
     down: VecDeque<(u64, ToAgent)>,
     /// The last message down is on its way.
     closing: bool,
@@ -116,7 +116,7 @@ impl AgentProcess {
         self.spool.ended.values()
     }
 
-    fn clock(&self, now: u64) -> Timestamp {
+    pub(super) fn clock(&self, now: u64) -> Timestamp {
         Timestamp(now - self.began)
     }
 }
@@ -134,7 +134,9 @@ impl World {
         process.was_away = false;
         let crashed: Vec<Attempt> = process.spool.started.iter().copied().collect();
         let reports = process.spool.ended.values().cloned().collect();
-        process.session = Some(Session::new(about(agent), process.life, THREADS, crashed, reports));
+        let mut session = Session::new(about(agent), process.life, THREADS, crashed, reports);
+        session.hands_on(true);
+        process.session = Some(session);
         self.tell(|| format!("agent {agent} starts"));
         self.agent_connects_after(agent, 1);
     }
@@ -169,7 +171,7 @@ impl World {
         self.session_steps(agent, vec![Input::Tick])
     }
 
-    fn write_forgotten(&mut self, agent: usize) {
+    pub(super) fn write_forgotten(&mut self, agent: usize) {
         let spool = &mut self.agents[agent].spool;
         for attempt in std::mem::take(&mut spool.forgotten) {
             spool.started.remove(&attempt);
@@ -332,7 +334,7 @@ impl World {
         }
     }
 
-    fn session_steps(&mut self, agent: usize, inputs: Vec<Input>) -> Result<(), Broken> {
+    pub(super) fn session_steps(&mut self, agent: usize, inputs: Vec<Input>) -> Result<(), Broken> {
         let now = self.now;
         let process = &mut self.agents[agent];
         let clock = process.clock(now);
@@ -407,7 +409,20 @@ impl World {
                 let takes = self.rng.within(5, 60);
                 self.after(takes, Event::Data { agent, life, study: id, there });
             }
-            Effect::DropData { .. } | Effect::Left => {}
+            Effect::DropData { .. } => {}
+            Effect::FetchCheckpoints { lease, .. } => {
+                let (life, takes) = (self.agents[agent].life, self.rng.within(1, 400));
+                self.after(takes, Event::Checkpoints { agent, life, lease, here: true });
+            }
+            Effect::HandOn { lease, id, trials, .. } => {
+                let (life, takes) = (self.agents[agent].life, self.rng.within(1, 400));
+                self.leaves_checkpoints(agent, lease, id, &trials);
+                self.after(takes, Event::Checkpoints { agent, life, lease, here: false });
+            }
+            Effect::Left => {
+                self.agent_left(agent);
+                return Ok(true);
+            }
             Effect::StartCohort { lease, id, study, trials } => {
                 return self.starts(agent, lease, id, study, trials);
             }

@@ -152,7 +152,8 @@ impl World {
                     self.watch.see(&Seen::Installed { replica, rows, node })?;
                 }
             }
-            Output::MemberRemoved { .. } | Output::MembersChanged => {}
+            // Whether they can still be had changes nothing of what is trained.
+            Output::Unpark { .. } | Output::MemberRemoved { .. } | Output::MembersChanged => {}
         }
         Ok(())
     }
@@ -466,7 +467,8 @@ fn of_peer(message: &PeerMessage) -> String {
 fn in_short(message: &ToAgent) -> String {
     match message {
         ToAgent::Study { id, version, .. } => format!("study {id}, version {version}"),
-        ToAgent::Assign { lease, study, trials, .. } => {
+        ToAgent::Assign { lease, study, trials, .. }
+        | ToAgent::AssignFrom { lease, study, trials, .. } => {
             let trials: Vec<u64> = trials.iter().map(|trial| trial.0).collect();
             format!("lease {lease}: trials {trials:?} of {study}")
         }

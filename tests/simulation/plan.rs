@@ -114,6 +114,11 @@ pub enum Fault {
         agent: usize,
         ms: u64,
     },
+    /// It is told to leave within so long, and is started again.
+    AgentLeaves {
+        agent: usize,
+        within_ms: u64,
+    },
     /// Its connection breaks.
     Break {
         agent: usize,
@@ -298,6 +303,7 @@ fn faults(rng: &mut Rng, plan: &Plan) -> Vec<(u64, Fault)> {
         count(400, 2),
         count(300, 1),
         count(400, 3),
+        count(500, 4),
     ];
     let mut faults = Vec::new();
     for (kind, count) in counts.into_iter().enumerate() {
@@ -327,6 +333,7 @@ fn at_a_bad_time(rng: &mut Rng, plan: &Plan, at: u64) -> [(u64, Fault); 2] {
 }
 
 const HAND_OVER: usize = 13;
+const LEAVES: usize = 14;
 
 fn fault(rng: &mut Rng, plan: &Plan, kind: usize) -> Fault {
     // A replica that joined later may be hit too.
@@ -374,6 +381,7 @@ fn fault(rng: &mut Rng, plan: &Plan, kind: usize) -> Fault {
         10 => Fault::Break { agent },
         11 => Fault::Join,
         HAND_OVER => Fault::HandOver { replica },
+        LEAVES => Fault::AgentLeaves { agent, within_ms: rng.within(0, 2_000) },
         _ => Fault::Remove { replica },
     }
 }

@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU64;
 use std::rc::Rc;
 
-use common::id::{ClusterId, MemberId, ReplicaId};
+use common::id::{ClusterId, Digest, MemberId, ReplicaId};
 use common::plan::Method;
 use common::space::{Axis, Space};
 use common::study::{Arm, Inner, Learned, OuterKind, Race, Select, Stop, Study};
 use common::time::Timestamp;
+use common::trial::Attempt;
 use common::wire::message::peer::{PeerMessage, RaftMessage, SnapshotPart, Voters};
 use common::wire::message::{Ask, FromAgent, Role};
 use coordinator::disk::RowChange;
@@ -122,6 +123,13 @@ pub enum Inbound {
         to: ReplicaId,
     },
     Room(Room),
+    /// A checkpoint of an agent's is here.
+    Parked {
+        run: u64,
+        member: MemberId,
+        attempt: Attempt,
+        digest: Digest,
+    },
     HandOver,
     Join {
         joining: usize,
@@ -459,7 +467,13 @@ impl World {
                     self.step(place, Input::AgentGone { session });
                 }
             }
-            Inbound::Arrived { .. } | Inbound::Said { .. } | Inbound::Gone { .. } => {}
+            Inbound::Parked { run, member, attempt, digest } if run == runs => {
+                self.step(place, Input::Parked { member, attempt, digest });
+            }
+            Inbound::Arrived { .. }
+            | Inbound::Said { .. }
+            | Inbound::Gone { .. }
+            | Inbound::Parked { .. } => {}
             Inbound::Peer { from, message } => {
                 // As the gate does: who is none of the cluster is not heard.
                 if process.node.knows_replica(from) {

@@ -82,6 +82,13 @@ pub enum Event {
         study: StudyId,
         there: bool,
     },
+    /// Fetched, or handed on.
+    Checkpoints {
+        agent: usize,
+        life: u64,
+        lease: LeaseId,
+        here: bool,
+    },
     Operate(usize),
     Asked {
         operator: usize,
@@ -221,6 +228,9 @@ impl World {
             Event::Lost(conn, way) => self.lost(conn, way)?,
             Event::Trained { agent, life, lease } => self.trained(agent, life, lease)?,
             Event::Data { agent, life, study, there } => self.data(agent, life, study, there)?,
+            Event::Checkpoints { agent, life, lease, here } => {
+                self.checkpoints(agent, life, lease, here)?;
+            }
             Event::Operate(operator) => self.operate(operator)?,
             Event::Asked { operator, to, ask } => {
                 self.inbound(to, Inbound::Ask { operator, ask });
@@ -228,7 +238,7 @@ impl World {
             Event::Answered { operator, number, answer } => {
                 self.answered(operator, number, *answer)?;
             }
-            Event::Fault(number) => self.fault(number),
+            Event::Fault(number) => self.fault(number)?,
             Event::DiskHasRoom(place) => self.disk_has_room(place),
             Event::Heal => self.heal(),
         }
@@ -258,10 +268,10 @@ impl World {
         (self.now, self.transcript.take().unwrap_or_default())
     }
 
-    fn fault(&mut self, number: usize) {
+    fn fault(&mut self, number: usize) -> Result<(), Broken> {
         let (_, fault) = self.plan.faults[number].clone();
         if self.is_healed {
-            return;
+            return Ok(());
         }
         self.tell(|| format!("fault {number}: {fault}"));
         match fault {
@@ -291,6 +301,7 @@ impl World {
             Fault::AgentPause { agent, ms } => {
                 self.agents[agent].paused_until = self.now + ms;
             }
+            Fault::AgentLeaves { agent, within_ms } => self.agent_leaves(agent, within_ms)?,
             Fault::Break { agent } => self.break_connection(agent),
             Fault::Join => self.begin_join(),
             Fault::Remove { replica } => {
@@ -299,6 +310,7 @@ impl World {
                 }
             }
         }
+        Ok(())
     }
 
     /// From here on nothing goes wrong any more.

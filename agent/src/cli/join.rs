@@ -22,7 +22,7 @@ use link::{Identity, JoinToken};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::{Failure, UNREACHED, duration, printable};
+use super::{Failure, UNREACHED, duration, printable, until};
 use crate::device::{self, AtOnce, Device, Wanted};
 use crate::driver::{DriverError, LinkConnector, News, Settings, Train, Trainer, suited_to};
 use crate::folder::{Folder, FolderError};
@@ -39,7 +39,8 @@ use crate::program::Programs;
     agent join planner.lab --threads 4 --shared /data\n  \
     agent join planner.lab --threads 1 --allow-programs\n  \
     agent join planner.lab --label gpu=a100 --label site=east\n  \
-    agent join planner.lab --device cuda:0,cuda:1 --slots-per-gpu 2")]
+    agent join planner.lab --device cuda:0,cuda:1 --slots-per-gpu 2\n  \
+    agent join planner.lab --until +2h --grace 40s")]
 pub struct JoinArgs {
     /// HOST or HOST:PORT of the coordinator, or of several of one cluster; the port is 7461 unless
     /// given
@@ -82,9 +83,15 @@ pub struct JoinArgs {
     /// device (cpu or cuda), host and arch
     #[arg(long, value_name = "KEY=VALUE")]
     label: Vec<Label>,
-    /// After Ctrl-C or SIGTERM, how long trainings may go on
+    /// After Ctrl-C, SIGTERM or SIGUSR1, or before --until: in how much time trainings are ended or
+    /// handed on, and this agent is gone
     #[arg(long, default_value = "25s", value_parser = duration)]
     grace: Duration,
+    /// When this machine is taken away: a time such as 2026-11-28T18:00:00Z, Unix seconds, or +2h from
+    /// now; what could not be ended or handed on before is not begun [default: the variable
+    /// SLURM_JOB_END_TIME, else never]
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
     /// How long to try for the first connection before giving up
     #[arg(long, default_value = "60s", value_parser = duration)]
     wait: Duration,
@@ -95,6 +102,7 @@ pub struct JoinArgs {
 
 pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
     let token = token_of(&args)?;
+    let ends = until::end(args.until.as_deref()).map_err(Failure::usage)?;
     let at_once =
         AtOnce { threads: args.threads, slots: args.slots_per_gpu, cohort_lanes: args.lanes };
     let device = Device::choose_for(args.device.clone(), at_once).map_err(Failure::usage)?;
@@ -122,6 +130,7 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
         labels,
         host: args.name.unwrap_or_else(device::host_name),
         grace: args.grace,
+        ends,
         first_contact: Some(args.wait),
         tell: Arc::new(move |news: &News| {
             if !quiet {
@@ -143,7 +152,10 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
         let _ = stopped.await;
     };
     let running = crate::driver::run(settings, connector, trainer, shutdown);
-    runtime.block_on(running).map_err(|error| match error {
+    let ended = runtime.block_on(running);
+    // What still runs, such as a step of a training, is not waited for.
+    runtime.shutdown_background();
+    ended.map_err(|error| match error {
         DriverError::Unreached { .. } => Failure { status: UNREACHED, error: error.into() },
         error => anyhow::Error::new(error).into(),
     })
@@ -167,11 +179,12 @@ fn trainer_of(
     Ok(Arc::new(programs))
 }
 
-/// The first signal asks the agent to leave, the second leaves.
+/// The first signal asks the agent to leave; Ctrl-C after it leaves. What managers of machines send
+/// comes several times: before the end, at it, and to a whole group.
 async fn obey(mut signals: Signals, stop: oneshot::Sender<()>) {
     signals.next().await;
     let _ = stop.send(());
-    signals.next().await;
+    signals.interrupt().await;
     eprintln!("left at once; what was training is reported as crashed at the next start");
     process::exit(LEFT_AT_ONCE);
 }
@@ -180,21 +193,28 @@ async fn obey(mut signals: Signals, stop: oneshot::Sender<()>) {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    user: Signal,
 }
 
 #[cfg(unix)]
 impl Signals {
     fn listen() -> io::Result<Self> {
         let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { interrupt, terminate, user: signal(SignalKind::user_defined1())? })
     }
 
-    /// Ctrl-C or SIGTERM.
+    /// Ctrl-C, SIGTERM or SIGUSR1.
     async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.user.recv() => {}
         }
+    }
+
+    async fn interrupt(&mut self) {
+        self.interrupt.recv().await;
     }
 }
 
@@ -209,6 +229,10 @@ impl Signals {
 
     async fn next(&mut self) {
         let _ = tokio::signal::ctrl_c().await;
+    }
+
+    async fn interrupt(&mut self) {
+        self.next().await;
     }
 }
 

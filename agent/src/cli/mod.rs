@@ -8,6 +8,7 @@
 mod devices;
 mod join;
 mod train;
+mod until;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::{self, ExitCode};

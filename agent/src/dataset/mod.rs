@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use common::id::Digest;
 use common::study::Data;
 use common::table::Dataset;
+use common::trial::Attempt;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -26,9 +27,16 @@ use tokio::sync::mpsc;
 pub trait DataSource: Send + Sync {
     /// The file's bytes from `offset` on.
     fn fetch(&self, digest: Digest, offset: u64) -> Fetching<'_>;
+
+    /// Leaves a checkpoint of what is given back, for whoever goes on with it.
+    fn hand_on(&self, _: Attempt, _: Vec<u8>) -> HandingOn<'_> {
+        let why = "this source takes no checkpoints".to_string();
+        Box::pin(async { Err(FetchError::Refused { why }) })
+    }
 }
 
 pub type Fetching<'a> = Pin<Box<dyn Future<Output = Result<Fetched, FetchError>> + Send + 'a>>;
+pub type HandingOn<'a> = Pin<Box<dyn Future<Output = Result<(), FetchError>> + Send + 'a>>;
 
 /// A transfer under way.
 #[derive(Debug)]

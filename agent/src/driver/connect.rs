@@ -35,6 +35,8 @@ pub struct Connection {
     pub up: mpsc::Sender<FromAgent>,
     pub down: mpsc::Receiver<ToAgent>,
     pub data: Arc<dyn DataSource>,
+    /// Whether checkpoints are taken there for other agents, and it is heard why work is given back.
+    pub hands_on: bool,
 }
 
 /// Why there is no connection.
@@ -90,7 +92,9 @@ impl Connector for Embedded {
         let seat = Seat { from_agent, to_agent };
         self.offer.send(seat).await.map_err(|_| ConnectError::Ended)?;
         let data = Arc::clone(&self.data);
-        Ok(Connection { name: "this process".to_string(), up, down, data })
+        // There is no other agent: what this one reached its next life finds in the folder.
+        let (name, hands_on) = ("this process".to_string(), false);
+        Ok(Connection { name, up, down, data, hands_on })
     }
 }
 

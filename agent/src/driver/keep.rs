@@ -24,6 +24,7 @@ pub enum Line {
         name: String,
         up: mpsc::Sender<FromAgent>,
         data: Arc<dyn DataSource>,
+        hands_on: bool,
     },
     Message(ToAgent),
     Down,
@@ -61,9 +62,9 @@ pub async fn keep_connected<C: Connector>(
     let mut pauses = Pauses::new();
     loop {
         let why = match connector.connect().await {
-            Ok(Connection { name, up, mut down, data }) => {
+            Ok(Connection { name, up, mut down, data, hands_on }) => {
                 reached = true;
-                if !line(Line::Up { name, up, data }).await {
+                if !line(Line::Up { name, up, data, hands_on }).await {
                     return;
                 }
                 while let Some(message) = down.recv().await {

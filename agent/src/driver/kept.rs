@@ -27,17 +27,43 @@ use crate::trainer::{self, Checkpoint, Leg, Machine, Shelf};
 pub struct Kept {
     checkpoints: Checkpoints,
     leaving: AtomicBool,
+    /// Epochs at which trials went on, since that was last asked.
+    resumed: Mutex<Vec<u32>>,
 }
 
 impl Kept {
     pub fn open(folder: &Path) -> Self {
         let checkpoints = Checkpoints::open(folder.join(CHECKPOINTS), BYTES_MAX);
-        Self { checkpoints, leaving: AtomicBool::new(false) }
+        Self { checkpoints, leaving: AtomicBool::new(false), resumed: Mutex::default() }
     }
 
     /// From now on lanes in training write where they stand.
     pub fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// The bytes of what was reached of a trial.
+    pub fn reached(&self, study: &Study, trial: TrialIndex) -> Option<Vec<u8>> {
+        let digest = digest(study, trial)?;
+        self.checkpoints.get(&digest, u32::MAX)?.bytes().ok()
+    }
+
+    /// Keeps what another agent reached of a trial. Whether it is of that training is seen when it
+    /// begins.
+    pub fn take(&self, study: &Study, trial: TrialIndex, bytes: &[u8]) -> bool {
+        let (Some(digest), Ok(checkpoint)) = (digest(study, trial), Checkpoint::read(bytes)) else {
+            return false;
+        };
+        let here = self.checkpoints.get(&digest, u32::MAX);
+        if here.is_none_or(|here| here.epochs() < checkpoint.epochs()) {
+            self.keep(&digest, &checkpoint, false);
+        }
+        true
+    }
+
+    /// The epochs at which trials went on since this was last asked.
+    pub fn resumed(&self) -> Vec<u32> {
+        std::mem::take(&mut self.resumed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn keep(&self, trial: &Digest, checkpoint: &Checkpoint, durably: bool) {
@@ -71,10 +97,6 @@ impl Kept {
             wanted.and_then(|trial| self.checkpoints.get(trial, until))
         };
         let from: Vec<Option<Checkpoint>> = digests.iter().zip(&until).map(found).collect();
-        let resumed = from.iter().flatten().count();
-        if resumed > 0 {
-            tracing::info!(resumed, of = trials.len(), "trials go on from their checkpoints");
-        }
         let shelf = |trial: &Option<Digest>| {
             trial.map(|trial| OfTrial { kept: self, trial, last: Mutex::new(None) })
         };
@@ -99,6 +121,12 @@ impl Kept {
     }
 }
 
+/// Of the whole training that a trial is, or is a part of.
+fn digest(study: &Study, trial: TrialIndex) -> Option<Digest> {
+    let design = Design::of(study);
+    Some(whole(&design, study, &design.key(trial)?).digest(study))
+}
+
 /// The training that a rung is a part of: that of the last rung.
 fn whole(design: &Design, study: &Study, key: &TrialKey) -> TrialKey {
     let rung = key.config(study).hyper.until.and(design.halving(key.arm));
@@ -121,6 +149,10 @@ impl Shelf for OfTrial<'_> {
     fn wants(&self) -> bool {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         self.kept.leaving.load(Ordering::Relaxed) && last.is_none_or(|at| at.elapsed() >= AGAIN)
+    }
+
+    fn goes_on(&self, epochs: u32) {
+        self.kept.resumed.lock().unwrap_or_else(PoisonError::into_inner).push(epochs);
     }
 
     fn keep(&self, checkpoint: Checkpoint) {

@@ -12,6 +12,7 @@ mod checkpoints;
 mod connect;
 mod keep;
 mod kept;
+mod leaving;
 mod memory;
 mod news;
 mod over_link;
@@ -28,18 +29,18 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::id::{LeaseId, StudyId};
 use common::label::Labels;
 use common::study::Study;
 use common::table::Dataset;
 use common::time::Timestamp;
+use common::trial::FailReason;
 use common::wire::message::{FromAgent, ToAgent};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::timeout;
 
 use crate::dataset::{DataSource, Datasets};
 use crate::device::Device;
@@ -76,6 +77,9 @@ pub struct Settings {
     pub labels: Labels,
     /// How long cohorts in training may go on after the shutdown.
     pub grace: Duration,
+    /// When this agent is gone at the latest, where that is known: it leaves so much before as the
+    /// grace time is.
+    pub ends: Option<SystemTime>,
     /// How long the first connection may take; `None`: for ever.
     pub first_contact: Option<Duration>,
     pub tell: Tell,
@@ -138,6 +142,9 @@ struct Driver {
     folder: Folder,
     began: Instant,
     grace: Duration,
+    ends: Option<SystemTime>,
+    /// Gone then, whatever is still to be done.
+    gone_by: Option<Instant>,
     voice: Voice,
     /// Asked what its programs wrote.
     trainer: Arc<dyn Train>,
@@ -149,7 +156,7 @@ impl Driver {
         connector: C,
         trainer: &Arc<dyn Train>,
     ) -> Result<Self, DriverError> {
-        let Settings { folder, shared, device, host, labels, grace, first_contact, tell } =
+        let Settings { folder, shared, device, host, labels, grace, ends, first_contact, tell } =
             settings;
         let (spool_path, cache) = (folder.spool(), folder.data());
         let opened = tokio::task::spawn_blocking(move || Spool::open(&spool_path)).await;
@@ -178,8 +185,11 @@ impl Driver {
         let connecting = tokio::spawn(keep_connected(connector, first_contact, for_line, over));
         let session =
             Session::new(device.about(host), random(), threads, left.crashed, left.reports);
+        let left = |ends: SystemTime| ends.duration_since(SystemTime::now()).unwrap_or_default();
+        let ends_at = ends.map(|ends| Timestamp(left(ends).as_millis() as u64));
+        let session = session.with_programs(trainer.programs().is_some()).with_end(ends_at);
         Ok(Self {
-            session: session.with_programs(trainer.programs().is_some()).with_labels(labels),
+            session: session.with_labels(labels),
             trainer: Arc::clone(trainer),
             events,
             tell_me,
@@ -195,6 +205,8 @@ impl Driver {
             folder,
             began: Instant::now(),
             grace,
+            ends,
+            gone_by: None,
             voice,
         })
     }
@@ -204,7 +216,6 @@ impl Driver {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), DriverError> {
         let mut shutdown = pin!(shutdown);
-        let mut leaving = false;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -218,14 +229,15 @@ impl Driver {
                     }
                 }
                 _ = tick.tick() => {
+                    inputs.extend(self.leave_in_time());
                     inputs.push(Input::Tick);
                     self.write(Vec::new()).await?;
                     self.voice.speak_of(&self.session, self.began.elapsed());
                     self.tell_progress();
+                    self.tell_resumed();
                 }
-                () = &mut shutdown, if !leaving => {
-                    leaving = true;
-                    inputs.push(self.leave_within(self.grace));
+                () = &mut shutdown, if self.gone_by.is_none() => {
+                    inputs.push(self.leave_within(self.grace, FailReason::Preempted));
                 }
             }
             while inputs.len() < INPUTS_TOGETHER
@@ -267,8 +279,9 @@ impl Driver {
                 }
                 inputs.push(Input::Message(message));
             }
-            Event::Line(Line::Up { name, up, data }) => {
+            Event::Line(Line::Up { name, up, data, hands_on }) => {
                 left = self.step(std::mem::take(inputs)).await?;
+                self.session.hands_on(hands_on);
                 self.met = Some(name);
                 self.line = Some((up, data));
                 inputs.push(Input::Connected);
@@ -283,15 +296,11 @@ impl Driver {
             }
             Event::Line(Line::Refused { why }) => return Err(DriverError::Refused { why }),
             Event::Line(Line::Unreached { why }) => return Err(DriverError::Unreached { why }),
-            Event::Line(Line::Ended) => inputs.push(self.leave_within(Duration::ZERO)),
+            Event::Line(Line::Ended) => {
+                inputs.push(self.leave_within(Duration::ZERO, FailReason::Preempted));
+            }
         }
         Ok(left)
-    }
-
-    fn leave_within(&self, grace: Duration) -> Input {
-        self.trainer.leave();
-        self.voice.say(&News::Leaving { cohorts: self.session.load().running_cohorts, grace });
-        Input::Leave { until: self.now().plus_ms(grace.as_millis() as u64) }
     }
 
     fn now(&self) -> Timestamp {
@@ -357,6 +366,12 @@ impl Driver {
                         stop.store(true, Ordering::Relaxed);
                     }
                 }
+                Effect::FetchCheckpoints { lease, study, checkpoints } => {
+                    self.fetch_checkpoints(lease, study, checkpoints);
+                }
+                Effect::HandOn { lease, id, study, trials } => {
+                    self.hand_on(lease, id, study, trials);
+                }
                 Effect::Left => left = true,
             }
         }
@@ -410,35 +425,6 @@ impl Driver {
             };
             let _ = tell_me.send(event).await;
         });
-    }
-
-    /// Lets the last messages out, stops what still trains, and waits a little for both.
-    async fn close(mut self) {
-        self.closing.store(true, Ordering::Relaxed);
-        if self.line.take().is_none() {
-            self.connecting.0.abort();
-        }
-        let Self { mut spool, workers, stops, mut connecting, mut events, folder, .. } = self;
-        drop(stops);
-        // Goes on listening, or the connection's end and the threads would wait to tell it.
-        let listening = async { while events.recv().await.is_some() {} };
-        let closing = async {
-            // When it takes longer, dropping it breaks it off.
-            let _ = timeout(FAREWELL, &mut connecting.0).await;
-            let joining = tokio::task::spawn_blocking(move || {
-                if let Some(Err(error)) = spool.as_mut().map(Spool::flush) {
-                    tracing::warn!(%error, "the spool's last words were not written");
-                }
-                workers.join();
-            });
-            let _ = timeout(STOPPING, joining).await;
-        };
-        tokio::select! {
-            () = closing => {}
-            () = listening => {}
-        }
-        // Another agent may have it only now.
-        drop(folder);
     }
 }
 
@@ -528,9 +514,3 @@ const EVENTS_WAITING: usize = 4_096;
 
 /// Inputs that share a flush of the spool, at most.
 const INPUTS_TOGETHER: usize = 256;
-
-/// How long the last messages may take on their way out.
-const FAREWELL: Duration = Duration::from_secs(2);
-
-/// How long stopped cohorts may take to notice.
-const STOPPING: Duration = Duration::from_secs(5);

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use common::id::StudyId;
+use common::trial::FailReason;
 
 /// Something worth a line.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +46,18 @@ pub enum News {
     Leaving {
         cohorts: usize,
         grace: Duration,
+        why: FailReason,
+    },
+    /// Of a cohort that was stopped, what it had reached is with the coordinator.
+    HandedOn {
+        sent: usize,
+        of: usize,
+        bytes: u64,
+    },
+    /// Trials went on from where they, or others, had left them: after how many epochs.
+    Resumed {
+        trials: usize,
+        epochs: (u32, u32),
     },
 }
 
@@ -82,12 +95,32 @@ impl fmt::Display for News {
                 again.as_secs_f64()
             ),
             News::Goodbye { why } => write!(f, "the coordinator is leaving: {why}"),
-            News::Leaving { cohorts: 0, .. } => f.write_str("leaving"),
-            News::Leaving { cohorts, grace } => write!(
+            News::Leaving { cohorts: 0, why, .. } => write!(f, "leaving{}", because(*why)),
+            News::Leaving { cohorts, grace, why } => write!(
                 f,
-                "leaving: {cohorts} cohorts in training have {} s to end; Ctrl-C again leaves at once",
+                "leaving{}: {cohorts} cohorts in training have {} s to end or to be handed on; Ctrl-C \
+                 again leaves at once",
+                because(*why),
                 grace.as_secs()
             ),
+            News::HandedOn { sent, of, bytes } => write!(
+                f,
+                "handed on {sent} of {of} trials in training ({} KiB of checkpoints)",
+                bytes.div_ceil(1 << 10)
+            ),
+            News::Resumed { trials, epochs: (first, last) } if first == last => {
+                write!(f, "resumed {trials} trials at epoch {first}")
+            }
+            News::Resumed { trials, epochs: (first, last) } => {
+                write!(f, "resumed {trials} trials at epochs {first} to {last}")
+            }
         }
+    }
+}
+
+fn because(why: FailReason) -> &'static str {
+    match why {
+        FailReason::OutOfTime => ", since its time is nearly over",
+        _ => "",
     }
 }

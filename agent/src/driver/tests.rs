@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicUsize;
 use common::id::TrialIndex;
 use common::trial::{Attempt, Ending, FailReason, Outcome, Report};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::*;
 use crate::dataset::NoSource;
@@ -81,6 +82,7 @@ fn agent(dir: &Path, trainer: Arc<impl Train>, grace: Duration) -> Agent {
         labels: Default::default(),
         host: "test".to_string(),
         grace,
+        ends: None,
         first_contact: None,
         tell: Arc::new(|_| {}),
     };

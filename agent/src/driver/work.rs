@@ -47,6 +47,21 @@ pub trait Train: Send + Sync + 'static {
     /// The agent leaves soon: cohorts in training may be stopped before their end.
     fn leave(&self) {}
 
+    /// What was reached of a trial, for another agent; `None`: nothing.
+    fn checkpoint(&self, _: &Study, _: TrialIndex) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Keeps what another agent reached of a trial, to go on from it; false when it is of no use.
+    fn take_checkpoint(&self, _: &Study, _: TrialIndex, _: &[u8]) -> bool {
+        false
+    }
+
+    /// The epochs at which trials went on from checkpoints since this was last asked.
+    fn resumed(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
     /// What runs programs, where they are allowed.
     fn programs(&self) -> Option<&Programs> {
         None
@@ -119,6 +134,18 @@ impl Train for Trainer {
         if let Some(kept) = &self.kept {
             kept.leave();
         }
+    }
+
+    fn checkpoint(&self, study: &Study, trial: TrialIndex) -> Option<Vec<u8>> {
+        self.kept.as_ref()?.reached(study, trial)
+    }
+
+    fn take_checkpoint(&self, study: &Study, trial: TrialIndex, bytes: &[u8]) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.take(study, trial, bytes))
+    }
+
+    fn resumed(&self) -> Vec<u32> {
+        self.kept.as_ref().map(Kept::resumed).unwrap_or_default()
     }
 }
 

@@ -260,6 +260,18 @@ impl Train for Programs {
         self.trainer.leave();
     }
 
+    fn checkpoint(&self, study: &Study, trial: TrialIndex) -> Option<Vec<u8>> {
+        self.trainer.checkpoint(study, trial)
+    }
+
+    fn take_checkpoint(&self, study: &Study, trial: TrialIndex, bytes: &[u8]) -> bool {
+        self.trainer.take_checkpoint(study, trial, bytes)
+    }
+
+    fn resumed(&self) -> Vec<u32> {
+        self.trainer.resumed()
+    }
+
     fn programs(&self) -> Option<&Programs> {
         Some(self)
     }

@@ -8,14 +8,16 @@
 
 mod greeting;
 mod lanes;
+mod leaving;
 mod outbox;
+mod starting;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use common::id::{LeaseId, StudyId, TrialIndex};
+use common::id::{Digest, LeaseId, StudyId, TrialIndex};
 use common::label::Labels;
 use common::study::Study;
 use common::time::Timestamp;
@@ -25,7 +27,9 @@ use common::wire::message::{AgentAbout, FromAgent, ToAgent};
 pub use outbox::UNACKNOWLEDGED_MAX;
 
 use lanes::lanes;
+use leaving::Leaving;
 use outbox::Outbox;
+use starting::Cohort;
 
 /// What the driver tells the session.
 #[derive(Debug)]
@@ -51,9 +55,18 @@ pub enum Input {
         lease: LeaseId,
         endings: Option<Vec<Ending>>,
     },
-    /// Start nothing more, and be gone by `until`.
+    /// The checkpoints that others left of a cohort are here, or cannot be had.
+    CheckpointsHere {
+        lease: LeaseId,
+    },
+    /// What a stopped cohort had reached is with the coordinator, or cannot be.
+    HandedOn {
+        lease: LeaseId,
+    },
+    /// Start nothing more, and be gone by `until`; `why` says what for.
     Leave {
         until: Timestamp,
+        why: FailReason,
     },
     Tick,
 }
@@ -91,6 +104,19 @@ pub enum Effect {
     StopCohort {
         lease: LeaseId,
     },
+    /// Before the cohort starts: what others reached of its trials, by digest.
+    FetchCheckpoints {
+        lease: LeaseId,
+        study: Arc<Study>,
+        checkpoints: Vec<(TrialIndex, Digest)>,
+    },
+    /// After the cohort was stopped: what it reached of its trials is for whoever goes on with them.
+    HandOn {
+        lease: LeaseId,
+        id: StudyId,
+        study: Arc<Study>,
+        trials: Vec<TrialIndex>,
+    },
     /// Nothing is left to do: the driver may end.
     Left,
 }
@@ -107,11 +133,15 @@ pub struct Session {
     /// Granted and not started, oldest first.
     waiting: VecDeque<Cohort>,
     running: BTreeMap<LeaseId, Running>,
+    /// Stopped, and on their way to the coordinator as far as they came.
+    handing_on: BTreeMap<LeaseId, Cohort>,
     studies: BTreeMap<StudyId, Known>,
     outbox: Outbox,
     /// Started before the last crash, and not yet acknowledged as failed.
     crashed: BTreeSet<Attempt>,
     hand_back: Vec<LeaseId>,
+    /// To be given back in the middle of their training.
+    interrupted: Vec<LeaseId>,
     leaving: Option<Leaving>,
     /// Trials that ended since the start.
     ended: u64,
@@ -119,6 +149,10 @@ pub struct Session {
     programs: bool,
     /// What it is known by, beside what it says of itself.
     labels: Labels,
+    /// When it ends at the latest, on the driver's clock.
+    ends: Option<Timestamp>,
+    /// Whether the coordinator of this connection takes checkpoints, and hears why work is given back.
+    hands_on: bool,
 }
 
 /// What people are told about a session.
@@ -144,17 +178,19 @@ enum Contact {
 }
 
 #[derive(Debug)]
-struct Cohort {
-    lease: LeaseId,
-    study: StudyId,
-    trials: Vec<TrialIndex>,
-}
-
-#[derive(Debug)]
 struct Running {
     cohort: Cohort,
-    /// Told to stop: it still has its thread, and no longer its lease.
-    stopping: bool,
+    doing: Doing,
+}
+
+/// What a cohort that has a thread does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    Trains,
+    /// Told to stop, since this agent leaves; its lease is still held.
+    Stops,
+    /// Told to stop, since its lease is another's.
+    Lost,
 }
 
 /// A study some lease named, as far as it is here.
@@ -180,13 +216,6 @@ enum Progress {
     Ready,
 }
 
-#[derive(Debug)]
-struct Leaving {
-    until: Timestamp,
-    stopped: bool,
-    told: bool,
-}
-
 impl Session {
     /// A session with what an earlier life of this agent left in the spool.
     pub fn new(
@@ -206,14 +235,18 @@ impl Session {
             contact: Contact::None,
             waiting: VecDeque::new(),
             running: BTreeMap::new(),
+            handing_on: BTreeMap::new(),
             studies: BTreeMap::new(),
             outbox,
             crashed: crashed.into_iter().collect(),
             hand_back: Vec::new(),
+            interrupted: Vec::new(),
             leaving: None,
             ended: 0,
             programs: false,
             labels: Labels::none(),
+            ends: None,
+            hands_on: false,
         }
     }
 
@@ -232,9 +265,11 @@ impl Session {
         for input in inputs {
             self.take(input, now, &mut effects);
         }
+        self.fetch_checkpoints(&mut effects);
         self.start_cohorts(&mut effects);
         self.ask_for_studies(now, &mut effects);
         self.drop_old_studies(&mut effects);
+        self.stop_in_time(now, &mut effects);
         self.send_what_is_due(now, &mut effects);
         self.leave_when_done(now, &mut effects);
         effects
@@ -257,7 +292,7 @@ impl Session {
 
     fn take(&mut self, input: Input, now: Timestamp, effects: &mut Vec<Effect>) {
         match input {
-            Input::Connected => self.greet(effects),
+            Input::Connected => self.greet(now, effects),
             Input::Disconnected => self.disconnected(),
             Input::Message(message) => self.take_message(message, now, effects),
             Input::DataReady { study } => {
@@ -271,10 +306,9 @@ impl Session {
             }
             Input::DataRefused { study, why } => self.fail_waiting(study, &why, effects),
             Input::Ended { lease, endings } => self.cohort_ended(lease, endings, effects),
-            Input::Leave { until } => {
-                self.leaving.get_or_insert(Leaving { until, stopped: false, told: false });
-                self.hand_back.extend(self.waiting.drain(..).map(|cohort| cohort.lease));
-            }
+            Input::CheckpointsHere { lease } => self.checkpoints_here(lease),
+            Input::HandedOn { lease } => self.handed_on(lease),
+            Input::Leave { until, why } => self.begin_to_leave(until, why, now),
             Input::Tick => {}
         }
     }
@@ -288,7 +322,11 @@ impl Session {
                 self.keep_only(&keep.into_iter().collect(), effects);
             }
             ToAgent::Assign { lease, study, version, trials } => {
-                self.assigned(lease, study, version, trials);
+                self.assigned(version, Cohort::new(lease, study, trials));
+            }
+            ToAgent::AssignFrom { lease, study, version, trials, checkpoints } => {
+                let cohort = Cohort::new(lease, study, trials);
+                self.assigned(version, cohort.from(checkpoints));
             }
             ToAgent::Study { id, version, study } => {
                 if let Some(known) = self.studies.get_mut(&id)
@@ -331,51 +369,26 @@ impl Session {
 
     /// Attempts this agent answers for: to be trained, in training, or ended and not acknowledged.
     fn holding(&self) -> Vec<Attempt> {
-        let running = self.running.values().filter(|running| !running.stopping);
-        let cohorts = self.waiting.iter().chain(running.map(|running| &running.cohort));
-        cohorts.flat_map(Cohort::attempts).chain(self.outbox.attempts()).collect()
+        self.held().flat_map(Cohort::attempts).chain(self.outbox.attempts()).collect()
     }
 
     fn leases(&self) -> Vec<LeaseId> {
-        let running = self.running.values().filter(|running| !running.stopping);
-        let cohorts = self.waiting.iter().chain(running.map(|running| &running.cohort));
         let leases: BTreeSet<LeaseId> =
-            cohorts.map(|cohort| cohort.lease).chain(self.outbox.leases()).collect();
+            self.held().map(|cohort| cohort.lease).chain(self.outbox.leases()).collect();
         leases.into_iter().collect()
     }
 
-    fn assigned(&mut self, lease: LeaseId, study: StudyId, version: u32, trials: Vec<TrialIndex>) {
-        if let Contact::Registered { offered, .. } = &mut self.contact {
-            *offered = offered.saturating_sub(lanes(trials.len()));
-        }
-        let held = self.running.contains_key(&lease)
-            || self.waiting.iter().any(|cohort| cohort.lease == lease);
-        if held {
-            return;
-        }
-        if self.leaving.is_some() || trials.is_empty() {
-            self.hand_back.push(lease);
-            return;
-        }
-        let used = self.studies.values().map(|known| known.used).max().unwrap_or(0) + 1;
-        let known = self.studies.entry(study).or_insert(Known {
-            version,
-            study: None,
-            rows: false,
-            progress: Progress::Unknown,
-            used,
-        });
-        known.used = used;
-        if known.version < version {
-            // It has grown, or says of more of its trials what they train.
-            (known.version, known.study, known.progress) = (version, None, Progress::Unknown);
-        }
-        self.waiting.push_back(Cohort { lease, study, trials });
+    /// Cohorts whose lease is held.
+    fn held(&self) -> impl Iterator<Item = &Cohort> {
+        let running = self.running.values().filter(|running| running.doing != Doing::Lost);
+        let running = running.map(|running| &running.cohort);
+        self.waiting.iter().chain(running).chain(self.handing_on.values())
     }
 
     fn keep_only(&mut self, keep: &BTreeSet<LeaseId>, effects: &mut Vec<Effect>) {
         let waiting = self.waiting.iter().map(|cohort| cohort.lease);
-        let held = waiting.chain(self.running.keys().copied());
+        let running = self.running.keys().chain(self.handing_on.keys());
+        let held = waiting.chain(running.copied());
         let lost: Vec<LeaseId> = held.filter(|lease| !keep.contains(lease)).collect();
         lost.into_iter().for_each(|lease| self.lose(lease, effects));
     }
@@ -383,11 +396,12 @@ impl Session {
     /// The lease belongs to this agent no longer. One that has ended is not held: nothing happens.
     fn lose(&mut self, lease: LeaseId, effects: &mut Vec<Effect>) {
         self.waiting.retain(|cohort| cohort.lease != lease);
-        if let Some(running) = self.running.get_mut(&lease)
-            && !running.stopping
-        {
-            running.stopping = true;
-            effects.push(Effect::StopCohort { lease });
+        self.handing_on.remove(&lease);
+        if let Some(running) = self.running.get_mut(&lease) {
+            if running.doing == Doing::Trains {
+                effects.push(Effect::StopCohort { lease });
+            }
+            running.doing = Doing::Lost;
         }
     }
 
@@ -397,9 +411,13 @@ impl Session {
         endings: Option<Vec<Ending>>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(Running { cohort, .. }) = self.running.remove(&lease) else { return };
+        let Some(Running { cohort, doing }) = self.running.remove(&lease) else { return };
         let Some(endings) = endings else {
+            // Stopped on purpose: their markers must not read as a crash.
             effects.push(Effect::Forget { attempts: cohort.attempts().collect() });
+            if doing == Doing::Stops {
+                self.stands_still(cohort, effects);
+            }
             return;
         };
         assert_eq!(endings.len(), cohort.trials.len(), "one ending a trial");
@@ -433,28 +451,6 @@ impl Session {
         // A study that has grown meanwhile is asked for again.
         if let Some(known) = self.studies.get_mut(&study).filter(|known| known.study.is_some()) {
             known.progress = progress;
-        }
-    }
-
-    fn start_cohorts(&mut self, effects: &mut Vec<Effect>) {
-        while self.running.len() < self.threads {
-            let studies = &self.studies;
-            let ready = |cohort: &Cohort| {
-                let known = studies.get(&cohort.study)?;
-                known.study.clone().filter(|_| known.progress == Progress::Ready)
-            };
-            let found =
-                self.waiting.iter().enumerate().find_map(|(at, one)| Some((at, ready(one)?)));
-            let Some((place, study)) = found else { return };
-            let Some(cohort) = self.waiting.remove(place) else { return };
-            effects.push(Effect::MarkStarted { attempts: cohort.attempts().collect() });
-            effects.push(Effect::StartCohort {
-                lease: cohort.lease,
-                id: cohort.study,
-                study,
-                trials: cohort.trials.clone(),
-            });
-            self.running.insert(cohort.lease, Running { cohort, stopping: false });
         }
     }
 
@@ -511,6 +507,7 @@ impl Session {
             let leases = std::mem::take(&mut self.hand_back);
             effects.push(Effect::Send(FromAgent::HandBack { leases }));
         }
+        self.tell_interrupted(effects);
         let lanes = self.lanes_free();
         let Contact::Registered { renew_every_ms, renew_at, offered } = &mut self.contact else {
             return;
@@ -526,38 +523,6 @@ impl Session {
                 effects.push(Effect::Send(FromAgent::Renew { leases }));
             }
         }
-    }
-
-    fn leave_when_done(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let registered = self.is_registered();
-        let Some(leaving) = &mut self.leaving else { return };
-        if now >= leaving.until && !leaving.stopped {
-            leaving.stopped = true;
-            for (lease, running) in self.running.iter().filter(|(_, running)| !running.stopping) {
-                effects.push(Effect::StopCohort { lease: *lease });
-                // Stopped on purpose: their markers must not read as a crash.
-                effects.push(Effect::Forget { attempts: running.cohort.attempts().collect() });
-                self.hand_back.push(*lease);
-            }
-            self.running.clear();
-            if registered && !self.hand_back.is_empty() {
-                let leases = std::mem::take(&mut self.hand_back);
-                effects.push(Effect::Send(FromAgent::HandBack { leases }));
-            }
-        }
-        let unheard = registered && !self.outbox.is_empty();
-        let patience_over = now >= leaving.until.plus_ms(FAREWELL_MS);
-        if self.running.is_empty() && (!unheard || patience_over) && !leaving.told {
-            leaving.told = true;
-            effects.push(Effect::Left);
-        }
-    }
-}
-
-impl Cohort {
-    fn attempts(&self) -> impl Iterator<Item = Attempt> {
-        let (study, lease) = (self.study, self.lease);
-        self.trials.iter().map(move |&trial| Attempt { study, trial, lease })
     }
 }
 
@@ -579,8 +544,5 @@ const STUDIES_KEPT: usize = 4;
 
 /// Before data that could not be had is asked for again.
 const FETCH_AGAIN_MS: u64 = 2_000;
-
-/// How long a leaving agent waits for acknowledgements after its time is up.
-const FAREWELL_MS: u64 = 2_000;
 
 const DETAIL_BYTES_MAX: usize = 2_000;

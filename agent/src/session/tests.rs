@@ -91,12 +91,20 @@ fn stopped(counter: u64) -> Input {
     Input::Ended { lease: lease(counter), endings: None }
 }
 
+fn leave(until_ms: u64) -> Input {
+    Input::Leave { until: at(until_ms), why: FailReason::Preempted }
+}
+
 fn register(holding: Vec<Attempt>, crashed: Vec<Attempt>) -> Effect {
     Effect::Send(FromAgent::Register { about: about(), life: LIFE, holding, crashed })
 }
 
 fn offer(lanes: u32) -> Effect {
     Effect::Send(FromAgent::Offer { lanes })
+}
+
+fn renewal(leases: &[u64]) -> Effect {
+    Effect::Send(FromAgent::Renew { leases: leases.iter().map(|&l| lease(l)).collect() })
 }
 
 fn send_reports(reports: Vec<Report>) -> Effect {
@@ -204,13 +212,10 @@ fn leases_held_are_renewed_at_a_third_of_their_time_until_they_are_acknowledged(
     let mut session = training(3);
     session.step(ended(1), at(5));
     assert_eq!(session.step(Input::Tick, at(4_999)), []);
-    let renew = |leases: &[u64]| {
-        Effect::Send(FromAgent::Renew { leases: leases.iter().map(|&l| lease(l)).collect() })
-    };
-    assert_eq!(session.step(Input::Tick, at(5_000)), [renew(&[1, 2, 3])]);
+    assert_eq!(session.step(Input::Tick, at(5_000)), [renewal(&[1, 2, 3])]);
     session.step(acknowledge(attempts(1, 10)), at(5_001));
     assert_eq!(session.step(Input::Tick, at(9_999)), []);
-    assert_eq!(session.step(Input::Tick, at(10_000)), [renew(&[2, 3])]);
+    assert_eq!(session.step(Input::Tick, at(10_000)), [renewal(&[2, 3])]);
 }
 
 #[test]
@@ -347,7 +352,7 @@ fn a_study_asked_for_over_a_lost_connection_is_asked_for_again() {
 #[test]
 fn a_leaving_agent_gives_back_what_waits_and_ends_what_trains() {
     let mut session = training(3);
-    let effects = session.step(Input::Leave { until: at(25_000) }, at(10));
+    let effects = session.step(leave(25_000), at(10));
     let hand_back = Effect::Send(FromAgent::HandBack { leases: vec![lease(3)] });
     assert_eq!(effects, [hand_back, offer(0)]);
 
@@ -367,7 +372,7 @@ fn a_leaving_agent_gives_back_what_waits_and_ends_what_trains() {
 #[test]
 fn what_still_trains_after_the_grace_time_is_stopped_and_given_back_unmarked() {
     let mut session = training(1);
-    session.step(Input::Leave { until: at(1_000) }, at(10));
+    session.step(leave(1_000), at(10));
     assert_eq!(session.step(Input::Tick, at(999)), []);
     assert_eq!(
         session.step(Input::Tick, at(1_000)),
@@ -384,9 +389,110 @@ fn what_still_trains_after_the_grace_time_is_stopped_and_given_back_unmarked() {
 #[test]
 fn a_leaving_agent_without_a_connection_waits_for_its_cohorts_alone() {
     let mut session = training(1);
-    session.steps([Input::Disconnected, Input::Leave { until: at(1_000) }], at(10));
+    session.steps([Input::Disconnected, leave(1_000)], at(10));
     let effects = session.step(ended(1), at(20));
     assert_eq!(effects, [Effect::Spool { reports: reports(1, 10) }, Effect::Left]);
+}
+
+/// As [`training`], with a coordinator that takes checkpoints.
+fn handing_on(count: u64) -> Session {
+    let mut session = training(count);
+    session.hands_on(true);
+    session
+}
+
+fn hand_on(counter: u64, first: u64) -> Effect {
+    let (lease, trials) = (lease(counter), trials(first));
+    Effect::HandOn { lease, id: STUDY, study: study(), trials }
+}
+
+fn interrupted(leases: &[u64], why: FailReason) -> Effect {
+    let leases = leases.iter().map(|&counter| lease(counter)).collect();
+    Effect::Send(FromAgent::Interrupted { leases, why })
+}
+
+#[test]
+fn what_trains_is_stopped_in_time_handed_on_and_only_then_given_back() {
+    let mut session = handing_on(2);
+    let why = FailReason::OutOfTime;
+    session.step(Input::Leave { until: at(24_010), why }, at(10));
+    assert_eq!(session.step(Input::Tick, at(19_009)), [renewal(&[1, 2])]);
+    session.step(ended(2), at(19_009));
+    session.step(acknowledge(attempts(2, 20)), at(19_009));
+    let stop = Effect::StopCohort { lease: lease(1) };
+    assert_eq!(session.step(Input::Tick, at(19_010)), [stop]);
+    let stood = session.step(stopped(1), at(19_020));
+    assert_eq!(stood, [Effect::Forget { attempts: attempts(1, 10) }, hand_on(1, 10)]);
+    let renewed = session.step(Input::Tick, at(24_009));
+    assert_eq!(renewed, [renewal(&[1])], "it is still held");
+    let told = session.step(Input::HandedOn { lease: lease(1) }, at(24_009));
+    assert_eq!(told, [interrupted(&[1], why), Effect::Left]);
+}
+
+#[test]
+fn when_the_time_is_over_nothing_is_waited_for() {
+    let mut session = handing_on(2);
+    session.step(leave(10_000), at(0));
+    session.step(Input::Tick, at(5_000));
+    session.step(stopped(1), at(5_001));
+    let effects = session.step(Input::Tick, at(10_000));
+    assert_eq!(
+        effects,
+        [
+            Effect::Forget { attempts: attempts(2, 20) },
+            interrupted(&[2, 1], FailReason::Preempted),
+            Effect::Left
+        ],
+        "one does not stand still, one is still on its way"
+    );
+    assert_eq!(session.step(Input::HandedOn { lease: lease(1) }, at(10_001)), []);
+}
+
+#[test]
+fn a_lease_that_is_lost_while_its_agent_leaves_is_not_given_back() {
+    let mut session = handing_on(2);
+    session.step(leave(10_000), at(0));
+    session.step(Input::Tick, at(5_000));
+    session.step(stopped(1), at(5_001));
+    session.step(Input::Message(ToAgent::Revoke { lease: lease(1) }), at(5_002));
+    session.step(Input::Message(ToAgent::Revoke { lease: lease(2) }), at(5_002));
+    assert_eq!(session.step(Input::HandedOn { lease: lease(1) }, at(5_003)), []);
+    let effects = session.step(stopped(2), at(5_004));
+    assert_eq!(effects, [Effect::Forget { attempts: attempts(2, 20) }, Effect::Left]);
+}
+
+#[test]
+fn an_agent_says_how_long_it_stays_whenever_it_connects() {
+    let session = Session::new(about(), LIFE, 2, Vec::new(), Vec::new());
+    let mut session = session.with_end(Some(at(60_000)));
+    session.hands_on(true);
+    let stay = |left_ms| Effect::Send(FromAgent::Stay { left_ms: Some(left_ms) });
+    let said = session.step(Input::Connected, at(100));
+    assert_eq!(said[1..], [stay(59_900)]);
+    session.step(Input::Disconnected, at(200));
+    assert_eq!(session.step(Input::Connected, at(40_000))[1..], [stay(20_000)]);
+    session.hands_on(false);
+    assert_eq!(session.step(Input::Connected, at(40_001)).len(), 1, "of before that was known");
+}
+
+#[test]
+fn a_cohort_that_others_began_waits_for_their_checkpoints() {
+    let mut session = training(1);
+    let checkpoints = vec![(TrialIndex(20), Digest::of(b"reached"))];
+    let assign = |counter, first| ToAgent::AssignFrom {
+        lease: lease(counter),
+        study: STUDY,
+        version: 0,
+        trials: trials(first),
+        checkpoints: checkpoints.clone(),
+    };
+    let effects = session.step(Input::Message(assign(2, 20)), at(1));
+    let (of, checkpoints) = (lease(2), checkpoints.clone());
+    let fetch = Effect::FetchCheckpoints { lease: of, study: study(), checkpoints };
+    assert_eq!(effects, [fetch]);
+    assert_eq!(session.step(Input::Tick, at(2)), []);
+    let begun = session.step(Input::CheckpointsHere { lease: of }, at(3));
+    assert_eq!(begun, start(2, 20));
 }
 
 #[test]

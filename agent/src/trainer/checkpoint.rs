@@ -67,6 +67,9 @@ pub trait Shelf: Debug + Sync {
     /// Whether it takes one now.
     fn wants(&self) -> bool;
 
+    /// The lane begins after so many epochs.
+    fn goes_on(&self, _epochs: u32) {}
+
     fn keep(&self, checkpoint: Checkpoint);
 }
 

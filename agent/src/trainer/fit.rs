@@ -215,6 +215,9 @@ impl<'a> Stack<'a> {
         (slot.done, slot.begun, slot.diverged) = (from.epochs, from.epochs, from.diverged);
         slot.pace = slot.pace.after(self.steps(lane).saturating_mul(from.epochs));
         slot.walk.begin(&self.dataset.digest, from.epochs);
+        if let Some(shelf) = slot.member.leg.shelf {
+            shelf.goes_on(from.epochs);
+        }
         Ok(slot)
     }
 

@@ -203,19 +203,20 @@ pub(crate) async fn connect_limited(
     let (who, public_key) = (identity.who()?, identity.public_key()?);
     let dialled = dial(address, tls::client(identity, limits)?, limits).await?;
     let greeted = timeout(2 * limits.first_frame, greet(&dialled, limits)).await;
-    match greeted.unwrap_or_else(|_| Err(dialled.no_answer(limits.first_frame))) {
-        Ok(()) => {}
+    let protocol = match greeted.unwrap_or_else(|_| Err(dialled.no_answer(limits.first_frame))) {
+        Ok(protocol) => protocol,
         Err(error) => {
             if let LinkError::Version { why, .. } = &error {
                 Closing::Version.close(&dialled.connection, why);
             }
             return Err(error);
         }
-    }
+    };
     Ok(Link::new(Shared {
         connection: dialled.connection,
         who,
         public_key,
+        protocol,
         limits: *limits,
         address: dialled.address,
         fingerprint: None,
@@ -357,8 +358,8 @@ fn accepted(
     Ok(identity)
 }
 
-/// A hello each way and a greeting down.
-async fn greet(dialled: &Dialled, limits: &Limits) -> Result<(), LinkError> {
+/// A hello each way and a greeting down: the protocol that both speak.
+async fn greet(dialled: &Dialled, limits: &Limits) -> Result<u16, LinkError> {
     let address = || dialled.address.clone();
     let streams = dialled.connection.open_bi().await;
     let (send, receive) = streams.map_err(|source| dialled.lost(source))?;
@@ -371,10 +372,11 @@ async fn greet(dialled: &Dialled, limits: &Limits) -> Result<(), LinkError> {
     let unexpected = || LinkError::Unexpected { address: address() };
     let hello = reading.message::<Hello>(FIRST_FRAME_MAX, within).await;
     let hello = hello.map_err(|fault| fault.error(address()))?.ok_or_else(unexpected)?;
-    ours.agree(&speakable(hello)).map_err(|why| LinkError::Version { address: address(), why })?;
+    let agreed = ours.agree(&speakable(hello));
+    let protocol = agreed.map_err(|why| LinkError::Version { address: address(), why })?;
     let greeting = reading.message::<Greeting>(FIRST_FRAME_MAX, within).await;
     match greeting.map_err(|fault| fault.error(address()))?.ok_or_else(unexpected)? {
-        Greeting::Welcome { .. } => Ok(()),
+        Greeting::Welcome { .. } => Ok(protocol),
         Greeting::Refused { why } => {
             Err(LinkError::Version { address: address(), why: printable(&why) })
         }

@@ -91,6 +91,11 @@ impl Link {
         self.shared.who
     }
 
+    /// The newest protocol that both sides speak.
+    pub fn protocol(&self) -> u16 {
+        self.shared.protocol
+    }
+
     /// The Ed25519 key in the certificate of [`Link::who`]; TLS proved that its holder has it.
     pub fn public_key(&self) -> [u8; 32] {
         self.shared.public_key
@@ -136,6 +141,7 @@ pub(crate) struct Shared {
     pub who: Who,
     /// Of `who`.
     pub public_key: [u8; 32],
+    pub protocol: u16,
     pub limits: Limits,
     /// The peer as errors name it.
     pub address: String,

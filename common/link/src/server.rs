@@ -388,10 +388,11 @@ impl Reception {
         if !self.gate.admits(&who) {
             return Err(Refusal::new(Closing::Revoked, REVOKED));
         }
-        match timeout(self.limits.first_frame, self.greet(connection, who.member)).await {
-            Ok(greeted) => greeted?,
-            Err(_) => return Err(Refusal::new(Closing::Misbehaved, "no greeting in time")),
-        }
+        let greeting = timeout(self.limits.first_frame, self.greet(connection, who.member));
+        let Ok(greeted) = greeting.await else {
+            return Err(Refusal::new(Closing::Misbehaved, "no greeting in time"));
+        };
+        let protocol = greeted?;
         let (place, oldest) = self.admission.member(who.role, who.member, connection.clone());
         if let Some(oldest) = oldest {
             let address = oldest.remote_address();
@@ -407,6 +408,7 @@ impl Reception {
             connection: connection.clone(),
             who,
             public_key,
+            protocol,
             limits: self.limits,
             address: connection.remote_address().to_string(),
             fingerprint: Some(fingerprint(certificate)),
@@ -416,8 +418,8 @@ impl Reception {
         }))
     }
 
-    /// A hello each way and a greeting down.
-    async fn greet(&self, connection: &Connection, member: MemberId) -> Result<(), Refusal> {
+    /// A hello each way and a greeting down: the protocol that both speak.
+    async fn greet(&self, connection: &Connection, member: MemberId) -> Result<u16, Refusal> {
         let misbehaved = |error: LinkError| Refusal::new(Closing::Misbehaved, chain(&error));
         let address = || connection.remote_address().to_string();
         let lost = |source| misbehaved(LinkError::of_connection(address(), source));
@@ -443,13 +445,17 @@ impl Reception {
             let sent = sender.send(frame, within).await;
             sent.map_err(|fault| misbehaved(fault.error(address())))?;
         }
-        if let Err(why) = agreed {
-            // The close that follows must not overtake the reason.
-            let _ = sender.finish(within).await;
-            return Err(Refusal::new(Closing::Version, why));
+        match agreed {
+            Ok(protocol) => {
+                sender.end();
+                Ok(protocol)
+            }
+            Err(why) => {
+                // The close that follows must not overtake the reason.
+                let _ = sender.finish(within).await;
+                Err(Refusal::new(Closing::Version, why))
+            }
         }
-        sender.end();
-        Ok(())
     }
 }
 

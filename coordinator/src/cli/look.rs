@@ -9,7 +9,9 @@ use clap::Args;
 use common::id::MemberId;
 use common::label::{self, Labels};
 use common::time::Timestamp;
-use common::wire::message::{AgentStatus, Request, Response, StudyState, StudyStatus, Wanting};
+use common::wire::message::{
+    AgentStatus, Request, Response, Stay, StudyState, StudyStatus, Wanting,
+};
 use serde_json::{Value, json};
 
 use super::control::in_ranges;
@@ -143,11 +145,14 @@ pub async fn agents(args: LookArgs, output: &Output) -> anyhow::Result<ExitCode>
     // A coordinator of before there were labels does not know the question.
     let known = client.labels().await.map(|(agents, _)| agents).unwrap_or_default();
     let known: BTreeMap<MemberId, Labels> = known.into_iter().collect();
-    let none = Labels::none();
-    let labels = |agent: &AgentStatus| known.get(&agent.member).unwrap_or(&none);
-    let rows = agents.iter().map(|agent| agent_row(agent, labels(agent))).collect();
+    let (none, stays) = (Labels::none(), client.stays().await?);
+    let further = |agent: &AgentStatus| Further {
+        labels: known.get(&agent.member).unwrap_or(&none),
+        stay: stays.iter().rev().find(|stay| stay.member == agent.member),
+    };
+    let rows = agents.iter().map(|agent| agent_row(agent, further(agent))).collect();
     let headings = [
-        "agent", "state", "host", "device", "lanes", "leased", "complete", "failed", "labels",
+        "agent", "state", "host", "device", "lanes", "leased", "complete", "failed", "labels", "ends",
         "address", "heard",
     ];
     let mut people = if agents.is_empty() {
@@ -163,7 +168,7 @@ pub async fn agents(args: LookArgs, output: &Output) -> anyhow::Result<ExitCode>
             ));
         }
     }
-    let list: Vec<Value> = agents.iter().map(|agent| agent_json(agent, labels(agent))).collect();
+    let list: Vec<Value> = agents.iter().map(|agent| agent_json(agent, further(agent))).collect();
     output.answer(&people, "seedsweep.agents/1", json!({ "agents": list }));
     Ok(ExitCode::SUCCESS)
 }
@@ -175,10 +180,22 @@ async fn all(client: &Client) -> anyhow::Result<Vec<StudyStatus>> {
     }
 }
 
-fn agent_row(agent: &AgentStatus, labels: &Labels) -> Vec<String> {
+/// What is told of an agent beside its [`AgentStatus`].
+#[derive(Clone, Copy)]
+struct Further<'a> {
+    labels: &'a Labels,
+    stay: Option<&'a Stay>,
+}
+
+fn agent_row(agent: &AgentStatus, Further { labels, stay }: Further<'_>) -> Vec<String> {
     // Host and device have columns of their own.
     let further = labels.iter().filter(|(key, _)| ![label::HOST, label::DEVICE].contains(key));
     let further: Vec<String> = further.map(|(key, value)| format!("{key}={value}")).collect();
+    let ends = match stay.and_then(|stay| stay.ends).map(|ends| ends.since_ms(wall_clock())) {
+        Some(0) => "over".to_string(),
+        Some(left_ms) => format!("in {}", duration(left_ms / 1_000)),
+        None => "-".to_string(),
+    };
     let state = match (&agent.set_aside, agent.connected) {
         (Some(_), _) => "set aside",
         (None, true) => "connected",
@@ -194,12 +211,13 @@ fn agent_row(agent: &AgentStatus, labels: &Labels) -> Vec<String> {
         agent.complete.to_string(),
         agent.failed.to_string(),
         if further.is_empty() { "-".to_string() } else { further.join(" ") },
+        ends,
         agent.address.clone(),
         ago(agent.heard),
     ]
 }
 
-fn agent_json(agent: &AgentStatus, labels: &Labels) -> Value {
+fn agent_json(agent: &AgentStatus, Further { labels, stay }: Further<'_>) -> Value {
     let labels = labels.iter().map(|(key, value)| (key.to_string(), json!(value)));
     json!({
         "member": agent.member.to_string(),
@@ -213,6 +231,8 @@ fn agent_json(agent: &AgentStatus, labels: &Labels) -> Value {
         "complete": agent.complete,
         "failed": agent.failed,
         "labels": Value::Object(labels.collect()),
+        "interrupted": stay.map(|stay| stay.interrupted),
+        "ends_unix_ms": stay.and_then(|stay| stay.ends).map(|ends| ends.0),
         "address": agent.address,
         "connected": agent.connected,
         "set_aside": agent.set_aside,

@@ -29,6 +29,7 @@ use crate::content::{Content, ContentError};
 use crate::disk::{Disk, DiskError, FORMAT, FolderIdentity, Reserve};
 use crate::driver::{self, DriverError, Handle, Parts, wall_clock};
 use crate::node::{Node, Settings};
+use crate::parked::Parked;
 use crate::peers::Places;
 use crate::raft_log;
 use crate::replica::log::Recovered;
@@ -225,6 +226,7 @@ fn start(
     let run = u64::from_be_bytes(random()?);
     let node = Node::new(replica, state, settings, run);
     let content = Content::open(folder.join("data"))?;
+    let parked = Parked::open(folder.join("checkpoints"))?;
     let reserve = Reserve::new(folder)
         .inspect_err(|error| tracing::warn!(%error, "the disk's free space cannot be read"))
         .ok();
@@ -234,6 +236,7 @@ fn start(
         node,
         disk: Arc::new(disk),
         content,
+        parked,
         authority: Arc::new(authority),
         own: identity.replica,
         address,

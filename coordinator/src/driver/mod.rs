@@ -17,6 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use common::id::{ClientId, Digest, MemberId, ReplicaId, StudyId, TrialIndex};
+use common::trial::Attempt;
 use common::wire::message::peer::{Leadership, PeerMessage, RaftMessage};
 use common::wire::message::{Answer, Ask, FromAgent, OutcomeRow, Request, Response, Role, ToAgent};
 use link::{Authority, Link, LinkError, Who};
@@ -26,6 +27,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::content::{Content, ContentError};
 use crate::disk::{Disk, Reserve};
 use crate::node::{Enrolment, Input, Join, Node, OwnFacts, SessionId};
+use crate::parked::Parked;
 use crate::peers::{Peers, Places};
 use crate::scheduler::state::LOCAL_OPERATOR;
 
@@ -44,6 +46,7 @@ struct Shared {
     next: AtomicU64,
     disk: Arc<Disk>,
     content: Content,
+    parked: Parked,
     authority: Arc<Authority>,
     roles: Arc<Roles>,
     peers: Arc<Peers>,
@@ -147,6 +150,7 @@ pub struct Parts {
     pub node: Node,
     pub disk: Arc<Disk>,
     pub content: Content,
+    pub parked: Parked,
     pub authority: Arc<Authority>,
     pub own: ReplicaId,
     /// Where other replicas reach this one; empty when they need not.
@@ -161,7 +165,8 @@ pub struct Parts {
 
 /// Starts the node's thread. Needs a tokio runtime around it.
 pub fn start(parts: Parts) -> Result<Handle, DriverError> {
-    let Parts { node, disk, content, authority, own, address, reserve, hints, places } = parts;
+    let Parts { node, disk, content, parked, authority, own, address, reserve, hints, places } =
+        parts;
     let (inputs, events) = channel();
     let (ended_sender, ended) = watch::channel(None);
     let (removed, removals) = mpsc::unbounded_channel();
@@ -182,6 +187,7 @@ pub fn start(parts: Parts) -> Result<Handle, DriverError> {
         facts: OwnFacts { version, address, disk_free: None },
         removed,
         leadership,
+        parked: parked.clone(),
         desk: Desk::new(),
     };
     let thread = std::thread::Builder::new()
@@ -201,6 +207,7 @@ pub fn start(parts: Parts) -> Result<Handle, DriverError> {
         next: AtomicU64::new(1),
         disk,
         content,
+        parked,
         authority,
         roles,
         peers,
@@ -259,6 +266,15 @@ impl Handle {
 
     pub fn content(&self) -> &Content {
         &self.shared.content
+    }
+
+    pub fn parked(&self) -> &Parked {
+        &self.shared.parked
+    }
+
+    /// A checkpoint that an agent left is here whole.
+    pub fn park(&self, member: MemberId, attempt: Attempt, digest: Digest) {
+        self.input(Input::Parked { member, attempt, digest });
     }
 
     pub fn peers(&self) -> &Arc<Peers> {
@@ -474,9 +490,14 @@ impl Handle {
         (AgentVoice { session, handle: self.clone() }, to_agent)
     }
 
-    /// A chunk of a data file and its whole length.
+    /// A chunk of a data file or checkpoint, and its whole length.
     pub fn read_data(&self, digest: &Digest, offset: u64) -> Result<(Vec<u8>, u64), ContentError> {
-        self.shared.content.read(digest, offset, CHUNK_BYTES)
+        match self.shared.content.read(digest, offset, CHUNK_BYTES) {
+            Err(ContentError::Absent { .. }) => {
+                self.shared.parked.read(digest, offset, CHUNK_BYTES)
+            }
+            read => read,
+        }
     }
 
     /// Remembers a member's connection, so that its removal can close it.

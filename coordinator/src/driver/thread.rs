@@ -24,6 +24,7 @@ use crate::disk::{Disk, DiskError, Image, Look, Reserve, RowChange};
 use crate::node::{
     Enrolment, Input, Join, Node, NodeError, Now, Output, OwnFacts, RequestId, Room, SessionId,
 };
+use crate::parked::Parked;
 use crate::peers::Peers;
 use crate::replica::TICK_MS;
 use crate::replica::log::{Persist, Source};
@@ -40,6 +41,7 @@ pub(super) struct Driver {
     pub facts: OwnFacts,
     pub removed: mpsc::UnboundedSender<MemberId>,
     pub leadership: watch::Sender<Leadership>,
+    pub parked: Parked,
     pub desk: Desk,
 }
 
@@ -423,6 +425,7 @@ impl Driver {
             Output::Withdraw => desk.image = None,
             Output::Keep { study, row } => desk.keep(study, *row),
             Output::Drop { study, trial } => desk.staged.push(RowChange::Drop(study, trial)),
+            Output::Unpark { digest } => self.parked.remove(&digest),
             Output::MemberRemoved { member } => drop(self.removed.send(member)),
             Output::MembersChanged => self.members_changed(),
             Output::Installed => tracing::info!("the leader's snapshot is installed"),

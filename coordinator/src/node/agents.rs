@@ -13,6 +13,7 @@ use common::time::Timestamp;
 use common::trial::{Attempt, Ending, FailReason, Outcome, Report};
 use common::wire::message::{AgentAbout, FromAgent, OutcomeRow, RowEnd, ToAgent};
 
+use super::borrowed::Staying;
 use super::health::Health;
 use super::{Asker, Node, Now, Output, SessionId};
 use crate::planted::planted;
@@ -35,6 +36,10 @@ pub(super) struct Session {
     /// Trials it ended, on this and earlier connections.
     pub complete: u64,
     pub failed: u64,
+    /// Trials that it gave back in the middle of their training.
+    pub interrupted: u64,
+    /// Of one that goes on from others' checkpoints.
+    pub staying: Option<Staying>,
     pub heard: Timestamp,
 }
 
@@ -54,8 +59,8 @@ impl Node {
         now: Now,
     ) {
         let before = self.soft.gone.remove(&member);
-        let (complete, failed) = before.map_or((0, 0), |gone| (gone.complete, gone.failed));
-        let heard = now.wall;
+        let (complete, failed, interrupted) =
+            before.map_or((0, 0, 0), |gone| (gone.complete, gone.failed, gone.interrupted));
         let arrived = Session {
             member,
             address,
@@ -65,7 +70,9 @@ impl Node {
             labels: Labels::none(),
             complete,
             failed,
-            heard,
+            interrupted,
+            staying: None,
+            heard: now.wall,
         };
         self.sessions.insert(session, arrived);
         if !self.soft.leading {
@@ -149,6 +156,14 @@ impl Node {
             }
             FromAgent::Progress { items } => self.progress_said(member, items),
             FromAgent::Log { number, part } => self.log_said(session, member, number, part),
+            FromAgent::Stay { left_ms } => {
+                if let Some(entry) = self.sessions.get_mut(&session) {
+                    entry.staying = Some(Staying::for_ms(left_ms, now));
+                }
+            }
+            FromAgent::Interrupted { leases, why } => {
+                self.interrupted(session, member, leases, why, now);
+            }
         }
     }
 
@@ -233,6 +248,7 @@ impl Node {
             if let Some(entry) = self.sessions.get_mut(&newest) {
                 entry.complete += gone.complete;
                 entry.failed += gone.failed;
+                entry.interrupted += gone.interrupted;
             }
             let why = "this agent has connected anew".to_string();
             self.outputs.push(Output::CloseAgent { session, last: ToAgent::Goodbye { why } });
@@ -282,6 +298,9 @@ impl Node {
         let mut known = Vec::new();
         for Report { attempt, ending } in reports {
             self.repeated(member, &attempt, &ending);
+            if let Ending::Complete(outcome) = &ending {
+                self.note_pace(&attempt, outcome);
+            }
             if self.says_nothing_new(&attempt, &ending) {
                 known.push(attempt);
                 self.trial_again(&attempt, false);
@@ -413,9 +432,10 @@ impl Node {
             let attempt =
                 |trial: &TrialIndex| Attempt { study: lease.study, trial: *trial, lease: lease_id };
             let attempts: Vec<Attempt> = lease.trials.iter().map(attempt).collect();
+            let reason = self.silence(&lease);
             let item = |attempt: &Attempt| Item::Failed {
                 attempt: *attempt,
-                reason: FailReason::AgentLost,
+                reason,
                 detail: format!("agent {} was silent for longer than its lease", lease.agent),
                 alone: lease.granted == 1,
             };
@@ -474,7 +494,7 @@ const COHORT_LANES_MAX: u32 = 16_384;
 const ABOUT_CHARACTERS_MAX: usize = 200;
 const DETAIL_CHARACTERS_MAX: usize = 500;
 /// Reports come in messages of a frame at most; crashes are short.
-const ITEMS_AT_ONCE: usize = 1_024;
+pub(super) const ITEMS_AT_ONCE: usize = 1_024;
 /// Outcomes with all their rows: 64 KiB each at most.
 const ROWS_ADOPTED_AT_ONCE: usize = 8;
 /// After an agent that was training has come, a new leader waits so long for another.

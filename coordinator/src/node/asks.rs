@@ -210,6 +210,7 @@ impl Node {
             }
             Request::Agents => Response::Agents { agents: self.agents() },
             Request::Labels => self.labels(),
+            Request::Stays => self.stays(),
             // Whoever trains a trial again and says 0 would be told its score.
             Request::Repeat { study, .. } if self.state.is_closed(study) => {
                 Response::Refused { why: CLOSED.to_string() }

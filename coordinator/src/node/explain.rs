@@ -6,8 +6,10 @@ use std::borrow::Cow;
 
 use common::design::{Choice, Design, TrialKey};
 use common::id::{StudyId, TrialIndex};
+use common::trial::FailReason;
 use common::wire::message::{Explanation, PastFailure, Response, StudyState, TrialPlace};
 
+use super::borrowed::Reach;
 use super::grants::runs_program;
 use super::{Node, Now, Room, asks, searching};
 use crate::scheduler::LOSSES_MAX;
@@ -120,6 +122,7 @@ impl Node {
                  against it",
                 tally.own, record.study.budget.attempts, tally.losses
             ));
+            reasons.extend(interruptions(tally));
         }
         reasons
     }
@@ -207,7 +210,7 @@ impl Node {
                 "this coordinator leads only just now, and hears for {left} s what agents have"
             ));
         }
-        reasons.extend(self.busy(study, record, trial));
+        reasons.extend(self.busy(study, record, trial, now));
         let queue = self.soft.queues.get(&study);
         if queue.is_some_and(|queue| queue.is_suspect(trial)) {
             reasons.push("it was in training when agents died: it will be tried alone".to_string());
@@ -219,7 +222,13 @@ impl Node {
     }
 
     /// Whether there are lanes, and who is served before.
-    fn busy(&self, study: StudyId, record: &StudyRecord, trial: TrialIndex) -> Vec<String> {
+    fn busy(
+        &self,
+        study: StudyId,
+        record: &StudyRecord,
+        trial: TrialIndex,
+        now: Now,
+    ) -> Vec<String> {
         let mut reasons = Vec::new();
         let connected: Vec<_> =
             self.sessions.values().filter(|session| session.about.is_some()).collect();
@@ -241,6 +250,12 @@ impl Node {
             let lanes: u32 = connected.iter().filter_map(|s| Some(s.about.as_ref()?.lanes)).sum();
             let agents = connected.len();
             reasons.push(format!("all {lanes} lanes of {agents} agents are taken"));
+        } else if self.ends_too_soon(study, record, trial, now) {
+            reasons.push(
+                "agents with free lanes end too soon: it would neither end nor reach a checkpoint; \
+                 `coordinator agents` shows when"
+                    .into(),
+            );
         }
         let before = self.state.studies.iter().filter(|(id, other)| {
             let first = (-i64::from(other.priority), other.order);
@@ -258,6 +273,37 @@ impl Node {
         }
         reasons
     }
+}
+
+impl Node {
+    /// Whether every agent with free lanes ends before the trial could be left without a loss.
+    fn ends_too_soon(
+        &self,
+        study: StudyId,
+        record: &StudyRecord,
+        trial: TrialIndex,
+        now: Now,
+    ) -> bool {
+        let Some(key) = Design::of(&record.study).key(trial) else { return false };
+        let mut free = self.sessions.values().filter(|session| session.offered > 0).peekable();
+        free.peek().is_some()
+            && free.all(|session| {
+                let reach = Reach::of(session, &self.soft.paces, (study, record), now);
+                reach.is_some_and(|reach| !reach.has(key.arm))
+            })
+    }
+}
+
+/// How often agents that left gave it back, of the latest attempts.
+fn interruptions(tally: &Tally) -> Option<String> {
+    let count = |why| tally.past.iter().filter(|past| past.reason == why).count();
+    let counts = [FailReason::Preempted, FailReason::OutOfTime].map(|why| (why, count(why)));
+    let named = counts.iter().filter(|(_, count)| *count > 0);
+    let list: Vec<String> = named.map(|(why, count)| format!("{count} {}", why.name())).collect();
+    (!list.is_empty()).then(|| {
+        let list = list.join(", ");
+        format!("of its latest attempts agents that left gave back: {list}; none counts against it")
+    })
 }
 
 /// What a trial is. Of a sealed study what its searches proposed is not told: scores led them there.

@@ -16,6 +16,7 @@ use common::trial::FailReason;
 use common::wire::message::{StudyState, ToAgent};
 
 use super::agents::Session;
+use super::borrowed::Reach;
 use super::health::Health;
 use super::{Node, Now, SessionId};
 use crate::scheduler::placement::{Fit, ShapeQueue};
@@ -93,7 +94,10 @@ impl Node {
         };
         let rare = self.rare(&record.study);
         let Some(entry) = self.sessions.get(&session) else { return false };
-        let allowed = |shape: &ShapeQueue| entry.may_train(shape);
+        let reach = Reach::of(entry, &self.soft.paces, (study, record), now);
+        let allowed = |shape: &ShapeQueue| {
+            entry.may_train(shape) && reach.as_ref().is_none_or(|reach| reach.has_shape(shape))
+        };
         let Some(queue) = self.soft.queues.get_mut(&study) else { return false };
         queue.prefer(&|requires| rare.contains(requires));
         let trials = queue.take_of(width, &allowed, &fit);
@@ -111,7 +115,14 @@ impl Node {
         let deadline = self.deadline(now);
         let term = self.replica.term();
         let lease = self.soft.leases.grant(term, member, study, trials.clone(), deadline);
-        self.tell(session, ToAgent::Assign { lease, study, version, trials });
+        let checkpoints = self.checkpoints_of(session, study, &trials);
+        self.tell(
+            session,
+            match checkpoints.is_empty() {
+                true => ToAgent::Assign { lease, study, version, trials },
+                false => ToAgent::AssignFrom { lease, study, version, trials, checkpoints },
+            },
+        );
         true
     }
 
@@ -169,7 +180,9 @@ fn is_better_elsewhere(
     if sent_on(member) && able.clone().any(|other| !sent_on(other.member)) {
         return true;
     }
-    tally.past.last().is_some_and(|last| last.agent == member) && able.next().is_some()
+    // That an agent left says nothing against it.
+    let mut failed = tally.past.iter().rev().filter(|past| !past.reason.is_interruption());
+    failed.next().is_some_and(|last| last.agent == member) && able.next().is_some()
 }
 
 /// Whether a trial runs a program of a user's.

@@ -2,8 +2,9 @@
 //!
 //! Floor: core.
 
-use common::id::{MemberId, ReplicaId, StudyId, TrialIndex};
+use common::id::{Digest, MemberId, ReplicaId, StudyId, TrialIndex};
 use common::time::Timestamp;
+use common::trial::Attempt;
 use common::wire::message::peer::{Leadership, PeerMessage, RaftMessage};
 use common::wire::message::{Answer, Ask, FromAgent, OutcomeRow, ToAgent};
 
@@ -88,6 +89,12 @@ pub enum Input {
     Unreachable {
         to: ReplicaId,
     },
+    /// A checkpoint that an agent left of what it holds is here whole.
+    Parked {
+        member: MemberId,
+        attempt: Attempt,
+        digest: Digest,
+    },
     Room(Room),
     /// This process is about to end: another may lead.
     HandOver,
@@ -152,6 +159,10 @@ pub enum Output {
     Drop {
         study: StudyId,
         trial: TrialIndex,
+    },
+    /// Nobody asks for the checkpoint any more.
+    Unpark {
+        digest: Digest,
     },
     MemberRemoved {
         member: MemberId,

@@ -8,6 +8,7 @@
 
 mod agents;
 mod asks;
+mod borrowed;
 mod buying;
 mod choosing;
 mod explain;
@@ -218,6 +219,7 @@ impl Node {
                 self.snapshot_sent(to, number, arrived);
             }
             Input::Unreachable { to } => self.replica.unreachable(to),
+            Input::Parked { member, attempt, digest } => self.parked(member, attempt, digest),
             Input::Room(room) => self.room = room,
             Input::HandOver => self.hand_over(),
         }

@@ -15,10 +15,11 @@ use common::time::Timestamp;
 use common::trial::{Attempt, Ending, FailReason, Outcome};
 use common::wire::message::{Repeat, RepeatState, Repeats, Response, StudyState, ToAgent};
 
+use super::borrowed::Reach;
 use super::grants::lanes;
 use super::{Node, Now, Room, SessionId, asks};
 use crate::planted::planted;
-use crate::scheduler::placement::{Fit, Queue};
+use crate::scheduler::placement::{Fit, Queue, ShapeQueue};
 use crate::scheduler::state::{TrialState, short_digest};
 
 /// Everything that this leader has trained again: by study and the number that a client drew.
@@ -220,7 +221,9 @@ impl Node {
         slots: u64,
         now: Now,
     ) -> Option<()> {
-        let version = self.state.studies.get(&key.0)?.version;
+        let record = self.state.studies.get(&key.0)?;
+        let (version, paces) = (record.version, &self.soft.paces);
+        let reach = Reach::of(self.sessions.get(&session)?, paces, (key.0, record), now);
         let (leases, proposed) = (&self.soft.leases, &self.soft.proposed);
         let Repeating { queue, trials, .. } = self.soft.repeats.get_mut(&key)?;
         let is_open = |trial: &TrialIndex| matches!(trials.get(trial), Some(Repeated::Open { .. }));
@@ -237,7 +240,10 @@ impl Node {
         let entry = self.sessions.get_mut(&session)?;
         let share = (waiting as u64).div_ceil(slots).max(1);
         let lanes_free = u64::from(lanes(entry).1).min(share) as usize;
-        let taken = queue.take_of(lanes_free, &|shape| entry.may_train(shape), &fit);
+        let allowed = |shape: &ShapeQueue| {
+            entry.may_train(shape) && reach.as_ref().is_none_or(|reach| reach.has_shape(shape))
+        };
+        let taken = queue.take_of(lanes_free, &allowed, &fit);
         if taken.is_empty() {
             return None;
         }

@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::id::{LeaseId, MemberId, StudyId, TrialIndex};
+use common::id::{Digest, LeaseId, MemberId, StudyId, TrialIndex};
 use common::time::Timestamp;
 use common::trial::Attempt;
 use common::wire::message::{StudyState, ToAgent};
 
 use super::agents::Session;
+use super::borrowed::Paces;
 use super::choosing::{self, Choosing};
 use super::health::Health;
 use super::logs::LogAsks;
@@ -58,6 +59,10 @@ pub(super) struct Soft {
     pub tended: Timestamp,
     /// Milliseconds in which something of a study with limits was in training, and that are not in the log.
     pub training: BTreeMap<StudyId, u64>,
+    /// How long trainings took lately.
+    pub paces: Paces,
+    /// Where trials stand that were given back in the middle of their training: their checkpoints.
+    pub parked: BTreeMap<(StudyId, TrialIndex), Digest>,
 }
 
 impl Node {
@@ -83,6 +88,7 @@ impl Node {
         self.soft.choosing.remove(&study);
         self.soft.training.remove(&study);
         self.soft.searches.remove(&study);
+        self.unpark_all(study);
         // What is trained again goes on: that its study ends is no reason not to look.
         let open = |id: &LeaseId| !self.soft.leases.is_repetition(*id);
         let leases = self.soft.leases.of_study(study);
@@ -149,6 +155,7 @@ impl Node {
     /// A trial has ended, whoever trained it: no lease holds it any more.
     fn trial_ended(&mut self, attempt: &Attempt) {
         self.soft.proposed.remove(&(attempt.study, attempt.trial));
+        self.unpark(attempt.study, attempt.trial);
         if let Some((lease, agent)) = self.soft.leases.release(attempt.study, attempt.trial) {
             let superfluous = lease != attempt.lease && self.soft.leases.lease(lease).is_none();
             if superfluous {

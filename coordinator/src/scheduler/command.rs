@@ -196,6 +196,9 @@ impl Command {
             Command::Submit { study, .. } if study.judged().len() < study.arms.len() => 3,
             Command::Look { .. } => LEDGER_LEVEL,
             Command::Seal { .. } | Command::Register { .. } => SEALS_LEVEL,
+            Command::Reports { items, .. } if items.iter().any(Item::is_interruption) => {
+                BORROWED_LEVEL
+            }
             Command::Reports { items, .. } if items.iter().any(Item::has_curve) => CURVES_LEVEL,
             Command::Adopt { rows, .. } if rows.iter().any(has_curve) => CURVES_LEVEL,
             Command::Reports { items, .. } if items.iter().any(Item::is_of_programs) => {
@@ -215,6 +218,10 @@ impl Item {
 
     fn has_curve(&self) -> bool {
         matches!(self, Item::Complete { outcome, .. } if outcome.curve.is_some())
+    }
+
+    fn is_interruption(&self) -> bool {
+        matches!(self, Item::Failed { reason, .. } if reason.is_interruption())
     }
 
     fn is_of_programs(&self) -> bool {
@@ -242,7 +249,7 @@ pub enum EntryError {
 }
 
 /// The newest level this program knows.
-pub const LEVEL: u16 = LABELS_LEVEL;
+pub const LEVEL: u16 = BORROWED_LEVEL;
 
 /// From this level on studies have controls, looks are recorded, states have ledgers, and no outcome is shown without one.
 pub const LEDGER_LEVEL: u16 = 3;
@@ -272,6 +279,9 @@ pub const RACING_LEVEL: u16 = 10;
 
 /// From this level on arms may require labels of agents: older coordinators would grant them to anybody.
 pub const LABELS_LEVEL: u16 = 11;
+
+/// From this level on it is counted that agents gave trials back in the middle of their training.
+pub const BORROWED_LEVEL: u16 = 12;
 
 /// Format of entries; below 251, so that it is the first byte.
 const FORMAT: u16 = 2;

@@ -1,7 +1,8 @@
 //! How attempts end: the first outcome stands, failures are counted once a lease.
 //!
 //! A trial that died alone is itself to blame; one that died in company, whose agent vanished, or
-//! whose program asked for another agent, counts a loss. Each has its limit.
+//! whose program asked for another agent, counts a loss. Each has its limit. That an agent left is
+//! counted too, and against no trial.
 //!
 //! Floor: core.
 
@@ -146,19 +147,17 @@ impl StudyRecord {
 
 impl Tally {
     fn count(&mut self, failure: PastFailure, alone: bool) {
-        let own = match failure.reason {
+        match failure.reason {
             FailReason::Diverged
             | FailReason::Error
             | FailReason::TimeLimit
             | FailReason::OutOfMemory
-            | FailReason::BadConfig => true,
-            FailReason::AgentCrashed => alone,
-            FailReason::AgentLost | FailReason::Elsewhere => false,
-        };
-        if own {
-            self.own += 1;
-        } else {
-            self.losses += 1;
+            | FailReason::BadConfig => self.own += 1,
+            FailReason::AgentCrashed if alone => self.own += 1,
+            FailReason::AgentCrashed | FailReason::AgentLost | FailReason::Elsewhere => {
+                self.losses += 1;
+            }
+            FailReason::Preempted | FailReason::OutOfTime => {}
         }
         self.counted.push(failure.lease);
         if self.past.len() == PAST_KEPT {

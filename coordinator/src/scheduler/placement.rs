@@ -59,6 +59,8 @@ pub struct ShapeQueue {
     requires: Requires,
     /// Some agents here do not meet that: whoever does takes these first.
     rare: bool,
+    /// Of which trials have this shape.
+    arms: BTreeSet<u32>,
 }
 
 impl Queue {
@@ -80,7 +82,8 @@ impl Queue {
                 continue;
             }
             for (config, within) in (0..).zip(&arm.configs) {
-                let shape = queue.shape(&within.hyper, (model, &arm.requires));
+                let requires = (model, &arm.requires);
+                let shape = queue.shape(number, &within.hyper, requires);
                 let slots = &mut queue.shapes[shape].slots;
                 match study.outer.inner.as_ref().filter(|_| queue.design.is_searched(number)) {
                     Some(inner) => slots.extend(
@@ -97,7 +100,12 @@ impl Queue {
     }
 
     /// The number of a shape, which is new or known.
-    fn shape(&mut self, hyper: &Hyper, (model, requires): (Model, &Requires)) -> usize {
+    fn shape(
+        &mut self,
+        arm: u32,
+        hyper: &Hyper,
+        (model, requires): (Model, &Requires),
+    ) -> usize {
         let next = self.shapes.len();
         let key = (hyper.shape(model), requires.clone());
         let shape = *self.numbers.entry(key).or_insert(next);
@@ -105,12 +113,13 @@ impl Queue {
             let (programs, requires) = (model == Model::Program, requires.clone());
             self.shapes.push(ShapeQueue { programs, requires, ..ShapeQueue::default() });
         }
+        self.shapes[shape].arms.insert(arm);
         shape
     }
 
     /// A try of a search is decided: its trials wait.
     fn tried(&mut self, of: (u32, u64, u32), hyper: &Hyper, arm: (Model, &Requires)) {
-        let shape = self.shape(hyper, arm);
+        let shape = self.shape(of.0, hyper, arm);
         self.tries.insert(of, shape);
         let (arm, cell, slot) = of;
         for trial in self.design.tries_of(Choice { arm, cell }, slot).concat() {
@@ -234,6 +243,10 @@ impl Queue {
         self.find_ends();
     }
 
+    pub fn design(&self) -> &Design {
+        &self.design
+    }
+
     /// Whether a trial is to be tried alone.
     pub fn is_suspect(&self, trial: TrialIndex) -> bool {
         self.shapes.iter().any(|shape| shape.suspects.contains(&trial))
@@ -274,6 +287,11 @@ impl ShapeQueue {
         });
         let back = self.suspects.iter().chain(&self.returned).copied();
         back.chain(ahead).any(waits)
+    }
+
+    /// The arms that have trials of this shape.
+    pub fn arms(&self) -> impl Iterator<Item = u32> {
+        self.arms.iter().copied()
     }
 
     /// The next trial without taking it; those that fit nowhere are dropped on the way.

@@ -21,6 +21,7 @@ impl FailuresCounted {
 fn counted(state: &State) -> Result<(), String> {
     for (study, record) in &state.studies {
         let limit = record.study.budget.attempts;
+        let mut interrupted = 0;
         for (trial, tally) in &record.tallies {
             let leases: BTreeSet<_> = tally.counted.iter().collect();
             if leases.len() != tally.counted.len() {
@@ -29,9 +30,16 @@ fn counted(state: &State) -> Result<(), String> {
             if tally.own > limit || tally.losses > LOSSES_MAX {
                 return Err(format!("trial {trial} of {study} was tried too often: {tally:?}"));
             }
-            if (tally.own + tally.losses) as usize != tally.counted.len() {
+            let failed = u64::from(tally.own + tally.losses);
+            let Some(more) = (tally.counted.len() as u64).checked_sub(failed) else {
                 return Err(format!("trial {trial} of {study} is counted wrongly: {tally:?}"));
-            }
+            };
+            interrupted += more;
+        }
+        // A trial that is opened again has no failures; its study still counts them.
+        let counts = record.failures.iter().filter(|(reason, _)| reason.is_interruption());
+        if interrupted > counts.map(|(_, count)| count).sum() {
+            return Err(format!("of {study} {interrupted} attempts are counted as nothing"));
         }
     }
     Ok(())

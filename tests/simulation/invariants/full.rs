@@ -34,9 +34,11 @@ impl Invariant for FullDiskGrantsNothing {
                     self.full.remove(replica);
                 }
             }
-            Seen::ToAgent { replica, message: ToAgent::Assign { lease, .. }, .. }
-                if self.full.contains(replica) =>
-            {
+            Seen::ToAgent {
+                replica,
+                message: ToAgent::Assign { lease, .. } | ToAgent::AssignFrom { lease, .. },
+                ..
+            } if self.full.contains(replica) => {
                 return Err(format!("{replica} granted {lease} while its disk was full"));
             }
             _ => {}

@@ -28,7 +28,11 @@ impl Invariant for OneHolder {
     fn see(&mut self, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
             Seen::ToAgent {
-                node, message: ToAgent::Assign { lease, study, trials, .. }, ..
+                node,
+                message:
+                    ToAgent::Assign { lease, study, trials, .. }
+                    | ToAgent::AssignFrom { lease, study, trials, .. },
+                ..
             } => {
                 let before = self.granted.insert(*lease, (*study, trials.clone()));
                 if before.is_some() {

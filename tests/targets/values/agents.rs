@@ -4,6 +4,7 @@
 
 use common::id::{ClusterId, LeaseId, MemberId, StudyId, TrialIndex};
 use common::label::Labels;
+use common::trial::FailReason;
 use common::wire::message::peer::{Enrolment, Leadership, Private};
 use common::wire::message::{
     AgentAbout, Bulk, FromAgent, Greeting, Hello, LogPart, MAGIC, Open, Renewal, ToAgent,
@@ -12,17 +13,17 @@ use common::wire::message::{
 use super::{Sample, attempt, digest, named, replica, report_with_curve, reports, study, variants};
 
 variants!(greeting, Greeting: Welcome Refused);
-variants!(open, Open: Agent Ask Fetch Upload Renew Watch Peer Snapshot Enrol);
+variants!(open, Open: Agent Ask Fetch Upload Renew Watch Peer Snapshot Enrol Checkpoint);
 variants!(bulk, Bulk: Here Refused);
 variants!(renewal, Renewal: Renewed Refused);
 variants!(enrolment, Enrolment: Enrolled Elsewhere Refused);
 variants!(
     said_up,
-    FromAgent: Register Offer NeedStudy Renew Reports HandBack Skills Progress Log Labels
+    FromAgent: Register Offer NeedStudy Renew Reports HandBack Skills Progress Log Labels Stay Interrupted
 );
 variants!(
     said_down,
-    ToAgent: Registered Assign Study Revoke Acknowledge Replicas Elsewhere Goodbye SendLog
+    ToAgent: Registered Assign Study Revoke Acknowledge Replicas Elsewhere Goodbye SendLog AssignFrom
 );
 
 /// Hello, greeting, and the first frames of streams with their answers.
@@ -47,6 +48,7 @@ pub fn connection() -> Vec<Sample> {
         Open::Peer,
         Open::Snapshot,
         Open::Enrol { address: "10.0.0.5:7461".to_string(), level: 2 },
+        Open::Checkpoint { attempt: attempt(5), digest: digest(3), bytes: 70_000 },
     ];
     all.extend(named("Open", open::ALL, open, opens));
     let bulks = vec![Bulk::Here { bytes: 123 }, Bulk::Refused { why: why() }];
@@ -86,6 +88,10 @@ pub fn from_agent() -> Vec<Sample> {
         FromAgent::Log { number: 1, part: None },
         FromAgent::Reports { reports: vec![report_with_curve()] },
         FromAgent::Labels { labels: labels() },
+        FromAgent::Stay { left_ms: Some(7_200_000) },
+        FromAgent::Stay { left_ms: None },
+        FromAgent::Interrupted { leases: leases(), why: FailReason::Preempted },
+        FromAgent::Interrupted { leases: leases(), why: FailReason::OutOfTime },
     ];
     named("FromAgent", said_up::ALL, said_up, messages)
 }
@@ -111,6 +117,13 @@ pub fn to_agent() -> Vec<Sample> {
             study: StudyId(5),
             trial: TrialIndex(251),
             from: 1 << 20,
+        },
+        ToAgent::AssignFrom {
+            lease: leases()[0],
+            study: StudyId(5),
+            version: 2,
+            trials: vec![TrialIndex(0), TrialIndex(251)],
+            checkpoints: vec![(TrialIndex(251), digest(3))],
         },
     ];
     named("ToAgent", said_down::ALL, said_down, messages)

@@ -19,8 +19,8 @@ use coordinator::replica::Proposal;
 use coordinator::replica::log::{Base, SnapshotRecord, Vote};
 use coordinator::scheduler::choices::Chosen;
 use coordinator::scheduler::command::{
-    Admission, BUYING_LEVEL, CURVES_LEVEL, Command, Entry, Item, LEARN_LEVEL, LEDGER_LEVEL, LEVEL,
-    NESTED_LEVEL, Origin, PROGRAMS_LEVEL, SEALS_LEVEL,
+    Admission, BORROWED_LEVEL, BUYING_LEVEL, CURVES_LEVEL, Command, Entry, Item, LEARN_LEVEL,
+    LEDGER_LEVEL, LEVEL, NESTED_LEVEL, Origin, PROGRAMS_LEVEL, SEALS_LEVEL,
 };
 use coordinator::scheduler::rungs::Promoted;
 use coordinator::scheduler::state::{Reply, State, TrialState};
@@ -107,6 +107,7 @@ fn commands() -> Vec<Command> {
     commands.push(Command::Submit { study: Box::new(ordered()), text: STUDY.to_string(), at });
     commands.push(Command::Worked { study: limited().id(), ms: 60_000 });
     commands.push(Command::Submit { study: Box::new(labelled()), text: STUDY.to_string(), at });
+    commands.push(Command::Reports { agent: MemberId(16), at, items: interrupted_items() });
     commands
 }
 
@@ -187,6 +188,17 @@ fn program_items() -> Vec<Item> {
     (5..).zip(reasons).map(item).collect()
 }
 
+/// Given back in the middle of their training.
+fn interrupted_items() -> Vec<Item> {
+    let item = |(trial, reason)| Item::Failed {
+        attempt: Attempt { study: study().id(), ..attempt(trial) },
+        reason,
+        detail: "it left a checkpoint".to_string(),
+        alone: false,
+    };
+    (9..).zip([FailReason::Preempted, FailReason::OutOfTime]).map(item).collect()
+}
+
 fn admission() -> Admission {
     Admission {
         token_id: [9; 6],
@@ -252,6 +264,7 @@ pub fn states() -> Vec<Sample> {
         ("State.Choices", NESTED_LEVEL),
         ("State.Buying", BUYING_LEVEL),
         ("State.Tries", LEARN_LEVEL),
+        ("State.Interrupted", BORROWED_LEVEL),
     ];
     let mut all: Vec<Sample> = levels
         .map(|(name, level)| {

@@ -10,7 +10,7 @@ use common::trial::FailReason;
 use common::wire::message::{
     AgentStatus, Answer, Ask, Control, Decided, Explanation, MemberStatus, NewToken, OutcomeRow,
     PastFailure, Repeat, RepeatState, Repeats, ReplicaRole, ReplicaStatus, Request, Response, Role,
-    RowEnd, StudyState, StudyStatus, TokenStatus, TrialPlace, Violation, Wanting, Which, Why,
+    RowEnd, Stay, StudyState, StudyStatus, TokenStatus, TrialPlace, Violation, Wanting, Which, Why,
 };
 
 use super::agents::{about, labels, log_part};
@@ -20,7 +20,7 @@ variants!(
     request,
     Request: HasData Submit Status Study Control WouldRetry Explain Outcomes Agents Tokens CreateToken
         RevokeToken Members RemoveMember Replicas RemoveReplica Look OutcomesFor Ledger Log Repeat
-        Seal Register Decided Labels
+        Seal Register Decided Labels Stays
 );
 variants!(purpose, Purpose: Report Export Run);
 variants!(control, Control: Cancel Pause Resume Priority Retry Extend);
@@ -29,7 +29,7 @@ variants!(
     response,
     Response: Done HasData NeedsData Submitted Status Study Retried Extended Explained Outcomes Agents
         Tokens Members Replicas Elsewhere Refused Looked Ledger Log Repeats
-        LedgerSealed Decided Labels
+        LedgerSealed Decided Labels Stays
 );
 variants!(study_state, StudyState: Active Paused Finished Cancelled);
 variants!(row_end, RowEnd: Complete Failed);
@@ -90,6 +90,7 @@ fn requests() -> Vec<Request> {
         Request::Register { study, claim: "b beats a".to_string() },
         Request::Decided { study },
         Request::Labels,
+        Request::Stays,
     ]
 }
 
@@ -184,6 +185,7 @@ fn every_response() -> Vec<Response> {
         Response::LedgerSealed { ledger: Box::new(ledger()), sealing: Box::new(sealing()) },
         Response::Decided { decided: decided().to_vec(), seeds: vec![7, 7, 1] },
         Response::Labels { agents: vec![(MemberId(17), labels())], wanting: vec![wanting()] },
+        Response::Stays { stays: stays() },
     ]
 }
 
@@ -331,6 +333,14 @@ fn agent() -> AgentStatus {
         connected: true,
         set_aside: Some("three crashes".to_string()),
     }
+}
+
+fn stays() -> Vec<Stay> {
+    let ends = Some(Timestamp(1_700_000_000_000));
+    vec![
+        Stay { member: MemberId(17), ends, interrupted: 12 },
+        Stay { member: MemberId(18), ends: None, interrupted: 0 },
+    ]
 }
 
 fn token_status() -> TokenStatus {

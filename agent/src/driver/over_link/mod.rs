@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::id::Digest;
-use common::wire::message::{Bulk, FromAgent, Open, Role, ToAgent};
+use common::trial::Attempt;
+use common::wire::message::{BORROWED_PROTOCOL, Bulk, FromAgent, Open, Response, Role, ToAgent};
 use link::{FrameReceiver, FrameSender, Identity, JoinToken, Link, LinkError};
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -25,7 +26,7 @@ use tokio::time::timeout;
 
 use self::certificate::Certificate;
 use self::replicas::Replicas;
-use crate::dataset::{DataSource, FetchError, Fetched, Fetching};
+use crate::dataset::{DataSource, FetchError, Fetched, Fetching, HandingOn};
 use crate::driver::connect::{ConnectError, Connection, Connector, QUEUE_MESSAGES};
 use crate::driver::with_causes;
 
@@ -91,7 +92,8 @@ impl LinkConnector {
         tokio::spawn(receive_all(link.clone(), receiver, inbox));
         tokio::spawn(self.certificate.clone().keep_fresh(link.clone()));
         tokio::spawn(self.replicas.clone().watch(link.clone(), self.certificate.clone()));
-        Ok(Connection { name, up, down, data: Arc::new(LinkSource { link }) })
+        let hands_on = link.protocol() >= BORROWED_PROTOCOL;
+        Ok(Connection { name, up, down, data: Arc::new(LinkSource { link }), hands_on })
     }
 }
 
@@ -227,6 +229,34 @@ impl DataSource for LinkSource {
             Ok(Fetched { bytes, chunks })
         })
     }
+
+    fn hand_on(&self, attempt: Attempt, checkpoint: Vec<u8>) -> HandingOn<'_> {
+        Box::pin(async move {
+            let (digest, bytes) = (Digest::of(&checkpoint), checkpoint.len() as u64);
+            let opened = self.link.open(&Open::Checkpoint { attempt, digest, bytes }).await;
+            let (mut sender, mut receiver) = opened.map_err(|error| unreachable_now(&error))?;
+            let header: Option<Bulk> =
+                receiver.receive().await.map_err(|error| unreachable_now(&error))?;
+            let there = match header {
+                Some(Bulk::Here { bytes }) => usize::try_from(bytes).unwrap_or(usize::MAX),
+                Some(Bulk::Refused { why }) => return Err(FetchError::Refused { why }),
+                None => return Err(no_answer()),
+            };
+            for chunk in checkpoint.get(there..).unwrap_or_default().chunks(CHUNK_BYTES) {
+                sender.send_chunk(chunk).await.map_err(|error| unreachable_now(&error))?;
+            }
+            sender.finish().await.map_err(|error| unreachable_now(&error))?;
+            match receiver.receive().await.map_err(|error| unreachable_now(&error))? {
+                Some(Response::Done) => Ok(()),
+                Some(Response::Refused { why }) => Err(FetchError::Refused { why }),
+                _ => Err(no_answer()),
+            }
+        })
+    }
+}
+
+fn no_answer() -> FetchError {
+    FetchError::Unreachable { why: "the coordinator gave no answer".to_string() }
 }
 
 fn unreachable_now(error: &LinkError) -> FetchError {
@@ -238,6 +268,9 @@ const OPEN_WITHIN: Duration = Duration::from_secs(4);
 
 /// How long a leaving agent waits for the coordinator to close the connection.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Of a checkpoint, in one frame.
+const CHUNK_BYTES: usize = 1 << 18;
 
 /// Chunks read ahead of the disk, up to 1 MiB each.
 const CHUNKS_WAITING: usize = 4;

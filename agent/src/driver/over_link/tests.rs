@@ -224,6 +224,7 @@ fn agent(dir: &Path, addresses: &[&str], token: Option<JoinToken>) -> Agent {
         labels: Default::default(),
         host: "test".to_string(),
         grace: Duration::ZERO,
+        ends: None,
         first_contact: Some(Duration::from_secs(20)),
         tell: Arc::new(|_| {}),
     };

@@ -4,10 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{LeaseId, StudyId, TrialIndex};
+use crate::id::{Digest, LeaseId, StudyId, TrialIndex};
 use crate::label::Labels;
 use crate::study::Study;
-use crate::trial::{Attempt, Report};
+use crate::trial::{Attempt, FailReason, Report};
 
 /// From an agent on its control stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +32,14 @@ pub enum FromAgent {
     /// Answer to `SendLog`; `None`: nothing is kept of that trial here.
     Log { number: u64, part: Option<LogPart> },
     /// After `Register`, and before any offer: what this agent is known by. One that never says it has none.
+    /// From [`super::BORROWED_PROTOCOL`] on, as what follows.
     Labels { labels: Labels },
+    /// After `Register`, of an agent that goes on from others' checkpoints: for how much longer it is
+    /// there, where that is known.
+    Stay { left_ms: Option<u64> },
+    /// Was in training, stopped and given back: the agent leaves. What it had reached of it was sent
+    /// before, by [`super::Open::Checkpoint`]. `why`: one that [`FailReason::is_interruption`].
+    Interrupted { leases: Vec<LeaseId>, why: FailReason },
 }
 
 /// A part of what one attempt of a program wrote to stdout and stderr.
@@ -114,10 +121,22 @@ pub enum ToAgent {
         trial: TrialIndex,
         from: u64,
     },
+    /// As `Assign`, of trials some of which others left at a checkpoint: its digest, by which
+    /// [`super::Open::Fetch`] gives the bytes. Sent to agents that said `Stay` alone.
+    AssignFrom {
+        lease: LeaseId,
+        study: StudyId,
+        version: u32,
+        trials: Vec<TrialIndex>,
+        checkpoints: Vec<(TrialIndex, Digest)>,
+    },
 }
 
 /// Outcomes in one `Reports` message; further limited by the frame's bytes.
 pub const REPORTS_MAX: usize = 64;
+
+/// Bytes of one checkpoint that travels.
+pub const CHECKPOINT_BYTES_MAX: u64 = 64 << 20;
 
 /// Bytes of one [`LogPart`].
 pub const LOG_PART_MAX: usize = 256 << 10;

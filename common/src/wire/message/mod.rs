@@ -15,13 +15,16 @@ mod repeats;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ClusterId, Digest, MemberId};
+use crate::trial::Attempt;
 
-pub use agents::{AgentAbout, FromAgent, LOG_PART_MAX, LogPart, REPORTS_MAX, ToAgent};
+pub use agents::{
+    AgentAbout, CHECKPOINT_BYTES_MAX, FromAgent, LOG_PART_MAX, LogPart, REPORTS_MAX, ToAgent,
+};
 pub use decided::{Decided, Why};
 pub use operators::{
     AgentStatus, Answer, Ask, Control, Explanation, MemberStatus, NewToken, OutcomeRow,
-    PastFailure, ReplicaRole, ReplicaStatus, Request, Response, RowEnd, StudyState, StudyStatus,
-    TokenStatus, TrialPlace, Violation, Wanting, Which,
+    PastFailure, ReplicaRole, ReplicaStatus, Request, Response, RowEnd, Stay, StudyState,
+    StudyStatus, TokenStatus, TrialPlace, Violation, Wanting, Which,
 };
 pub use repeats::{Repeat, RepeatState, Repeats};
 
@@ -67,6 +70,9 @@ pub enum Open {
     /// A new replica, at this address, asks to be let in: a [`peer::Enrolment`] down. `level`: the
     /// kinds of log entries that its program knows.
     Enrol { address: String, level: u16 },
+    /// An agent leaves a checkpoint of a trial that it holds and gives back: a [`Bulk`] header down,
+    /// then chunks as frames up, then a [`Response`] down. From [`BORROWED_PROTOCOL`] on.
+    Checkpoint { attempt: Attempt, digest: Digest, bytes: u64 },
 }
 
 /// What the serving side has of a data file.
@@ -127,7 +133,7 @@ impl Hello {
     pub fn ours() -> Self {
         Self {
             magic: MAGIC,
-            protocol_min: PROTOCOL,
+            protocol_min: PROTOCOL_OLDEST,
             protocol_max: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_string(),
         }
@@ -157,8 +163,12 @@ impl Hello {
 
 pub const MAGIC: [u8; 4] = *b"SWP\0";
 
-/// The protocol this program speaks.
-pub const PROTOCOL: u16 = 2;
+/// The newest protocol this program speaks, and the oldest.
+pub const PROTOCOL: u16 = BORROWED_PROTOCOL;
+pub const PROTOCOL_OLDEST: u16 = 2;
+
+/// From this protocol on agents say how long they stay and why they give back, and checkpoints travel.
+pub const BORROWED_PROTOCOL: u16 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -174,7 +184,14 @@ mod tests {
             ..ours.clone()
         };
         let why = ours.agree(&newer).expect_err("no overlap");
-        assert!(why.contains("9.0.0") && why.contains("3 to 4"), "{why}");
+        assert!(why.contains("9.0.0") && why.contains("4 to 5"), "{why}");
+    }
+
+    #[test]
+    fn a_program_of_before_is_spoken_to_in_its_protocol() {
+        let older = Hello { protocol_max: PROTOCOL_OLDEST, ..Hello::ours() };
+        assert_eq!(Hello::ours().agree(&older), Ok(PROTOCOL_OLDEST));
+        assert_eq!(older.agree(&Hello::ours()), Ok(PROTOCOL_OLDEST));
     }
 
     #[test]

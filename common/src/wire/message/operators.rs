@@ -135,6 +135,8 @@ pub enum Request {
     },
     /// Labels of agents, and what waits for agents of other ones.
     Labels,
+    /// For how long agents stay, and how often they gave back what they trained.
+    Stays,
 }
 
 /// What may be done to a study. Each is idempotent.
@@ -260,6 +262,10 @@ pub enum Response {
     Labels {
         agents: Vec<(MemberId, Labels)>,
         wanting: Vec<Wanting>,
+    },
+    /// Of those agents that said so.
+    Stays {
+        stays: Vec<Stay>,
     },
 }
 
@@ -399,6 +405,16 @@ pub struct Wanting {
     pub requires: Requires,
     /// Agents that are here.
     pub agents: u64,
+}
+
+/// Beside an [`AgentStatus`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stay {
+    pub member: MemberId,
+    /// When it is gone, Unix time by the leader's clock; `None`: nothing is known to end it.
+    pub ends: Option<Timestamp>,
+    /// Trials that it gave back in the middle of their training.
+    pub interrupted: u64,
 }
 
 /// A join token without its secret.

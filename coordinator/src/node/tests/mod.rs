@@ -3,6 +3,7 @@
 //!
 //! Floor: core.
 
+mod borrowed;
 mod buying;
 mod choosing;
 mod control;
