@@ -152,8 +152,8 @@ pub async fn agents(args: LookArgs, output: &Output) -> anyhow::Result<ExitCode>
     };
     let rows = agents.iter().map(|agent| agent_row(agent, further(agent))).collect();
     let headings = [
-        "agent", "state", "host", "device", "lanes", "leased", "complete", "failed", "labels", "ends",
-        "address", "heard",
+        "agent", "state", "host", "device", "lanes", "leased", "complete", "failed", "labels",
+        "ends", "address", "heard",
     ];
     let mut people = if agents.is_empty() {
         "no agents yet; `coordinator start` prints how they join".to_string()

@@ -165,14 +165,13 @@ pub struct Parts {
 
 /// Starts the node's thread. Needs a tokio runtime around it.
 pub fn start(parts: Parts) -> Result<Handle, DriverError> {
-    let Parts { node, disk, content, parked, authority, own, address, reserve, hints, places } =
-        parts;
+    let Parts { node, disk, content, parked, authority, own, address, reserve, .. } = parts;
     let (inputs, events) = channel();
     let (ended_sender, ended) = watch::channel(None);
     let (removed, removals) = mpsc::unbounded_channel();
     let (leadership, leading) = watch::channel(node.leadership());
     let roles = Arc::new(Roles::default());
-    let peers = Peers::new(own, Arc::clone(&authority), inputs.clone(), hints, places);
+    let peers = Peers::new(own, Arc::clone(&authority), inputs.clone(), parts.hints, parts.places);
     let version = env!("CARGO_PKG_VERSION").to_string();
     // Whoever connects in the first moment is judged by what is known already.
     roles.set(&node);
@@ -193,14 +192,9 @@ pub fn start(parts: Parts) -> Result<Handle, DriverError> {
     let thread = std::thread::Builder::new()
         .name("coordinator".to_string())
         .spawn(move || {
-            let why = match driver.run() {
-                Ok(()) => "the coordinator stopped".to_string(),
-                Err(error) => {
-                    tracing::error!("{error}");
-                    error.to_string()
-                }
-            };
-            ended_sender.send_replace(Some(why));
+            let ended = driver.run().inspect_err(|error| tracing::error!("{error}"));
+            let stopped = |()| "the coordinator stopped".to_string();
+            ended_sender.send_replace(Some(ended.map_or_else(|e| e.to_string(), stopped)));
         })
         .map_err(|source| DriverError::Thread { source })?;
     let shared = Shared {

@@ -100,12 +100,7 @@ impl Queue {
     }
 
     /// The number of a shape, which is new or known.
-    fn shape(
-        &mut self,
-        arm: u32,
-        hyper: &Hyper,
-        (model, requires): (Model, &Requires),
-    ) -> usize {
+    fn shape(&mut self, arm: u32, hyper: &Hyper, (model, requires): (Model, &Requires)) -> usize {
         let next = self.shapes.len();
         let key = (hyper.shape(model), requires.clone());
         let shape = *self.numbers.entry(key).or_insert(next);
