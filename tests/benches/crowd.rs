@@ -332,7 +332,8 @@ async fn work(
         let ends = ends.unwrap_or_else(|| tokio::time::Instant::now() + FAR);
         tokio::select! {
             message = receive(&mut receiver) => match message? {
-                ToAgent::Assign { lease, study, trials, .. } => {
+                ToAgent::Assign { lease, study, trials, .. }
+                | ToAgent::AssignFrom { lease, study, trials, .. } => {
                     let ends = tokio::time::Instant::now() + TRAINING;
                     let attempt = |trial| (Attempt { study, trial, lease }, ends);
                     held.extend(trials.into_iter().map(attempt));

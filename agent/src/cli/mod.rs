@@ -42,7 +42,7 @@ struct Talk {
 
 #[derive(Subcommand)]
 enum Command {
-    Join(join::JoinArgs),
+    Join(Box<join::JoinArgs>),
     Devices(devices::DevicesArgs),
     Train(train::TrainArgs),
     Completions(CompletionsArgs),
@@ -81,7 +81,7 @@ impl From<anyhow::Error> for Failure {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let ended = log_to_stderr(cli.talk.log.as_deref()).and_then(|()| match cli.command {
-        Command::Join(args) => join::join(args, cli.talk.quiet),
+        Command::Join(args) => join::join(*args, cli.talk.quiet),
         Command::Devices(args) => devices::devices(args),
         Command::Train(args) => train::train(args),
         Command::Completions(args) => {
