@@ -8,6 +8,7 @@
 use tests::{cluster, group, process};
 
 mod analyze;
+mod backup;
 mod browser;
 mod chaos;
 mod comparisons;
@@ -21,8 +22,11 @@ mod health;
 mod inference;
 mod learned;
 mod ledger;
+mod logs;
 mod metrics;
+mod monitoring;
 mod nested;
+mod openmetrics;
 mod ordered;
 mod plan;
 mod planning;
@@ -37,4 +41,5 @@ mod small_disk;
 mod stopping;
 mod studies;
 mod tidy;
+mod upgrades;
 mod verify;

@@ -91,6 +91,9 @@ async fn stream(
             fetch(sender, handle, digest, offset).await
         }
         (Role::Operator, Open::Ask) => ask(link, sender, receiver, handle).await,
+        (Role::Operator, Open::Backup { at_least }) => {
+            crate::backup::send(sender, handle, at_least).await
+        }
         (Role::Operator | Role::Peer, Open::Upload { digest, bytes }) => {
             upload(sender, receiver, handle, digest, bytes).await
         }

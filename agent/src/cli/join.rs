@@ -80,7 +80,8 @@ pub struct JoinArgs {
     name: Option<String>,
 }
 
-pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
+/// `logs`: stderr is a log for programs.
+pub fn join(args: JoinArgs, quiet: bool, logs: bool) -> Result<(), Failure> {
     let token = token_of(&args)?;
     let device = Device::choose(args.device, args.threads, args.lanes).map_err(Failure::usage)?;
     let folder = match &args.folder {
@@ -98,7 +99,7 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
     let connector = LinkConnector::new(args.addresses, folder.path(), token)
         .context("the kept certificate cannot be used")?;
     let trainer = Trainer::on(&device, Some(folder.path())).map_err(Failure::usage)?;
-    let trainer = trainer_of(trainer, args.allow_programs, &folder, &args.shared, quiet)?;
+    let trainer = trainer_of(trainer, args.allow_programs, &folder, &args.shared, quiet || logs)?;
     let settings = Settings {
         folder,
         shared: args.shared,
@@ -107,7 +108,9 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
         grace: args.grace,
         first_contact: Some(args.wait),
         tell: Arc::new(move |news: &News| {
-            if !quiet {
+            if logs {
+                news.log();
+            } else if !quiet {
                 eprintln!("{}", printable(&news.to_string()));
             }
         }),

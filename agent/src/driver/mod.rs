@@ -12,6 +12,7 @@ mod checkpoints;
 mod connect;
 mod keep;
 mod kept;
+mod logged;
 mod memory;
 mod news;
 mod over_link;
@@ -311,6 +312,7 @@ impl Driver {
     async fn perform(&mut self, effects: Vec<Effect>) -> Result<bool, DriverError> {
         let mut records = Vec::new();
         for effect in &effects {
+            logged::trials(effect);
             match effect {
                 Effect::MarkStarted { attempts } => {
                     records.push(Record::Started { attempts: attempts.clone() });

@@ -7,6 +7,7 @@
 
 mod admin;
 mod analyze;
+mod backup;
 mod calibrate;
 mod connect;
 mod control;
@@ -16,6 +17,7 @@ mod doctor;
 mod explain;
 mod files;
 mod ledger;
+mod log;
 mod logs;
 mod look;
 mod members;
@@ -67,6 +69,15 @@ struct Shared {
     /// What to log on stderr, such as `info` or `coordinator=debug`.
     #[arg(long, global = true, env = "RUST_LOG", value_name = "FILTER")]
     log: Option<String>,
+    /// How to log: lines for people, or a JSON object a line, with study, trial and agent as fields.
+    #[arg(
+        long,
+        global = true,
+        env = "SEEDSWEEP_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "human"
+    )]
+    log_format: log::Format,
 }
 
 /// Which coordinator is meant.
@@ -163,6 +174,8 @@ enum Command {
     Verify(repeat::VerifyArgs),
     /// Read everything in a data folder and say whether it is sound.
     VerifyLog(verify::VerifyLogArgs),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
     /// The machines that train.
     Agents(look::LookArgs),
     /// Join tokens: create, list, revoke.
@@ -176,7 +189,9 @@ enum Command {
     #[command(
         after_help = "Example:\n  coordinator completions bash > ~/.local/share/bash-completion/completions/coordinator"
     )]
-    Completions { shell: Shell },
+    Completions {
+        shell: Shell,
+    },
 }
 
 /// The program.
@@ -186,9 +201,10 @@ pub fn main() -> ExitCode {
     if let Command::Exec(args) = cli.command {
         return ExitCode::from(run::exec(args));
     }
-    let output = Output::new(cli.shared.json, cli.shared.quiet);
+    let is_log_json = cli.shared.log_format == log::Format::Json;
+    let output = Output::new(cli.shared.json, cli.shared.quiet).logging(is_log_json);
     let default_log = if matches!(cli.command, Command::Start(_)) { "info" } else { "error" };
-    start_log(cli.shared.log.as_deref().unwrap_or(default_log));
+    log::start(cli.shared.log.as_deref().unwrap_or(default_log), cli.shared.log_format);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -243,6 +259,8 @@ async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => doctor::doctor(args, output).await,
         Command::Verify(args) => repeat::verify(args, output).await,
         Command::VerifyLog(args) => verify::verify_log(args, output).await,
+        Command::Backup(args) => backup::backup(args, output).await,
+        Command::Restore(args) => backup::restore(args, output).await,
         Command::Agents(args) => look::agents(args, output).await,
         Command::Token(args) => admin::token(args, output).await,
         Command::Members(args) => members::members(args, output).await,
@@ -256,13 +274,6 @@ async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-fn start_log(filter: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter)
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    subscriber.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
 }
 
 const FAREWELL: Duration = Duration::from_millis(10);

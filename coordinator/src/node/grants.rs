@@ -13,7 +13,7 @@ use common::trial::FailReason;
 use common::wire::message::{StudyState, ToAgent};
 
 use super::agents::Session;
-use super::{Node, Now, SessionId};
+use super::{Node, Now, SessionId, logged};
 use crate::scheduler::placement::Fit;
 use crate::scheduler::state::{StudyRecord, TrialState};
 
@@ -104,6 +104,8 @@ impl Node {
         let deadline = self.deadline(now);
         let term = self.replica.term();
         let lease = self.soft.leases.grant(term, member, study, trials.clone(), deadline);
+        self.counting.counts.granted += 1;
+        logged::assigned(study, member, lease, &trials);
         self.tell(session, ToAgent::Assign { lease, study, version, trials });
         true
     }

@@ -11,7 +11,7 @@ use common::wire::message::{
 use super::{Sample, attempt, digest, named, replica, report_with_curve, reports, study, variants};
 
 variants!(greeting, Greeting: Welcome Refused);
-variants!(open, Open: Agent Ask Fetch Upload Renew Watch Peer Snapshot Enrol);
+variants!(open, Open: Agent Ask Fetch Upload Renew Watch Peer Snapshot Enrol Backup);
 variants!(bulk, Bulk: Here Refused);
 variants!(renewal, Renewal: Renewed Refused);
 variants!(enrolment, Enrolment: Enrolled Elsewhere Refused);
@@ -46,6 +46,7 @@ pub fn connection() -> Vec<Sample> {
         Open::Peer,
         Open::Snapshot,
         Open::Enrol { address: "10.0.0.5:7461".to_string(), level: 2 },
+        Open::Backup { at_least: 1_234 },
     ];
     all.extend(named("Open", open::ALL, open, opens));
     let bulks = vec![Bulk::Here { bytes: 123 }, Bulk::Refused { why: why() }];

@@ -67,6 +67,9 @@ pub enum Open {
     /// A new replica, at this address, asks to be let in: a [`peer::Enrolment`] down. `level`: the
     /// kinds of log entries that its program knows.
     Enrol { address: String, level: u16 },
+    /// An operator asks for a backup that has seen entry `at_least`: a [`Bulk`] header down with what is
+    /// known of its length, its bytes in chunks, an empty chunk, and a [`Response`].
+    Backup { at_least: u64 },
 }
 
 /// What the serving side has of a data file.
