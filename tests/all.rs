@@ -8,6 +8,7 @@
 use tests::{cluster, group, process};
 
 mod analyze;
+mod backup;
 mod borrowed;
 mod browser;
 mod chaos;
@@ -26,9 +27,12 @@ mod kubernetes;
 mod labels;
 mod learned;
 mod ledger;
+mod logs;
 mod manifests;
 mod metrics;
+mod monitoring;
 mod nested;
+mod openmetrics;
 mod ordered;
 mod plan;
 mod planning;
@@ -46,4 +50,5 @@ mod small_disk;
 mod stopping;
 mod studies;
 mod tidy;
+mod upgrades;
 mod verify;

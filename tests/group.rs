@@ -21,7 +21,7 @@ pub struct Group {
     /// For agents.
     pub token: String,
     /// Every coordinator is started with these.
-    further: Vec<String>,
+    pub further: Vec<String>,
 }
 
 /// One coordinator, running or not.

@@ -7,6 +7,8 @@
 //!
 //! Floor: shell.
 
+mod backup;
+
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

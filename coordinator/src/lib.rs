@@ -5,6 +5,7 @@
 //!
 //! Floor: wiring.
 
+pub mod backup;
 pub mod calibrate;
 pub mod cli;
 pub mod client;
@@ -14,6 +15,7 @@ pub mod disk;
 pub mod driver;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+pub mod http;
 pub mod node;
 pub mod parked;
 pub mod peers;

@@ -95,6 +95,9 @@ async fn stream(
             park((link.who().member, attempt), (digest, bytes), sender, receiver, handle).await
         }
         (Role::Operator, Open::Ask) => ask(link, sender, receiver, handle).await,
+        (Role::Operator, Open::Backup { at_least }) => {
+            crate::backup::send(sender, handle, at_least).await
+        }
         (Role::Operator | Role::Peer, Open::Upload { digest, bytes }) => {
             upload(sender, receiver, handle, digest, bytes).await
         }

@@ -100,7 +100,8 @@ pub struct JoinArgs {
     name: Option<String>,
 }
 
-pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
+/// `logs`: stderr is a log for programs.
+pub fn join(args: JoinArgs, quiet: bool, logs: bool) -> Result<(), Failure> {
     let token = token_of(&args)?;
     let ends = until::end(args.until.as_deref()).map_err(Failure::usage)?;
     let at_once =
@@ -122,7 +123,7 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
     let connector = LinkConnector::new(args.addresses, folder.path(), token)
         .context("the kept certificate cannot be used")?;
     let trainer = Trainer::on(&device, Some(folder.path())).map_err(Failure::usage)?;
-    let trainer = trainer_of(trainer, args.allow_programs, &folder, &args.shared, quiet)?;
+    let trainer = trainer_of(trainer, args.allow_programs, &folder, &args.shared, quiet || logs)?;
     let settings = Settings {
         folder,
         shared: args.shared,
@@ -133,7 +134,9 @@ pub fn join(args: JoinArgs, quiet: bool) -> Result<(), Failure> {
         ends,
         first_contact: Some(args.wait),
         tell: Arc::new(move |news: &News| {
-            if !quiet {
+            if logs {
+                news.log();
+            } else if !quiet {
                 eprintln!("{}", printable(&news.to_string()));
             }
         }),

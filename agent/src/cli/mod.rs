@@ -7,16 +7,16 @@
 
 mod devices;
 mod join;
+mod log;
 mod train;
 mod until;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::{self, ExitCode};
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use tracing_subscriber::EnvFilter;
 
 use crate::program::{ExecArgs, exec};
 
@@ -38,6 +38,16 @@ struct Talk {
     /// What to log to stderr, such as `info` or `link=debug`; RUST_LOG does the same
     #[arg(long, global = true, value_name = "FILTER", display_order = 101)]
     log: Option<String>,
+    /// How to log: lines for people, or a JSON object a line, with study, trial and agent as fields
+    #[arg(
+        long,
+        global = true,
+        env = "SEEDSWEEP_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "human",
+        display_order = 102
+    )]
+    log_format: log::Format,
 }
 
 #[derive(Subcommand)]
@@ -80,8 +90,11 @@ impl From<anyhow::Error> for Failure {
 /// Runs the command of this process's arguments.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let ended = log_to_stderr(cli.talk.log.as_deref()).and_then(|()| match cli.command {
-        Command::Join(args) => join::join(*args, cli.talk.quiet),
+    let (quiet, format) = (cli.talk.quiet, cli.talk.log_format);
+    let logs = format == log::Format::Json;
+    let started = log::start(cli.talk.log.as_deref(), format);
+    let ended = started.and_then(|()| match cli.command {
+        Command::Join(args) => join::join(*args, quiet, logs),
         Command::Devices(args) => devices::devices(args),
         Command::Train(args) => train::train(args),
         Command::Completions(args) => {
@@ -93,22 +106,15 @@ pub fn run() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { status, error }) => {
-            eprintln!("error: {}", printable(&format!("{error:#}")));
+            let text = printable(&format!("{error:#}"));
+            if logs {
+                tracing::error!("{text}");
+            } else {
+                eprintln!("error: {text}");
+            }
             ExitCode::from(status)
         }
     }
-}
-
-fn log_to_stderr(filter: Option<&str>) -> Result<(), Failure> {
-    let asked = filter.map(str::to_string).or_else(|| std::env::var("RUST_LOG").ok());
-    let filter = EnvFilter::try_new(asked.as_deref().unwrap_or("warn"))
-        .map_err(|error| Failure::usage(anyhow::anyhow!("--log: {error}")))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
-    Ok(())
 }
 
 /// Prints an answer. A reader that went away is no failure.

@@ -13,6 +13,7 @@ mod connect;
 mod keep;
 mod kept;
 mod leaving;
+mod logged;
 mod memory;
 mod news;
 mod over_link;
@@ -325,6 +326,7 @@ impl Driver {
     async fn perform(&mut self, effects: Vec<Effect>) -> Result<bool, DriverError> {
         let mut records = Vec::new();
         for effect in &effects {
+            logged::trials(effect);
             match effect {
                 Effect::MarkStarted { attempts } => {
                     records.push(Record::Started { attempts: attempts.clone() });

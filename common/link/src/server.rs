@@ -28,6 +28,7 @@ use crate::error::LinkError;
 use crate::identity::{self, Identity, Who, fingerprint};
 use crate::joining::{JoinAnswer, JoinRequest};
 use crate::limits::{self, JOIN_REQUEST_BYTES, Limits};
+use crate::refusals::{Cause, Refusals};
 use crate::stream::{Reading, Writing};
 use crate::tls;
 use crate::token::{Secret, hex};
@@ -102,7 +103,9 @@ impl Listener {
             .map_err(|source| LinkError::Socket { source })?;
         let admission = Admission::new(&limits);
         let pending = Arc::new(Semaphore::new(limits.pending));
-        let reception = Arc::new(Reception { cluster, gate, limits, admission, pending });
+        let refusals = Arc::default();
+        let reception = Reception { cluster, gate, limits, admission, pending, refusals };
+        let reception = Arc::new(reception);
         let (sender, receiver) = mpsc::channel(ARRIVALS_WAITING);
         tokio::spawn(receive_all(endpoint.clone(), reception.clone(), sender));
         Ok(Self { endpoint, reception, arrivals: Mutex::new(receiver) })
@@ -110,6 +113,11 @@ impl Listener {
 
     pub fn local_address(&self) -> Result<SocketAddr, LinkError> {
         self.endpoint.local_addr().map_err(|source| LinkError::Socket { source })
+    }
+
+    /// How many connections were turned away so far.
+    pub fn refusals(&self) -> Arc<Refusals> {
+        Arc::clone(&self.reception.refusals)
     }
 
     /// Serves later connections with another certificate; those that are open stay.
@@ -130,6 +138,7 @@ impl Listener {
             {
                 let shared = link.shared();
                 let fingerprint = shared.fingerprint.clone();
+                self.reception.refusals.count(Cause::Revoked);
                 let refusal = Refusal::revoked(fingerprint.unwrap_or_default());
                 refusal.tell(&shared.connection, link.address());
                 continue;
@@ -185,6 +194,7 @@ impl JoinAttempt {
     pub async fn refuse(self) {
         let token = hex(&self.token_id);
         warn!(address = %self.address, %token, reason = "token refused", "join refused");
+        self.reception.refusals.count(Cause::Token);
         self.reception.admission.refused(self.address.ip(), Instant::now());
         self.answer(JoinAnswer::Refused).await;
     }
@@ -217,6 +227,7 @@ struct Reception {
     limits: Limits,
     admission: Arc<Admission>,
     pending: Arc<Semaphore>,
+    refusals: Arc<Refusals>,
 }
 
 impl std::fmt::Debug for Reception {
@@ -264,6 +275,7 @@ async fn receive_all(
         let permit = reception.pending.clone().try_acquire_owned().ok();
         let room = endpoint.open_connections() < limits.connections;
         let Some(permit) = permit.filter(|_| room) else {
+            reception.refusals.count(Cause::Full);
             // One line for a flood: the flood itself must not fill the log.
             if full_told.is_none_or(|told| told.elapsed() > FULL_TOLD_EVERY) {
                 full_told = Some(Instant::now());
@@ -302,7 +314,10 @@ fn begin(
                 }
             });
         }
-        Err(error) => warn!(%address, reason = %chain(&error), "connection refused"),
+        Err(error) => {
+            reception.refusals.count(Cause::Handshake);
+            warn!(%address, reason = %chain(&error), "connection refused");
+        }
     }
 }
 
@@ -317,11 +332,13 @@ impl Reception {
         let connection = match timeout(self.limits.handshake, connecting).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => {
+                self.refusals.count(Cause::Handshake);
                 let reason = printable(&chain(&error));
                 warn!(%address, %reason, "connection refused");
                 return None;
             }
             Err(_) => {
+                self.refusals.count(Cause::Handshake);
                 warn!(%address, reason = "handshake not finished in time", "connection refused");
                 return None;
             }
@@ -335,7 +352,11 @@ impl Reception {
             }
             None => self.clone().stranger(&connection).await.map(Arrival::Join),
         };
-        arrival.map_err(|refusal| refusal.tell(&connection, address)).ok()
+        let told = |refusal: Refusal| {
+            self.refusals.count(Cause::of(refusal.closing));
+            refusal.tell(&connection, address);
+        };
+        arrival.map_err(told).ok()
     }
 
     /// One stream, one request of fixed size, little time.

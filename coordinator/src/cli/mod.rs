@@ -7,6 +7,7 @@
 
 mod admin;
 mod analyze;
+mod backup;
 mod calibrate;
 mod connect;
 mod control;
@@ -17,6 +18,7 @@ mod explain;
 mod files;
 mod labels;
 mod ledger;
+mod log;
 mod logs;
 mod look;
 mod members;
@@ -70,6 +72,15 @@ struct Shared {
     /// What to log on stderr, such as `info` or `coordinator=debug`.
     #[arg(long, global = true, env = "RUST_LOG", value_name = "FILTER")]
     log: Option<String>,
+    /// How to log: lines for people, or a JSON object a line, with study, trial and agent as fields.
+    #[arg(
+        long,
+        global = true,
+        env = "SEEDSWEEP_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "human"
+    )]
+    log_format: log::Format,
 }
 
 /// Which coordinator is meant.
@@ -166,6 +177,8 @@ enum Command {
     Verify(repeat::VerifyArgs),
     /// Read everything in a data folder and say whether it is sound.
     VerifyLog(verify::VerifyLogArgs),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
     /// The machines that train.
     Agents(look::LookArgs),
     /// Join tokens: create, list, revoke.
@@ -183,7 +196,9 @@ enum Command {
     #[command(
         after_help = "Example:\n  coordinator completions bash > ~/.local/share/bash-completion/completions/coordinator"
     )]
-    Completions { shell: Shell },
+    Completions {
+        shell: Shell,
+    },
 }
 
 /// The program.
@@ -193,9 +208,10 @@ pub fn main() -> ExitCode {
     if let Command::Exec(args) = cli.command {
         return ExitCode::from(run::exec(args));
     }
-    let output = Output::new(cli.shared.json, cli.shared.quiet);
+    let is_log_json = cli.shared.log_format == log::Format::Json;
+    let output = Output::new(cli.shared.json, cli.shared.quiet).logging(is_log_json);
     let default_log = if matches!(cli.command, Command::Start(_)) { "info" } else { "error" };
-    start_log(cli.shared.log.as_deref().unwrap_or(default_log));
+    log::start(cli.shared.log.as_deref().unwrap_or(default_log), cli.shared.log_format);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -250,6 +266,8 @@ async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => doctor::doctor(args, output).await,
         Command::Verify(args) => repeat::verify(args, output).await,
         Command::VerifyLog(args) => verify::verify_log(args, output).await,
+        Command::Backup(args) => backup::backup(args, output).await,
+        Command::Restore(args) => backup::restore(args, output).await,
         Command::Agents(args) => look::agents(args, output).await,
         Command::Token(args) => admin::token(args, output).await,
         Command::Secret(args) => secret::secret(args, output),
@@ -265,13 +283,6 @@ async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-fn start_log(filter: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter)
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    subscriber.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
 }
 
 const FAREWELL: Duration = Duration::from_millis(10);

@@ -21,11 +21,18 @@ use crate::cluster::{ClusterError, JoinError};
 pub struct Output {
     json: bool,
     quiet: bool,
+    /// Whether stderr is a log in JSON.
+    logs: bool,
 }
 
 impl Output {
     pub fn new(json: bool, quiet: bool) -> Self {
-        Self { json, quiet }
+        Self { json, quiet, logs: false }
+    }
+
+    /// Talk is logged, where stderr holds a log for programs.
+    pub fn logging(self, logs: bool) -> Self {
+        Self { logs, ..self }
     }
 
     pub fn is_json(&self) -> bool {
@@ -34,14 +41,20 @@ impl Output {
 
     /// One line of talk.
     pub fn say(&self, line: impl AsRef<str>) {
-        if !self.quiet && !self.json {
+        if self.logs {
+            tracing::info!("{}", printable(line.as_ref()));
+        } else if !self.quiet && !self.json {
             eprintln!("{}", printable(line.as_ref()));
         }
     }
 
     /// One line of talk that matters even to the quiet.
     pub fn warn(&self, line: impl AsRef<str>) {
-        eprintln!("{}", printable(line.as_ref()));
+        if self.logs {
+            tracing::warn!("{}", printable(line.as_ref()));
+        } else {
+            eprintln!("{}", printable(line.as_ref()));
+        }
     }
 
     /// The answer, for people or for programs.
@@ -73,6 +86,8 @@ impl Output {
         if self.json {
             let answer = json!({ "schema": "seedsweep.error/1", "error": text, "status": status });
             print_text(&answer.to_string());
+        } else if self.logs {
+            tracing::error!("{text}");
         } else {
             eprintln!("error: {text}");
         }
@@ -96,7 +111,7 @@ impl Output {
     }
 
     fn drawn(&self, total: u64, template: &str) -> ProgressBar {
-        if self.quiet || self.json || !std::io::stderr().is_terminal() {
+        if self.quiet || self.json || self.logs || !std::io::stderr().is_terminal() {
             return ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
         }
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(8));

@@ -24,9 +24,11 @@ use super::output::{Output, parse_duration};
 use super::signal::interrupted;
 use crate::client::{Client, TokenWish};
 use crate::cluster::{self, Cluster, Join, Named, Opening};
+use crate::http::{self, Served, Watched};
 use crate::node::Settings;
 use crate::replica::Margin;
 use crate::scheduler::REPLICAS_MAX;
+use crate::scheduler::command::LEVEL;
 use crate::scheduler::state::LOCAL_OPERATOR;
 use crate::serve;
 
@@ -34,7 +36,7 @@ use crate::serve;
 /// each other.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  coordinator start\n  coordinator start --data /srv/seedsweep --listen 0.0.0.0:7461\n  coordinator start --join 10.0.0.5:7461 --token SW1...\n  coordinator start --cluster a:7461,b:7461,c:7461 --me b:7461 --secret-file cluster-secret\n\nA token for a further replica: coordinator token create --role peer --uses 1\nA secret for replicas that find each other: coordinator secret DIR"
+    after_help = "Examples:\n  coordinator start\n  coordinator start --data /srv/seedsweep --listen 0.0.0.0:7461\n  coordinator start --join 10.0.0.5:7461 --token SW1...\n  coordinator start --cluster a:7461,b:7461,c:7461 --me b:7461 --secret-file cluster-secret\n  coordinator start --http 7462 --log-format json\n\nA token for a further replica: coordinator token create --role peer --uses 1\nA secret for replicas that find each other: coordinator secret DIR"
 )]
 pub struct StartArgs {
     /// Where agents, operators and other replicas connect (UDP).
@@ -71,6 +73,14 @@ pub struct StartArgs {
     /// at another address each time.
     #[arg(long, value_name = "DIR")]
     places: Option<PathBuf>,
+    /// Serve /metrics, /healthz and /readyz here, for monitors and probes; a port alone, such as 7462,
+    /// is open to this machine alone. Off unless given.
+    #[arg(long, env = "SEEDSWEEP_HTTP", value_name = "[IP:]PORT", value_parser = http::address)]
+    http: Option<SocketAddr>,
+    /// Hold the cluster at this level of the log's entries, so that an older program can take over
+    /// again: what needs a higher one is refused. Start without it when an upgrade is final.
+    #[arg(long, env = "SEEDSWEEP_LEVEL", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(LEVEL)))]
+    level: Option<u16>,
     /// The data folder; made on first start.
     #[arg(long, env = "SEEDSWEEP_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
@@ -110,6 +120,11 @@ pub async fn start(args: StartArgs, output: &Output) -> anyhow::Result<ExitCode>
     let socket = UdpSocket::bind(args.listen)
         .with_context(|| format!("cannot listen on {}; name another with --listen", args.listen))?;
     let local = socket.local_addr().context("the socket has no address")?;
+    let watched = Arc::new(Watched::default());
+    let http = match args.http {
+        Some(address) => Some(watch(address, Arc::clone(&watched)).await?),
+        None => None,
+    };
     let (join, named) = (join_of(&args)?, named_of(&args.names, &socket)?);
     let me = named.as_ref().map(|named| named.me.clone()).or(args.advertise.clone());
     let told = me.unwrap_or_else(|| own_address(local).to_string());
@@ -126,6 +141,8 @@ pub async fn start(args: StartArgs, output: &Output) -> anyhow::Result<ExitCode>
         () = interrupted() => return Ok(ExitCode::SUCCESS),
     };
     let listener = listen(&cluster, socket)?;
+    let (handle, folder) = (cluster.handle.clone(), cluster.folder.clone());
+    watched.serves(Served { handle, refusals: listener.refusals(), folder });
     // A full disk must not keep a coordinator from starting that was here before.
     if let Err(error) = write_operator(&cluster) {
         if cluster.is_new {
@@ -137,7 +154,7 @@ pub async fn start(args: StartArgs, output: &Output) -> anyhow::Result<ExitCode>
     let serving = serve::serve(&listener, &cluster.handle);
     let telling = async {
         let token = agent_token(&cluster, &told, joins).await?;
-        print_start(&cluster, &told, token.as_deref(), output);
+        print_start(&cluster, &told, token.as_deref(), http, output);
         std::future::pending::<anyhow::Result<()>>().await
     };
     let renewing = renew(&cluster, &listener);
@@ -150,6 +167,7 @@ pub async fn start(args: StartArgs, output: &Output) -> anyhow::Result<ExitCode>
         () = interrupted() => output.say("stopping"),
         why = cluster.handle.ended() => bail!("{why}"),
     }
+    watched.stops();
     tokio::select! {
         () = cluster.handle.hand_over() => {}
         () = serve::serve(&listener, &cluster.handle) => {}
@@ -164,7 +182,8 @@ fn settings(args: &StartArgs) -> Settings {
     let usual = Settings::default();
     let snapshot_entries = args.snapshot_entries;
     let margin = Margin { entries: usual.margin.entries.min(snapshot_entries / 4), ..usual.margin };
-    Settings { lease_ms: args.lease.as_millis() as u64, snapshot_entries, margin, ..usual }
+    let level = args.level.unwrap_or(usual.level);
+    Settings { lease_ms: args.lease.as_millis() as u64, snapshot_entries, margin, level, ..usual }
 }
 
 /// Whom to join, and with what.
@@ -224,6 +243,16 @@ fn me_by_name(cluster: &[String]) -> anyhow::Result<String> {
             cluster.join(",")
         ),
     }
+}
+
+/// Serves monitors from now on, whatever the node does; where.
+async fn watch(address: SocketAddr, watched: Arc<Watched>) -> anyhow::Result<SocketAddr> {
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; name another with --http"))?;
+    let local = listener.local_addr().context("the socket has no address")?;
+    tokio::spawn(http::serve(listener, watched));
+    Ok(local)
 }
 
 fn listen(cluster: &Cluster, socket: UdpSocket) -> anyhow::Result<Listener> {
@@ -311,7 +340,13 @@ fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn print_start(cluster: &Cluster, told: &str, token: Option<&str>, output: &Output) {
+fn print_start(
+    cluster: &Cluster,
+    told: &str,
+    token: Option<&str>,
+    http: Option<SocketAddr>,
+    output: &Output,
+) {
     let join = match token {
         Some(token) => format!("agent join {told} --token {token}"),
         None => format!("agent join {told}"),
@@ -325,6 +360,9 @@ fn print_start(cluster: &Cluster, told: &str, token: Option<&str>, output: &Outp
     if token.is_none() {
         text.push_str("\n(new machines need a token: coordinator token create)");
     }
+    if let Some(http) = http {
+        text.push_str(&format!("\nnumbers and probes on http://{http}/metrics"));
+    }
     text.push_str("\nsee the replicas with\n  coordinator members");
     let answer = json!({
         "cluster": cluster.identity.cluster.to_string(),
@@ -333,6 +371,7 @@ fn print_start(cluster: &Cluster, told: &str, token: Option<&str>, output: &Outp
         "data": cluster.folder,
         "token": token,
         "join": join,
+        "http": http.map(|http| http.to_string()),
     });
     output.answer(&text, "seedsweep.start/1", answer);
 }

@@ -109,8 +109,8 @@ pub enum ClusterError {
     )]
     Snapshot { path: PathBuf },
     #[error(
-        "{path} is at level {level} of the log's entries, this program knows {known}; install the \
-         version that wrote it"
+        "{path} is at level {level} of the log's entries, this program may use {known}; install the \
+         version that wrote it, or start it without --level"
     )]
     Level { path: PathBuf, level: u16, known: u16 },
     #[error(

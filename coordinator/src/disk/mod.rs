@@ -8,6 +8,7 @@
 //! Floor: shell.
 
 mod image;
+mod making;
 mod overlay;
 #[cfg(test)]
 mod power_loss;
@@ -36,6 +37,7 @@ use crate::replica::incoming::Rows;
 use crate::replica::log::{Base, LogEntry, Persist, Recovered, Save, SnapshotRecord, Source, Vote};
 
 pub use image::{Image, Place};
+pub use making::Making;
 pub use room::{Look, Reserve, Space};
 pub use verify::{Finding, Progress, Verdict, verify};
 
@@ -107,15 +109,7 @@ impl Disk {
         identity: FolderIdentity,
         first: &Recovered,
     ) -> Result<(), DiskError> {
-        let lock = lock(folder)?;
-        let path = folder.join(FILE);
-        let beside = folder.join("log.redb.new");
-        let _ = fs::remove_file(&beside);
-        Self::on(beside.clone(), lock)?.begin(identity, first)?;
-        fs::rename(&beside, &path).map_err(|source| file_error(&path, source))?;
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|source| file_error(folder, source))
+        Making::begin(folder, identity, first)?.finish()
     }
 
     /// Opens a folder's log.
@@ -450,6 +444,11 @@ impl Disk {
             source => DiskError::Write { path, source },
         }
     }
+}
+
+/// Where a folder has its log, snapshot and outcomes.
+pub fn file_in(folder: &Path) -> PathBuf {
+    folder.join(FILE)
 }
 
 fn lock(folder: &Path) -> Result<File, DiskError> {

@@ -5,6 +5,7 @@
 //!
 //! Floor: shell.
 
+mod images;
 mod repeats;
 mod thread;
 
@@ -25,7 +26,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::content::{Content, ContentError};
-use crate::disk::{Disk, Reserve};
+use crate::disk::{Disk, Image, Reserve};
 use crate::node::{Enrolment, Input, Join, Node, OwnFacts, SessionId};
 use crate::parked::Parked;
 use crate::peers::{Peers, Places};
@@ -136,6 +137,10 @@ pub(crate) enum Event {
     },
     /// Looks at the node between two turns.
     Look(Box<dyn FnOnce(&Node) + Send>),
+    /// Asks for all that is applied so far, as it is now.
+    Image {
+        answer: oneshot::Sender<Image>,
+    },
     /// Lets readers of the disk see everything applied so far.
     Flush {
         done: oneshot::Sender<()>,
@@ -504,6 +509,11 @@ impl Handle {
     pub fn disconnected(&self, link: &Link) {
         let mut links = self.shared.links.lock().unwrap_or_else(PoisonError::into_inner);
         links.retain(|(_, kept)| kept.id() != link.id());
+    }
+
+    /// Connections of members that are open.
+    pub fn connections(&self) -> usize {
+        self.shared.links.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     async fn close_removed(self, mut removals: mpsc::UnboundedReceiver<MemberId>) {

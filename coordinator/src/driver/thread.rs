@@ -62,6 +62,8 @@ pub(super) struct Desk {
     image: Option<Arc<Image>>,
     looked: Option<Instant>,
     was_removed: bool,
+    /// Who wants an image of all that is applied.
+    images: Vec<oneshot::Sender<Image>>,
 }
 
 #[derive(Debug, Error)]
@@ -93,6 +95,7 @@ impl Desk {
             image: None,
             looked: None,
             was_removed: false,
+            images: Vec::new(),
         }
     }
 
@@ -135,9 +138,10 @@ impl Driver {
             for done in self.desk.heard.drain(..) {
                 let _ = done.send(());
             }
-            if !flushes.is_empty() || stop {
+            if !flushes.is_empty() || !self.desk.images.is_empty() || stop {
                 self.flush(stop)?;
             }
+            self.give_images();
             // What found no room cannot be read yet; dropped, they say so.
             for done in flushes.into_iter().filter(|_| self.desk.staged.is_empty()) {
                 let _ = done.send(());
@@ -192,7 +196,9 @@ impl Driver {
             self.desk.staged.clear();
         }
         let staged = std::mem::take(&mut self.desk.staged);
+        let began = Instant::now();
         self.commit(persist, &staged)?;
+        self.node.disk_took(began.elapsed().as_micros() as u64);
         if let (Some(Source::Own { offered: true, .. }), Some(save)) = (source, &persist.snapshot) {
             let record = &save.record;
             let image = self.disk.image(record.meta.index, record.state.clone())?;
@@ -325,6 +331,19 @@ impl Driver {
         Ok(())
     }
 
+    /// State and outcomes of one moment, for those who asked; dropped, there is none.
+    fn give_images(&mut self) {
+        let asked = std::mem::take(&mut self.desk.images);
+        for answer in asked.into_iter().filter(|_| self.desk.staged.is_empty()) {
+            let state = self.node.state();
+            match state.encode().map(|bytes| self.disk.image(state.applied, bytes)) {
+                Ok(Ok(image)) => drop(answer.send(image)),
+                Ok(Err(error)) => tracing::warn!(%error, "no image of the outcomes can be made"),
+                Err(error) => tracing::warn!(%error, "the state cannot be written"),
+            }
+        }
+    }
+
     /// Hands an event to the node. True when it asks to stop.
     fn event(&mut self, event: Event, flushes: &mut Vec<oneshot::Sender<()>>) -> bool {
         let now = self.now();
@@ -367,6 +386,7 @@ impl Driver {
                 self.node.step(Input::SnapshotArrived { message, state }, now);
             }
             Event::Look(look) => look(&self.node),
+            Event::Image { answer } => self.desk.images.push(answer),
             Event::Flush { done } => flushes.push(done),
             Event::Removed => self.desk.was_removed = true,
             Event::Stop => return true,

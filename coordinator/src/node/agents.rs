@@ -15,7 +15,7 @@ use common::wire::message::{AgentAbout, FromAgent, OutcomeRow, RowEnd, ToAgent};
 
 use super::borrowed::Staying;
 use super::health::Health;
-use super::{Asker, Node, Now, Output, SessionId};
+use super::{Asker, Node, Now, Output, SessionId, logged};
 use crate::planted::planted;
 use crate::scheduler::command::{CURVES_LEVEL, Command, Item, PROGRAMS_LEVEL};
 use crate::scheduler::lease::Lease;
@@ -85,6 +85,7 @@ impl Node {
         if let Some(gone) = self.sessions.remove(&session)
             && self.soft.leading
         {
+            logged::left(gone.member);
             self.soft.gone.insert(gone.member, gone);
         }
     }
@@ -183,8 +184,8 @@ impl Node {
         now: Now,
     ) {
         let Some(entry) = self.sessions.get_mut(&session) else { return };
-        entry.about = Some(bounded(about));
         let member = entry.member;
+        logged::joined(member, entry.about.insert(bounded(about)));
         self.replace_sessions(member, session);
         self.tell_crashed(session, member, crashed, now);
         if !holding.is_empty() {
@@ -311,6 +312,7 @@ impl Node {
         if planted!(self.settings.planted, AckEarly) {
             known.extend(items.iter().map(Item::attempt));
         }
+        self.counting.counts.repeated += known.len() as u64;
         if !known.is_empty() {
             self.tell(session, ToAgent::Acknowledge { attempts: known });
         }
@@ -431,6 +433,8 @@ impl Node {
             }
             let attempt =
                 |trial: &TrialIndex| Attempt { study: lease.study, trial: *trial, lease: lease_id };
+            self.counting.counts.expired += 1;
+            logged::expired(lease_id, &lease);
             let attempts: Vec<Attempt> = lease.trials.iter().map(attempt).collect();
             let reason = self.silence(&lease);
             let item = |attempt: &Attempt| Item::Failed {

@@ -21,7 +21,7 @@ use super::{Asker, Node, Now, Output, RequestId, Room};
 use crate::planted::planted;
 use crate::scheduler::CLOSED;
 use crate::scheduler::TRIALS_MAX;
-use crate::scheduler::command::{Command, Origin};
+use crate::scheduler::command::{Command, LEDGER_LEVEL, Origin};
 use crate::scheduler::state::StudyRecord;
 
 impl Node {
@@ -83,8 +83,9 @@ impl Node {
         }
         if command.level() > self.state.level && !planted!(self.settings.planted, Level) {
             return Err(format!(
-                "not every replica's program knows this command yet; upgrade {}",
-                self.held_back_by()
+                "not every replica may use this command yet, which needs level {}: {}",
+                command.level(),
+                self.held_back_by(command.level())
             ));
         }
         match &command {
@@ -231,8 +232,8 @@ impl Node {
         }
         if !self.state.has_ledgers() {
             let why = format!(
-                "not every replica's program keeps a ledger yet; upgrade {}",
-                self.held_back_by()
+                "not every replica keeps a ledger yet, which needs level {LEDGER_LEVEL}: {}",
+                self.held_back_by(LEDGER_LEVEL)
             );
             return Response::Refused { why };
         }
@@ -256,6 +257,12 @@ impl Node {
         chosen.sort_by_key(|(_, record)| record.order);
         let status = |(id, record): (&StudyId, &StudyRecord)| self.study_status(*id, record, now);
         Response::Status { studies: chosen.into_iter().map(status).collect() }
+    }
+
+    /// Of every study.
+    pub(super) fn statuses(&self, now: Now) -> Vec<StudyStatus> {
+        let studies = self.state.studies.iter();
+        studies.map(|(id, record)| self.study_status(*id, record, now)).collect()
     }
 
     fn study_status(&self, id: StudyId, record: &StudyRecord, now: Now) -> StudyStatus {

@@ -18,7 +18,7 @@ use common::wire::message::{StudyState, ToAgent};
 use super::agents::Session;
 use super::borrowed::Reach;
 use super::health::Health;
-use super::{Node, Now, SessionId};
+use super::{Node, Now, SessionId, logged};
 use crate::scheduler::placement::{Fit, ShapeQueue};
 use crate::scheduler::state::{StudyRecord, TrialState};
 
@@ -115,6 +115,8 @@ impl Node {
         let deadline = self.deadline(now);
         let term = self.replica.term();
         let lease = self.soft.leases.grant(term, member, study, trials.clone(), deadline);
+        self.counting.counts.granted += 1;
+        logged::assigned(study, member, lease, &trials);
         let checkpoints = self.checkpoints_of(session, study, &trials);
         self.tell(
             session,

@@ -12,7 +12,7 @@ use common::id::{MemberId, StudyId, TrialIndex};
 use common::trial::{Attempt, FailReason};
 use common::wire::message::RowEnd;
 
-use super::Node;
+use super::{Node, logged};
 use crate::scheduler::Ended;
 
 /// Failures of one agent since it last completed a trial.
@@ -74,7 +74,11 @@ impl Node {
                 if let Some((agent, detail)) = self.own_failure(attempt) {
                     let completed = self.soft.completed.get(&attempt.study).copied();
                     let health = self.soft.health.entry(agent).or_default();
+                    let before = health.set_aside.is_some();
                     health.fails(*attempt, completed.unwrap_or_default(), &detail);
+                    if !before && health.set_aside.is_some() {
+                        logged::set_aside(attempt.study, agent);
+                    }
                 }
             }
             Ended::Late { .. } | Ended::Unknown { .. } => {}

@@ -38,6 +38,7 @@ impl Node {
         let good =
             token.is_some_and(|token| token.secret_hash == secret_hash && now.wall < token.expires);
         if !good {
+            self.counting.counts.refused += 1;
             self.outputs.push(Output::Admission { id, public_key, join: Join::Refused });
             return;
         }
@@ -210,18 +211,22 @@ impl Node {
         self.state.applied >= self.soft.level_until
     }
 
-    /// Which replicas' programs are too old for the newest commands.
-    pub(super) fn held_back_by(&self) -> String {
+    /// Which replicas may not use entries of this level: their programs are too old, or are held at an
+    /// older one.
+    pub(super) fn held_back_by(&self, needed: u16) -> String {
         let old = self.state.replicas.keys().filter(|id| {
             let level = match self.peers.heard.get(id) {
                 Some(heard) => heard.said.level,
                 None if **id == self.replica.id() => self.settings.level,
                 None => 0,
             };
-            level <= self.state.level
+            level < needed
         });
         let names: Vec<String> = old.map(ReplicaId::to_string).collect();
-        if names.is_empty() { "and try again in a moment".to_string() } else { names.join(", ") }
+        if names.is_empty() {
+            return "every replica does now; try again in a moment".to_string();
+        }
+        format!("upgrade {0}, or start {0} without --level", names.join(", "))
     }
 
     pub(super) fn room_for_a_replica(&self) -> Result<(), String> {
@@ -356,6 +361,6 @@ impl Node {
 }
 
 /// Entries that a learner may lack when it becomes a voter: it has them a moment later.
-const CAUGHT_UP_LAG: u64 = 200;
+pub(super) const CAUGHT_UP_LAG: u64 = 200;
 /// What a replica said of itself is believed so long.
-const HEARD_GOOD_MS: u64 = 5_000;
+pub(super) const HEARD_GOOD_MS: u64 = 5_000;

@@ -11,13 +11,16 @@ mod asks;
 mod borrowed;
 mod buying;
 mod choosing;
+pub mod counts;
 mod explain;
 mod grants;
 mod health;
 mod io;
 mod labels;
+mod logged;
 mod logs;
 mod members;
+pub mod numbers;
 mod peers;
 mod promoting;
 mod reads;
@@ -49,6 +52,7 @@ pub use io::{Enrolment, Input, Join, Now, Output, RequestId, Room, SessionId};
 pub use peers::OwnFacts;
 
 use agents::Session;
+use counts::Counting;
 use peers::Peers;
 use reads::Reads;
 use soft::Soft;
@@ -73,6 +77,7 @@ pub struct Node {
     room: Room,
     outputs: Vec<Output>,
     last_tick: Option<Timestamp>,
+    counting: Counting,
 }
 
 /// What a cluster may choose.
@@ -159,6 +164,7 @@ impl Node {
             room: Room::Plenty,
             outputs: Vec::new(),
             last_tick: None,
+            counting: Counting::default(),
         }
     }
 
@@ -198,6 +204,7 @@ impl Node {
 
     /// Takes one input. Follow with [`Node::ready`] until it has nothing more.
     pub fn step(&mut self, input: Input, now: Now) {
+        self.counting.is_now(now);
         match input {
             Input::Tick => self.tick(now),
             Input::AgentArrived { session, member, address } => {
@@ -275,6 +282,7 @@ impl Node {
 
     /// Grants what may be granted. Called once after a group of inputs.
     pub fn settle(&mut self, now: Now) {
+        self.counting.is_now(now);
         let room = self.room == Room::Plenty || planted!(self.settings.planted, Full);
         self.choose_what_is_ready(false);
         self.propose_tries(false);
@@ -330,6 +338,7 @@ impl Node {
         });
         match proposed {
             Ok(Ok(())) => {
+                self.counting.proposed(number);
                 self.waiting.insert(number, asker);
             }
             Ok(Err(_)) => self.not_proposed(asker),
@@ -393,10 +402,12 @@ impl Node {
                 return Err(EntryError::Level { level, known: self.settings.level }.into());
             }
             let ours = entry.proposal.filter(|proposal| proposal.run == self.run);
-            let asker = ours.and_then(|proposal| self.waiting.remove(&proposal.number));
+            let number = ours.map(|proposal| proposal.number);
+            let asker = number.and_then(|number| self.waiting.remove(&number));
             #[cfg(feature = "planted")]
             self.overwrite(&command.command);
             let applied = self.state.apply(entry.index, command);
+            self.counting.applied(number, &applied, self.soft.leading, now);
             self.applied_softly(&applied, now);
             self.acted(asker.unwrap_or(Asker::Nobody), &applied);
             self.keep(applied)?;
@@ -546,6 +557,7 @@ impl Node {
         self.drop_log_asks();
         self.soft = Soft { leading, began: now.mono, ..Soft::default() };
         if !leading {
+            self.counting.forget_proposals();
             let waiting = std::mem::take(&mut self.waiting);
             waiting.into_values().for_each(|asker| self.not_proposed(asker));
             let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();

@@ -16,7 +16,7 @@ use super::health::Health;
 use super::logs::LogAsks;
 use super::repeats::AllRepeats;
 use super::searching::Searches;
-use super::{Node, Now};
+use super::{Node, Now, logged};
 use crate::scheduler::Ended;
 use crate::scheduler::lease::Leases;
 use crate::scheduler::placement::Queue;
@@ -124,6 +124,9 @@ impl Node {
 
     /// One attempt is over.
     pub(super) fn ended(&mut self, ended: &Ended, now: Now) {
+        if self.soft.leading {
+            logged::ended(&self.state, ended);
+        }
         self.judge(ended);
         match ended {
             Ended::Trial { attempt, .. } => {

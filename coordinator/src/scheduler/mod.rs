@@ -16,6 +16,7 @@ mod looks;
 pub mod placement;
 pub mod progress;
 mod proposals;
+mod restored;
 pub mod rungs;
 mod snapshot;
 pub mod state;

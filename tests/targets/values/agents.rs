@@ -13,7 +13,7 @@ use common::wire::message::{
 use super::{Sample, attempt, digest, named, replica, report_with_curve, reports, study, variants};
 
 variants!(greeting, Greeting: Welcome Refused);
-variants!(open, Open: Agent Ask Fetch Upload Renew Watch Peer Snapshot Enrol Checkpoint);
+variants!(open, Open: Agent Ask Fetch Upload Renew Watch Peer Snapshot Enrol Checkpoint Backup);
 variants!(bulk, Bulk: Here Refused);
 variants!(renewal, Renewal: Renewed Refused);
 variants!(enrolment, Enrolment: Enrolled Elsewhere Refused);
@@ -49,6 +49,7 @@ pub fn connection() -> Vec<Sample> {
         Open::Snapshot,
         Open::Enrol { address: "10.0.0.5:7461".to_string(), level: 2 },
         Open::Checkpoint { attempt: attempt(5), digest: digest(3), bytes: 70_000 },
+        Open::Backup { at_least: 1_234 },
     ];
     all.extend(named("Open", open::ALL, open, opens));
     let bulks = vec![Bulk::Here { bytes: 123 }, Bulk::Refused { why: why() }];

@@ -73,6 +73,9 @@ pub enum Open {
     /// An agent leaves a checkpoint of a trial that it holds and gives back: a [`Bulk`] header down,
     /// then chunks as frames up, then a [`Response`] down. From [`BORROWED_PROTOCOL`] on.
     Checkpoint { attempt: Attempt, digest: Digest, bytes: u64 },
+    /// An operator asks for a backup that has seen entry `at_least`: a [`Bulk`] header down with what is
+    /// known of its length, its bytes in chunks, an empty chunk, and a [`Response`].
+    Backup { at_least: u64 },
 }
 
 /// What the serving side has of a data file.
