@@ -23,20 +23,21 @@ fn a_study_of_500_trials_ends_on_agents_that_slurm_starts_whatever_becomes_of_th
     let slurm = Slurm::start();
     let cluster = Cluster::start_at(Site::new(), "5s");
     let study = cluster.submit(&write_study(&cluster.site, "many", 25, 3_500));
-    let up = ["up", "--agents", "6", "--gpus-per-agent", "1", "--cpus-per-agent", "1"];
-    let up = [&up[..], &["--time", "10", "--json", "--", "--device=cpu"], &ONE_THREAD].concat();
+    let up = ["up", "--agents", "5", "--gpus-per-agent", "1", "--cpus-per-agent", "1"];
+    let further = ["--time", "10", "--again", "--json", "--", "--device=cpu"];
+    let up = [&up[..], &further, &ONE_THREAD].concat();
     let told = on(&slurm, &cluster, &up).done().json();
     let job = told["job"].as_str().expect("a job").to_string();
     let element = |number: u32| format!("{job}_{number}");
 
     let cards = CARDS.len();
     eventually("an agent on every card", || (slurm.count("R") == cards).then_some(()));
-    assert_eq!(slurm.count("PD"), 6 - cards, "one agent a card: {:?}", slurm.jobs());
+    assert_eq!(slurm.count("PD"), 5 - cards, "one agent a card: {:?}", slurm.jobs());
     // Slurm looks every half minute for what has less than two minutes left.
     slurm.tell("scontrol", &["update", &format!("JobId={}", element(3)), "TimeLimit=1"]);
     cluster.reach(&study, 10);
     holds_the_secret_for_its_owner(&cluster, &job);
-    // Each makes room for one that waits: the requeued one is then the last of all.
+    // Each makes room for one that waits.
     slurm.tell("scancel", &[&element(1)]);
     ends(&slurm, &cluster, &study, &element(1));
     slurm.tell("scontrol", &["requeue", &element(2)]);
@@ -44,10 +45,12 @@ fn a_study_of_500_trials_ends_on_agents_that_slurm_starts_whatever_becomes_of_th
     // No signal that an agent could hear.
     slurm.tell("scancel", &["--signal=KILL", &element(4)]);
     ends(&slurm, &cluster, &study, &element(4));
-    ends(&slurm, &cluster, &study, &element(3));
+    begins(&cluster, &job, 3, 2);
     let log = log(&cluster, &format!("agent-{}.log", element(3)));
     assert!(log.contains("ended with status 0"), "it left before its time was over: {log}");
     begins(&cluster, &job, 2, 2);
+    let status = cluster.status(&study);
+    assert!(status.waiting > 0, "the study is too short to be met in its middle: {status:?}");
 
     let status = cluster.finish(&study);
     status.is_whole();
