@@ -39,7 +39,7 @@ fn the_images_are_small_run_as_nobody_and_are_the_same_when_built_again() {
         assert_eq!(known["Healthcheck"]["Test"][0], "CMD", "{known}");
         only_what_is_needed(&files(&podman, &image.name));
     }
-    let lists = ["coordinator", "agent"].map(|name| list_of_materials(name));
+    let lists = ["coordinator", "agent"].map(list_of_materials);
     let purl = |list: &Value, start: &str| {
         let components = list["components"].as_array().expect("a list");
         components.iter().any(|part| part["purl"].as_str().is_some_and(|p| p.starts_with(start)))

@@ -41,7 +41,7 @@ impl Pods {
         let podman = Podman::new("pods");
         podman.build(&podman.tag, &[], &[]);
         let manifests = Manifests::new();
-        let documents = manifests.documents(overlay);
+        let documents = manifests.documents(overlay).to_vec();
         let secrets = documents.iter().filter(|document| document["kind"] == "Secret");
         let secrets = secrets.map(secret).collect();
         let network = podman.tag.clone();
