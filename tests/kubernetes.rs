@@ -382,5 +382,5 @@ fn volume(at: usize) -> String {
 const SERVICE: &str = "seedsweep-coordinator";
 const STUDY: &str = "pods";
 /// Enough work for all that is lost meanwhile: some tens of seconds of two processors.
-const SEEDS: u32 = 60;
+const SEEDS: u32 = 40;
 const EPOCHS: u32 = 1_500;
