@@ -41,7 +41,7 @@ impl Pods {
         let podman = Podman::new("pods");
         podman.build(&podman.tag, &[], &[]);
         let manifests = Manifests::new();
-        let documents = manifests.documents(overlay);
+        let documents = manifests.documents(overlay).to_vec();
         let secrets = documents.iter().filter(|document| document["kind"] == "Secret");
         let secrets = secrets.map(secret).collect();
         let network = podman.tag.clone();
@@ -382,5 +382,5 @@ fn volume(at: usize) -> String {
 const SERVICE: &str = "seedsweep-coordinator";
 const STUDY: &str = "pods";
 /// Enough work for all that is lost meanwhile: some tens of seconds of two processors.
-const SEEDS: u32 = 60;
+const SEEDS: u32 = 40;
 const EPOCHS: u32 = 1_500;

@@ -5,8 +5,11 @@
 //!
 //! Floor: wiring.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
@@ -20,9 +23,11 @@ use serde_json::Value;
 use crate::podman::{python, root, succeeded};
 use crate::process::{Program, Site, files_below, run};
 
-/// The manifests in a folder of their own, with secrets that are made for them.
+/// The manifests in a folder of their own, with secrets that are made for them, and what kustomize makes of
+/// each folder.
 pub struct Manifests {
     pub site: Site,
+    rendered: BTreeMap<&'static str, Vec<Value>>,
 }
 
 impl Manifests {
@@ -42,66 +47,73 @@ impl Manifests {
             let secrets = format!("kubernetes/overlays/{overlay}/secrets");
             site.run(Program::Coordinator, &["secret", &secrets]).done();
         }
-        Self { site }
-    }
-
-    /// What kustomize makes of a folder, as text.
-    pub fn text(&self, folder: &str) -> String {
-        let mut kubectl = Command::new("kubectl");
-        kubectl.arg("kustomize").arg(self.site.path("kubernetes").join(folder));
-        let output = kubectl.output().expect("kubectl is missing: install it, 1.21 or newer");
-        succeeded(&output, &format!("kubectl kustomize {folder}"))
+        let files = FOLDERS.map(|folder| site.write(&file(folder), &render(&site, folder)));
+        let convert = "import json, sys, yaml\n\
+                       all = [list(yaml.safe_load_all(open(name))) for name in sys.argv[1:]]\n\
+                       print(json.dumps(all))";
+        let mut python = Command::new(python());
+        let json = run(python.args(["-c", convert]).args(&files), "").expect("YAML");
+        let documents: Vec<Vec<Value>> = serde_json::from_str(&json).expect("JSON");
+        Self { site, rendered: FOLDERS.into_iter().zip(documents).collect() }
     }
 
     /// What kustomize makes of a folder, document by document.
-    pub fn documents(&self, folder: &str) -> Vec<Value> {
-        let convert =
-            "import json, sys, yaml\nprint(json.dumps(list(yaml.safe_load_all(sys.stdin))))";
-        let mut python = Command::new(python());
-        let json = run(python.args(["-c", convert]), &self.text(folder)).expect("YAML");
-        serde_json::from_str(&json).expect("JSON")
+    pub fn documents(&self, folder: &str) -> &[Value] {
+        &self.rendered[folder]
     }
 }
 
-#[test]
-fn every_manifest_is_valid_by_the_schemas() {
-    let manifests = Manifests::new();
-    for folder in FOLDERS {
-        let path = manifests.site.write("rendered.yaml", &manifests.text(folder));
-        for version in VERSIONS {
-            let mut judge = Command::new(python().with_file_name("kubernetes-validate"));
-            judge.args(["--strict", "--kubernetes-version", version]).arg(&path);
-            let said = succeeded(&judge.output().expect("it runs"), &format!("{folder} {version}"));
-            let passed = said.lines().filter(|line| line.contains("passed for resource")).count();
-            assert_eq!(passed, manifests.documents(folder).len(), "{folder} {version}: {said}");
-        }
-    }
+/// One rendering for all tests of this file.
+fn rendered() -> &'static BTreeMap<&'static str, Vec<Value>> {
+    static RENDERED: OnceLock<BTreeMap<&'static str, Vec<Value>>> = OnceLock::new();
+    RENDERED.get_or_init(|| Manifests::new().rendered)
+}
+
+fn render(site: &Site, folder: &str) -> String {
+    let mut kubectl = Command::new("kubectl");
+    kubectl.arg("kustomize").arg(site.path("kubernetes").join(folder));
+    let output = kubectl.output().expect("kubectl is missing: install it, 1.21 or newer");
+    succeeded(&output, &format!("kubectl kustomize {folder}"))
+}
+
+fn file(folder: &str) -> String {
+    format!("{}.yaml", folder.replace('/', "-"))
 }
 
 #[test]
-fn a_manifest_with_a_misspelt_field_is_refused() {
+fn every_manifest_is_valid_by_the_schemas_and_a_misspelt_field_is_not() {
     let manifests = Manifests::new();
-    let text = manifests.text("overlays/ha").replace("podManagementPolicy", "podManagmentPolicy");
-    let path = manifests.site.write("rendered.yaml", &text);
-    let mut judge = Command::new(python().with_file_name("kubernetes-validate"));
-    judge.arg("--strict").arg(&path).stdout(Stdio::null()).stderr(Stdio::null());
-    assert!(!judge.status().expect("it runs").success());
+    let files = FOLDERS.map(|folder| manifests.site.path(&file(folder)));
+    let judge = |further: &[&str], files: &[PathBuf]| {
+        let mut judge = Command::new(python().with_file_name("kubernetes-validate"));
+        judge.arg("--strict").args(further).args(files).output().expect("it runs")
+    };
+    let all: usize = FOLDERS.iter().map(|folder| manifests.documents(folder).len()).sum();
+    for version in VERSIONS {
+        let said = succeeded(&judge(&["--kubernetes-version", version], &files), version);
+        let passed = said.lines().filter(|line| line.contains("passed for resource")).count();
+        assert_eq!(passed, all, "{version}: {said}");
+    }
+    let text = fs::read_to_string(&files[1]).expect("rendered");
+    let misspelt = text.replace("podManagementPolicy", "podManagmentPolicy");
+    assert_ne!(misspelt, text);
+    let path = manifests.site.write("misspelt.yaml", &misspelt);
+    assert!(!judge(&[], &[path]).status.success());
 }
 
 #[test]
 fn every_manifest_is_what_its_types_say_and_nothing_else() {
-    let manifests = Manifests::new();
-    for folder in FOLDERS {
-        for document in manifests.documents(folder) {
+    for (folder, documents) in rendered() {
+        for document in documents {
             match document["kind"].as_str().expect("a kind") {
-                "ConfigMap" => drop(typed::<ConfigMap>(&document)),
-                "Secret" => drop(typed::<Secret>(&document)),
-                "Service" => is_found_before_it_is_ready(&typed(&document)),
-                "StatefulSet" => begins_at_once(&typed(&document)),
-                "Deployment" => is_modest(&pod(typed::<Deployment>(&document))),
-                "Job" => is_modest(&job(&typed(&document))),
-                "PodDisruptionBudget" => drop(typed::<PodDisruptionBudget>(&document)),
-                "NetworkPolicy" => lets_names_be_found(&typed(&document)),
+                "ConfigMap" => drop(typed::<ConfigMap>(document)),
+                "Secret" => drop(typed::<Secret>(&in_one_line(document))),
+                "Service" => is_found_before_it_is_ready(&typed(document)),
+                "StatefulSet" => begins_at_once(&typed(document)),
+                "Deployment" => is_modest(&pod(typed::<Deployment>(document))),
+                "Job" => is_modest(&job(&typed(document))),
+                "PodDisruptionBudget" => drop(typed::<PodDisruptionBudget>(document)),
+                "NetworkPolicy" => lets_names_be_found(&typed(document)),
                 kind => panic!("{kind} in {folder}"),
             }
         }
@@ -110,10 +122,9 @@ fn every_manifest_is_what_its_types_say_and_nothing_else() {
 
 #[test]
 fn the_overlays_are_what_they_are_called() {
-    let manifests = Manifests::new();
     let of = |folder: &str, kind: &str| -> Vec<Value> {
-        let all = manifests.documents(folder);
-        all.into_iter().filter(|document| document["kind"] == kind).collect()
+        let all = rendered()[folder].iter();
+        all.filter(|document| document["kind"] == kind).cloned().collect()
     };
     for (folder, replicas, budgets) in
         [("overlays/single", 1, 0), ("overlays/ha", 3, 1), ("overlays/gpu", 3, 1)]
@@ -135,23 +146,43 @@ fn the_overlays_are_what_they_are_called() {
     assert_eq!(job["podFailurePolicy"]["rules"][0]["action"], "Ignore");
 }
 
-/// Read as its type, and written as it was: a field that the type does not have would be missing.
+/// Read as its type, and written again with all that it had: a field that the type lacks would be gone.
 fn typed<T: DeserializeOwned + Serialize>(document: &Value) -> T {
     let read: T = serde_json::from_value(document.clone()).expect("its type");
-    assert_eq!(plain(&serde_json::to_value(&read).expect("JSON")), plain(document));
+    let written = serde_json::to_value(&read).expect("JSON");
+    if let Some(path) = lost(document, &written) {
+        panic!("{path} is nothing that a {} has", document["kind"]);
+    }
     read
 }
 
-/// Without what is empty.
-fn plain(value: &Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let fields = fields.iter().map(|(name, value)| (name.clone(), plain(value)));
-            Value::Object(fields.filter(|(_, value)| !value.is_null()).collect())
+/// Where something of a document is not in another one.
+fn lost(document: &Value, other: &Value) -> Option<String> {
+    let below = |name: String, (one, two): (&Value, &Value)| {
+        lost(one, two).map(|path| format!("{name}.{path}"))
+    };
+    match (document, other) {
+        (Value::Null, _) => None,
+        (Value::Object(fields), Value::Object(others)) => {
+            fields.iter().find_map(|(name, value)| {
+                below(name.clone(), (value, others.get(name).unwrap_or(&Value::Null)))
+            })
         }
-        Value::Array(values) => Value::Array(values.iter().map(plain).collect()),
-        other => other.clone(),
+        (Value::Array(values), Value::Array(others)) if values.len() == others.len() => {
+            let mut pairs = values.iter().zip(others).enumerate();
+            pairs.find_map(|(at, pair)| below(at.to_string(), pair))
+        }
+        (one, two) => (one != two).then(|| format!("{one}")),
     }
+}
+
+/// Kustomize breaks long values into lines, which a cluster reads and these types do not.
+fn in_one_line(secret: &Value) -> Value {
+    let mut secret = secret.clone();
+    for value in secret["data"].as_object_mut().expect("an object").values_mut() {
+        *value = value.as_str().expect("text").split_whitespace().collect::<String>().into();
+    }
+    secret
 }
 
 fn is_found_before_it_is_ready(service: &Service) {
