@@ -42,17 +42,17 @@ pub(super) fn check(draft: &Draft, inspection: &mut Inspection<'_>) {
 }
 
 /// The arms as written, judged ones first, and their controls behind them. A program reads its labels
-/// itself, so that they must be exchanged in its data.
+/// itself, so that they must be exchanged in its data. `requires`: of whoever trains any arm.
 pub(super) fn beside(
     written: Vec<Arm>,
-    wanted: &ControlsDraft,
+    (wanted, requires): (&ControlsDraft, &Requires),
     (format, segmentation): (&Format, bool),
 ) -> Vec<Arm> {
     let (mut arms, mut controls): (Vec<Arm>, Vec<Arm>) =
         written.into_iter().partition(|arm| arm.control().is_none());
     let named = arms.iter().any(|arm| arm.name.eq_ignore_ascii_case(CONSTANT));
     if wanted.constant && controls.is_empty() && !named {
-        controls.push(constant());
+        controls.push(Arm { requires: requires.clone(), ..constant() });
     }
     if let Some(repeats) = &wanted.permuted {
         let can =

@@ -102,11 +102,8 @@ fn study(
     searches::check_drawn(&draft.arms, inspection);
     models::check(&draft.arms, &dataset, inspection);
     let written = draft.arms.iter().map(arm).collect();
-    let segmentation = matches!(data.task, Task::Segmentation { .. });
-    let mut arms = controls::beside(written, &draft.controls, (&data.format, segmentation));
-    // A constant that was added requires what all do.
-    let silent = arms.iter_mut().filter(|arm| arm.requires.is_empty());
-    silent.for_each(|arm| arm.requires = draft.requires.clone());
+    let kind = (&data.format, matches!(data.task, Task::Segmentation { .. }));
+    let arms = controls::beside(written, (&draft.controls, &draft.requires), kind);
     let inner_span =
         draft.outer.as_ref().and_then(|outer| Some(outer.inner.as_ref()?.span.clone()));
     let outer_span = draft.outer.as_ref()?.span.clone();

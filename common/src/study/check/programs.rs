@@ -85,6 +85,7 @@ mod tests {
     use super::*;
     use crate::design::Design;
     use crate::id::TrialIndex;
+    use crate::label::Requires;
     use crate::space::Value;
     use crate::study::finding::At;
     use crate::study::grammar::ControlsDraft;
@@ -162,7 +163,8 @@ space = { lr = { log = [0.001, 0.1], points = 3 }, kind = ["a", "b"] }
 
         let written = vec![study.arms[0].clone()];
         let wanted = ControlsDraft { constant: false, permuted: Some(At { value: 2, span: 0..1 }) };
-        assert_eq!(controls::beside(written, &wanted, (&Format::Parquet, false)).len(), 1);
+        let wanted = (&wanted, &Requires::default());
+        assert_eq!(controls::beside(written, wanted, (&Format::Parquet, false)).len(), 1);
         let parquet = Study { data: Data { format: Format::Parquet, ..study.data }, ..study };
         assert!(notes(&parquet, true)[0].contains("no permuted control of own"));
     }
