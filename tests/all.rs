@@ -8,6 +8,7 @@
 use tests::{cluster, group, process};
 
 mod analyze;
+mod asha;
 mod backup;
 mod borrowed;
 mod browser;

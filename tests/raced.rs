@@ -12,12 +12,12 @@ use crate::process::{Program, Site};
 fn dropped_configs_are_behind_in_the_exported_scores_and_are_trained_no_further() {
     let site = Site::new();
     let space = "{ lr = { log = [0.0003, 0.3], points = 6 } }\n\
-                 search = { method = \"grid\", race = true, first = 3 }";
-    let inner = ("inner = { folds = 2 }", "tune = 8");
+                 search = { method = \"grid\", race = true, first = 3, level = 0.5 }";
+    let inner = ("inner = { folds = 2 }", "tune = 12");
     let path = study_of(&site, "raced", &table(0.8), (2, 6), inner, space);
     let path = path.to_str().expect("text");
     let checked = site.run(Program::Coordinator, &["check", path]).done().stdout;
-    assert!(checked.contains("between 216 and 576 trainings choose"), "{checked}");
+    assert!(checked.contains("between 216 and 864 trainings choose"), "{checked}");
     site.run(Program::Coordinator, &["run", path, "--out", "out"]).done();
 
     let mut choices: BTreeMap<[String; 2], Choice> = BTreeMap::new();
@@ -52,7 +52,7 @@ fn dropped_configs_are_behind_in_the_exported_scores_and_are_trained_no_further(
         let last: Vec<&String> = choice
             .configs
             .iter()
-            .filter(|(rate, seeds)| seeds.len() == 8 || most < 8 && choice.refits.contains(rate))
+            .filter(|(rate, seeds)| seeds.len() == 12 || most < 12 && choice.refits.contains(rate))
             .map(|(rate, _)| rate)
             .collect();
         dropped += 6 - last.len();
@@ -66,10 +66,10 @@ fn dropped_configs_are_behind_in_the_exported_scores_and_are_trained_no_further(
     let race = &report["selection"][0]["race"];
     assert_eq!((&race["dropped"], &race["configs"]), (&dropped.into(), &36.into()));
     assert_eq!(race["trainings"], trainings);
-    assert_eq!(race["trainings_saved"], 6 * 6 * 8 * 2 - trainings);
+    assert_eq!(race["trainings_saved"], 6 * 6 * 12 * 2 - trainings);
     assert_eq!(report["design"]["complete"], report["design"]["planned"]);
     let page = fs::read_to_string(site.path("out/report.html")).expect("readable");
-    let words = format!("of 36 in all choices {dropped} were dropped before the last of 8");
+    let words = format!("of 36 in all choices {dropped} were dropped before the last of 12");
     assert!(page.contains(&words) && page.contains("raced in each choice"), "{words}");
 }
 

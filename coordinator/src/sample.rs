@@ -50,6 +50,15 @@ pub fn halved(seeds: u32, tune: Option<u32>) -> Study {
     ))
 }
 
+/// The same, each going on without waiting for the others.
+#[cfg(test)]
+pub fn halved_at_once(seeds: u32, tune: Option<u32>) -> Study {
+    let mut study = halved(seeds, tune);
+    let halving = study.arms[0].halving.as_mut();
+    halving.expect("it is halved").at_once = true;
+    study
+}
+
 /// Nine learning rates that race over eight tuning seeds on two inner folds, from the third on.
 #[cfg(test)]
 pub fn raced(seeds: u32) -> Study {

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use common::id::{ClusterId, Digest, MemberId, ReplicaId};
 use common::plan::Method;
 use common::space::{Axis, Space};
-use common::study::{Arm, Inner, Learned, OuterKind, Race, Select, Stop, Study};
+use common::study::{Arm, Halving, Inner, Learned, OuterKind, Race, Select, Stop, Study};
 use common::time::Timestamp;
 use common::trial::Attempt;
 use common::wire::message::peer::{PeerMessage, RaftMessage, SnapshotPart, Voters};
@@ -161,6 +161,8 @@ pub fn studies(plan: &Plan) -> Vec<Study> {
             search(plan, &mut study);
         } else if study.outer.inner.is_some() && plan.seed % 3 == 1 {
             race(&mut study);
+        } else if study.outer.inner.is_some() {
+            halve(&mut study);
         }
         // A search that begins anew with each seed is not bought by seeds.
         let by_seed = study.learns() && !plan.seed.is_multiple_of(2);
@@ -202,6 +204,16 @@ fn race(study: &mut Study) {
     if let Some(inner) = &mut study.outer.inner {
         inner.tune = Some(4);
     }
+}
+
+/// Four configs of the arm are halved, none waiting for the others.
+fn halve(study: &mut Study) {
+    let arm = &mut study.arms[0];
+    let whole = arm.configs[0].clone();
+    let mut brief = whole.clone();
+    brief.hyper.until = Some(1);
+    arm.configs = [vec![brief; 4], vec![whole; 4]].concat();
+    arm.halving = Some(Halving { configs: 4, rungs: 2, factor: 2, at_once: true });
 }
 
 /// The arm's rate is searched for in two rounds of tries.

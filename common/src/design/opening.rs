@@ -14,6 +14,11 @@ impl Design {
         self.halving.get(arm as usize).copied().flatten().filter(|_| self.is_searched(arm))
     }
 
+    /// Whether they are, each going on without waiting for the others.
+    pub fn halves_at_once(&self, arm: u32) -> bool {
+        self.halving(arm).is_some_and(|halving| halving.at_once)
+    }
+
     /// With how many tuning seeds all configs of an arm that race are trained, before any is dropped.
     pub fn raced(&self, arm: u32) -> Option<u32> {
         let raced = self.raced.get(arm as usize).copied().flatten();

@@ -52,8 +52,13 @@ impl Ladder {
             divisor *= u64::from(keep);
         }
         epochs.reverse();
+        Ok(Self::of(epochs, keep, whole))
+    }
+
+    /// Rungs of these epochs, of which there is one or more.
+    pub fn of(epochs: Vec<u32>, keep: u32, whole: bool) -> Self {
         let rungs = vec![Vec::new(); epochs.len()];
-        Ok(Self { epochs, keep: keep as usize, whole, rungs })
+        Self { epochs, keep: keep as usize, whole, rungs }
     }
 
     pub fn note(&mut self, proposal: u32, config: u32, rung: &Rung) {

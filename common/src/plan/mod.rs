@@ -11,6 +11,7 @@
 
 mod ascend;
 mod book;
+pub mod climbing;
 mod cmaes;
 mod cube;
 mod gaussian;

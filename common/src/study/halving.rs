@@ -5,7 +5,10 @@
 //! who trains, scores and stores them needs to know nothing of rungs. The last rung trains whole, and is what
 //! is chosen from.
 //!
-//! Source: Jamieson & Talwalkar (2016), AISTATS.
+//! A rung is judged when all of it has ended, or, where that was asked for, at once: then a config goes on as
+//! soon as it is among the best of those that have.
+//!
+//! Sources: Jamieson & Talwalkar (2016), AISTATS; Li et al. (2020), MLSys, for the form that does not wait.
 //!
 //! Floor: common.
 
@@ -23,9 +26,17 @@ pub struct Halving {
     pub rungs: u32,
     /// Of so many configs one goes on, and for so many times the epochs. Two or more.
     pub factor: u32,
+    /// Nobody waits for the others. Told by where it stands in an arm's bytes: `learned`.
+    #[serde(skip)]
+    pub at_once: bool,
 }
 
 impl Halving {
+    /// As a study file calls it.
+    pub fn name(&self) -> &'static str {
+        if self.at_once { ASHA } else { HALVING }
+    }
+
     /// As many rungs as leave a config and an epoch: of a study that does not say how many.
     pub fn most_rungs(configs: u32, factor: u32, epochs: u32) -> u32 {
         let factor = factor.max(2);
@@ -38,13 +49,13 @@ impl Halving {
         rungs
     }
 
-    /// Configs that reach a rung, counted from 0.
+    /// Configs that reach a rung, counted from 0; at least, where nobody waits and none fails.
     pub fn kept(&self, rung: u32) -> u32 {
         let divided = self.factor.checked_pow(rung).map_or(0, |by| self.configs / by);
         divided.max(1)
     }
 
-    /// Trainings of a choice's inner fold, over all rungs.
+    /// Trainings of a choice's inner fold, over all rungs; at least, as [`Halving::kept`].
     pub fn tried(&self) -> u64 {
         (0..self.rungs).map(|rung| u64::from(self.kept(rung))).sum()
     }
@@ -114,7 +125,16 @@ impl Study {
     pub fn halves(&self) -> bool {
         self.arms.iter().any(|arm| arm.halving.is_some())
     }
+
+    /// Whether some are without waiting for each other.
+    pub fn halves_at_once(&self) -> bool {
+        self.arms.iter().any(|arm| arm.halving.is_some_and(|halving| halving.at_once))
+    }
 }
+
+/// The two ways, as study files name them.
+pub(super) const HALVING: &str = "halving";
+pub(super) const ASHA: &str = "asha";
 
 /// How a config is called that is trained for some of its epochs.
 pub const UNTIL: &str = "until";
@@ -125,7 +145,7 @@ mod tests {
 
     #[test]
     fn one_of_three_goes_on_for_three_times_the_epochs() {
-        let halving = Halving { configs: 27, rungs: 3, factor: 3 };
+        let halving = Halving { configs: 27, rungs: 3, factor: 3, at_once: false };
         assert_eq!([0, 1, 2].map(|rung| halving.kept(rung)), [27, 9, 3]);
         assert_eq!([0, 1, 2].map(|rung| halving.epochs(rung, 30)), [3, 10, 30]);
         assert_eq!(halving.tried(), 39);
@@ -137,7 +157,7 @@ mod tests {
         assert_eq!(Halving::most_rungs(27, 3, 81), 4);
         assert_eq!(Halving::most_rungs(27, 3, 10), 3);
         assert_eq!(Halving::most_rungs(2, 3, 10), 1);
-        let halving = Halving { configs: 5, rungs: 4, factor: 3 };
+        let halving = Halving { configs: 5, rungs: 4, factor: 3, at_once: false };
         assert_eq!(halving.kept(3), 1, "one is always left");
         assert_eq!(halving.epochs(0, 4), 1, "and trained");
     }

@@ -208,6 +208,9 @@ impl Serialize for Arm {
         let how = match (&self.learned, self.halving, self.race) {
             (None, None, None) => HowLayout::Plain(self.model),
             (None, None, Some(race)) => HowLayout::Raced(self.model, race),
+            (None, Some(halving), _) if halving.at_once => {
+                HowLayout::HalvedAtOnce(self.model, halving)
+            }
             (None, Some(halving), _) => HowLayout::Halved(self.model, halving),
             (Some(learned), ..) => {
                 HowLayout::Learned(self.model, Box::new(LearnedLayout::of(learned)))
@@ -219,6 +222,9 @@ impl Serialize for Arm {
             (true, HowLayout::Learned(model, layout)) => ModelLayout::Learned(model, layout),
             (true, HowLayout::Halved(model, halving)) => ModelLayout::Halved(model, halving),
             (true, HowLayout::Raced(model, race)) => ModelLayout::Raced(model, race),
+            (true, HowLayout::HalvedAtOnce(model, halving)) => {
+                ModelLayout::HalvedAtOnce(model, halving)
+            }
         };
         Layout { name: &self.name, model, written: &self.written, configs: &self.configs }
             .serialize(serializer)
@@ -238,6 +244,9 @@ impl<'de> Deserialize<'de> for Arm {
                 (Requires::default(), HowLayout::Halved(model, halving))
             }
             ModelLayout::Raced(model, race) => (Requires::default(), HowLayout::Raced(model, race)),
+            ModelLayout::HalvedAtOnce(model, halving) => {
+                (Requires::default(), HowLayout::HalvedAtOnce(model, halving))
+            }
             model => {
                 let none = || D::Error::custom("there is no such model");
                 (Requires::default(), HowLayout::Plain(model.plain().ok_or_else(none)?))
@@ -253,6 +262,10 @@ impl<'de> Deserialize<'de> for Arm {
             }
             HowLayout::Halved(model, of) => {
                 halving = Some(of);
+                model
+            }
+            HowLayout::HalvedAtOnce(model, of) => {
+                halving = Some(Halving { at_once: true, ..of });
                 model
             }
             HowLayout::Raced(model, of) => {
@@ -292,6 +305,7 @@ enum ModelLayout {
     Learned(Model, Box<LearnedLayout>),
     Halved(Model, Halving),
     Raced(Model, Race),
+    HalvedAtOnce(Model, Halving),
     /// Never empty: an arm that requires nothing has the bytes of before.
     Required(Requires, HowLayout),
 }
@@ -303,6 +317,7 @@ enum HowLayout {
     Learned(Model, Box<LearnedLayout>),
     Halved(Model, Halving),
     Raced(Model, Race),
+    HalvedAtOnce(Model, Halving),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -364,9 +379,8 @@ impl ModelLayout {
             Self::Unet => Model::Unet,
             Self::Transformer => Model::Transformer,
             Self::Program => Model::Program,
-            Self::Learned(..) | Self::Halved(..) | Self::Raced(..) | Self::Required(..) => {
-                return None;
-            }
+            Self::Learned(..) | Self::Halved(..) | Self::Raced(..) => return None,
+            Self::HalvedAtOnce(..) | Self::Required(..) => return None,
         })
     }
 }
@@ -469,6 +483,21 @@ mod tests {
         let mut odd = flat;
         odd.arms[0].requires.insert("a b".into(), ["c".to_string()].into());
         assert!(!odd.is_well_named());
+    }
+
+    #[test]
+    fn halving_at_once_has_the_bytes_of_halving_behind_another_number() {
+        let flat = study("").arms.remove(0);
+        let halving = |at_once| Halving { configs: 3, rungs: 2, factor: 2, at_once };
+        let [waits, at_once] =
+            [false, true].map(|at_once| Arm { halving: Some(halving(at_once)), ..flat.clone() });
+        let bytes = [&waits, &at_once].map(|arm| codec::encode(arm).unwrap());
+        let at = codec::encode(&flat.name).unwrap().len();
+        assert_eq!((bytes[0][at], bytes[1][at]), (10, 12));
+        assert_eq!(bytes[0][at + 1..], bytes[1][at + 1..]);
+        for (bytes, arm) in bytes.iter().zip([&waits, &at_once]) {
+            assert_eq!(codec::decode::<Arm>(bytes).unwrap(), *arm);
+        }
     }
 
     #[test]

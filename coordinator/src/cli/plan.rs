@@ -342,6 +342,9 @@ impl Plan<'_> {
         let most = match before_a_look(self.study) {
             Some(first) => format!(" at most, {first} of them before [stop] looks"),
             None if self.study.races() => " at most, if no race drops a config".to_string(),
+            None if self.study.halves_at_once() => {
+                ", and some more where configs go on without waiting".to_string()
+            }
             None => String::new(),
         };
         let mut parts = vec![format!(

@@ -61,7 +61,7 @@ impl Node {
         let Some(record) = self.state.studies.get(&study) else { return };
         let design = Design::of(&record.study);
         let key = design.key(trial).filter(|key| key.inner.is_some());
-        let Some(choice) = key.and_then(|key| design.choice_of(&key)) else { return };
+        let Some(choice) = key.as_ref().and_then(|key| design.choice_of(key)) else { return };
         // One that failed, and was opened again after its choice was made.
         if self.state.choices(study).is_some_and(|known| known.chosen(choice).is_some()) {
             return;
@@ -71,6 +71,13 @@ impl Node {
         }
         let Some(choosing) = self.soft.choosing.get_mut(&study) else { return };
         let Some(record) = self.state.studies.get(&study) else { return };
+        if let (Some(key), true) = (&key, design.halves_at_once(choice.arm)) {
+            let trials = design.tries_of(choice, key.config).concat();
+            if trials.iter().all(|trial| record.trial(*trial) != Some(TrialState::Open)) {
+                choosing.judged.insert(choice);
+            }
+            return;
+        }
         match choosing.left.get_mut(&choice) {
             Some(left) => {
                 *left = left.saturating_sub(1);
@@ -114,9 +121,13 @@ impl Node {
             for choice in wanted {
                 choosing.proposed.insert(choice);
                 match judging(choice).next() {
-                    Some(Judged::GoOn(configs)) => promoted.push(configs),
+                    Some(Judged::GoOn(configs)) => promoted.extend(configs),
                     Some(Judged::Chosen(config)) => chosen.push(config),
-                    None => {}
+                    // Asked again when more is scored.
+                    None => {
+                        choosing.judged.remove(&choice);
+                        choosing.proposed.remove(&choice);
+                    }
                 }
             }
             if !chosen.is_empty() {
@@ -189,6 +200,10 @@ impl Choosing {
         };
         let open = trials.filter(|trial| waits.contains(&record.trial(*trial)));
         match open.count() as u64 {
+            // Whatever is open, some may go on.
+            _ if design.halves_at_once(choice.arm) => {
+                self.judged.insert(choice);
+            }
             0 if record.next_rung(design, choice).is_some() => {
                 self.judged.insert(choice);
             }

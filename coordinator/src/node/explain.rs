@@ -327,7 +327,12 @@ fn why_not_reached(
     let place = halving.map_or(config, |halving| halving.place(config).1);
     let over = chosen.is_some() || record.next_rung(design, choice).is_none();
     let goes_on = !over && record.furthest(design, choice).contains(&place);
+    let at_once = halving.is_some_and(|halving| halving.at_once);
     match (halving, goes_on) {
+        (Some(_), _) if at_once && chosen.is_none() => {
+            "its config reaches this rung as soon as it is among the best of those that are scored on the \
+             rung before"
+        }
         (Some(_), true) => {
             "the best of its choice's configs reach this rung, when all on the rung before have ended"
         }

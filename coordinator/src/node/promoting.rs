@@ -1,24 +1,29 @@
 //! Configs on their rungs: who of them goes on, and which is chosen in the end.
 //!
 //! Scores are compared here and nowhere else, once all that a rung waits for has ended; so whoever leads
-//! comes to the same, in whatever order they came. Deliberately absent: when that is (`choosing`).
+//! comes to the same, in whatever order they came. But where a config goes on without waiting for others, what
+//! has been scored by then decides, and stands once it is in the log. Deliberately absent: when that is
+//! (`choosing`).
 //!
 //! Floor: core.
+
+use std::collections::BTreeMap;
 
 use common::choosing::{Scores, choose, cost};
 use common::design::{Choice, Design};
 use common::id::TrialIndex;
+use common::plan::climbing::{Standing, go_on};
 use common::racing;
 use common::study::{Halving, Race, Select};
 
 use crate::scheduler::choices::{Choices, Chosen};
 use crate::scheduler::rungs::Promoted;
-use crate::scheduler::state::StudyRecord;
+use crate::scheduler::state::{StudyRecord, TrialState};
 
 /// What follows for a choice whose configs were judged on their rung.
 pub(super) enum Judged {
-    GoOn(Promoted),
-    /// One is left of its race.
+    GoOn(Vec<Promoted>),
+    /// One is left of its race, or none goes on any more.
     Chosen(Chosen),
 }
 
@@ -31,9 +36,12 @@ pub(super) struct Judging<'a> {
 }
 
 impl Judging<'_> {
-    /// Which configs go on to the next rung; `None` where there is none.
+    /// Which configs go on to the next rung; `None` where nothing can be said.
     pub fn next(&self) -> Option<Judged> {
         let Choice { arm, cell } = self.choice;
+        if let Some(halving) = self.design.halving(arm).filter(|halving| halving.at_once) {
+            return self.at_once(halving);
+        }
         let rung = self.record.next_rung(self.design, self.choice)?;
         let left = self.record.reached(self.design, self.choice, rung - 1);
         let written = &self.record.study.arms[arm as usize];
@@ -45,8 +53,37 @@ impl Judging<'_> {
             [config] if written.race.is_some() => {
                 Judged::Chosen(Chosen { arm, cell, config: *config })
             }
-            _ => Judged::GoOn(Promoted { arm, cell, rung, configs }),
+            _ => Judged::GoOn(vec![Promoted { arm, cell, rung, configs }]),
         })
+    }
+
+    /// Who goes on by what is scored so far, or the choice where all is.
+    fn at_once(&self, halving: Halving) -> Option<Judged> {
+        let Choice { arm, cell } = self.choice;
+        let (mut standings, mut open) = (Vec::new(), false);
+        for rung in 0..halving.rungs {
+            for config in self.record.reached(self.design, self.choice, rung) {
+                let trials = self.design.tries_of(self.choice, halving.config(rung, config));
+                let waits =
+                    |trial: &TrialIndex| self.record.trial(*trial) == Some(TrialState::Open);
+                let is_open = trials.iter().flatten().any(waits);
+                open |= is_open;
+                let scores = self.scores(&[halving.config(rung, config)]).concat().concat();
+                let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+                standings.push(Standing { config, rung, score: (!is_open).then_some(mean) });
+            }
+        }
+        let mut by_rung: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        let goes = go_on((halving.rungs, halving.factor), self.larger_is_better(), &standings);
+        goes.into_iter().for_each(|(rung, config)| by_rung.entry(rung).or_default().push(config));
+        if by_rung.is_empty() {
+            return (!open).then(|| Judged::Chosen(self.chosen()));
+        }
+        let promoted = by_rung.into_iter().map(|(rung, mut configs)| {
+            configs.sort_unstable();
+            Promoted { arm, cell, rung, configs }
+        });
+        Some(Judged::GoOn(promoted.collect()))
     }
 
     /// The config that the scores say; of halved ones one that reached the last rung, of a race one that is
@@ -54,22 +91,39 @@ impl Judging<'_> {
     pub fn chosen(&self) -> Chosen {
         let (record, choice) = (self.record, self.choice);
         let all = record.study.configs_of(choice);
-        let furthest = || record.furthest(self.design, choice);
-        let candidates: Vec<u32> =
+        let (candidates, stands_for): (Vec<u32>, Vec<u32>) =
             match (self.design.halving(choice.arm), self.design.raced(choice.arm)) {
                 (Some(halving), _) => {
-                    let last = halving.rungs - 1;
-                    furthest().into_iter().map(|config| halving.config(last, config)).collect()
+                    let (rung, last) = (self.last_rung(halving), halving.rungs - 1);
+                    let reached = record.reached(self.design, choice, rung).into_iter();
+                    reached.map(|c| (halving.config(rung, c), halving.config(last, c))).unzip()
                 }
-                (None, Some(_)) => furthest(),
-                (None, None) => (0..all.len() as u32).collect(),
+                (None, Some(_)) => {
+                    record.furthest(self.design, choice).into_iter().map(|c| (c, c)).unzip()
+                }
+                (None, None) => (0..all.len() as u32).map(|c| (c, c)).unzip(),
             };
         let costs: Vec<f64> =
-            candidates.iter().map(|config| cost(&all[*config as usize].hyper)).collect();
+            stands_for.iter().map(|config| cost(&all[*config as usize].hyper)).collect();
         let select = record.study.outer.inner.as_ref().map(|inner| inner.select);
         let scores = self.scores(&candidates);
         let best = choose(&scores, select.unwrap_or(SELECT), self.larger_is_better(), &costs);
-        Chosen { arm: choice.arm, cell: choice.cell, config: candidates[best] }
+        Chosen { arm: choice.arm, cell: choice.cell, config: stands_for[best] }
+    }
+
+    /// The rung whose scores choose: the last one; where nobody waits and all fail that go on, the last on
+    /// which one did not.
+    fn last_rung(&self, halving: Halving) -> u32 {
+        let last = halving.rungs - 1;
+        let is_whole = |config: u32, rung: u32| {
+            let scores = self.scores(&[halving.config(rung, config)]).concat().concat();
+            scores.iter().all(|score| score.is_finite())
+        };
+        let has_whole = |rung: &u32| {
+            let reached = self.record.reached(self.design, self.choice, *rung);
+            reached.into_iter().any(|config| is_whole(config, *rung))
+        };
+        if halving.at_once { (0..=last).rev().find(has_whole).unwrap_or(0) } else { last }
     }
 
     /// The best of those that reached the rung before.

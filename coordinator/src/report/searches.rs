@@ -134,6 +134,20 @@ pub fn sentence(study: &Study) -> String {
             format!("{} for {}", halving.kept(rung), halving.epochs(rung, epochs))
         });
         let rungs: Vec<String> = rungs.collect();
+        if halving.at_once {
+            let until = |rung: u32| halving.epochs(rung, epochs).to_string();
+            let later: Vec<String> = (1..halving.rungs).map(until).collect();
+            return format!(
+                "The configs of {} were halved by their scores on inner folds without waiting for each other \
+                 (Li et al., 2020): of {} that train for {} epochs each went on to {} once it was among the \
+                 best one in {} of those scored there by then, and was trained on, not anew. ",
+                arm.name,
+                halving.configs,
+                until(0),
+                listed(&later),
+                halving.factor
+            );
+        }
         format!(
             "The configs of {} were halved by their scores on inner folds (Jamieson and Talwalkar, 2016): {} \
              epochs; what goes on was trained on, not anew. ",
@@ -170,7 +184,12 @@ pub fn references(study: &Study) -> Vec<&'static str> {
         Method::Gaussian => JONES,
         _ => HANSEN,
     };
-    let halved = Some(JAMIESON).filter(|_| study.halves());
+    let halved = |at_once: bool| {
+        let mut arms = study.judged().iter().filter_map(|arm| arm.halving);
+        arms.any(|halving| halving.at_once == at_once)
+    };
+    let halved = [(halved(false), JAMIESON), (halved(true), LI)];
+    let halved = halved.into_iter().filter_map(|(used, text)| used.then_some(text));
     let raced = Some(WANG).filter(|_| study.races());
     METHODS.into_iter().filter(used).map(cited).chain(halved).chain(raced).collect()
 }
@@ -195,6 +214,9 @@ const JONES: &str = "Jones DR, Schonlau M, Welch WJ (1998). Efficient global opt
      Journal of Global Optimization 13.";
 
 const HANSEN: &str = "Hansen N (2016). The CMA evolution strategy: a tutorial. arXiv:1604.00772.";
+
+const LI: &str = "Li L, Jamieson K, Rostamizadeh A et al. (2020). A system for massively parallel hyperparameter tuning. \
+     Proceedings of Machine Learning and Systems 2.";
 
 const JAMIESON: &str = "Jamieson K, Talwalkar A (2016). Non-stochastic best arm identification and hyperparameter optimization. \
      AISTATS.";

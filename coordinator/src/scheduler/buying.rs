@@ -154,7 +154,8 @@ impl StudyRecord {
         let judged = self.study.judged().len() as u32;
         let left = |arm: u32| buying.seeds(arm).map(u64::from) < Some(design.seeds_of(arm));
         buying.open().any(|arm| arm < judged && left(arm))
-            && self.complete + self.failed + self.cancelled + self.spared == buying.planned(&design)
+            && self.complete + self.failed + self.cancelled
+                == buying.planned(&design).saturating_add_signed(-self.spared)
     }
 }
 

@@ -123,8 +123,8 @@ impl State {
                 continue;
             }
             choices.chosen.insert((chosen.arm, chosen.cell), chosen.config);
-            let before = record.dropped(&design, choice, false);
-            record.spared += record.dropped(&design, choice, true) - before;
+            let before = record.spared(&design, choice, false);
+            record.spared += record.spared(&design, choice, true) - before;
             for trial in design.scores_of(choice).into_iter().flatten().flatten() {
                 choices.scores.remove(&trial);
             }

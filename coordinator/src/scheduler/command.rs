@@ -180,7 +180,9 @@ impl Command {
             Command::Control { control: Control::Cancel, .. } => 1,
             Command::Control { .. } => 2,
             Command::Submit { study, .. } if study.has_requires() => LABELS_LEVEL,
-            Command::Submit { study, .. } if study.races() => RACING_LEVEL,
+            Command::Submit { study, .. } if study.races() || study.halves_at_once() => {
+                RACING_LEVEL
+            }
             Command::Submit { study, .. } if study.learns() || study.halves() => LEARN_LEVEL,
             Command::Propose { .. } | Command::Promote { .. } => LEARN_LEVEL,
             Command::Submit { study, .. } if study.budget.is_limited() => BUYING_LEVEL,
@@ -274,7 +276,7 @@ pub const BUYING_LEVEL: u16 = 8;
 /// may be halved.
 pub const LEARN_LEVEL: u16 = 9;
 
-/// From this level on configs may race.
+/// From this level on configs may race, and be halved without waiting for each other.
 pub const RACING_LEVEL: u16 = 10;
 
 /// From this level on arms may require labels of agents: older coordinators would grant them to anybody.

@@ -2,7 +2,8 @@
 //!
 //! A rung of halved configs is a number of epochs; of those that race it is a tuning seed, and what does not
 //! go on is dropped. The leader compares scores and proposes; here a rung's trials are opened, once. What was
-//! promoted is not written down beside them: a rung whose trials are no longer closed has been reached.
+//! promoted is not written down beside them: a rung whose trials are no longer closed has been reached. Of
+//! configs that do not wait for each other some may reach a rung that others are on.
 //!
 //! Floor: core.
 
@@ -94,41 +95,68 @@ impl StudyRecord {
         design.choices().map(of_choice).sum()
     }
 
-    /// Trials that the design counts, and that a race has dropped: of a choice that is made all that are
-    /// closed, else those of configs that are out.
-    pub(super) fn dropped(&self, design: &Design, choice: Choice, is_chosen: bool) -> u64 {
+    /// Trials that the design counts and that are not trained, less those that are and that it does not count.
+    ///
+    /// A race drops, of a choice that is made, all that are closed, else those of configs that are out. Where
+    /// nobody waits, more may reach a rung than the design counts, and fewer where some fail.
+    pub(super) fn spared(&self, design: &Design, choice: Choice, is_chosen: bool) -> i64 {
+        let all = || 0..alternatives(design, choice);
+        let is_closed = |trial: &TrialIndex| self.trial(*trial) == Some(TrialState::Unchosen);
+        if let Some(halving) = design.halving(choice.arm).filter(|halving| halving.at_once) {
+            let of_rung = |rung: u32| -> i64 {
+                let trials = all().flat_map(|config| on_rung(design, choice, rung, config));
+                let opened = trials.filter(|trial| !is_closed(trial)).count();
+                let each = design.tries_of(choice, 0).concat().len();
+                halving.kept(rung) as i64 * each as i64 - opened as i64
+            };
+            let fewer: i64 = later_rungs(design, choice).map(of_rung).sum();
+            return if is_chosen { fewer } else { fewer.min(0) };
+        }
         if design.raced(choice.arm).is_none() {
             return 0;
         }
         let left = if is_chosen { Vec::new() } else { self.furthest(design, choice) };
-        let out = (0..alternatives(design, choice)).filter(|c| left.binary_search(c).is_err());
+        let out = all().filter(|config| left.binary_search(config).is_err());
         let trials = out.flat_map(|config| design.tries_of(choice, config).concat());
-        trials.filter(|trial| self.trial(*trial) == Some(TrialState::Unchosen)).count() as u64
+        trials.filter(is_closed).count() as i64
     }
 
-    /// What all races have dropped; of a record that was read.
+    /// What all choices have spared; of a record that was read.
     pub(super) fn count_spared(&mut self, choices: Option<&Choices>) {
         let design = Design::try_of(&self.study);
         let design = design.filter(|design| design.trials() == Some(self.planned()));
         let (Some(design), Some(known)) = (design, choices) else { return };
-        let dropped =
-            |choice: Choice| self.dropped(&design, choice, known.chosen(choice).is_some());
-        self.spared = design.choices().map(dropped).sum();
+        let spared = |choice: Choice| self.spared(&design, choice, known.chosen(choice).is_some());
+        self.spared = design.choices().map(spared).sum();
     }
 
-    fn could_promote(&self, design: &Design, promoted: &Promoted) -> bool {
-        let (choice, configs) = (promoted.choice(), &promoted.configs);
-        if !design.has(choice) || self.next_rung(design, choice) != Some(promoted.rung) {
+    /// Takes out what does not go on; `false` where nothing is left.
+    fn could_promote(&self, design: &Design, promoted: &mut Promoted) -> bool {
+        let (choice, rung) = (promoted.choice(), promoted.rung);
+        if !design.has(choice) || !later_rungs(design, choice).contains(&rung) {
             return false;
         }
-        let before = self.reached(design, choice, promoted.rung - 1);
-        let many = match design.halving(choice.arm) {
-            Some(halving) => configs.len() as u32 == halving.kept(promoted.rung),
+        let ascending = promoted.configs.is_sorted_by(|a, b| a < b);
+        let before = self.reached(design, choice, rung - 1);
+        let known = promoted.configs.iter().all(|config| before.binary_search(config).is_ok());
+        let halving = design.halving(choice.arm);
+        if halving.is_some_and(|halving| halving.at_once) {
+            let scored = |config: u32| {
+                let trials = on_rung(design, choice, rung - 1, config);
+                trials.iter().all(|trial| self.trial(*trial) == Some(TrialState::Complete))
+            };
+            // Who went on, and is told again with others, stays where it is.
+            promoted.configs.retain(|config| {
+                scored(*config) && !self.is_on_rung(design, choice, rung, *config)
+            });
+            return ascending && known && !promoted.configs.is_empty();
+        }
+        let many = match halving {
+            Some(halving) => promoted.configs.len() as u32 == halving.kept(rung),
             // One that is left alone is chosen.
-            None => configs.len() > 1,
+            None => promoted.configs.len() > 1,
         };
-        many && configs.is_sorted_by(|a, b| a < b)
-            && configs.iter().all(|config| before.binary_search(config).is_ok())
+        ascending && known && many && self.next_rung(design, choice) == Some(rung)
     }
 }
 
@@ -145,17 +173,17 @@ impl State {
         }
         let design = Design::of(&record.study);
         let (mut done, mut opened) = (Vec::new(), Vec::new());
-        for one in promoted {
+        for mut one in promoted {
             let choice = one.choice();
-            if choices.chosen(choice).is_some() || !record.could_promote(&design, &one) {
+            if choices.chosen(choice).is_some() || !record.could_promote(&design, &mut one) {
                 continue;
             }
             let trials = one.configs.iter();
             let trials = trials.flat_map(|config| on_rung(&design, choice, one.rung, *config));
             let trials: Vec<TrialIndex> = trials.collect();
-            let before = record.dropped(&design, choice, false);
+            let before = record.spared(&design, choice, false);
             opened.extend(record.release(&trials));
-            record.spared += record.dropped(&design, choice, false) - before;
+            record.spared += record.spared(&design, choice, false) - before;
             done.push(one);
         }
         Applied::Promoted { study, promoted: done, opened }

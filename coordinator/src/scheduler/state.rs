@@ -79,9 +79,10 @@ pub struct StudyRecord {
     /// Refits that no choice will fall on, and trials that nobody will buy; follows from the rest.
     #[serde(skip)]
     never: u64,
-    /// Trials of configs that races have dropped; follows from the rest.
+    /// Trials on inner folds that races and halvings did not need, as [`StudyRecord::spared`] counts them;
+    /// follows from the rest.
     #[serde(skip)]
-    pub(super) spared: u64,
+    pub(super) spared: i64,
     pub complete: u64,
     pub failed: u64,
     pub cancelled: u64,
@@ -360,7 +361,7 @@ impl StudyRecord {
     /// Trials that are trained, or will be: of the refits of a choice those of one config, and of a race none
     /// that it has dropped.
     pub fn trained(&self) -> u64 {
-        self.planned() - self.never - self.spared
+        (self.planned() - self.never).saturating_add_signed(-self.spared)
     }
 
     /// Trials without an end that are trained, or will be.

@@ -9,10 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::choosing::{Scores, choose, cost};
 use common::design::{Choice, Design};
 use common::id::{StudyId, TrialIndex};
+use common::plan::climbing::{Standing, go_on};
 use common::racing;
 use common::searching::Searching;
 use common::space::Config;
-use common::study::Study;
+use common::study::{Halving, Select, Study};
 use common::wire::message::RowEnd;
 use coordinator::disk::RowChange;
 use coordinator::scheduler::state::State;
@@ -94,6 +95,7 @@ impl Invariant for ChosenOnce {
                     if trials.iter().all(certain) {
                         follows(study, *id, &design, choice, &rows)?;
                         races(study, *id, &design, choice, &rows)?;
+                        climbs(study, *id, &design, (choice, made), &rows)?;
                     }
                     let configs = study.arms[choice.arm as usize].configs.len() as u32;
                     let other = (0..configs).filter(|config| made != Some(*config));
@@ -152,6 +154,10 @@ fn chosen(study: &Study, id: StudyId, design: &Design, choice: Choice, rows: &Ro
     let of_config = |config: &u32| -> Scores {
         trials.iter().map(|seed| seed[*config as usize].iter().map(score).collect()).collect()
     };
+    if let Some(halving) = design.halving(choice.arm) {
+        let all: Vec<Scores> = (0..configs.len() as u32).map(|c| of_config(&c)).collect();
+        return climbed(study, halving, &all);
+    }
     let left = match left(study, id, design, choice, rows).pop() {
         Some(left) => left,
         None => (0..configs.len() as u32).collect(),
@@ -227,4 +233,59 @@ fn races(
         }
     }
     Ok(())
+}
+
+/// Of halved configs the best on the last rung on which one did not fail; `scores` of each rung's, NaN where
+/// it was not reached.
+fn climbed(study: &Study, halving: Halving, scores: &[Scores]) -> u32 {
+    let larger = study.primary().larger_is_better();
+    let on_rung =
+        |rung: u32| &scores[(rung * halving.configs) as usize..][..halving.configs as usize];
+    let is_whole = |scores: &Scores| scores.iter().flatten().all(|score| score.is_finite());
+    let rung = (0..halving.rungs).rev().find(|rung| on_rung(*rung).iter().any(is_whole));
+    let costs = vec![0.0; halving.configs as usize];
+    let best = choose(on_rung(rung.unwrap_or(0)), Select::Best, larger, &costs);
+    halving.config(halving.rungs - 1, best as u32)
+}
+
+/// Whether those that went on had whole scores, and when the choice was made nobody was left who should have.
+fn climbs(
+    study: &Study,
+    id: StudyId,
+    design: &Design,
+    (choice, made): (Choice, Option<u32>),
+    rows: &Rows,
+) -> Result<(), String> {
+    let Some(halving) = design.halving(choice.arm) else { return Ok(()) };
+    let mut standings = Vec::new();
+    for (rung, config) in
+        (0..halving.rungs).flat_map(|rung| (0..halving.configs).map(move |config| (rung, config)))
+    {
+        let trials = design.tries_of(choice, halving.config(rung, config)).concat();
+        let ends = trials.iter().map(|trial| match rows.get(&(id, *trial)).map(|row| &row.end) {
+            Some(RowEnd::Complete(outcome)) => Some(outcome.metrics[0]),
+            Some(RowEnd::Failed { .. }) => Some(f64::NAN),
+            None => None,
+        });
+        let ends: Vec<Option<f64>> = ends.collect();
+        if ends.iter().all(Option::is_none) {
+            continue;
+        }
+        let score: Option<Vec<f64>> = ends.into_iter().collect();
+        let score = score.map(|scores| scores.iter().sum::<f64>() / scores.len() as f64);
+        let below = |one: &Standing| one.config == config && one.rung + 1 == rung;
+        let from = standings.iter().find(|one| below(one));
+        if rung > 0 && !from.is_some_and(|one| one.score.is_some_and(f64::is_finite)) {
+            return Err(format!("{id}: {choice:?} let {config} go on to {rung} from {from:?}"));
+        }
+        standings.push(Standing { config, rung, score });
+    }
+    let larger = study.primary().larger_is_better();
+    let left = go_on((halving.rungs, halving.factor), larger, &standings);
+    match made {
+        Some(made) if !left.is_empty() => {
+            Err(format!("{id}: {choice:?} chose {made}, and {left:?} should have gone on"))
+        }
+        _ => Ok(()),
+    }
 }

@@ -161,7 +161,7 @@ pub fn halved() -> Study {
     let hyper = Hyper { until: Some(3), ..whole.hyper.clone() };
     let rung = ArmConfig { point: whole.point.clone(), hyper };
     arm.configs = vec![rung.clone(), rung, whole.clone(), whole];
-    arm.halving = Some(Halving { configs: 2, rungs: 2, factor: 2 });
+    arm.halving = Some(Halving { configs: 2, rungs: 2, factor: 2, at_once: false });
     study
 }
 

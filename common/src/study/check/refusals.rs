@@ -115,12 +115,6 @@ fn what_later_versions_bring_is_refused_by_name() {
     refused("[arms.a]", "[budget]\nhours = 0\n[arms.a]", "0", &["above 0", "8 or 0.5"]);
     let one_arm = "[stop]\nhalf_width = 0.1\n[arms.a]";
     refused("[arms.a]", one_arm, "[stop]", &["there is one", "add the arm"]);
-    refused(
-        "space =",
-        "search = { method = \"asha\" }\nspace =",
-        "\"asha\"",
-        &["not in this version", "grid"],
-    );
 }
 
 #[test]
@@ -340,6 +334,9 @@ fn a_search_says_how_many_configs_it_draws() {
     refused("method = \"sobol\", configs = 0", "0", &["from 1 to 5000"]);
     refused("method = \"grid\", configs = 4", "4", &["as many configs as its space"]);
     refused("method = \"random\", configs = 4, rungs = 2", "2", &["`rungs` is for", "halving"]);
+    let asha = "{ method = \"asha\", configs = 9 }";
+    refused("method = \"asha\", configs = 9", asha, &["asha learns from scores", "inner = {"]);
+    refused("method = \"asha\"", "{ method = \"asha\" }", &["configs = 20"]);
     refused("method = \"radnom\", configs = 4", "\"radnom\"", &["did you mean", "random"]);
 }
 
@@ -364,6 +361,8 @@ fn a_race_that_could_drop_nothing_is_refused() {
     refused((inner, "tune = 5", grid), "true", &few);
     let halves = "method = \"halving\", configs = 9, race = true";
     refused((inner, "tune = 6", halves), "true", &["by epochs", "\"sobol\""]);
+    let at_once = "method = \"asha\", configs = 9, race = true";
+    refused((inner, "tune = 6", at_once), "true", &["by epochs", "\"sobol\""]);
     let learns = "method = \"tpe\", configs = 9, race = true";
     refused((inner, "tune = 6", learns), "true", &["tpe proposes each config", "take `race` out"]);
     let one_se = "inner = { folds = 2, select = \"one-se\" }";

@@ -4,6 +4,7 @@
 
 use super::super::finding::Inspection;
 use super::super::grammar::{ArmDraft, Draft};
+use super::super::halving::{ASHA, HALVING};
 use super::super::{Arm, Halving, Model, Race, Select, Study};
 use crate::design::Design;
 
@@ -16,7 +17,8 @@ pub(super) fn check(draft: &Draft, inspection: &mut Inspection<'_>) {
     }
     for arm in &draft.arms {
         let halves = arm.search.as_ref().and_then(|search| search.value.halving.as_ref());
-        let name = arm.learns().map(|method| method.name()).or(halves.map(|_| "halving"));
+        let halves = halves.map(|halved| if halved.at_once { ASHA } else { HALVING });
+        let name = arm.learns().map(|method| method.name()).or(halves);
         if let (Some(name), Some(search)) = (name, &arm.search) {
             let message = format!(
                 "{name} learns from scores, and without inner folds the only ones are those of test rows"
@@ -102,7 +104,8 @@ fn check_halved(arms: &[ArmDraft], inspection: &mut Inspection<'_>) {
             continue;
         }
         if arm.space.value.axes.iter().any(|(name, _)| name == "epochs") {
-            let message = "halving decides for how many epochs each config is trained";
+            let message =
+                format!("{} decides for how many epochs each config is trained", halving.name());
             let help = "take `epochs` out of the space; the arm's own are those of the last rung";
             inspection.refuse(&arm.space.span, message, help);
             continue;
@@ -134,6 +137,21 @@ fn rungs_in_words(arm: &Arm, halving: Halving) -> String {
             _ => format!("the best {kept} of them for {until}"),
         }
     };
+    if halving.at_once {
+        let later = || 1..halving.rungs;
+        let until: Vec<String> =
+            later().map(|rung| halving.epochs(rung, epochs).to_string()).collect();
+        let kept: Vec<String> = later().map(|rung| halving.kept(rung).to_string()).collect();
+        return format!(
+            "arm {:?}: of each choice {}, and go on to {} as soon as they are among the best one in {} of \
+             those that are scored there: {} of them or some more",
+            arm.name,
+            rung(0),
+            until.join(", "),
+            halving.factor,
+            kept.join(", ")
+        );
+    }
     let rungs: Vec<String> = (0..halving.rungs).map(rung).collect();
     format!("arm {:?}: of each choice {}", arm.name, rungs.join(", "))
 }

@@ -172,7 +172,7 @@ impl ArmDraft {
         let (configs, factor) = (self.points.len() as u32, halved.factor);
         let most = Halving::most_rungs(configs, factor, self.fixed.epochs);
         let rungs = halved.rungs.as_ref().map_or(most, |rungs| rungs.value);
-        Some(Halving { configs, rungs, factor })
+        Some(Halving { configs, rungs, factor, at_once: halved.at_once })
     }
 
     /// Takes the configs from the space. What is drawn depends on the data and on the space alone. A search

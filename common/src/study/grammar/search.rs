@@ -4,6 +4,7 @@
 
 use super::super::Race;
 use super::super::finding::{At, Inspection, mean_or_known};
+use super::super::halving::{ASHA, HALVING};
 use super::walk::{Item, Section};
 use crate::plan::Method;
 
@@ -21,6 +22,8 @@ pub(in super::super) struct Drawn {
 pub(in super::super) struct Halved {
     pub rungs: Option<At<u32>>,
     pub factor: u32,
+    /// A config goes on without waiting for the others.
+    pub at_once: bool,
 }
 
 /// `{ method = "grid" }`, or `{ method = "tpe", configs = 20 }`, and how its configs race. `None` for a grid.
@@ -49,20 +52,11 @@ fn drawn(
         .and_then(|item| item.text(inspection))?;
     let method = match written.value.as_str() {
         "grid" => None,
-        "random" | HALVING => Some(Method::Random),
+        "random" | HALVING | ASHA => Some(Method::Random),
         "sobol" => Some(Method::Sobol),
         "tpe" => Some(Method::Tpe),
         "gp" => Some(Method::Gaussian),
         "cmaes" => Some(Method::CmaEs),
-        later if LATER_METHODS.contains(&later) => {
-            let message = format!("search method {later:?} is not in this version");
-            inspection.refuse(
-                &written.span,
-                message,
-                format!("known here: {}", METHODS.join(", ")),
-            );
-            return None;
-        }
         other => {
             let message = format!("there is no search method {other:?}");
             let help = mean_or_known(other, &METHODS);
@@ -82,17 +76,23 @@ fn drawn(
     let configs = section
         .require("configs", "configs = 20", inspection)?
         .whole(1..=CONFIGS_MAX, inspection)?;
-    let halving = halved(section, written.value == HALVING, inspection);
+    let at_once = written.value == ASHA;
+    let halves = (at_once || written.value == HALVING).then_some(at_once);
+    let halving = halved(section, halves, inspection);
     let drawn = Drawn { method, configs: configs.value as u32, halving };
     Some(At { value: drawn, span: item.span.clone() })
 }
 
-/// `rungs = 3, factor = 3` of a search that halves.
-fn halved(search: &Section<'_>, halves: bool, inspection: &mut Inspection<'_>) -> Option<Halved> {
+/// `rungs = 3, factor = 3` of a search that halves, and whether at once.
+fn halved(
+    search: &Section<'_>,
+    halves: Option<bool>,
+    inspection: &mut Inspection<'_>,
+) -> Option<Halved> {
     let mut number = |key: &str, most: i64| -> Option<At<u32>> {
         let item = search.find(key)?;
-        if !halves {
-            let message = format!("`{key}` is for method = \"halving\"");
+        if halves.is_none() {
+            let message = format!("`{key}` is for method = \"halving\" or \"asha\"");
             inspection.refuse(&item.span, message, "take it out");
             return None;
         }
@@ -100,7 +100,8 @@ fn halved(search: &Section<'_>, halves: bool, inspection: &mut Inspection<'_>) -
         Some(At { value: number.value as u32, span: number.span })
     };
     let (rungs, factor) = (number("rungs", 20), number("factor", 1_000));
-    halves.then(|| Halved { rungs, factor: factor.map_or(FACTOR, |factor| factor.value) })
+    let factor = factor.map_or(FACTOR, |factor| factor.value);
+    Some(Halved { rungs, factor, at_once: halves? })
 }
 
 /// `race = true, first = 5, level = 0.95`: configs that were drawn before anything is trained.
@@ -146,9 +147,7 @@ fn race(
 }
 
 const KEYS: [&str; 7] = ["method", "configs", "rungs", "factor", "race", "first", "level"];
-const HALVING: &str = "halving";
-const METHODS: [&str; 7] = ["grid", "random", "sobol", "tpe", "gp", "cmaes", HALVING];
-const LATER_METHODS: [&str; 1] = ["asha"];
+const METHODS: [&str; 8] = ["grid", "random", "sobol", "tpe", "gp", "cmaes", HALVING, ASHA];
 /// One in three goes on, for three times the epochs.
 const FACTOR: u32 = 3;
 /// As of `first` in [stop].

@@ -3,6 +3,7 @@
 //!
 //! Floor: core.
 
+mod at_once;
 mod borrowed;
 mod buying;
 mod choosing;
