@@ -41,7 +41,9 @@ impl News {
     pub fn log(&self) {
         match self {
             News::Connected { name } => {
-                tracing::info!(agent = %name.escape_debug(), "{self}");
+                // After the agent's name comes where it joined.
+                let agent = name.split(' ').next().unwrap_or_default();
+                tracing::info!(agent = %agent.escape_debug(), "{self}");
             }
             News::Training { study, .. } | News::Fetching { study, .. } => {
                 tracing::info!(%study, "{self}");

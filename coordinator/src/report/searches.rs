@@ -139,11 +139,11 @@ pub fn sentence(study: &Study) -> String {
             let later: Vec<String> = (1..halving.rungs).map(until).collect();
             return format!(
                 "The configs of {} were halved by their scores on inner folds without waiting for each other \
-                 (Li et al., 2020): of {} that train for {} epochs each went on to {} once it was among the \
+                 (Li et al., 2020): of {} that train for {} each went on to {} once it was among the \
                  best one in {} of those scored there by then, and was trained on, not anew. ",
                 arm.name,
                 halving.configs,
-                until(0),
+                counted(halving.epochs(0, epochs).into(), "epoch"),
                 listed(&later),
                 halving.factor
             );

@@ -362,7 +362,7 @@ fn a_race_that_could_drop_nothing_is_refused() {
     let halves = "method = \"halving\", configs = 9, race = true";
     refused((inner, "tune = 6", halves), "true", &["by epochs", "\"sobol\""]);
     let at_once = "method = \"asha\", configs = 9, race = true";
-    refused((inner, "tune = 6", at_once), "true", &["by epochs", "\"sobol\""]);
+    refused((inner, "tune = 6", at_once), "true", &["asha drops configs by epochs", "\"sobol\""]);
     let learns = "method = \"tpe\", configs = 9, race = true";
     refused((inner, "tune = 6", learns), "true", &["tpe proposes each config", "take `race` out"]);
     let one_se = "inner = { folds = 2, select = \"one-se\" }";

@@ -132,8 +132,9 @@ fn race(
         race.alpha = 1.0 - level.value;
     }
     let message = match drawn {
-        Some(Drawn { halving: Some(_), .. }) => {
-            "halving drops configs by epochs, and a race by tuning seeds".to_string()
+        Some(Drawn { halving: Some(halved), .. }) => {
+            let name = if halved.at_once { ASHA } else { HALVING };
+            format!("{name} drops configs by epochs, and a race by tuning seeds")
         }
         Some(drawn) if drawn.method.learns() => format!(
             "{} proposes each config when those before are scored, and a race trains all of them together",
