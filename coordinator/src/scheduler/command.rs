@@ -245,7 +245,8 @@ pub enum EntryError {
     #[error("a committed entry cannot be read")]
     Unreadable { source: CodecError },
     #[error(
-        "the cluster is at level {level}, this program knows up to {known}; install the newer version"
+        "the cluster is at level {level}, this program may use up to {known}; install the newer version, or start \
+         it without --level"
     )]
     Level { level: u16, known: u16 },
 }
