@@ -252,6 +252,9 @@ impl Client {
 
     /// What agents are known by, and what waits for others.
     pub async fn labels(&self) -> Result<(Vec<(MemberId, Labels)>, Vec<Wanting>), ClientError> {
+        if !self.knows_agents_well().await? {
+            return Ok((Vec::new(), Vec::new()));
+        }
         match self.ask(Request::Labels).await? {
             Response::Labels { agents, wanting } => Ok((agents, wanting)),
             _ => Err(ClientError::Unexpected),
@@ -309,15 +312,21 @@ impl Client {
 
     /// For how long agents stay. A coordinator of before that was known says nothing.
     pub async fn stays(&self) -> Result<Vec<Stay>, ClientError> {
-        if let Way::There(remote) = &self.way
-            && remote.link().await?.1.protocol() < BORROWED_PROTOCOL
-        {
+        if !self.knows_agents_well().await? {
             return Ok(Vec::new());
         }
         match self.ask(Request::Stays).await? {
             Response::Stays { stays } => Ok(stays),
             _ => Err(ClientError::Unexpected),
         }
+    }
+
+    /// Whether the coordinator knows of labels, and for how long agents stay.
+    async fn knows_agents_well(&self) -> Result<bool, ClientError> {
+        Ok(match &self.way {
+            Way::There(remote) => remote.link().await?.1.protocol() >= BORROWED_PROTOCOL,
+            Way::Here(_) => true,
+        })
     }
 
     async fn done(&self, request: Request) -> Result<(), ClientError> {

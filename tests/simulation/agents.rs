@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use agent::session::{Effect, Input, Session};
+use agent::session::{Effect, Hears, Input, Session};
 use common::id::{LeaseId, MemberId, StudyId, TrialIndex};
 use common::seed::mix;
 use common::study::Study;
@@ -135,7 +135,7 @@ impl World {
         let crashed: Vec<Attempt> = process.spool.started.iter().copied().collect();
         let reports = process.spool.ended.values().cloned().collect();
         let mut session = Session::new(about(agent), process.life, THREADS, crashed, reports);
-        session.hands_on(true);
+        session.hears(Hears::all_or_little(true));
         process.session = Some(session);
         self.tell(|| format!("agent {agent} starts"));
         self.agent_connects_after(agent, 1);

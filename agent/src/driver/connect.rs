@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::dataset::DataSource;
+use crate::session::Hears;
 
 /// Makes connections, one after another.
 pub trait Connector: Send + 'static {
@@ -35,8 +36,8 @@ pub struct Connection {
     pub up: mpsc::Sender<FromAgent>,
     pub down: mpsc::Receiver<ToAgent>,
     pub data: Arc<dyn DataSource>,
-    /// Whether checkpoints are taken there for other agents, and it is heard why work is given back.
-    pub hands_on: bool,
+    /// What is understood there.
+    pub hears: Hears,
 }
 
 /// Why there is no connection.
@@ -93,8 +94,8 @@ impl Connector for Embedded {
         self.offer.send(seat).await.map_err(|_| ConnectError::Ended)?;
         let data = Arc::clone(&self.data);
         // There is no other agent: what this one reached its next life finds in the folder.
-        let (name, hands_on) = ("this process".to_string(), false);
-        Ok(Connection { name, up, down, data, hands_on })
+        let (name, hears) = ("this process".to_string(), Hears::of_one_process());
+        Ok(Connection { name, up, down, data, hears })
     }
 }
 

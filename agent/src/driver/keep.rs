@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::Event;
 use super::connect::{ConnectError, Connection, Connector};
 use crate::dataset::DataSource;
+use crate::session::Hears;
 
 /// What happens to the connection.
 pub enum Line {
@@ -24,7 +25,7 @@ pub enum Line {
         name: String,
         up: mpsc::Sender<FromAgent>,
         data: Arc<dyn DataSource>,
-        hands_on: bool,
+        hears: Hears,
     },
     Message(ToAgent),
     Down,
@@ -62,9 +63,9 @@ pub async fn keep_connected<C: Connector>(
     let mut pauses = Pauses::new();
     loop {
         let why = match connector.connect().await {
-            Ok(Connection { name, up, mut down, data, hands_on }) => {
+            Ok(Connection { name, up, mut down, data, hears }) => {
                 reached = true;
-                if !line(Line::Up { name, up, data, hands_on }).await {
+                if !line(Line::Up { name, up, data, hears }).await {
                     return;
                 }
                 while let Some(message) = down.recv().await {

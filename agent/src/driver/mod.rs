@@ -280,9 +280,9 @@ impl Driver {
                 }
                 inputs.push(Input::Message(message));
             }
-            Event::Line(Line::Up { name, up, data, hands_on }) => {
+            Event::Line(Line::Up { name, up, data, hears }) => {
                 left = self.step(std::mem::take(inputs)).await?;
-                self.session.hands_on(hands_on);
+                self.session.hears(hears);
                 self.met = Some(name);
                 self.line = Some((up, data));
                 inputs.push(Input::Connected);

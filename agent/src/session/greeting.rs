@@ -8,6 +8,26 @@ use common::wire::message::FromAgent;
 
 use super::{Contact, Effect, Session};
 
+/// What a coordinator understands of what an agent may say.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Hears {
+    pub labels: bool,
+    /// It takes checkpoints for other agents, and hears why work is given back.
+    pub hands_on: bool,
+}
+
+impl Hears {
+    /// By a connection's protocol: all of it, or what was known before.
+    pub fn all_or_little(all: bool) -> Self {
+        Self { labels: all, hands_on: all }
+    }
+
+    /// There is no other agent: what this one reached its next life finds in the folder.
+    pub fn of_one_process() -> Self {
+        Self { labels: true, hands_on: false }
+    }
+}
+
 impl Session {
     /// The same session, allowed to run programs or not.
     pub fn with_programs(self, programs: bool) -> Self {
@@ -24,10 +44,9 @@ impl Session {
         Self { ends, ..self }
     }
 
-    /// Whether the coordinator of the next connection takes checkpoints, and hears of labels and of why
-    /// work is given back. One that does not is told less.
-    pub fn hands_on(&mut self, hands_on: bool) {
-        self.hands_on = hands_on;
+    /// What the coordinator of the next connection understands. One of before is told less.
+    pub fn hears(&mut self, hears: Hears) {
+        self.hears = hears;
     }
 
     /// All of it comes before any offer, so that nothing is granted by half of it.
@@ -40,13 +59,13 @@ impl Session {
             holding: self.holding(),
             crashed: self.crashed.iter().copied().collect(),
         }));
-        if self.hands_on && !self.labels.is_empty() {
+        if self.hears.labels && !self.labels.is_empty() {
             effects.push(Effect::Send(FromAgent::Labels { labels: self.labels.clone() }));
         }
         if self.programs {
             effects.push(Effect::Send(FromAgent::Skills { programs: true }));
         }
-        if self.hands_on {
+        if self.hears.hands_on {
             let left_ms = self.ends.map(|ends| ends.since_ms(now));
             effects.push(Effect::Send(FromAgent::Stay { left_ms }));
         }
@@ -74,7 +93,7 @@ mod tests {
         labels.insert("site", "east");
         let session = Session::new(about, 1, 1, vec![], vec![]);
         let mut session = session.with_labels(labels.clone());
-        session.hands_on(true);
+        session.hears(Hears::all_or_little(true));
         for _ in 0..2 {
             let said = session.step(Input::Connected, Timestamp(0));
             let told = Effect::Send(FromAgent::Labels { labels: labels.clone() });
@@ -82,7 +101,7 @@ mod tests {
             assert!(matches!(said[0], Effect::Send(FromAgent::Register { .. })), "{said:?}");
             assert_eq!(said[1..], [told, stays], "and no offer yet");
         }
-        session.hands_on(false);
+        session.hears(Hears::all_or_little(false));
         let said = session.step(Input::Connected, Timestamp(0));
         assert_eq!(said.len(), 1, "a coordinator of before would not know the words: {said:?}");
     }

@@ -26,7 +26,7 @@ pub(super) struct Leaving {
 
 impl Session {
     pub(super) fn begin_to_leave(&mut self, until: Timestamp, why: FailReason, now: Timestamp) {
-        let spare_ms = match self.hands_on {
+        let spare_ms = match self.hears.hands_on {
             true => (until.since_ms(now) / 2).min(HAND_ON_MS),
             false => 0,
         };
@@ -61,7 +61,7 @@ impl Session {
     pub(super) fn stands_still(&mut self, cohort: Cohort, effects: &mut Vec<Effect>) {
         let (lease, id, trials) = (cohort.lease, cohort.study, cohort.trials.clone());
         let study = self.studies.get(&id).and_then(|known| known.study.clone());
-        match study.filter(|_| self.hands_on && self.is_registered()) {
+        match study.filter(|_| self.hears.hands_on && self.is_registered()) {
             Some(study) => {
                 self.handing_on.insert(lease, cohort);
                 effects.push(Effect::HandOn { lease, id, study, trials });
@@ -83,7 +83,7 @@ impl Session {
             return;
         }
         let leases = std::mem::take(&mut self.interrupted);
-        effects.push(Effect::Send(match self.hands_on {
+        effects.push(Effect::Send(match self.hears.hands_on {
             true => FromAgent::Interrupted { leases, why },
             false => FromAgent::HandBack { leases },
         }));

@@ -24,6 +24,7 @@ use common::time::Timestamp;
 use common::trial::{Attempt, Ending, FailReason, Report};
 use common::wire::message::{AgentAbout, FromAgent, ToAgent};
 
+pub use greeting::Hears;
 pub use outbox::UNACKNOWLEDGED_MAX;
 
 use lanes::lanes;
@@ -151,8 +152,8 @@ pub struct Session {
     labels: Labels,
     /// When it ends at the latest, on the driver's clock.
     ends: Option<Timestamp>,
-    /// Whether the coordinator of this connection takes checkpoints, and hears why work is given back.
-    hands_on: bool,
+    /// What the coordinator of this connection understands.
+    hears: Hears,
 }
 
 /// What people are told about a session.
@@ -246,7 +247,7 @@ impl Session {
             programs: false,
             labels: Labels::none(),
             ends: None,
-            hands_on: false,
+            hears: Hears::of_one_process(),
         }
     }
 

@@ -397,7 +397,7 @@ fn a_leaving_agent_without_a_connection_waits_for_its_cohorts_alone() {
 /// As [`training`], with a coordinator that takes checkpoints.
 fn handing_on(count: u64) -> Session {
     let mut session = training(count);
-    session.hands_on(true);
+    session.hears(Hears::all_or_little(true));
     session
 }
 
@@ -465,13 +465,13 @@ fn a_lease_that_is_lost_while_its_agent_leaves_is_not_given_back() {
 fn an_agent_says_how_long_it_stays_whenever_it_connects() {
     let session = Session::new(about(), LIFE, 2, Vec::new(), Vec::new());
     let mut session = session.with_end(Some(at(60_000)));
-    session.hands_on(true);
+    session.hears(Hears::all_or_little(true));
     let stay = |left_ms| Effect::Send(FromAgent::Stay { left_ms: Some(left_ms) });
     let said = session.step(Input::Connected, at(100));
     assert_eq!(said[1..], [stay(59_900)]);
     session.step(Input::Disconnected, at(200));
     assert_eq!(session.step(Input::Connected, at(40_000))[1..], [stay(20_000)]);
-    session.hands_on(false);
+    session.hears(Hears::all_or_little(false));
     assert_eq!(session.step(Input::Connected, at(40_001)).len(), 1, "of before that was known");
 }
 

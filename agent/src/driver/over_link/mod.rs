@@ -29,6 +29,7 @@ use self::replicas::Replicas;
 use crate::dataset::{DataSource, FetchError, Fetched, Fetching, HandingOn};
 use crate::driver::connect::{ConnectError, Connection, Connector, QUEUE_MESSAGES};
 use crate::driver::with_causes;
+use crate::session::Hears;
 
 /// Connects to the coordinators at some addresses, as the member that a folder's certificate names.
 pub struct LinkConnector {
@@ -92,8 +93,8 @@ impl LinkConnector {
         tokio::spawn(receive_all(link.clone(), receiver, inbox));
         tokio::spawn(self.certificate.clone().keep_fresh(link.clone()));
         tokio::spawn(self.replicas.clone().watch(link.clone(), self.certificate.clone()));
-        let hands_on = link.protocol() >= BORROWED_PROTOCOL;
-        Ok(Connection { name, up, down, data: Arc::new(LinkSource { link }), hands_on })
+        let hears = Hears::all_or_little(link.protocol() >= BORROWED_PROTOCOL);
+        Ok(Connection { name, up, down, data: Arc::new(LinkSource { link }), hears })
     }
 }
 
