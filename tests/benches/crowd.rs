@@ -328,8 +328,7 @@ async fn work(
     held.iter_mut().filter(|(_, ends)| *ends > now + TRAINING).for_each(|(_, ends)| *ends = now);
     let mut renewals = tokio::time::interval(renew);
     loop {
-        let ends = held.iter().map(|(_, ends)| *ends).min();
-        let ends = ends.unwrap_or_else(|| tokio::time::Instant::now() + FAR);
+        let ends = held.iter().map(|(_, ends)| *ends).min().unwrap_or(now + FAR);
         tokio::select! {
             message = receive(&mut receiver) => match message? {
                 ToAgent::Assign { lease, study, trials, .. }

@@ -508,16 +508,13 @@ impl World {
             }
             Inbound::Unreachable { to } => self.step(place, Input::Unreachable { to }),
             Inbound::Room(room) => {
-                let id = self.replicas[place].id;
-                let is_full = room != Room::Plenty;
-                self.watch.see(&Seen::Room { replica: id, is_full })?;
+                let (replica, is_full) = (self.replicas[place].id, room != Room::Plenty);
+                self.watch.see(&Seen::Room { replica, is_full })?;
                 self.step(place, Input::Room(room));
             }
             Inbound::Join { joining } => {
                 let id = process.asked(Asker::Joining(joining));
-                let public_key = [200 + self.joining[joining].key; 32];
-                let (token_id, secret_hash) = (PEER_TOKEN, PEER_SECRET);
-                self.step(place, Input::Join { id, token_id, secret_hash, public_key });
+                self.takes_joining(place, joining, id);
             }
             Inbound::Enrol { joining } => {
                 let id = process.asked(Asker::Joining(joining));
@@ -528,6 +525,12 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn takes_joining(&mut self, place: usize, joining: usize, id: RequestId) {
+        let public_key = [200 + self.joining[joining].key; 32];
+        let (token_id, secret_hash) = (PEER_TOKEN, PEER_SECRET);
+        self.step(place, Input::Join { id, token_id, secret_hash, public_key });
     }
 
     /// Persists, applies and sends until nothing is ready.

@@ -7,13 +7,14 @@
 
 mod images;
 mod repeats;
+mod roles;
 mod thread;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use crate::parked::Parked;
 use crate::peers::{Peers, Places};
 use crate::scheduler::state::LOCAL_OPERATOR;
 
+pub use roles::Roles;
 pub use thread::wall_clock;
 
 use thread::{Desk, Driver};
@@ -58,20 +60,6 @@ struct Shared {
     /// Held by whoever receives a snapshot: one at a time has a place on the disk.
     incoming: tokio::sync::Mutex<()>,
     own: ReplicaId,
-}
-
-/// Live members and their roles, and the replicas: the gate that every connection passes.
-#[derive(Default)]
-pub struct Roles(RwLock<Known>);
-
-#[derive(Default)]
-struct Known {
-    members: BTreeMap<MemberId, Role>,
-    replicas: BTreeSet<u64>,
-    /// The first numbers that were not given out yet. Whoever has such a one was admitted while this
-    /// replica was away, or before it had its first snapshot.
-    next_member: u64,
-    next_replica: u64,
 }
 
 /// What an agent says goes in here; dropped, its connection is gone.
@@ -221,37 +209,6 @@ pub fn start(parts: Parts) -> Result<Handle, DriverError> {
     tokio::spawn(handle.clone().close_removed(removals));
     tokio::spawn(crate::spread::keep_data(handle.clone()));
     Ok(handle)
-}
-
-impl Roles {
-    fn set(&self, node: &Node) {
-        let state = node.state();
-        let mut members: BTreeMap<MemberId, Role> =
-            state.members.iter().map(|(id, m)| (*id, m.role)).collect();
-        members.insert(LOCAL_OPERATOR, Role::Operator);
-        let voters = node.replica().voters();
-        let mut replicas: BTreeSet<u64> = state.replicas.keys().map(|id| id.0.get()).collect();
-        replicas.extend(voters.voters);
-        replicas.extend(voters.learners);
-        let (next_member, next_replica) = (state.next_member, state.next_replica);
-        let known = Known { members, replicas, next_member, next_replica };
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known;
-    }
-}
-
-impl link::Gate for Roles {
-    fn admits(&self, who: &Who) -> bool {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        match who.role {
-            Role::Peer => {
-                who.member.0 >= known.next_replica || known.replicas.contains(&who.member.0)
-            }
-            role => {
-                let newer = who.member.0 >= known.next_member;
-                newer || known.members.get(&who.member) == Some(&role)
-            }
-        }
-    }
 }
 
 impl Handle {

@@ -149,8 +149,7 @@ fn built(material: &Material<'_>, whole: &Material<'_>, selection: Vec<Selection
     let (study, nested, table) = (material.study, whole.study, Table::open(material));
     let (parts, joint) = decomposed(study, &table);
     let mut arms = described(study, nested, &table, &parts);
-    let drawn = drawn(material, &table, &parts);
-    let by_row = ByRow::open(material);
+    let (drawn, by_row) = (drawn(material, &table, &parts), ByRow::open(material));
     let lottery = lotteries(study, &table, &parts, &by_row);
     let (components, not_estimable) = divided(parts.into_iter().chain([joint]));
     let seed_use = verdict::seed_use(study, &table);

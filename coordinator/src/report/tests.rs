@@ -106,8 +106,7 @@ pub(super) fn built(study: &Study, rows: &[OutcomeRow]) -> Report {
 
 /// All five forms, one after another.
 fn all_bytes(study: &Study, rows: &[OutcomeRow]) -> Vec<u8> {
-    let material = material(study, rows);
-    let report = build(&material);
+    let (material, report) = (material(study, rows), built(study, rows));
     let mut bytes = [html(&report), markdown(&report), json(&report)].concat().into_bytes();
     bytes.extend(parquet(&material).expect("parquet"));
     bytes.extend(csv(&material).expect("csv"));
