@@ -27,8 +27,9 @@ use coordinator::scheduler::state::{Reply, State, TrialState};
 
 use super::operators::{controls, decided, past_failure, rows, token};
 use super::{
-    STUDY, Sample, attempt, controlled, halved, labelled, learned, limited, named, nested, ordered,
-    outcome, outcome_with_curve, programmed, replica, reports, study, variants,
+    STUDY, Sample, attempt, controlled, halved, halved_at_once, labelled, learned, limited, named,
+    nested, ordered, outcome, outcome_with_curve, programmed, raced, replica, reports, study,
+    variants,
 };
 
 variants!(
@@ -108,6 +109,8 @@ fn commands() -> Vec<Command> {
     commands.push(Command::Worked { study: limited().id(), ms: 60_000 });
     commands.push(Command::Submit { study: Box::new(labelled()), text: STUDY.to_string(), at });
     commands.push(Command::Reports { agent: MemberId(16), at, items: interrupted_items() });
+    let further = [raced(), halved_at_once()].map(Box::new);
+    commands.extend(further.map(|study| Command::Submit { study, text: STUDY.to_string(), at }));
     commands
 }
 

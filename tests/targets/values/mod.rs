@@ -21,7 +21,7 @@ use common::plan::Method;
 use common::space::{Axis, Condition, Config, Constraint, Form, Space, Value};
 use common::study::{
     Arm, ArmConfig, Budget, Data, Halving, Hyper, Inner, Learned, Model, Outer, OuterKind, Program,
-    ProgramFile, Select, Stop, StopWorth, Study, check,
+    ProgramFile, Race, Select, Stop, StopWorth, Study, check,
 };
 use common::trial::{Attempt, Ending, FailReason, Outcome, Report};
 use common::wire::codec;
@@ -162,6 +162,20 @@ pub fn halved() -> Study {
     let rung = ArmConfig { point: whole.point.clone(), hyper };
     arm.configs = vec![rung.clone(), rung, whole.clone(), whole];
     arm.halving = Some(Halving { configs: 2, rungs: 2, factor: 2, at_once: false });
+    study
+}
+
+/// The same, each config going on as soon as it may.
+pub fn halved_at_once() -> Study {
+    let mut study = halved();
+    study.arms[0].halving = Some(Halving { configs: 2, rungs: 2, factor: 2, at_once: true });
+    study
+}
+
+/// The nested one with the first arm's configs racing over its tuning seeds.
+pub fn raced() -> Study {
+    let mut study = nested();
+    study.arms[0].race = Some(Race { first: 2, alpha: 0.05 });
     study
 }
 
