@@ -44,7 +44,8 @@ fn numbers_are_those_of_status_and_members_and_every_name_is_documented() {
     assert_eq!(accepted, complete as f64);
     assert_eq!(scrape.one("seedsweep_agents_connected"), 1.0);
     assert_eq!(scrape.one("seedsweep_agents_admitted"), 1.0);
-    assert_eq!(scrape.one("seedsweep_lanes_offered"), scrape.one("seedsweep_lanes"));
+    let offered = scrape.one("seedsweep_lanes_offered");
+    assert!(offered >= scrape.one("seedsweep_lanes"), "a cohort may wait behind each: {offered}");
     assert!(scrape.one("seedsweep_commit_seconds_count") >= 4.0);
     assert!(scrape.one("seedsweep_disk_write_seconds_count") >= 4.0);
     assert!(scrape.one("seedsweep_leases_granted_total") >= 10.0, "40 trials in cohorts of 4");

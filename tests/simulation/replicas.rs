@@ -465,8 +465,7 @@ impl World {
                 let session = SessionId(process.next);
                 process.sessions.insert(session, conn);
                 process.by_conn.insert(conn, session);
-                let address = "a".to_string();
-                self.step(place, Input::AgentArrived { session, member, address });
+                self.step(place, Input::AgentArrived { session, member, address: "a".into() });
             }
             Inbound::Said { conn, run, message } if run == runs => {
                 if let Some(session) = process.by_conn.get(&conn).copied() {
