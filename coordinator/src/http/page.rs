@@ -172,7 +172,7 @@ impl Sheet<'_> {
         self.gauge("seedsweep_agents_set_aside", help, agents.set_aside)?;
         let help = "Trials that connected agents can train at once; the leader's";
         self.gauge("seedsweep_lanes", help, agents.lanes)?;
-        let help = "Those lanes that have nothing to train; the leader's";
+        let help = "Trials that they would take now, to train or to have ready; the leader's";
         self.gauge("seedsweep_lanes_offered", help, agents.offered)?;
         let help = "Cohorts that agents hold; the leader's";
         self.gauge("seedsweep_leases", help, numbers.leases)?;
