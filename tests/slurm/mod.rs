@@ -22,7 +22,7 @@ use installed::{CARDS, Slurm};
 fn a_study_of_500_trials_ends_on_agents_that_slurm_starts_whatever_becomes_of_their_jobs() {
     let slurm = Slurm::start();
     let cluster = Cluster::start_at(Site::new(), "5s");
-    let study = cluster.submit(&write_study(&cluster.site, "many", 25, 3_500));
+    let study = cluster.submit(&write_study(&cluster.site, "many", 25, 9_000));
     let up = ["up", "--agents", "5", "--gpus-per-agent", "1", "--cpus-per-agent", "1"];
     let further = ["--time", "10", "--again", "--json", "--", "--device=cpu"];
     let up = [&up[..], &further, &ONE_THREAD].concat();
