@@ -28,14 +28,15 @@ fn a_study_half_done_is_restored_its_agents_come_back_and_no_outcome_is_lost() {
     assert!(again.contains("is there already"), "{again}");
     let offline = cluster.run(&["backup", "--out", "other.seedsweep", "--offline"]).failed(1);
     assert!(offline.contains("leave --offline away"), "{offline}");
-    // What is acknowledged from now on is lost, and trained again.
+    // Who is let in and what is acknowledged from now on is lost; it is trained again.
+    let late = cluster.agent("late");
     cluster.reach(&study, made["outcomes"].as_u64().expect("a number") + 20);
 
     let dead = cluster.kill();
     fs::remove_dir_all(dead.site.path(DATA)).expect("lost");
     let restore = ["restore", "all.seedsweep", "--data", DATA, "--json"];
     let restored = dead.site.run(Program::Coordinator, &restore).done().json();
-    assert_eq!((&restored["outcomes"], &restored["replica"]), (&made["outcomes"], &"r2".into()));
+    assert_eq!((&restored["outcomes"], &restored["replica"]), (&made["outcomes"], &"r1002".into()));
     assert_eq!(restored["members"], 2, "both agents");
     let anew = Anew::start(dead.site, &dead.address);
     let ledger = anew.ask(&["ledger", &study]);
@@ -48,6 +49,11 @@ fn a_study_half_done_is_restored_its_agents_come_back_and_no_outcome_is_lost() {
         let joined = agent.stderr().matches("joined as").count();
         assert!(joined >= 2, "with the certificate that it had: {}", agent.stderr());
     }
+
+    late.says("no longer has this machine as a member");
+    let token = anew.ask(&["token", "create"])["token"].as_str().expect("a token").to_string();
+    let further = start_agent(&anew.site, &anew.address(), &token, "further", &[]);
+    further.says("joined as");
 
     // The same study undisturbed.
     let other = Cluster::start();
@@ -103,8 +109,7 @@ fn a_folder_is_backed_up_without_its_coordinator_and_nothing_else_is_restored() 
 
     // A study goes on growing where it was restored.
     let token = anew.ask(&["token", "create"])["token"].as_str().expect("a token").to_string();
-    let address = told(&anew.coordinator)["address"].as_str().expect("text").to_string();
-    let _new = start_agent(&anew.site, &address, &token, "new", &[]);
+    let _new = start_agent(&anew.site, &anew.address(), &token, "new", &[]);
     anew.run(&["extend", &study, "--seeds", "3"]).done();
     eventually("further seeds", || (anew.status(&study).complete == 60).then_some(()));
 }
@@ -122,6 +127,10 @@ impl Anew {
         let coordinator = site.spawn(Program::Coordinator, &start, &[]);
         told(&coordinator);
         Self { coordinator, site }
+    }
+
+    fn address(&self) -> String {
+        told(&self.coordinator)["address"].as_str().expect("text").to_string()
     }
 }
 

@@ -1,8 +1,9 @@
 //! A folder for a cluster of one replica, from a backup.
 //!
-//! The file is read through before anything is written, and the log gets its place last: a restore
-//! that is killed leaves no folder that could be started. Terms begin far above those of the backup,
-//! so that no lease is numbered as one that the lost cluster granted after it.
+//! The file is read through before anything is written. A folder is marked until all is in its place,
+//! and none that is marked is started: with the cluster's certificates and without its log it would be
+//! an empty cluster that agents take for theirs. Terms begin far above those of the backup, so that no
+//! lease is numbered as one that the lost cluster granted after it.
 //!
 //! Floor: shell.
 
@@ -49,6 +50,7 @@ pub fn restore(
     let failed = |source| BackupError::File { path: folder.to_path_buf(), source };
     fs::create_dir_all(folder).map_err(failed)?;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+    Making::mark(folder)?;
     let mut folding = Folding { folder, about: &contents.about, data: None, state: Vec::new() };
     let mut parts = Parts::open(path)?;
     parts.about()?;

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::*;
-use crate::cluster::{self, Opening};
+use crate::cluster::{self, ClusterError, Opening};
 use crate::disk;
 
 /// A backup of a new cluster.
@@ -31,7 +31,7 @@ async fn a_backup_restored_is_a_sound_folder_of_another_replica() {
     let restored = restore(&file, &folder, |_| ()).expect("restored");
 
     assert_eq!((restored.contents.bytes, &restored.contents.about), (bytes.len() as u64, &about));
-    assert_eq!((about.replica.0.get(), restored.replica.0.get()), (1, 2));
+    assert_eq!((about.replica.0.get(), restored.replica.0.get()), (1, 1_002));
     let verdict = disk::verify(&folder, &disk::Progress::default()).expect("looked at");
     assert!(verdict.is_sound(), "{:?}", verdict.findings);
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
@@ -59,6 +59,33 @@ async fn a_backup_restored_is_a_sound_folder_of_another_replica() {
     let mut bytes = Vec::new();
     let (later, _) = write(&source, &mut bytes).expect("written");
     assert!(later.index > about.index && later.term >= term, "{later:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_was_stopped_leaves_no_folder_that_starts() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (bytes, _) = backup(dir.path()).await;
+    let (file, folder) = (dir.path().join("backup"), dir.path().join("second"));
+    fs::write(&file, &bytes).expect("written");
+    let mut left = bytes.len() as u64;
+    // As soon as it was found sound, its end is gone.
+    let stopped = restore(&file, &folder, |read| {
+        left -= read;
+        if left == 0 {
+            fs::write(&file, &bytes[..bytes.len() - 1]).expect("cut");
+        }
+    });
+    assert!(matches!(stopped, Err(BackupError::Damaged { .. })), "{stopped:?}");
+    assert!(folder.join("ca").exists(), "it had begun");
+    let started = cluster::open(&folder, Opening::default()).await;
+    assert!(matches!(started, Err(ClusterError::HalfRestored { .. })));
+    fs::write(&file, &bytes).expect("written");
+    let again = restore(&file, &folder, |_| ());
+    assert!(matches!(again, Err(BackupError::NotEmpty { .. })), "{again:?}");
+    fs::remove_dir_all(&folder).expect("removed");
+    restore(&file, &folder, |_| ()).expect("restored");
+    let cluster = cluster::open(&folder, Opening::default()).await.expect("opened");
+    cluster.handle.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -44,7 +44,7 @@ pub struct BackupArgs {
 /// Make a coordinator's data folder from a backup: a cluster of one replica.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  coordinator restore all.seedsweep --data /srv/seedsweep && coordinator start --data /srv/seedsweep\n\nIt has the same studies, outcomes, ledgers, tokens and members: agents and operators that were admitted come\nback with the certificates that they have, if it starts at an address that they know. What was acknowledged\nafter the backup is lost, and is trained again. Never start a replica of the lost cluster again: further\nreplicas join anew, with tokens and empty folders."
+    after_help = "Example:\n  coordinator restore all.seedsweep --data /srv/seedsweep && coordinator start --data /srv/seedsweep\n\nIt has the same studies, outcomes, ledgers, tokens and members: agents and operators that were admitted come\nback with the certificates that they have, if it starts at an address that they know. What was acknowledged\nafter the backup is lost, and is trained again; who was let in after it needs a new token, and who was\nremoved after it is a member again. Never start a replica of the lost cluster again: further replicas join\nanew, with tokens and empty folders."
 )]
 pub struct RestoreArgs {
     /// The backup.
@@ -61,10 +61,11 @@ pub async fn backup(args: BackupArgs, output: &Output) -> anyhow::Result<ExitCod
     if out.exists() {
         bail!("{} is there already; name another file", out.display());
     }
-    let part = Part::begin(&out)?;
+    let (part, file) = Part::begin(&out)?;
+    let file = BufWriter::new(file);
     let contents = match offline {
-        true => from_folder(&target, &part, output).await?,
-        false => over_link(&target, &part, output).await?,
+        true => from_folder(&target, &part, file, output).await?,
+        false => over_link(&target, &part, file, output).await?,
     };
     part.finish(&out)?;
     let Contents { about, outcomes, bytes: length, .. } = &contents;
@@ -105,12 +106,16 @@ pub async fn restore(args: RestoreArgs, output: &Output) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-async fn over_link(target: &Target, part: &Part, output: &Output) -> anyhow::Result<Contents> {
+async fn over_link(
+    target: &Target,
+    part: &Part,
+    mut file: BufWriter<File>,
+    output: &Output,
+) -> anyhow::Result<Contents> {
     let client = connect::client(target)
         .await
         .context("without a coordinator that runs, --offline reads its folder")?
         .fresh(true);
-    let mut file = BufWriter::new(part.file()?);
     let bar = output.bytes_bar(0, "receiving");
     let took = client.backup(|piece, length| {
         bar.inc(piece.len() as u64);
@@ -123,12 +128,16 @@ async fn over_link(target: &Target, part: &Part, output: &Output) -> anyhow::Res
     part.check(output).await
 }
 
-async fn from_folder(target: &Target, part: &Part, output: &Output) -> anyhow::Result<Contents> {
+async fn from_folder(
+    target: &Target,
+    part: &Part,
+    mut file: BufWriter<File>,
+    output: &Output,
+) -> anyhow::Result<Contents> {
     if !target.coordinator.is_empty() {
         bail!("--offline reads a folder on this machine; leave --coordinator away");
     }
     let folder = data_folder(target.data.as_deref())?;
-    let mut file = BufWriter::new(part.file()?);
     let path = folder.clone();
     let writing = tokio::task::spawn_blocking(move || {
         let source = Source::folder(&path)?;
@@ -149,26 +158,20 @@ struct Part {
 }
 
 impl Part {
-    fn begin(out: &Path) -> anyhow::Result<Self> {
+    /// A new file: one that is there may be somebody else's, or lead elsewhere.
+    fn begin(out: &Path) -> anyhow::Result<(Self, File)> {
         let mut name = out.as_os_str().to_owned();
         name.push(".part");
         let path = PathBuf::from(name);
-        let file =
-            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path);
-        file.with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { path })
+        // Left by one that was killed.
+        let _ = fs::remove_file(&path);
+        let file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path);
+        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+        Ok((Self { path }, file))
     }
 
     fn unwritten(&self) -> String {
         format!("cannot write {}", self.path.display())
-    }
-
-    fn file(&self) -> anyhow::Result<File> {
-        // One that was there has another mode, perhaps.
-        let set =
-            fs::set_permissions(&self.path, std::os::unix::fs::PermissionsExt::from_mode(0o600));
-        set.and_then(|()| OpenOptions::new().write(true).open(&self.path))
-            .with_context(|| self.unwritten())
     }
 
     /// Reads all of it again.

@@ -26,7 +26,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use thiserror::Error;
 
 use crate::content::{Content, ContentError};
-use crate::disk::{Disk, DiskError, FORMAT, FolderIdentity, Reserve};
+use crate::disk::{Disk, DiskError, FORMAT, FolderIdentity, Making, Reserve};
 use crate::driver::{self, DriverError, Handle, Parts, wall_clock};
 use crate::node::{Node, Settings};
 use crate::parked::Parked;
@@ -118,6 +118,11 @@ pub enum ClusterError {
          empty folder"
     )]
     HalfJoined { path: PathBuf },
+    #[error(
+        "a restore into {path} was stopped before its end: remove the folder, and run `coordinator \
+         restore` again"
+    )]
+    HalfRestored { path: PathBuf },
     #[error("the socket cannot be used twice: {source}")]
     Socket { source: std::io::Error },
     #[error("cannot say in {path} where this replica is: {source}")]
@@ -131,6 +136,9 @@ pub async fn open(folder: &Path, opening: Opening) -> Result<Cluster, ClusterErr
     let folder_error = |source| ClusterError::Folder { path: folder.to_path_buf(), source };
     fs::create_dir_all(folder).map_err(folder_error)?;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(folder_error)?;
+    if Making::is_marked(folder) {
+        return Err(ClusterError::HalfRestored { path: folder.to_path_buf() });
+    }
     let is_new = !Disk::is_in(folder);
     let mut hints = read_hints(folder);
     if let (true, Some(named)) = (is_new, &opening.named) {

@@ -19,6 +19,19 @@ pub struct Making {
 }
 
 impl Making {
+    /// Until a log gets its place in it, the folder is one that nobody may start: it holds a part of
+    /// what belongs to that log.
+    pub fn mark(folder: &Path) -> Result<(), DiskError> {
+        let mark = folder.join(MARK);
+        let made = File::create(&mark).and_then(|file| file.sync_all());
+        made.map_err(|source| file_error(&mark, source))?;
+        synced(folder)
+    }
+
+    pub fn is_marked(folder: &Path) -> bool {
+        folder.join(MARK).exists()
+    }
+
     pub fn begin(
         folder: &Path,
         identity: FolderIdentity,
@@ -50,8 +63,20 @@ impl Making {
         drop(disk);
         let path = folder.join(FILE);
         fs::rename(&beside, &path).map_err(|source| file_error(&path, source))?;
-        File::open(&folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|source| file_error(&folder, source))
+        synced(&folder)?;
+        if !Self::is_marked(&folder) {
+            return Ok(());
+        }
+        let mark = folder.join(MARK);
+        fs::remove_file(&mark).map_err(|source| file_error(&mark, source))?;
+        synced(&folder)
     }
 }
+
+fn synced(folder: &Path) -> Result<(), DiskError> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| file_error(folder, source))
+}
+
+/// An empty file.
+const MARK: &str = "unfinished";
