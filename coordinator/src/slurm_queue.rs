@@ -79,21 +79,21 @@ impl Queue {
     /// The jobs with agents, in the queue's order.
     pub fn agent_jobs(&self) -> Result<Vec<Job>, SlurmError> {
         let name = self.agents();
-        Ok(self.jobs()?.into_iter().filter(|job| job.name == name).collect())
+        self.jobs(|job| job == name)
     }
 
     /// The jobs of all replicas.
     pub fn replica_jobs(&self) -> Result<Vec<Job>, SlurmError> {
         let begin = self.replica_prefix();
-        Ok(self.jobs()?.into_iter().filter(|job| job.name.starts_with(&begin)).collect())
+        self.jobs(|job| job.starts_with(&begin))
     }
 
-    fn jobs(&self) -> Result<Vec<Job>, SlurmError> {
+    fn jobs(&self, ours: impl Fn(&str) -> bool) -> Result<Vec<Job>, SlurmError> {
         let user = rustix::process::getuid().as_raw();
         let words = ["--noheader", "--array", "--format", FORMAT].map(str::to_string);
         let mut words = words.to_vec();
         words.push(format!("--user={user}"));
-        Ok(queue::jobs(&run("squeue", &words)?)?)
+        Ok(queue::jobs(&run("squeue", &words)?, ours)?)
     }
 
     /// Cancels jobs; scancel says nothing of one that has ended meanwhile.

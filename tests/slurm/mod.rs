@@ -131,9 +131,7 @@ fn coordinators_in_jobs_are_replaced_one_by_one_and_find_each_other_when_all_hav
     let old: Vec<String> = (1..=3).filter_map(|replica| jobs.running(replica)).collect();
     assert!(old.len() == 3 && old.contains(&after), "{old:?}");
     old.iter().for_each(|job| drop(slurm.tell("scancel", &[job])));
-    for job in slurm.jobs().iter().filter(|job| job.name.contains("replica") && job.state == "PD") {
-        slurm.tell("scontrol", &["update", &format!("JobId={}", job.id), "StartTime=now"]);
-    }
+    jobs.begin_successors("replica");
     eventually("three others", || {
         let now = (1..=3).filter_map(|replica| jobs.running(replica)).collect::<Vec<_>>();
         (now.len() == 3 && now.iter().all(|job| !old.contains(job))).then_some(())
@@ -144,6 +142,22 @@ fn coordinators_in_jobs_are_replaced_one_by_one_and_find_each_other_when_all_hav
     let last = jobs.finish(&study);
     last.is_whole();
     assert_eq!(last.planned, 300);
+
+    // The first one's folder is lost. It founded the cluster, and joins it now.
+    let first = jobs.running(1).expect("it runs");
+    slurm.tell("scancel", &[&first]);
+    eventually("its end", || slurm.jobs().iter().all(|job| job.id != first).then_some(()));
+    fs::remove_dir_all(folder(&site).join("replica-1")).expect("lost");
+    jobs.begin_successors("replica-1");
+    let data = folder(&site).join("replica-1").display().to_string();
+    let members = eventually("a fourth replica", || {
+        let answer = jobs.run(&["members", "--data", &data, "--json"]);
+        let members = answer.status.success().then(|| answer.json())?;
+        (members["replicas"].as_array()?.len() == 4).then_some(members)
+    });
+    assert_eq!(members["replicas"][3]["replica"], "r4", "{members}");
+    let answer = jobs.run(&["status", &study, "--data", &data, "--json"]).done().json();
+    assert_eq!(answer["studies"][0]["complete"], 300, "the same cluster: {answer}");
     run_on(&slurm, &site, &["down", "--coordinators"]).done();
     eventually("an empty queue", || slurm.jobs().is_empty().then_some(()));
 }
@@ -320,6 +334,13 @@ impl Jobs<'_> {
         let job = running.next()?.id;
         // While one takes over from the other there are two.
         running.next().is_none().then_some(job)
+    }
+
+    fn begin_successors(&self, of: &str) {
+        let jobs = self.slurm.jobs().into_iter();
+        for job in jobs.filter(|job| job.name.contains(of) && job.state == "PD") {
+            self.slurm.tell("scontrol", &["update", &format!("JobId={}", job.id), "StartTime=now"]);
+        }
     }
 
     fn all_vote(&self) {

@@ -41,9 +41,12 @@ pub enum QueueError {
 /// What squeue is asked for with `--format`.
 pub const FORMAT: &str = "%i|%t|%j|%M|%r";
 
-/// Reads what `squeue --noheader --array --format FORMAT` wrote, in its order.
-pub fn jobs(text: &str) -> Result<Vec<Job>, QueueError> {
-    text.lines().filter(|line| !line.trim().is_empty()).map(job).collect()
+/// Reads what `squeue --noheader --array --format FORMAT` wrote, in its order: those of which the name is
+/// ours. Others may be of kinds that we never submit.
+pub fn jobs(text: &str, ours: impl Fn(&str) -> bool) -> Result<Vec<Job>, QueueError> {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let mine = lines.filter(|line| line.split('|').nth(2).is_none_or(&ours));
+    mine.map(job).collect()
 }
 
 fn job(line: &str) -> Result<Job, QueueError> {
@@ -130,7 +133,7 @@ mod tests {
     fn the_queue_is_read_with_arrays_and_reasons() {
         let text = "12_3|R|seedsweep-ab|1:02|None\n13|PD|seedsweep-ab|0:00|JobHeldUser\n\
                     14|CG|x|2:00|None\n";
-        let read = jobs(text).expect("three jobs");
+        let read = jobs(text, |_| true).expect("three jobs");
         let told: Vec<_> = read.iter().map(|job| (job.id.as_str(), job.state)).collect();
         let states = [JobState::Running, JobState::Pending, JobState::Ending];
         assert_eq!(told, [("12_3", states[0]), ("13", states[1]), ("14", states[2])]);
@@ -142,9 +145,17 @@ mod tests {
     fn a_line_that_is_no_job_is_refused() {
         for line in ["12_[1-4]|PD|x|0:00|None", "12|R|x", "|R|x|0:00|None", "slurm_load_jobs error"]
         {
-            assert_eq!(jobs(line), Err(QueueError::Line { line: line.to_string() }));
+            assert_eq!(jobs(line, |_| true), Err(QueueError::Line { line: line.to_string() }));
         }
-        assert_eq!(jobs("\n"), Ok(Vec::new()));
+        assert_eq!(jobs("\n", |_| true), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn jobs_of_others_may_be_of_any_kind() {
+        let text = "120+0|R|mpi|1:02|None\n12_3|R|seedsweep-ab|1:02|None\n";
+        let read = jobs(text, |name| name == "seedsweep-ab").expect("ours is plain");
+        assert_eq!(read.len(), 1);
+        assert!(jobs(text, |_| true).is_err());
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub struct Scaler {
 #[derive(Clone, Copy, Debug, Default)]
 struct Life {
     joined: bool,
+    /// Which shows that such jobs are of use.
+    trained: bool,
     cancelled: bool,
     idle_since_ms: Option<u64>,
 }
@@ -112,11 +114,22 @@ impl Scaler {
         if trouble.is_some() {
             self.pause(moment);
         }
+        // Agents have trials ahead of those that they train: what is theirs asks for nobody else.
+        let sought = if seen.waiting > 0 { wanted } else { self.limits.min };
         let live = self.live();
-        if live < wanted && moment.ms >= self.not_before_ms {
-            actions.push(Action::Submit { agents: (wanted - live).min(self.at_once) });
+        if live < sought && moment.ms >= self.not_before_ms {
+            actions.push(Action::Submit { agents: (sought - live).min(self.at_once) });
         }
         (actions, trouble)
+    }
+
+    /// The queue did not take these to be cancelled: they are here until the next step says otherwise.
+    pub fn not_cancelled(&mut self, jobs: &[String]) {
+        for job in jobs {
+            if let Some(life) = self.jobs.get_mut(job) {
+                life.cancelled = false;
+            }
+        }
     }
 
     /// The last submission was taken.
@@ -176,11 +189,12 @@ impl Scaler {
         for (id, job) in queue {
             let life = self.jobs.entry(id.to_string()).or_default();
             let agent = seen.agents.get(&agent_name(id));
-            if agent.is_some() && !life.joined {
-                life.joined = true;
+            life.joined |= agent.is_some();
+            let trains = agent.is_some_and(|agent| agent.leased > 0);
+            if trains && !life.trained {
+                life.trained = true;
                 self.troubles = 0;
             }
-            let trains = agent.is_some_and(|agent| agent.leased > 0);
             match job.state == JobState::Running && !trains {
                 true => _ = life.idle_since_ms.get_or_insert(now_ms),
                 false => life.idle_since_ms = None,
@@ -364,9 +378,9 @@ mod tests {
         assert_eq!(scaler.step(&seen(1, 0, &[]), at(1)), (vec![], Some(Trouble::NeverJoined)));
         let again = scaler.step(&seen(1, 0, &[]), at(40_000));
         assert_eq!(again, (vec![Action::Submit { agents: 1 }], None));
-        scaler.step(&seen(1, 0, &[("2_1", Running, Some(0))]), at(41_000));
+        scaler.step(&seen(0, 1, &[("2_1", Running, Some(1))]), at(41_000));
         let after = scaler.step(&seen(1, 0, &[]), at(42_000));
-        assert_eq!(after, (vec![Action::Submit { agents: 1 }], None), "it had joined");
+        assert_eq!(after, (vec![Action::Submit { agents: 1 }], None), "it had trained");
     }
 
     #[test]
@@ -377,5 +391,33 @@ mod tests {
         let wanted = vec![cancel("1_1", Why::Idle)];
         assert_eq!(scaler.step(&seen(1, 0, &jobs), at(60_000)), (wanted, Some(Trouble::Useless)));
         assert_eq!(scaler.step(&seen(1, 0, &[]), at(61_000)), (vec![], None));
+        assert_eq!(scaler.paused_until_ms(), 90_000);
+        // Nor does it help that the next one joins.
+        scaler.step(&seen(1, 0, &[("2_1", Running, Some(0))]), at(100_000));
+        let wanted = vec![cancel("2_1", Why::Idle)];
+        let again = scaler.step(&seen(1, 0, &[("2_1", Running, Some(0))]), at(160_000));
+        assert_eq!(again, (wanted, Some(Trouble::Useless)));
+        assert_eq!(scaler.paused_until_ms(), 160_000 + 60_000, "longer each time");
+    }
+
+    #[test]
+    fn trials_that_an_agent_has_ahead_ask_for_no_other_agent() {
+        let mut scaler = Scaler::new(LIMITS);
+        let jobs = [("1_1", Running, Some(8)), ("1_2", Running, Some(0))];
+        assert_eq!(scaler.step(&seen(0, 8, &jobs), at(0)), (vec![], None));
+        let wanted = vec![cancel("1_2", Why::Idle)];
+        assert_eq!(scaler.step(&seen(0, 8, &jobs), at(60_000)), (wanted, None));
+        assert_eq!(scaler.step(&seen(0, 8, &jobs[..1]), at(61_000)), (vec![], None));
+    }
+
+    #[test]
+    fn what_the_queue_did_not_cancel_is_cancelled_again_and_counts_meanwhile() {
+        let mut scaler = Scaler::new(LIMITS);
+        let jobs = [("1_1", Running, Some(0))];
+        scaler.step(&seen(0, 0, &jobs), at(0));
+        let wanted = vec![cancel("1_1", Why::Idle)];
+        assert_eq!(scaler.step(&seen(0, 0, &jobs), at(60_000)).0, wanted);
+        scaler.not_cancelled(&["1_1".to_string()]);
+        assert_eq!(scaler.step(&seen(0, 0, &jobs), at(61_000)).0, wanted);
     }
 }

@@ -130,7 +130,7 @@ impl Scaling<'_> {
         if let Some(trouble) = trouble {
             self.say_trouble(trouble, &seen, moment);
         }
-        let mut cancelled = Vec::new();
+        let (mut cancelled, mut wanted) = (Vec::new(), None);
         for action in actions {
             match action {
                 Action::Cancel { job, why } => {
@@ -141,11 +141,19 @@ impl Scaling<'_> {
                     self.output.say(format!("{job} is cancelled: {why}"));
                     cancelled.push(job);
                 }
-                Action::Submit { agents } => self.submit(agents, &seen).await?,
+                Action::Submit { agents } => wanted = Some(agents),
             }
         }
+        let jobs = cancelled.clone();
+        if let Err(error) = self.fleet.ask(move |fleet| Ok(fleet.queue.cancel(&jobs)?)).await {
+            self.scaler.not_cancelled(&cancelled);
+            return Err(error);
+        }
         self.done.cancelled += cancelled.len() as u64;
-        self.fleet.ask(move |fleet| Ok(fleet.queue.cancel(&cancelled)?)).await
+        match wanted {
+            Some(agents) => self.submit(agents, &seen).await,
+            None => Ok(()),
+        }
     }
 
     async fn submit(&mut self, agents: u32, seen: &Seen) -> anyhow::Result<()> {
