@@ -89,8 +89,8 @@ pub struct StartArgs {
 /// Replicas that find each other.
 #[derive(Debug, Args)]
 struct NameArgs {
-    /// All replicas, the same list for each. An empty folder joins the cluster that others have; where
-    /// nobody has one, the first of the list founds it.
+    /// All replicas, the same names for each. An empty folder joins the cluster that others have; where
+    /// nobody has one, the one with the least name founds it.
     #[arg(
         long,
         env = "SEEDSWEEP_CLUSTER",

@@ -1,12 +1,13 @@
 //! Replicas that find each other by name: an empty folder joins the cluster that others have, or founds it.
 //!
-//! No second cluster is ever founded: an empty replica founds only when it is the first of the names and
-//! all others have said twice, in one life each, that they have none. So there is a moment at which
-//! nobody has a log, and only this one may begin one. Who does not answer is waited for.
+//! No second cluster is ever founded: an empty replica founds only when its name is the least of all, in
+//! whatever order they are given, and all others have said twice, in one life each and each in another,
+//! that they have none. So there is a moment at which nobody has a log, and only this one may begin one.
+//! Who does not answer is waited for; names that lead to one process, or back to this one, too.
 //!
 //! Floor: shell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,18 +35,24 @@ pub enum Found {
 /// Looks for the cluster until it is found, or is to be founded here. Others are told meanwhile that
 /// there is none here.
 pub async fn find(folder: &Path, named: &Named, level: u16) -> Result<Found, ClusterError> {
-    let porch = Porch::open(named)?;
-    let found = look(folder, named, level).await;
+    let life = random()?;
+    let porch = Porch::open(named, life)?;
+    let found = look(folder, named, life, level).await;
     porch.close().await;
     found
 }
 
-async fn look(folder: &Path, named: &Named, level: u16) -> Result<Found, ClusterError> {
+async fn look(
+    folder: &Path,
+    named: &Named,
+    life: [u8; 16],
+    level: u16,
+) -> Result<Found, ClusterError> {
     let own = folder.join(PEER_FOLDER);
     let token = named.secret.token(Role::Peer).map_err(JoinError::from)?;
     let others: Vec<String> =
         named.cluster.iter().filter(|other| **other != named.me).cloned().collect();
-    let first = named.cluster.first() == Some(&named.me);
+    let own_place = Place { first: named.cluster.iter().min() == Some(&named.me), life };
     let way = Join { addresses: others.clone(), token: Some(token.clone()) };
     let (mut before, mut told) = (Vec::new(), String::new());
     loop {
@@ -65,14 +72,21 @@ async fn look(folder: &Path, named: &Named, level: u16) -> Result<Found, Cluster
             }
         }
         let answers = inquire(&others, &token, &own).await?;
-        match step(first, &before, &answers) {
+        match step(&own_place, &before, &answers) {
             Step::Found => return Ok(Found::Nobody),
             Step::Joined => continue,
-            Step::Wait => tell(&others, &answers, &mut told),
+            Step::Wait => tell(&others, &answers, life, &mut told),
         }
         before = answers;
         tokio::time::sleep(jittered(BETWEEN_ROUNDS)).await;
     }
+}
+
+/// This process among the others.
+struct Place {
+    /// Whether founding is for it.
+    first: bool,
+    life: [u8; 16],
 }
 
 /// One other replica, as far as it is known.
@@ -95,12 +109,23 @@ enum Step {
 }
 
 /// What a round of answers means, after the round before.
-fn step(first: bool, before: &[Other], now: &[Other]) -> Step {
-    let empty = |other: &Other| matches!(other, Other::Empty(_));
+fn step(own: &Place, before: &[Other], now: &[Other]) -> Step {
+    let mut lives: BTreeSet<[u8; 16]> = now.iter().filter_map(Other::empty).collect();
+    lives.insert(own.life);
+    let all_empty = lives.len() == now.len() + 1;
     match now {
         now if now.contains(&Other::Admitted) => Step::Joined,
-        now if first && now.iter().all(empty) && now == before => Step::Found,
+        now if own.first && all_empty && now == before => Step::Found,
         _ => Step::Wait,
+    }
+}
+
+impl Other {
+    fn empty(&self) -> Option<[u8; 16]> {
+        match self {
+            Self::Empty(life) => Some(*life),
+            _ => None,
+        }
     }
 }
 
@@ -138,8 +163,11 @@ fn is_of_no_use(error: &LinkError) -> bool {
 }
 
 /// Once for every change.
-fn tell(others: &[String], answers: &[Other], told: &mut String) {
+fn tell(others: &[String], answers: &[Other], life: [u8; 16], told: &mut String) {
     let line = |(name, answer): (&String, &Other)| match answer {
+        Other::Empty(other) if *other == life => {
+            format!("{name} leads back to this replica: is it one of its own names?")
+        }
         Other::Admitted => format!("{name} let this one in"),
         Other::Founded => format!("{name} has a cluster, without a leader just now"),
         Other::Empty(_) => format!("{name} has no cluster yet"),
@@ -160,7 +188,7 @@ struct Porch {
 }
 
 impl Porch {
-    fn open(named: &Named) -> Result<Self, ClusterError> {
+    fn open(named: &Named, life: [u8; 16]) -> Result<Self, ClusterError> {
         let now = SystemTime::now();
         let tokens = [Role::Agent, Role::Peer].map(|role| named.secret.token(role));
         // Vouched for like the authority of a cluster, and signs nobody.
@@ -179,7 +207,7 @@ impl Porch {
             LinkError::Socket { source } => ClusterError::Socket { source },
             source => ClusterError::Authority { source },
         })?;
-        let answering = tokio::spawn(answer_all(listener.clone(), tokens, random()?));
+        let answering = tokio::spawn(answer_all(listener.clone(), tokens, life));
         Ok(Self { listener, answering })
     }
 
@@ -221,33 +249,43 @@ const BETWEEN_ROUNDS: Duration = Duration::from_millis(500);
 mod tests {
     use super::*;
 
+    const LEAST: Place = Place { first: true, life: [9; 16] };
+    const OTHER: Place = Place { first: false, life: [9; 16] };
     const ONE: Other = Other::Empty([1; 16]);
     const TWO: Other = Other::Empty([2; 16]);
 
     #[test]
     fn only_the_first_founds_and_only_when_all_others_are_empty_twice_in_one_life() {
         let empty = [ONE, TWO];
-        assert_eq!(step(true, &empty, &empty), Step::Found);
-        assert_eq!(step(false, &empty, &empty), Step::Wait);
-        assert_eq!(step(true, &[], &empty), Step::Wait);
+        assert_eq!(step(&LEAST, &empty, &empty), Step::Found);
+        assert_eq!(step(&OTHER, &empty, &empty), Step::Wait);
+        assert_eq!(step(&LEAST, &[], &empty), Step::Wait);
         // The second one was started again in between: what it had before is not known.
-        assert_eq!(step(true, &[ONE, Other::Empty([3; 16])], &empty), Step::Wait);
+        assert_eq!(step(&LEAST, &[ONE, Other::Empty([3; 16])], &empty), Step::Wait);
         let silent = Other::Silent("no answer".to_string());
         for not_all in [[ONE, silent], [ONE, Other::Founded]] {
-            assert_eq!(step(true, &not_all, &not_all), Step::Wait);
-            assert_eq!(step(true, &not_all, &empty), Step::Wait);
+            assert_eq!(step(&LEAST, &not_all, &not_all), Step::Wait);
+            assert_eq!(step(&LEAST, &not_all, &empty), Step::Wait);
+        }
+    }
+
+    #[test]
+    fn names_of_one_process_or_of_this_one_are_not_two_replicas() {
+        let own = Other::Empty(LEAST.life);
+        for same in [[ONE, ONE], [own, ONE]] {
+            assert_eq!(step(&LEAST, &same, &same), Step::Wait);
         }
     }
 
     #[test]
     fn who_is_let_in_joins_whatever_others_say() {
-        for first in [true, false] {
-            assert_eq!(step(first, &[], &[ONE, Other::Admitted]), Step::Joined);
+        for own in [LEAST, OTHER] {
+            assert_eq!(step(&own, &[], &[ONE, Other::Admitted]), Step::Joined);
         }
     }
 
     #[test]
     fn one_that_is_alone_founds() {
-        assert_eq!(step(true, &[], &[]), Step::Found);
+        assert_eq!(step(&LEAST, &[], &[]), Step::Found);
     }
 }
