@@ -1,14 +1,15 @@
 //! What a coordinator tells a monitor over HTTP: `/metrics`, `/healthz` and `/readyz`.
 //!
 //! Reading alone, without a secret, and off unless an address is given. One connection serves one
-//! request within a few seconds, and only some are open at once: whoever is slow or comes too often
-//! holds up nobody. `/healthz` asks only whether the node's thread answers, never whether there is a
+//! request within a few seconds, and only some are open at once, fewer from one address: whoever is slow
+//! or comes too often holds up only others of the same address. `/healthz` asks only whether the node's thread answers, never whether there is a
 //! leader: an orchestrator must not restart replicas because others are gone.
 //!
 //! Floor: shell.
 
 mod numbers;
 mod page;
+mod places;
 mod process;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,13 +24,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use link::Refusals;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use self::places::Places;
 use crate::driver::Handle;
 
 /// What is watched. The HTTP side is there before the node is, and until the process ends.
@@ -63,10 +64,10 @@ impl Watched {
 /// Answers on `listener` until it is dropped.
 pub async fn serve(listener: TcpListener, watched: Arc<Watched>) {
     let router = router(watched);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::new(CONNECTIONS_MAX, CONNECTIONS_EACH_MAX);
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, mostly: it passes.
                 tracing::debug!(%error, "an HTTP connection was not taken");
@@ -74,7 +75,7 @@ pub async fn serve(listener: TcpListener, watched: Arc<Watched>) {
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let Some(place) = places.take(peer.ip()) else { continue };
         let router = router.clone();
         tokio::spawn(async move {
             if timeout(CONNECTION_WITHIN, answer(stream, router)).await.is_err() {
@@ -87,6 +88,7 @@ pub async fn serve(listener: TcpListener, watched: Arc<Watched>) {
 
 async fn answer(stream: TcpStream, router: Router) {
     let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(REQUEST_WITHIN);
     server.keep_alive(false).max_buf_size(REQUEST_BYTES_MAX).half_close(false);
     let served = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     if let Err(error) = served.await {
@@ -158,6 +160,9 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
 
 /// Monitors and probes of one machine; more are closed at once.
 const CONNECTIONS_MAX: usize = 32;
+const CONNECTIONS_EACH_MAX: usize = 8;
+/// Until all of the request is there.
+const REQUEST_WITHIN: Duration = Duration::from_secs(3);
 /// From a connection's beginning to its end.
 const CONNECTION_WITHIN: Duration = Duration::from_secs(10);
 /// The least that hyper takes.
