@@ -12,8 +12,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, Secret, Service};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, PodSpec, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde::Serialize;
@@ -112,6 +112,8 @@ fn every_manifest_is_what_its_types_say_and_nothing_else() {
                 "StatefulSet" => begins_at_once(&typed(document)),
                 "Deployment" => is_modest(&pod(typed::<Deployment>(document))),
                 "Job" => is_modest(&job(&typed(document))),
+                "CronJob" => is_modest(&nightly(typed(document))),
+                "PersistentVolumeClaim" => drop(typed::<PersistentVolumeClaim>(document)),
                 "PodDisruptionBudget" => drop(typed::<PodDisruptionBudget>(document)),
                 "NetworkPolicy" => lets_names_be_found(&typed(document)),
                 kind => panic!("{kind} in {folder}"),
@@ -138,12 +140,25 @@ fn the_overlays_are_what_they_are_called() {
         assert_eq!(names, (0..replicas).map(name).collect::<Vec<_>>());
         assert_eq!(of(folder, "PodDisruptionBudget").len(), budgets, "{folder}");
     }
+    // What is restored is what the first coordinator then finds.
+    let claims: Vec<Value> = of("restore", "PersistentVolumeClaim");
+    let set = &of("overlays/ha", "StatefulSet")[0];
+    let (claim, template) = (&claims[0], &set["spec"]["volumeClaimTemplates"][0]);
+    let first = |name: &Value| {
+        format!("{}-{}-0", name.as_str().unwrap(), set["metadata"]["name"].as_str().unwrap())
+    };
+    assert_eq!(claim["metadata"]["name"], first(&template["metadata"]["name"]));
+    assert_eq!(claim["spec"], template["spec"]);
     let agent = &of("overlays/gpu", "Deployment")[0]["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(agent["resources"]["limits"]["nvidia.com/gpu"], "1");
     assert!(agent["image"].as_str().expect("text").starts_with("seedsweep-agent-cuda:"));
     let job = &of("agents-job", "Job")[0]["spec"];
     assert_eq!(job["completionMode"], "Indexed");
     assert_eq!(job["podFailurePolicy"]["rules"][0]["action"], "Ignore");
+    // Of pods that fail: one that ends with 0 has done its index's work.
+    let words = &job["template"]["spec"]["containers"][0]["args"];
+    let leaves = |words: &Vec<Value>| words.iter().any(|word| word == "--left-status=143");
+    assert!(words.as_array().is_some_and(leaves), "{words}");
 }
 
 /// Read as its type, and written again with all that it had: a field that the type lacks would be gone.
@@ -210,6 +225,11 @@ fn pod(deployment: Deployment) -> PodSpec {
     deployment.spec.expect("a spec").template.spec.expect("a pod")
 }
 
+fn nightly(job: CronJob) -> PodSpec {
+    let each = job.spec.expect("a spec").job_template.spec.expect("a job");
+    each.template.spec.expect("a pod")
+}
+
 fn job(job: &Job) -> PodSpec {
     job.spec.as_ref().expect("a spec").template.spec.clone().expect("a pod")
 }
@@ -250,7 +270,7 @@ fn lets_names_be_found(policy: &NetworkPolicy) {
 }
 
 /// Whatever can be given to `kubectl apply -k`.
-const FOLDERS: [&str; 5] =
-    ["overlays/single", "overlays/ha", "overlays/gpu", "agents-job", "submit"];
+const FOLDERS: [&str; 7] =
+    ["overlays/single", "overlays/ha", "overlays/gpu", "agents-job", "submit", "backup", "restore"];
 /// The oldest that is kept in order by its makers, and the newest that there are schemas for.
 const VERSIONS: [&str; 2] = ["1.33", "1.37"];

@@ -254,13 +254,17 @@ fn two_agents_of_one_machine_take_two_folders_and_a_named_one_is_refused() {
 #[test]
 fn sigterm_leaves_cleanly() {
     let dir = tempfile::tempdir().expect("a folder");
-    let arguments = ["join", "127.0.0.1:1", "--token", &token(), "--folder", "kept"];
-    let child = agent(&arguments, dir.path()).stderr(Stdio::piped()).spawn().expect("runs");
-    wait_until(|| dir.path().join("kept/spool.log").exists());
-    interrupt(&child, "-TERM");
-    let output = child.wait_with_output().expect("ends");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stderr(&output).contains("leaving"), "{}", stderr(&output));
+    for (folder, more, status) in [("kept", &[][..], 0), ("other", &["--left-status", "143"], 143)]
+    {
+        let arguments = ["join", "127.0.0.1:1", "--token", &token(), "--folder", folder];
+        let arguments = [&arguments, more].concat();
+        let child = agent(&arguments, dir.path()).stderr(Stdio::piped()).spawn().expect("runs");
+        wait_until(|| dir.path().join(folder).join("spool.log").exists());
+        interrupt(&child, "-TERM");
+        let output = child.wait_with_output().expect("ends");
+        assert_eq!(output.status.code(), Some(status), "{}", stderr(&output));
+        assert!(stderr(&output).contains("leaving"), "{}", stderr(&output));
+    }
 }
 
 fn interrupt(child: &Child, signal: &str) {

@@ -92,6 +92,10 @@ pub struct JoinArgs {
     /// SLURM_JOB_END_TIME, else never]
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
+    /// The exit status of an agent that left because of one of those signals or since its time was over, for
+    /// what takes 0 for the end of all work, such as a Job of Kubernetes
+    #[arg(long, value_name = "STATUS", default_value_t = 0)]
+    left_status: u8,
     /// How long to try for the first connection before giving up
     #[arg(long, default_value = "60s", value_parser = duration)]
     wait: Duration,
@@ -100,8 +104,8 @@ pub struct JoinArgs {
     name: Option<String>,
 }
 
-/// `logs`: stderr is a log for programs.
-pub fn join(args: JoinArgs, quiet: bool, logs: bool) -> Result<(), Failure> {
+/// `logs`: stderr is a log for programs. Returns the exit status.
+pub fn join(args: JoinArgs, quiet: bool, logs: bool) -> Result<u8, Failure> {
     let token = token_of(&args)?;
     let ends = until::end(args.until.as_deref()).map_err(Failure::usage)?;
     let at_once =
@@ -149,7 +153,7 @@ pub fn join(args: JoinArgs, quiet: bool, logs: bool) -> Result<(), Failure> {
     let (stop, stopped) = oneshot::channel();
     let inside = runtime.enter();
     let signals = Signals::listen().context("signals cannot be listened to")?;
-    runtime.spawn(obey(signals, stop));
+    runtime.spawn(obey(signals, stop, logs));
     drop(inside);
     let shutdown = async {
         let _ = stopped.await;
@@ -158,10 +162,13 @@ pub fn join(args: JoinArgs, quiet: bool, logs: bool) -> Result<(), Failure> {
     let ended = runtime.block_on(running);
     // What still runs, such as a step of a training, is not waited for.
     runtime.shutdown_background();
-    ended.map_err(|error| match error {
-        DriverError::Unreached { .. } => Failure { status: UNREACHED, error: error.into() },
-        error => anyhow::Error::new(error).into(),
-    })
+    match ended {
+        Ok(()) => Ok(args.left_status),
+        Err(error @ DriverError::Unreached { .. }) => {
+            Err(Failure { status: UNREACHED, error: error.into() })
+        }
+        Err(error) => Err(anyhow::Error::new(error).into()),
+    }
 }
 
 fn trainer_of(
@@ -184,11 +191,15 @@ fn trainer_of(
 
 /// The first signal asks the agent to leave; Ctrl-C after it leaves. What managers of machines send
 /// comes several times: before the end, at it, and to a whole group.
-async fn obey(mut signals: Signals, stop: oneshot::Sender<()>) {
+async fn obey(mut signals: Signals, stop: oneshot::Sender<()>, logs: bool) {
     signals.next().await;
     let _ = stop.send(());
     signals.interrupt().await;
-    eprintln!("left at once; what was training is reported as crashed at the next start");
+    let told = "left at once; what was training is reported as crashed at the next start";
+    match logs {
+        true => tracing::warn!("{told}"),
+        false => eprintln!("{told}"),
+    }
     process::exit(LEFT_AT_ONCE);
 }
 

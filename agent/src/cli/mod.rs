@@ -95,16 +95,16 @@ pub fn run() -> ExitCode {
     let started = log::start(cli.talk.log.as_deref(), format);
     let ended = started.and_then(|()| match cli.command {
         Command::Join(args) => join::join(*args, quiet, logs),
-        Command::Devices(args) => devices::devices(args),
-        Command::Train(args) => train::train(args),
+        Command::Devices(args) => devices::devices(args).map(|()| DONE),
+        Command::Train(args) => train::train(args).map(|()| DONE),
         Command::Completions(args) => {
             clap_complete::generate(args.shell, &mut Cli::command(), "agent", &mut io::stdout());
-            Ok(())
+            Ok(DONE)
         }
         Command::Exec(args) => process::exit(exec(args).into()),
     });
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status.into(),
         Err(Failure { status, error }) => {
             let text = printable(&format!("{error:#}"));
             if logs {
@@ -147,6 +147,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(|| "too long".to_string())
 }
 
+const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const UNREACHED: u8 = 3;
