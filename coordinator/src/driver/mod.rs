@@ -303,7 +303,8 @@ impl Handle {
         Answer { applied: 0, response, addresses }
     }
 
-    /// Asks for itself.
+    /// A question of its own. A command would need a number of its own besides, by which it is known
+    /// when it comes twice.
     pub async fn ask_own(&self, request: Request) -> Response {
         let client = ClientId(self.shared.own.0.get());
         let ask = Ask { client, number: 0, at_least: 0, fresh: false, request };
