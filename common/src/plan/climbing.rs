@@ -25,8 +25,8 @@ pub struct Standing {
 ///
 /// A config goes on once it is among the best `n / keep` of the `n` that have ended on its rung. Of equal
 /// scores the config that comes first is the better; one that failed never goes on. When nothing is open and
-/// a rung had too few for one to go on, its best goes on alone, so that one reaches the last rung unless all
-/// fail. Whoever went on stays, whatever the others score later.
+/// none has a score on the last rung, the best of those on the highest rung that have not gone on goes on
+/// alone, so that one ends the last rung unless all fail. Whoever went on stays, whatever the others score later.
 pub fn go_on(
     (rungs, keep): (u32, u32),
     larger_is_better: bool,
@@ -103,5 +103,18 @@ mod tests {
         assert_eq!(next(&all), [(2, 2)], "one of one, since else none would end");
         all.push(standing(2, 2, Some(0.5)));
         assert_eq!(next(&all), []);
+    }
+
+    #[test]
+    fn where_all_fail_that_went_on_the_next_best_goes_on() {
+        let mut all: Vec<Standing> = (0..3).map(|c| standing(0, c, Some(f64::from(c)))).collect();
+        all.push(standing(1, 2, Some(f64::NAN)));
+        assert_eq!(next(&all), [(1, 1)]);
+        all.push(standing(1, 1, Some(0.4)));
+        assert_eq!(next(&all), [(2, 1)]);
+        all.push(standing(2, 1, Some(f64::NAN)));
+        assert_eq!(next(&all), [(1, 0)]);
+        all.push(standing(1, 0, Some(f64::NAN)));
+        assert_eq!(next(&all), [], "all have failed");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A config is trained once on a rung, on from its checkpoint of the rung below, and never goes on
 //! while a better one told on its rung stays. Of equal losses the earlier proposal is the better; a
-//! failed one is told and never goes on. At least one config reaches the last rung, unless all fail.
+//! failed one is told and never goes on. One config ends the last rung with a score, unless all fail:
+//! where all fail that went on, the next best one does.
 //! Deliberately absent: which configs are drawn (Sobol's, in `book`).
 //!
 //! Sources: Jamieson & Talwalkar (2016), AISTATS; Li et al. (2020), MLSys, for the asynchronous form.
@@ -96,7 +97,7 @@ impl Ladder {
                 return step;
             }
         }
-        Step::Over
+        self.spare()
     }
 
     fn step_at_once(&self, fresh: impl FnOnce() -> Option<Point>) -> Step {
@@ -113,10 +114,21 @@ impl Ladder {
         if below.clone().any(|level| self.is_open(level)) {
             return Step::Wait;
         }
-        // Too few for another share of one in `keep`: the best goes on alone, so that one ends.
-        let furthest = below.rev().find(|level| !self.rungs[*level].is_empty());
-        let alone = furthest.filter(|level| self.rungs[level + 1].is_empty());
-        alone.and_then(|level| self.go_on(level, 1)).unwrap_or(Step::Over)
+        self.spare()
+    }
+
+    /// Nobody is left of the shares of one in `keep`: until one has ended the last rung, the best of those
+    /// on the highest rung that have not gone on goes on alone.
+    fn spare(&self) -> Step {
+        let last = self.rungs.len() - 1;
+        if self.rungs[last].iter().any(|entry| entry.outcome.flatten().is_some()) {
+            Step::Over
+        } else if self.is_open(last) {
+            Step::Wait
+        } else {
+            let next = (0..last).rev().find_map(|level| self.go_on(level, usize::MAX));
+            next.unwrap_or(Step::Over)
+        }
     }
 
     /// The best of the `count` best told on a rung that has not gone on.

@@ -86,17 +86,17 @@ impl Judging<'_> {
         Some(Judged::GoOn(promoted.collect()))
     }
 
-    /// The config that the scores say; of halved ones one that reached the last rung, of a race one that is
-    /// left.
+    /// The config that the scores say; of halved ones the best on the last rung that one has ended without a
+    /// failure there or above, of a race one that is left.
     pub fn chosen(&self) -> Chosen {
         let (record, choice) = (self.record, self.choice);
         let all = record.study.configs_of(choice);
         let (candidates, stands_for): (Vec<u32>, Vec<u32>) =
             match (self.design.halving(choice.arm), self.design.raced(choice.arm)) {
                 (Some(halving), _) => {
-                    let (rung, last) = (self.last_rung(halving), halving.rungs - 1);
-                    let reached = record.reached(self.design, choice, rung).into_iter();
-                    reached.map(|c| (halving.config(rung, c), halving.config(last, c))).unzip()
+                    let ((rung, sound), last) = (self.sound(halving), halving.rungs - 1);
+                    let sound = sound.into_iter();
+                    sound.map(|c| (halving.config(rung, c), halving.config(last, c))).unzip()
                 }
                 (None, Some(_)) => {
                     record.furthest(self.design, choice).into_iter().map(|c| (c, c)).unzip()
@@ -111,19 +111,32 @@ impl Judging<'_> {
         Chosen { arm: choice.arm, cell: choice.cell, config: stands_for[best] }
     }
 
-    /// The rung whose scores choose: the last one; where nobody waits and all fail that go on, the last on
-    /// which one did not.
-    fn last_rung(&self, halving: Halving) -> u32 {
-        let last = halving.rungs - 1;
-        let is_whole = |config: u32, rung: u32| {
-            let scores = self.scores(&[halving.config(rung, config)]).concat().concat();
+    /// The rung whose scores choose, and among whom: the last one that a config ended without a failure and
+    /// that did not fail on one above. Where all fail somewhere, the last rung; where nobody waits, the last
+    /// on which one did not.
+    fn sound(&self, halving: Halving) -> (u32, Vec<u32>) {
+        let is_whole = |config: &u32, rung: u32| {
+            let scores = self.scores(&[halving.config(rung, *config)]).concat().concat();
             scores.iter().all(|score| score.is_finite())
         };
-        let has_whole = |rung: &u32| {
-            let reached = self.record.reached(self.design, self.choice, *rung);
-            reached.into_iter().any(|config| is_whole(config, *rung))
-        };
-        if halving.at_once { (0..=last).rev().find(has_whole).unwrap_or(0) } else { last }
+        let mut above = Vec::new();
+        let mut whole = None;
+        for rung in (0..halving.rungs).rev() {
+            let reached = self.record.reached(self.design, self.choice, rung);
+            let mut sound = reached.clone();
+            sound.retain(|config| is_whole(config, rung));
+            if whole.is_none() && !sound.is_empty() {
+                whole = Some(rung);
+            }
+            // Who ended a rung above well is not looked for any more.
+            sound.retain(|config| !above.contains(config));
+            if !sound.is_empty() {
+                return (rung, sound);
+            }
+            above = reached;
+        }
+        let rung = if halving.at_once { whole.unwrap_or(0) } else { halving.rungs - 1 };
+        (rung, self.record.reached(self.design, self.choice, rung))
     }
 
     /// The best of those that reached the rung before.

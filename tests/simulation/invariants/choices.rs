@@ -156,7 +156,12 @@ fn chosen(study: &Study, id: StudyId, design: &Design, choice: Choice, rows: &Ro
     };
     if let Some(halving) = design.halving(choice.arm) {
         let all: Vec<Scores> = (0..configs.len() as u32).map(|c| of_config(&c)).collect();
-        return climbed(study, halving, &all);
+        let failed = |config: u32| {
+            let trials = design.tries_of(choice, config).concat();
+            let end = |trial: &TrialIndex| rows.get(&(id, *trial)).map(|row| &row.end);
+            trials.iter().any(|trial| matches!(end(trial), Some(RowEnd::Failed { .. })))
+        };
+        return climbed(study, halving, &all, &failed);
     }
     let left = match left(study, id, design, choice, rows).pop() {
         Some(left) => left,
@@ -235,17 +240,37 @@ fn races(
     Ok(())
 }
 
-/// Of halved configs the best on the last rung on which one did not fail; `scores` of each rung's, NaN where
-/// it was not reached.
-fn climbed(study: &Study, halving: Halving, scores: &[Scores]) -> u32 {
+/// Of halved configs the best on the last rung that one ended well without failing above; where there is none,
+/// on the last rung of all, or that one ended well. `scores` of each rung's, NaN where it was not reached.
+fn climbed(
+    study: &Study,
+    halving: Halving,
+    scores: &[Scores],
+    failed: &dyn Fn(u32) -> bool,
+) -> u32 {
     let larger = study.primary().larger_is_better();
     let on_rung =
         |rung: u32| &scores[(rung * halving.configs) as usize..][..halving.configs as usize];
     let is_whole = |scores: &Scores| scores.iter().flatten().all(|score| score.is_finite());
-    let rung = (0..halving.rungs).rev().find(|rung| on_rung(*rung).iter().any(is_whole));
     let costs = vec![0.0; halving.configs as usize];
-    let best = choose(on_rung(rung.unwrap_or(0)), Select::Best, larger, &costs);
-    halving.config(halving.rungs - 1, best as u32)
+    let best = |scores: &[Scores]| choose(scores, Select::Best, larger, &costs) as u32;
+    let fails_above = |config: usize, rung: u32| {
+        (rung..halving.rungs).any(|rung| failed(halving.config(rung, config as u32)))
+    };
+    for rung in (0..halving.rungs).rev() {
+        let mut scores = on_rung(rung).to_vec();
+        for (config, scores) in scores.iter_mut().enumerate() {
+            if !is_whole(scores) || fails_above(config, rung) {
+                scores.iter_mut().flatten().for_each(|score| *score = f64::NAN);
+            }
+        }
+        if scores.iter().any(is_whole) {
+            return halving.config(halving.rungs - 1, best(&scores));
+        }
+    }
+    let whole = (0..halving.rungs).rev().find(|rung| on_rung(*rung).iter().any(is_whole));
+    let rung = if halving.at_once { whole.unwrap_or(0) } else { halving.rungs - 1 };
+    halving.config(halving.rungs - 1, best(on_rung(rung)))
 }
 
 /// Whether those that went on had whole scores, and when the choice was made nobody was left who should have.

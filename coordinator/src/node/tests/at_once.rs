@@ -143,6 +143,23 @@ fn where_all_fail_that_go_on_the_rung_before_chooses() {
 }
 
 #[test]
+fn where_the_best_fails_that_went_on_another_goes_on_and_is_chosen() {
+    let study = sample::halved_at_once(1, Some(1));
+    let mut bench = Bench::new();
+    let id = begin(&mut bench, &study);
+    // The three best for more than the first rung's epochs, and the next one when it is trained whole.
+    let fails = |key: &TrialKey| {
+        key.inner.is_some() && (key.config >= 9 && key.config % 9 > 5 || key.config == 18 + 5)
+    };
+    let trained = train(&mut bench, &study, &fails, usize::MAX);
+    let known = bench.node.state().choices(id).expect("nested");
+    let design = Design::of(&study);
+    assert!(design.choices().all(|choice| known.chosen(choice) == Some(18 + 4)));
+    assert!(order(&study, &trained).contains(&(18 + 4)));
+    assert_eq!(bench.status(id).state, StudyState::Finished);
+}
+
+#[test]
 fn a_failed_config_never_goes_on() {
     let study = sample::halved_at_once(1, Some(1));
     let mut bench = Bench::new();
