@@ -98,6 +98,24 @@ pub fn limited(arms: u32, seeds: u32, tables: &str) -> Study {
     ))
 }
 
+/// Two arms of four configs each, of which two seeds choose for all of ten that a rule buys.
+#[cfg(test)]
+pub fn tuned_and_limited() -> Study {
+    let arm = |name: &str| {
+        format!(
+            "[arms.{name}]\nmodel = \"linear\"\nepochs = 2\nspace = {{ lr = [0.1, 0.2, 0.3, 0.4] }}\n"
+        )
+    };
+    of_text(&format!(
+        "[study]\nname = \"tuned\"\nmetric = \"auroc\"\n\
+         [data]\npath = \"rows.csv\"\ntarget = \"y\"\ntask = \"classification\"\n\
+         [split]\nouter = {{ folds = 5 }}\ninner = {{ folds = 2 }}\n\
+         [seeds]\ncount = 10\ntune = 2\n[stop]\nfirst = 3\n{}{}",
+        arm("a"),
+        arm("b")
+    ))
+}
+
 fn checked(seeds: u32, controls: &str) -> Study {
     written(&seeds.to_string(), controls, "")
 }

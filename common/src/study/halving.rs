@@ -60,6 +60,15 @@ impl Halving {
         (0..self.rungs).map(|rung| u64::from(self.kept(rung))).sum()
     }
 
+    /// What a training on the rungs takes, the mean of all, where one to the last epoch takes 1 and each goes on
+    /// from the one below.
+    pub fn share(self) -> f64 {
+        let until = |rung: u32| f64::from(self.factor).powi(rung as i32 - self.rungs as i32 + 1);
+        let further = |rung: u32| until(rung) - if rung > 0 { until(rung - 1) } else { 0.0 };
+        let work = |rung: u32| f64::from(self.kept(rung)) * further(rung);
+        (0..self.rungs).map(work).sum::<f64>() / self.tried() as f64
+    }
+
     /// Epochs that a rung is trained for, of `epochs` in all.
     pub fn epochs(&self, rung: u32, epochs: u32) -> u32 {
         let above = self.rungs - 1 - rung.min(self.rungs - 1);
@@ -149,6 +158,8 @@ mod tests {
         assert_eq!([0, 1, 2].map(|rung| halving.kept(rung)), [27, 9, 3]);
         assert_eq!([0, 1, 2].map(|rung| halving.epochs(rung, 30)), [3, 10, 30]);
         assert_eq!(halving.tried(), 39);
+        // A ninth of the epochs for 27, two ninths more for 9, and the rest for 3.
+        assert!((halving.share() - (3.0 + 2.0 + 2.0) / 39.0).abs() < 1e-12);
         assert_eq!((halving.place(30), halving.config(1, 3)), ((1, 3), 30));
     }
 

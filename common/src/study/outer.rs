@@ -25,6 +25,20 @@ pub struct Outer {
     pub inner: Option<Inner>,
 }
 
+impl Outer {
+    /// The part of an outer fold's training rows that an inner training sees, the mean over inner folds; 1
+    /// without these.
+    pub fn inner_share(&self) -> f64 {
+        let Some(inner) = &self.inner else { return 1.0 };
+        match inner.kind {
+            OuterKind::Holdout { share } | OuterKind::Ordered { share: Some(share) } => 1.0 - share,
+            // The k-th trains on k of all parts, which are one more than folds.
+            OuterKind::Ordered { share: None } => 0.5,
+            OuterKind::KFold | OuterKind::LeaveOut => 1.0 - 1.0 / f64::from(inner.folds.max(2)),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum OuterKind {
     KFold,

@@ -12,7 +12,7 @@ use anyhow::Context;
 use clap::Args;
 use common::design::{Design, TrialKey};
 use common::id::TrialIndex;
-use common::study::{Model, Outer, OuterKind, Study};
+use common::study::{Halving, Model, Outer, Study};
 use common::table::Dataset;
 use common::time::Timestamp;
 use common::trial::{Ending, Outcome};
@@ -137,6 +137,11 @@ fn tried(study: &Study) -> Option<Study> {
     for arm in &mut tried.arms {
         // Of configs among which inner folds choose one is tried: their mean would spread less.
         let most = if study.outer.inner.is_some() { 1 } else { CONFIGS_TRIED };
+        if let Some(halving) = arm.halving.take() {
+            // Those that are trained to the last epoch.
+            arm.configs.drain(..halving.config(halving.rungs - 1, 0) as usize);
+        }
+        arm.race = None;
         let every = arm.configs.len().div_ceil(most);
         arm.configs = arm.configs.iter().step_by(every).cloned().collect();
         // Of a search's tries, the examples of its space.
@@ -245,7 +250,8 @@ impl Costs {
             let (cells, chooses) = (whole.cells_of(number), whole.choosing_trials(number));
             let configs = if whole.is_searched(number) { 1 } else { arm.configs.len() as u64 };
             let reported = (cells * configs) as f64;
-            agent_seconds += each * (reported + chooses as f64 * inner_share(study));
+            let each_try = study.outer.inner_share() * arm.halving.map_or(1.0, Halving::share);
+            agent_seconds += each * (reported + chooses as f64 * each_try);
         }
         let bytes = rows.iter().filter_map(|row| codec::encode(row).ok()).map(|b| b.len() as u64);
         let each = bytes.sum::<u64>().checked_div(rows.len() as u64)?;
@@ -264,19 +270,6 @@ impl Costs {
 
     fn here_seconds(&self) -> f64 {
         self.agent_seconds / f64::from(self.threads.max(1))
-    }
-}
-
-/// The part of an outer fold's training rows that an inner training sees.
-fn inner_share(study: &Study) -> f64 {
-    match study.outer.inner.as_ref() {
-        Some(inner) => match inner.kind {
-            OuterKind::Holdout { share } | OuterKind::Ordered { share: Some(share) } => 1.0 - share,
-            // The mean over folds: the k-th trains on k of all parts, which are one more than folds.
-            OuterKind::Ordered { share: None } => 0.5,
-            _ => 1.0 - 1.0 / f64::from(inner.folds.max(2)),
-        },
-        None => 1.0,
     }
 }
 
@@ -443,9 +436,14 @@ fn detected_in_words(study: &Study, rows: &[Detectable], difference: Option<f64>
     let asked = difference.map(|difference| format!("finds {difference}"));
     let mut headings = vec!["Seeds", "Folds", "± of a difference", "found in 80 of 100"];
     headings.extend(asked.as_deref());
+    let arms = study.judged().len();
+    let pairs = match arms * arms.saturating_sub(1) / 2 {
+        0 | 1 => String::new(),
+        pairs => format!(", at the level that each of {pairs} pairs has by Holm's rule"),
+    };
     format!(
-        "What a difference in {} on new samples must be to be seen, by the pilot's spread (a few seeds know \
-         it within a factor of two or so):\n{}",
+        "What a difference in {} on new samples must be to be seen{pairs}, by the pilot's spread (a few seeds \
+         know it within a factor of two or so):\n{}",
         study.primary(),
         table(&headings, rows.iter().map(row).collect())
     )

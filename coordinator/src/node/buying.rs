@@ -9,7 +9,8 @@
 
 use common::design::{Design, TrialKey};
 use common::id::StudyId;
-use common::stats::stopping::{Next, decide};
+use common::stats::stopping::{Next, decide_among};
+use common::study::Halving;
 use common::wire::message::{Decided, Response, Why};
 
 use super::{Asker, Node, Now, asks};
@@ -102,11 +103,10 @@ fn decided(record: &StudyRecord, buying: &Buying, now: Now) -> Decided {
     let names: Vec<&str> = study.judged().iter().map(|arm| arm.name.as_str()).collect();
     let open: Vec<u32> = buying.open().filter(|arm| (*arm as usize) < judged).collect();
     let seeds = open.first().and_then(|arm| buying.seeds(*arm)).unwrap_or_default();
-    let bought: u64 = (0..judged as u32).filter_map(|arm| buying.seeds(arm)).map(u64::from).sum();
-    let hours_per_block = buying.trained_hours() / bought.max(1) as f64;
-    let ruled = study.stopping_rule(hours_per_block).map(|rule| {
+    let ruled = study.stopping_rule(hours_per_block(record, buying)).map(|rule| {
         let scores = scores(record, buying);
-        (rule, decide(&rule, &scores))
+        let goes_on: Vec<bool> = (0..judged as u32).map(|arm| open.contains(&arm)).collect();
+        (rule, decide_among(&rule, &scores, &goes_on))
     });
     let (go_on, words) = match ruled {
         Some((rule, Ok(decision))) => {
@@ -127,6 +127,32 @@ fn decided(record: &StudyRecord, buying: &Buying, now: Now) -> Decided {
     // One arm alone has nothing to be held against.
     let go_on = if go_on.len() < 2 { Vec::new() } else { go_on };
     Decided { at: now.wall, seeds, go_on, why: Why::Rule, words }
+}
+
+/// Hours that a further seed of an arm takes, the mean over those under judgement: of what was trained the
+/// part of a seed. Choices that hold for all seeds are paid for, and so are controls, which may have fewer.
+/// The parts are by trainings, one on inner folds counting by its share of the rows and a rung by its epochs;
+/// an arm or a config that takes longer than others is not told apart.
+pub(super) fn hours_per_block(record: &StudyRecord, buying: &Buying) -> f64 {
+    let study = &record.study;
+    let design = Design::of(study);
+    let (mut all, mut of_seeds, mut seeds) = (0.0, 0.0, 0.0);
+    for (number, arm) in (0..).zip(&study.arms) {
+        let bought = u64::from(buying.seeds(number).unwrap_or_default());
+        let bought = bought.min(design.seeds_of(number)) as f64;
+        let try_share = study.outer.inner_share() * arm.halving.map_or(1.0, Halving::share);
+        let each = design.trained_with_a_seed(number);
+        let refits = if design.is_searched(number) { design.blocks() } else { each };
+        let with_a_seed = refits as f64 + try_share * (each - refits) as f64;
+        let once = if design.tuning_trials() > 0 { design.choosing_trials(number) } else { 0 };
+        all += try_share * once as f64 + bought * with_a_seed;
+        if (number as usize) < study.judged().len() {
+            of_seeds += bought * with_a_seed;
+            seeds += bought;
+        }
+    }
+    let of_all = if all > 0.0 { of_seeds / all } else { 0.0 };
+    buying.trained_hours() * of_all / f64::max(seeds, 1.0)
 }
 
 /// By arm and seed the scores on all outer folds, each the mean over the arm's configs; a seed in which an

@@ -203,14 +203,28 @@ pub enum StoppingError {
 /// whoever asks, and what once was settled stays so. While all blocks' differences are equal there
 /// are no limits: they say nothing about their spread.
 pub fn decide(rule: &Rule, scores: &[Vec<Vec<f64>>]) -> Result<Decision, StoppingError> {
+    decide_among(rule, scores, &vec![true; scores.len()])
+}
+
+/// As [`decide`], where arms that are not `open` [arms] get no further blocks: what these blocks leave
+/// unsettled of such an arm stays so, and nobody waits for it. Scores that came late may settle less than
+/// what closed it.
+pub fn decide_among(
+    rule: &Rule,
+    scores: &[Vec<Vec<f64>>],
+    open: &[bool],
+) -> Result<Decision, StoppingError> {
     rule.check(scores.len())?;
     let folds = folds(scores)?;
     let judge = Judge::of(rule, scores.len(), folds)?;
     let mut race = Race::of(rule, scores.len(), folds);
-    while race.add_block(scores) {
+    loop {
+        race.retire(scores, open);
+        if !race.add_block(scores) {
+            return Ok(race.decision());
+        }
         race.look(&judge)?;
     }
-    Ok(race.decision())
 }
 
 impl Decision {

@@ -24,6 +24,8 @@ pub struct Walk {
     blocks: Running,
     /// By fold.
     folds: Vec<Running>,
+    /// Of all scores, whatever their sign.
+    largest: f64,
 }
 
 /// What a rule asks of every comparison of a study.
@@ -39,7 +41,8 @@ pub struct Judge<'a> {
 
 impl Walk {
     pub fn of(folds: usize) -> Self {
-        Self { blocks: Running::default(), folds: vec![Running::default(); folds] }
+        let folds = vec![Running::default(); folds];
+        Self { blocks: Running::default(), folds, largest: 0.0 }
     }
 
     /// Adds one block, `a` and `b` [folds].
@@ -48,8 +51,14 @@ impl Walk {
         for ((fold, a), b) in self.folds.iter_mut().zip(a).zip(b) {
             fold.add(a - b);
             sum += a - b;
+            self.largest = self.largest.max(a.abs()).max(b.abs());
         }
         self.blocks.add(sum / self.folds.len() as f64);
+    }
+
+    /// Whether the blocks differ by no more than what rounding leaves of scores like these.
+    fn are_equal(&self) -> bool {
+        self.blocks.squares <= self.blocks.count * (ROUNDED * self.largest).powi(2)
     }
 
     fn fold_sd(&self) -> f64 {
@@ -119,7 +128,7 @@ impl<'a> Judge<'a> {
             return Ok(Some(End::Planned));
         }
         // Equal differences say nothing about their spread.
-        if walk.blocks.squares == 0.0 {
+        if walk.are_equal() {
             return Ok(None);
         }
         if let Some(end) = self.floor(walk)? {
@@ -134,7 +143,7 @@ impl<'a> Judge<'a> {
     }
 
     fn half(&self, walk: &Walk, blocks: u32) -> Option<f64> {
-        if blocks < 2 || walk.blocks.squares == 0.0 {
+        if blocks < 2 || walk.are_equal() {
             return None;
         }
         let multiple = multiple(blocks, self.rho_squared, self.alpha, Sequence::Student)?;
@@ -237,6 +246,8 @@ impl Running {
     }
 }
 
+/// Of a score, in a difference of two.
+const ROUNDED: f64 = 1e-12;
 /// Of alpha, for limits that hold for new folds: seeds grow many and folds do not, and so a
 /// smaller share costs least here.
 const SHARE_OF_SEEDS: f64 = 0.2;

@@ -49,6 +49,21 @@ impl<'a> Race<'a> {
         true
     }
 
+    /// Arms that are closed and have no block left are waited for no more.
+    pub fn retire(&mut self, scores: &[Vec<Vec<f64>>], open: &[bool]) {
+        let at = self.blocks as usize;
+        for arm in 0..self.arms.len() {
+            if !self.going[arm] || open[arm] || scores[arm].len() > at {
+                continue;
+            }
+            let of_arm = |pair: &Comparison| pair.a == arm || pair.b == arm;
+            for (pair, _) in self.pairs.iter_mut().filter(|(pair, _)| of_arm(pair)) {
+                pair.end.get_or_insert(End::Moot);
+            }
+        }
+        self.find_going();
+    }
+
     /// Looks at every comparison that is open.
     pub fn look(&mut self, judge: &Judge<'_>) -> Result<(), StoppingError> {
         for (pair, walk) in &mut self.pairs {
@@ -62,11 +77,15 @@ impl<'a> Race<'a> {
         if self.rule.aim == Aim::Best {
             self.drop_losers();
         }
+        self.find_going();
+        Ok(())
+    }
+
+    fn find_going(&mut self) {
         for arm in 0..self.arms.len() {
             let open = |pair: &Comparison| (pair.a == arm || pair.b == arm) && pair.end.is_none();
             self.going[arm] = self.pairs.iter().any(|(pair, _)| open(pair));
         }
-        Ok(())
     }
 
     /// Of arms with equally many blocks the one whose mean leads never loses, so one is always left.

@@ -96,6 +96,27 @@ fn a_study_ends_when_its_answer_is_known_and_the_rest_is_never_trained() {
 }
 
 #[test]
+fn a_further_seed_costs_its_own_trainings_and_not_the_choices_and_controls_of_all() {
+    // Each training takes a second; of inner folds half the rows are seen.
+    let of = |study: &Study, score: Score| {
+        let mut bench = Bench::new();
+        let id = begin(&mut bench, study);
+        train(&mut bench, study, score, MANY);
+        let state = bench.node.state();
+        let buying = state.buying(id).expect("limited");
+        let hours = super::super::buying::hours_per_block(&state.studies[&id], buying);
+        (hours * 3_600.0, buying.seeds(0).expect("bought"))
+    };
+    let (seconds, _) = of(&sample::limited(2, 9, "[stop]\nfirst = 3\nrope = 0.0001"), alike);
+    assert!((seconds - 5.0).abs() < 1e-9, "five folds: {seconds}");
+    // Of both arms four configs with two seeds on two inner folds of five outer ones: a second each as well.
+    let (seconds, seeds) = of(&sample::tuned_and_limited(), alike);
+    let refits = 5.0 * 2.0 * f64::from(seeds);
+    let wanted = 5.0 * (160.0 + refits) / (0.5 * 160.0 + refits);
+    assert!((seconds - wanted).abs() < 1e-9, "{seconds}, not {wanted}");
+}
+
+#[test]
 fn a_seed_is_bought_when_those_before_it_have_ended_and_not_sooner() {
     let study = sample::limited(2, 9, "[stop]\nfirst = 3\nrope = 0.0001\ndifference = false");
     let mut bench = Bench::new();
