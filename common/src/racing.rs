@@ -14,7 +14,8 @@ use crate::stats::stopping::{Rule, behind};
 /// `scores` [left][tuning seeds][inner folds], NaN where a training failed; `of`: configs that there were at
 /// first. Dropped are those that are settled to be behind the leader, and, from `rule.blocks_min` tuning
 /// seeds on, those that failed somewhere while another did not: a choice puts these behind all that are
-/// whole, whatever they score. While none is whole, a tuning seed in which one failed is left out for all.
+/// whole, whatever they score. While none is whole nobody is dropped: a choice then goes by how often they
+/// failed.
 pub fn stay(rule: &Rule, of: usize, scores: &[Scores]) -> Vec<bool> {
     let seeds = scores.iter().map(Vec::len).min().unwrap_or(0);
     if seeds < rule.blocks_min as usize {
@@ -23,13 +24,10 @@ pub fn stay(rule: &Rule, of: usize, scores: &[Scores]) -> Vec<bool> {
     let is_whole = |scores: &Scores| scores.iter().flatten().all(|score| score.is_finite());
     let mut stays: Vec<bool> = scores.iter().map(is_whole).collect();
     if !stays.contains(&true) {
-        stays.fill(true);
+        return vec![true; scores.len()];
     }
     let left: Vec<usize> = (0..scores.len()).filter(|at| stays[*at]).collect();
-    let finite =
-        |seed: usize| left.iter().all(|at| scores[*at][seed].iter().all(|s| s.is_finite()));
-    let counted: Vec<usize> = (0..seeds).filter(|seed| finite(*seed)).collect();
-    let of_config = |at: &usize| counted.iter().map(|seed| scores[*at][*seed].clone()).collect();
+    let of_config = |at: &usize| scores[*at][..seeds].to_vec();
     let blocks: Vec<Vec<Vec<f64>>> = left.iter().map(of_config).collect();
     // The rule was checked when the study came in: where nothing is known, nothing is dropped.
     let behind = behind(rule, of, &blocks).unwrap_or_default();
@@ -124,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn who_failed_is_out_where_another_did_not_and_else_costs_all_the_block() {
+    fn who_failed_is_out_where_another_did_not_and_else_all_stay() {
         let good = |seed: u32| vec![0.5 + 0.01 * f64::from(seed % 4); 2];
         let whole: Scores = (0..6).map(good).collect();
         let mut failed = whole.clone();
@@ -132,11 +130,13 @@ mod tests {
         assert_eq!(stay(&rule(), 3, &[failed.clone(), whole.clone()]), [false, true]);
         assert_eq!(stay(&rule(), 3, &[failed.clone(), failed.clone()]), [true, true]);
         assert_eq!(stay(&rule(), 3, &[failed[..4].to_vec(), whole[..4].to_vec()]), [true, true]);
-        // Without that block there are as many as the first look wants: one is far behind.
+        // One is far behind where both are whole.
         let behind: Scores =
             (0..6u32).map(|seed| vec![0.1 - 0.02 * f64::from(seed * seed % 5); 2]).collect();
-        let mut both = [failed, behind];
-        both[1][2][0] = f64::NAN;
-        assert_eq!(stay(&Race { first: 5, alpha: 0.3 }.rule(8, true), 2, &both), [true, false]);
+        let mut both = [whole, behind];
+        let rule = Race { first: 5, alpha: 0.3 }.rule(8, true);
+        assert_eq!(stay(&rule, 2, &both), [true, false]);
+        both.iter_mut().for_each(|scores| scores[2][0] = f64::NAN);
+        assert_eq!(stay(&rule, 2, &both), [true, true]);
     }
 }

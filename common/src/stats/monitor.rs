@@ -26,7 +26,8 @@ pub enum Sequence {
 pub struct Look {
     pub blocks: u32,
     pub mean: f64,
-    /// `None` while nothing is bounded yet.
+    /// `None` while nothing is bounded yet, as while all differences are equal: they say nothing of their
+    /// spread.
     pub bounds: Option<(f64, f64)>,
 }
 
@@ -71,11 +72,19 @@ pub fn confidence_sequence(
         let so_far = &differences[..blocks];
         let (mean, sd) = (mean(so_far), sd(so_far)?);
         let half = multiple(blocks as u32, rho_squared, alpha, sequence)
+            .filter(|_| !are_equal(so_far))
             .map(|multiple| multiple * sd / (blocks as f64).sqrt());
         let bounds = half.map(|half| (mean - half, mean + half));
         Some(Look { blocks: blocks as u32, mean, bounds })
     });
     Ok(looks.collect())
+}
+
+/// Whether all are one number, but for what rounding left of it.
+pub fn are_equal(differences: &[f64]) -> bool {
+    let largest = differences.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
+    let first = differences.first().copied().unwrap_or(0.0);
+    differences.iter().all(|value| (value - first).abs() <= ROUNDED * largest)
 }
 
 /// Half-width over sd / sqrt(blocks); `None` while nothing is bounded.
@@ -187,6 +196,9 @@ fn carried(walk: &[Mass], bound: f64, sd: f64, panel: f64) -> Vec<Mass> {
 
 const NEWTON_STEPS: u32 = 60;
 
+/// Of the largest difference.
+const ROUNDED: f64 = 1e-9;
+
 /// Steps longer than this many sd are left out.
 const REACH: f64 = 8.5;
 
@@ -277,9 +289,18 @@ mod tests {
     }
 
     #[test]
-    fn equal_differences_leave_no_doubt() {
-        let looks = confidence_sequence(&[0.5; 30], 0.05, 10, Sequence::Student).unwrap();
-        assert_eq!(looks.last().unwrap().bounds, Some((0.5, 0.5)));
+    fn equal_differences_bound_nothing() {
+        let of = |differences: &[f64]| {
+            confidence_sequence(differences, 0.05, 10, Sequence::Student).unwrap()
+        };
+        assert_eq!(of(&[0.5; 30]).last().unwrap().bounds, None);
+        // Equal but for rounding.
+        let tied = [0.95 - 0.90, 0.90 - 0.85, 0.95 - 0.90, 0.85 - 0.80, 0.90 - 0.85];
+        assert!(tied.iter().any(|value| *value != tied[0]));
+        assert!(of(&tied).iter().all(|look| look.bounds.is_none()));
+        let mut later = vec![0.5; 30];
+        later.push(0.6);
+        assert!(of(&later).last().unwrap().bounds.is_some());
         assert!(confidence_sequence(&[0.5], 0.05, 10, Sequence::Student).unwrap().is_empty());
         assert!(spent(&[], 0.05).unwrap().is_empty());
     }

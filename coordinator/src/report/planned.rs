@@ -19,7 +19,8 @@ pub struct Detectable {
     pub folds: u32,
     /// How far the 95 % interval of a difference on new samples reaches to either side.
     pub half_width: f64,
-    /// The difference that is found in 80 of 100 studies.
+    /// The difference that is found in 80 of 100 studies, whatever the other pairs show: by the level of
+    /// Holm's first step.
     pub smallest: f64,
     /// The chance that a difference asked about is found.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,6 +36,8 @@ pub fn detectable(
 ) -> Option<Vec<Detectable>> {
     let planner = Planner::of(pilot)?;
     let [factor] = study.seeds.factors.as_slice() else { return None };
+    let arms = study.judged().len();
+    let alpha = (1.0 - LEVEL) / (arms * arms.saturating_sub(1) / 2).max(1) as f64;
     let (seeds, folds) = (factor.count, study.outer.partitions * study.outer.folds);
     let mut designs = vec![
         (seeds / 2, folds),
@@ -50,8 +53,9 @@ pub fn detectable(
         let error = error_of_difference(&planner.components, design, planner.reach).ok()?;
         let df = error.df?;
         let half_width = student_quantile(0.5 + LEVEL / 2.0, df) * error.se;
-        let smallest = half_width + student_quantile(POWER, df) * error.se;
-        let power = difference.and_then(|effect| power_of(&error, 1.0 - LEVEL, effect));
+        let found = student_quantile(1.0 - alpha / 2.0, df) + student_quantile(POWER, df);
+        let smallest = found * error.se;
+        let power = difference.and_then(|effect| power_of(&error, alpha, effect));
         Some(Detectable { seeds, folds, half_width, smallest, power })
     };
     let rows: Vec<Detectable> = designs.into_iter().filter_map(of).collect();

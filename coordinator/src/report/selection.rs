@@ -2,9 +2,10 @@
 //!
 //! Floor: core.
 
+use common::stats::summary::student_quantile;
 use common::study::{OuterKind, Select, Study};
 
-use super::content::{Report, SelectionPart};
+use super::content::{LEVEL, Report, SelectionPart};
 use super::figures;
 use super::number::{beside, count, counted, duration, percent};
 use super::page::{Block, Sheet, columns, legend};
@@ -75,11 +76,13 @@ fn sentence(report: &Report, part: &SelectionPart) -> String {
         false => ("worse", -gap.mean),
     };
     let error = gap.se.map(|se| format!(", standard error {}", beside(se, scale)));
+    // One number an outer fold.
+    let reach = student_quantile(0.5 + LEVEL / 2.0, gap.folds.saturating_sub(1).max(1) as f64);
     let meaning = match gap.se {
-        Some(se) if gap.mean > 2.0 * se => {
+        Some(se) if gap.mean > reach * se => {
             " A score reported on the folds that chose would have promised that much too much."
         }
-        Some(se) if gap.mean < -2.0 * se => {
+        Some(se) if gap.mean < -reach * se => {
             " Inner folds train on fewer rows, and that weighs more here than the luck of choosing."
         }
         _ => " That is not more than these outer folds can tell from nothing.",

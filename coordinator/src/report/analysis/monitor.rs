@@ -5,7 +5,7 @@
 //!
 //! Floor: core.
 
-use common::stats::monitor::{Sequence, confidence_sequence, spent};
+use common::stats::monitor::{Sequence, are_equal, confidence_sequence, spent};
 use common::study::Study;
 
 use super::super::content::{LEVEL, Target};
@@ -20,7 +20,7 @@ pub fn of_study(study: &Study, complete: &[Cells]) -> Option<MonitorPart> {
     let [_] = study.seeds.factors.as_slice() else { return None };
     let (a, b, differences) = first_pair(study, complete)?;
     let values: Vec<f64> = differences.iter().map(|(_, difference)| *difference).collect();
-    if values.iter().all(|value| *value == values[0]) {
+    if are_equal(&values) {
         return None;
     }
     let alpha = 1.0 - LEVEL;
