@@ -113,7 +113,9 @@ fn seed(design: &Design, choice: Choice) -> u64 {
 /// each seed and fold is freed of how hard it is, which is the same for all tries and no noise between them:
 /// the mean there of the first round's tries, `C` of them that are whole. What is left is too small by
 /// `1 − 1/C` for those, and too large by `1 + 1/C` for later ones; both are corrected. With fewer than two
-/// such tries nothing is taken off. Unit: the score's, squared.
+/// such tries nothing is taken off. A few scores say little of their variance, and by luck may seem to have
+/// none: it is drawn towards that of all tries, which counts as much as [`PRIOR_DF`] differences (the
+/// moderated variance of Smyth, 2004, Stat. Appl. Genet. Mol. Biol. 3). Unit: the score's, squared.
 fn told(tries: &[(Config, Scores)], first_round: usize) -> Vec<Told> {
     let flat: Vec<Vec<f64>> = tries.iter().map(|(_, scores)| scores.concat()).collect();
     let whole = |scores: &&Vec<f64>| !scores.is_empty() && scores.iter().all(|s| s.is_finite());
@@ -123,22 +125,32 @@ fn told(tries: &[(Config, Scores)], first_round: usize) -> Vec<Told> {
         0 | 1 => 0.0,
         _ => first.iter().map(|scores| scores[at]).sum::<f64>() / count,
     };
-    let told = |(number, scores): (usize, &Vec<f64>)| {
-        if !whole(&scores) {
-            return Told::Failed;
-        }
+    let own = |(number, scores): (usize, &Vec<f64>)| {
         let left = scores.iter().enumerate().map(|(at, score)| score - hardness(at));
         let factor = match (first.len(), number < first_round) {
             (0 | 1, _) => 1.0,
             (_, true) => count / (count - 1.0),
             (_, false) => count / (count + 1.0),
         };
-        let variance = variance(&left.collect::<Vec<_>>()).map(|variance| variance * factor);
-        let value = scores.iter().sum::<f64>() / scores.len() as f64;
-        Told::Score { value, variance: variance.map(|v| v / scores.len() as f64) }
+        variance(&left.collect::<Vec<_>>()).map(|variance| variance * factor)
+    };
+    let all: Vec<f64> =
+        flat.iter().enumerate().filter(|(_, scores)| whole(scores)).filter_map(own).collect();
+    let pooled = all.iter().sum::<f64>() / all.len().max(1) as f64;
+    let told = |(number, scores): (usize, &Vec<f64>)| {
+        if !whole(&scores) {
+            return Told::Failed;
+        }
+        let size = scores.len() as f64;
+        let moderated =
+            |own: f64| (PRIOR_DF * pooled + (size - 1.0) * own) / (PRIOR_DF + size - 1.0);
+        let variance = own((number, scores)).map(|own| moderated(own) / size);
+        Told::Score { value: scores.iter().sum::<f64>() / size, variance }
     };
     flat.iter().enumerate().map(told).collect()
 }
+
+const PRIOR_DF: f64 = 4.0;
 
 /// `None` of one number.
 fn variance(values: &[f64]) -> Option<f64> {

@@ -126,7 +126,7 @@ fn chosen(told: &[usize], loss: impl Fn(&usize) -> f64, most: usize, kept: usize
 #[derive(Clone, Copy, Debug)]
 struct Warp {
     median: f64,
-    /// From the least to the median.
+    /// From the least to the median; positive.
     half: f64,
     centre: f64,
     spread: f64,
@@ -136,7 +136,11 @@ impl Warp {
     fn of(losses: &[f64]) -> Self {
         let median = summary::median(losses);
         let least = losses.iter().fold(f64::INFINITY, |least, loss| least.min(*loss));
-        let half = (median - least).max(f64::MIN_POSITIVE);
+        // Where most are the least, the distance to the next one.
+        let next =
+            losses.iter().filter(|loss| **loss > median).fold(f64::INFINITY, |a, b| a.min(*b));
+        let half = [median - least, next - median].into_iter().find(|half| *half > 0.0);
+        let half = half.filter(|half| half.is_finite()).unwrap_or(1.0);
         let mut warp = Self { median, half, centre: 0.0, spread: 1.0 };
         let drawn: Vec<f64> = losses.iter().map(|loss| warp.drawn(*loss).0).collect();
         let spread = summary::sd(&drawn).filter(|sd| *sd > 0.0 && sd.is_finite());
