@@ -70,10 +70,14 @@ pub fn contrast_forest(report: &Report) -> Option<Figure> {
             " Within the shaded band, up to {width} to either side, two arms are held for equal."
         )
     });
+    let many = match rows.len() {
+        1 => "",
+        _ => ", by a p that allows for the number of comparisons",
+    };
     let caption = format!(
         "Differences in {} ({}), first arm minus second: right of the line the first one scored \
          higher. An interval that crosses the line leaves open which arm is ahead; the one for new \
-         samples decides here, allowing for the number of comparisons.{band}{}",
+         samples decides here{many}.{band}{}",
         report.study.metric,
         report.study.goal,
         cut_short(rows.len(), "pairs")
