@@ -7,7 +7,7 @@ use common::stats::sources::Reach;
 use common::stats::stopping::{Aim, Rule};
 
 use super::super::settings::{Noise, USUAL};
-use super::{Case, Field, Kind, Leaning, Pair, Shape};
+use super::{Case, Configs, Field, Kind, Leaning, Pair, Shape};
 
 /// All cases, in the tables' order.
 pub fn cases() -> Vec<Case> {
@@ -31,6 +31,7 @@ pub fn cases() -> Vec<Case> {
     }
     all.extend(folds());
     all.extend(races());
+    all.extend(configs());
     all
 }
 
@@ -87,6 +88,23 @@ fn races() -> impl Iterator<Item = Case> {
     })
 }
 
+fn configs() -> impl Iterator<Item = Case> {
+    let normal = Shape::Drawn(Noise::Normal);
+    let ladder = (0..16).map(|place| -0.5 * f64::from(place)).collect();
+    let fields: [(&str, Vec<f64>, Shape); 4] = [
+        ("2 equal configs", vec![0.0; 2], normal),
+        ("12 equal configs", vec![0.0; 12], normal),
+        ("12 equal configs, skewed", vec![0.0; 12], Shape::Drawn(Noise::Skewed)),
+        ("16 configs, each 0.5 behind the last", ladder, normal),
+    ];
+    fields.into_iter().map(|(name, means, shape)| {
+        let kind = Kind::Configs(Configs { means, shape, tune: TUNE });
+        Case { name: name.to_string(), kind }
+    })
+}
+
+/// Tuning seeds of a race of configs.
+const TUNE: u32 = 20;
 const SHAPES: [(&str, Shape); 5] = [
     ("normal", Shape::Drawn(Noise::Normal)),
     ("heavy tails", Shape::Drawn(Noise::HeavyTails)),

@@ -7,6 +7,7 @@
 //! Floor: core.
 
 mod cases;
+mod configs;
 mod folds;
 mod pair;
 mod race;
@@ -19,6 +20,7 @@ use common::seed::{Stream, StreamRng};
 use super::settings::Noise;
 
 pub use cases::{EFFECT_MIN, POWER, cases, fixed_blocks};
+pub use configs::Configs;
 pub use folds::Leaning;
 pub use pair::Pair;
 pub use race::Field;
@@ -41,6 +43,8 @@ pub enum Kind {
     Folds(Leaning),
     /// Several arms, the first of them the best, or as good as any.
     Race(Field),
+    /// Configs of which a choice takes one, the first of them the best, or as good as any.
+    Configs(Configs),
 }
 
 /// How block differences, or an arm's blocks, are distributed; mean 0 and variance 1.
@@ -88,6 +92,7 @@ impl Case {
             Kind::Alarm(pair) | Kind::Saving(pair) => pair.run(&mut rng),
             Kind::Folds(leaning) => leaning.run(&mut rng),
             Kind::Race(field) => field.run(&mut rng),
+            Kind::Configs(configs) => configs.run(&mut rng),
         };
         Course { studies: 1, ..course }
     }

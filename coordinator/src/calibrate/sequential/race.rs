@@ -19,6 +19,11 @@ pub struct Field {
 }
 
 impl Field {
+    /// Blocks of all arms in the fixed design.
+    pub fn fixed(&self) -> u64 {
+        self.means.len() as u64 * u64::from(self.fixed)
+    }
+
     pub(super) fn run(&self, rng: &mut StreamRng) -> Course {
         let scores: Vec<Vec<Vec<f64>>> = (self.means.iter())
             .map(|mean| {

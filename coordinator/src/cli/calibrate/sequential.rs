@@ -175,24 +175,29 @@ fn folds(rows: &[Row<'_>]) -> Option<String> {
     table(&headings, rows.iter().filter_map(row).collect())
 }
 
-/// Several arms.
+/// Several arms, or configs.
 fn races(rows: &[Row<'_>]) -> Option<String> {
     let row = |(case, sum): &Row<'_>| {
-        let (Kind::Race(field), saved) = (&case.kind, saved(case, sum)?) else { return None };
+        let fixed = match &case.kind {
+            Kind::Race(field) => field.fixed(),
+            Kind::Configs(configs) => configs.fixed(),
+            _ => return None,
+        };
+        let saved = saved(case, sum)?;
         Some(vec![
             case.name.clone(),
             with_error(sum, sum.best_lost),
             percent(sum.share(sum.best_found)),
             format!("{:.1}", sum.mean_blocks()),
-            (field.means.len() as u64 * u64::from(field.fixed)).to_string(),
+            fixed.to_string(),
             percent(saved),
         ])
     };
     let headings = [
         "race",
-        "the best arm was dropped",
+        "the best one was dropped",
         "it was left alone",
-        "blocks bought, of all arms",
+        "blocks bought, of all",
         "fixed design",
         "saved",
     ];
@@ -203,7 +208,8 @@ fn races(rows: &[Row<'_>]) -> Option<String> {
 fn saved(case: &Case, sum: &Course) -> Option<f64> {
     let fixed = match &case.kind {
         Kind::Saving(pair) => 2 * u64::from(pair.fixed),
-        Kind::Race(field) => field.means.len() as u64 * u64::from(field.fixed),
+        Kind::Race(field) => field.fixed(),
+        Kind::Configs(configs) => configs.fixed(),
         Kind::Alarm(_) | Kind::Folds(_) => return None,
     };
     Some(1.0 - sum.mean_blocks() / fixed as f64)
@@ -269,6 +275,13 @@ fn programs((case, sum): &Row<'_>) -> Value {
             "means": field.means,
             "blocks_max": field.rule.blocks_max,
             "fixed_blocks": field.fixed,
+            "best_dropped": rate(sum.best_lost),
+            "best_alone": rate(sum.best_found),
+        }),
+        Kind::Configs(configs) => json!({
+            "kind": "configs",
+            "means": configs.means,
+            "tuning_seeds": configs.tune,
             "best_dropped": rate(sum.best_lost),
             "best_alone": rate(sum.best_found),
         }),
