@@ -47,9 +47,9 @@ impl Session {
         }
         if now >= until {
             for (lease, running) in std::mem::take(&mut self.running) {
+                // Stopped on purpose: their markers must not read as a crash.
+                effects.push(Effect::Forget { attempts: running.cohort.attempts().collect() });
                 if running.doing == Doing::Stops {
-                    // Stopped on purpose: their markers must not read as a crash.
-                    effects.push(Effect::Forget { attempts: running.cohort.attempts().collect() });
                     self.interrupted.push(lease);
                 }
             }

@@ -159,3 +159,20 @@ fn a_lease_that_is_lost_while_its_agent_leaves_is_not_given_back() {
     let effects = session.step(stopped(2), at(5_004));
     assert_eq!(effects, [Effect::Forget { attempts: attempts(2, 20) }, Effect::Left]);
 }
+
+#[test]
+fn a_cohort_that_was_lost_and_has_not_stopped_leaves_no_marker_and_is_not_given_back() {
+    let mut session = handing_on(2);
+    session.step(leave(10_000), at(0));
+    session.step(Input::Message(ToAgent::Revoke { lease: lease(2) }), at(1));
+    session.step(Input::Tick, at(5_000));
+    assert_eq!(
+        session.step(Input::Tick, at(10_000)),
+        [
+            Effect::Forget { attempts: attempts(1, 10) },
+            Effect::Forget { attempts: attempts(2, 20) },
+            interrupted(&[1], FailReason::Preempted),
+            Effect::Left
+        ]
+    );
+}
