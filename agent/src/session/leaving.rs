@@ -57,7 +57,7 @@ impl Session {
         }
     }
 
-    /// A cohort was stopped since this agent leaves.
+    /// A cohort was stopped since this agent leaves, or ended with it by what ends both.
     pub(super) fn stands_still(&mut self, cohort: Cohort, effects: &mut Vec<Effect>) {
         let (lease, id, trials) = (cohort.lease, cohort.study, cohort.trials.clone());
         let study = self.studies.get(&id).and_then(|known| known.study.clone());

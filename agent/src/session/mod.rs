@@ -420,7 +420,7 @@ impl Session {
         let Some(endings) = endings else {
             // Stopped on purpose: their markers must not read as a crash.
             effects.push(Effect::Forget { attempts: cohort.attempts().collect() });
-            if doing == Doing::Stops {
+            if doing != Doing::Lost {
                 self.stands_still(cohort, effects);
             }
             return;

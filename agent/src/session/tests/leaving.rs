@@ -176,3 +176,13 @@ fn a_cohort_that_was_lost_and_has_not_stopped_leaves_no_marker_and_is_not_given_
         ]
     );
 }
+
+#[test]
+fn what_ended_with_its_agent_before_it_was_stopped_is_given_back() {
+    let mut session = handing_on(1);
+    session.step(leave(10_000), at(0));
+    let stood = session.step(stopped(1), at(1));
+    assert_eq!(stood, [Effect::Forget { attempts: attempts(1, 10) }, hand_on(1, 10)]);
+    let told = session.step(Input::HandedOn { lease: lease(1) }, at(2));
+    assert_eq!(told, [interrupted(&[1], FailReason::Preempted), Effect::Left]);
+}
