@@ -229,6 +229,42 @@ fn no_coordinator_is_status_3_and_no_log_has_the_token() {
 }
 
 #[test]
+fn why_it_fails_is_a_json_object_whatever_the_filter() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let token = token();
+    let join = ["join", "127.0.0.1:1", "--wait", "0s", "--token", &token, "--log-format", "json"];
+    let last = |filter: &str, by_variable: bool, status: i32| -> Value {
+        let mut command = match by_variable {
+            true => agent(&join, dir.path()),
+            false => agent(&[&join[..], &["--log", filter]].concat(), dir.path()),
+        };
+        if by_variable {
+            command.env("RUST_LOG", filter);
+        }
+        let output = command.output().expect("runs");
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(status), "{filter}: {said}");
+        let object = |line: &str| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{filter}: {error}: {said}"))
+        };
+        said.lines().map(object).next_back().unwrap_or_else(|| panic!("{filter}: nothing said"))
+    };
+    for filter in ["info", "link=debug", "agent=off", "off", ""] {
+        for by_variable in [false, true] {
+            let last = last(filter, by_variable, 3);
+            assert_eq!(last["level"], "ERROR", "{filter}: {last}");
+            let why = last["message"].as_str().unwrap_or_default();
+            assert!(why.contains("no coordinator reached"), "{filter}: {last}");
+        }
+    }
+    for by_variable in [false, true] {
+        let last = last("a=b=c", by_variable, 2);
+        let why = last["message"].as_str().unwrap_or_default();
+        assert!(last["level"] == "ERROR" && why.contains("--log"), "{last}");
+    }
+}
+
+#[test]
 fn two_agents_of_one_machine_take_two_folders_and_a_named_one_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
     fs::write(dir.path().join("token"), token()).expect("written");

@@ -18,15 +18,26 @@ pub enum Format {
     Json,
 }
 
-/// Logs from now on. People are told in other words, and need warnings alone.
+/// Logs from now on. People are told in other words, and need warnings alone. After a filter that cannot be
+/// read the usual one serves.
 pub(super) fn start(filter: Option<&str>, format: Format) -> Result<(), Failure> {
     let asked = filter.map(str::to_string).or_else(|| std::env::var("RUST_LOG").ok());
     let usual = match format {
         Format::Human => "warn",
         Format::Json => "info",
     };
-    let filter = EnvFilter::try_new(asked.as_deref().unwrap_or(usual))
-        .map_err(|error| Failure::usage(anyhow::anyhow!("--log: {error}")))?;
+    let (filter, read) = match EnvFilter::try_new(asked.as_deref().unwrap_or(usual)) {
+        Ok(filter) => (filter, Ok(())),
+        Err(error) => {
+            let why = Failure::usage(anyhow::anyhow!("--log or RUST_LOG: {error}"));
+            (EnvFilter::new(usual), Err(why))
+        }
+    };
+    // Whatever a filter leaves out, the last word is not.
+    let filter = match format!("{LAST_WORD}=error").parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    };
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
         Format::Human => subscriber.with_ansi(io::stderr().is_terminal()).init(),
@@ -37,5 +48,13 @@ pub(super) fn start(filter: Option<&str>, format: Format) -> Result<(), Failure>
             .with_span_list(false)
             .init(),
     }
-    Ok(())
+    read
 }
+
+/// Why the program fails, where that is logged.
+pub(super) fn last_word(text: &str) {
+    tracing::error!(target: LAST_WORD, "{text}");
+}
+
+/// A target that no filter means by chance.
+const LAST_WORD: &str = "agent::last_word";

@@ -108,7 +108,7 @@ pub fn run() -> ExitCode {
         Err(Failure { status, error }) => {
             let text = printable(&format!("{error:#}"));
             if logs {
-                tracing::error!("{text}");
+                log::last_word(&text);
             } else {
                 eprintln!("error: {text}");
             }

@@ -90,20 +90,17 @@ impl Checkpoints {
     /// The one of `trial` with most epochs, at most `until` of them. A damaged one is deleted, and the
     /// one before it is looked at.
     pub fn get(&self, trial: &Digest, until: u32) -> Option<Checkpoint> {
-        loop {
-            let mut held = self.held();
-            let key = *held.files.range((*trial, 0)..=(*trial, until)).next_back()?.0;
-            let read = fs::read(self.path(&key)).map_err(|error| error.to_string());
-            let read = read.and_then(|bytes| {
-                Checkpoint::read(&bytes).map_err(|error| super::with_causes(&error))
-            });
-            match read {
-                Ok(checkpoint) if checkpoint.epochs() == key.1 => return Some(checkpoint),
-                Ok(_) => tracing::warn!("a checkpoint lay under another one's name"),
-                Err(why) => tracing::warn!(%why, "a checkpoint is not believed"),
-            }
-            self.remove(&mut held, &key);
-        }
+        self.keys(trial, 0..=until).iter().rev().find_map(|key| self.read(key))
+    }
+
+    /// All of `trial` with at most `until` epochs, those with most first. Damaged ones are deleted.
+    pub fn all(&self, trial: &Digest, until: u32) -> Vec<Checkpoint> {
+        self.keys(trial, 0..=until).iter().rev().filter_map(|key| self.read(key)).collect()
+    }
+
+    /// Whether there is one of `trial` after so many epochs.
+    pub fn has(&self, trial: &Digest, epochs: u32) -> bool {
+        self.held().files.contains_key(&(*trial, epochs))
     }
 
     /// Deletes all of `trial`.
@@ -126,11 +123,39 @@ impl Checkpoints {
         keys.iter().for_each(|key| self.remove(&mut held, key));
     }
 
-    fn forget_within(&self, trial: &Digest, epochs: RangeInclusive<u32>) {
+    /// Deletes those of `trial` with so many epochs.
+    pub fn forget_within(&self, trial: &Digest, epochs: RangeInclusive<u32>) {
+        let keys = self.keys(trial, epochs);
         let mut held = self.held();
-        let all = held.files.range((*trial, *epochs.start())..=(*trial, *epochs.end()));
-        let keys: Vec<(Digest, u32)> = all.map(|(key, _)| *key).collect();
         keys.iter().for_each(|key| self.remove(&mut held, key));
+    }
+
+    /// Of the files of `trial` with so many epochs, in their order.
+    fn keys(&self, trial: &Digest, epochs: RangeInclusive<u32>) -> Vec<(Digest, u32)> {
+        if epochs.is_empty() {
+            return Vec::new();
+        }
+        let held = self.held();
+        let all = held.files.range((*trial, *epochs.start())..=(*trial, *epochs.end()));
+        all.map(|(key, _)| *key).collect()
+    }
+
+    /// What a file holds; one that is damaged is deleted.
+    fn read(&self, key: &(Digest, u32)) -> Option<Checkpoint> {
+        let mut held = self.held();
+        if !held.files.contains_key(key) {
+            return None;
+        }
+        let read = fs::read(self.path(key)).map_err(|error| error.to_string());
+        let read = read
+            .and_then(|bytes| Checkpoint::read(&bytes).map_err(|error| super::with_causes(&error)));
+        match read {
+            Ok(checkpoint) if checkpoint.epochs() == key.1 => return Some(checkpoint),
+            Ok(_) => tracing::warn!("a checkpoint lay under another one's name"),
+            Err(why) => tracing::warn!(%why, "a checkpoint is not believed"),
+        }
+        self.remove(&mut held, key);
+        None
     }
 
     /// Whether there is none at all.

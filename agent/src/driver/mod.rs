@@ -298,6 +298,7 @@ impl Driver {
             Event::Line(Line::Refused { why }) => return Err(DriverError::Refused { why }),
             Event::Line(Line::Unreached { why }) => return Err(DriverError::Unreached { why }),
             Event::Line(Line::Ended) => {
+                inputs.push(Input::Abandoned);
                 inputs.push(self.leave_within(Duration::ZERO, FailReason::Preempted));
             }
         }

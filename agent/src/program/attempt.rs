@@ -75,6 +75,9 @@ fn outcome(
     let curve = watched.curve().map(Box::new);
     drop(watched);
     let words = locked(&live.tail).text();
+    if ran.was_stopped(&|| programs.leaves()) {
+        return None;
+    }
     Some(match ran {
         Ran::Stopped => return None,
         Ran::TimeLimit => {

@@ -25,7 +25,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::id::{Digest, LeaseId, StudyId, TrialIndex};
@@ -56,6 +58,8 @@ pub struct Programs {
     taken: Mutex<BTreeSet<usize>>,
     running: Mutex<BTreeMap<(StudyId, TrialIndex), Arc<Live>>>,
     logs: Logs,
+    /// Whether this agent was told to leave.
+    leaving: AtomicBool,
     /// Of arms that are no programs.
     trainer: Trainer,
     files: Mutex<BTreeMap<Digest, DataFile>>,
@@ -105,6 +109,7 @@ impl Programs {
             taken: Mutex::default(),
             running: Mutex::default(),
             logs,
+            leaving: AtomicBool::new(false),
             trainer,
             files: Mutex::default(),
             folder,
@@ -217,6 +222,21 @@ impl Programs {
         self.datasets.find(data).ok_or_else(gone)
     }
 
+    /// Whether this agent leaves, or is told so in a moment: who ends a program may tell the agent too, in
+    /// whatever order.
+    fn leaves(&self) -> bool {
+        let until = Instant::now() + TOLD_WITHIN;
+        loop {
+            if self.leaving.load(Ordering::Relaxed) {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            thread::sleep(TOLD_WITHIN / 50);
+        }
+    }
+
     /// The lowest free place, and the card that goes with it.
     fn take_place(&self) -> (usize, Option<String>) {
         let mut taken = locked(&self.taken);
@@ -257,6 +277,7 @@ impl Train for Programs {
     }
 
     fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
         self.trainer.leave();
     }
 
@@ -318,3 +339,27 @@ const FAILED_KEPT: usize = 4;
 /// Checkpoints of trials that did not end here.
 const CHECKPOINTS_KEPT: usize = 64;
 const TOLD_EVERY: Duration = Duration::from_secs(1);
+/// Between a signal to a program and the same one to its agent.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_is_told_to_leave_a_moment_later_leaves() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = |name| dir.path().join(name);
+        let opened =
+            Programs::open(&path("programs"), path("data"), Vec::new(), Trainer::new(None));
+        let programs = opened.expect("opened");
+        let began = Instant::now();
+        assert!(!programs.leaves() && began.elapsed() >= TOLD_WITHIN);
+        thread::scope(|scope| {
+            let asked = scope.spawn(|| programs.leaves());
+            thread::sleep(TOLD_WITHIN / 10);
+            programs.leave();
+            assert!(asked.join().expect("no panic"));
+        });
+    }
+}

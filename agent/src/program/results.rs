@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use common::metric::Metric;
 use common::study::Study;
 use common::trial::FailReason;
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// One line: what it says of each name, in the order of names.
@@ -29,6 +30,18 @@ pub enum Said {
 pub enum Exit {
     Status(i32),
     Signal(i32),
+}
+
+impl Exit {
+    /// Whether it ended by a signal that agents are told to leave with, or as a shell says so of what
+    /// it ran.
+    pub fn was_told(self) -> bool {
+        let by = match self {
+            Self::Signal(signal) => signal,
+            Self::Status(status) => status - BY_SIGNAL,
+        };
+        [Signal::INT, Signal::TERM, Signal::USR1].iter().any(|signal| signal.as_raw() == by)
+    }
 }
 
 /// Why an attempt gives no outcome.
@@ -258,6 +271,8 @@ fn signal_name(signal: i32) -> &'static str {
 const ELSEWHERE: i32 = 75;
 const BAD_CONFIG: i32 = 78;
 const KILL: i32 = 9;
+/// A shell's status of what a signal ended is this and the signal's number.
+const BY_SIGNAL: i32 = 128;
 const WORDS_MAX: usize = 200;
 const NAMES_SHOWN: usize = 8;
 const SHOWN_MAX: usize = 80;
@@ -323,6 +338,17 @@ mod tests {
                 of(&format!("{{\"n\\\"NaN\": 1, \"{name}\": {value}}}")).expect_err(value);
             assert_eq!(reason, FailReason::Diverged, "{detail}");
         }
+    }
+
+    #[test]
+    fn what_tells_an_agent_to_leave_is_known_by_its_signal_or_a_shells_word_for_it() {
+        for told in [Signal::TERM, Signal::INT, Signal::USR1].map(Signal::as_raw) {
+            assert!(Exit::Signal(told).was_told() && Exit::Status(128 + told).was_told());
+        }
+        for other in [Exit::Status(0), Exit::Status(1), Exit::Status(15), Exit::Status(137)] {
+            assert!(!other.was_told(), "{other:?}");
+        }
+        assert!(!Exit::Signal(9).was_told() && !Exit::Signal(11).was_told());
     }
 
     #[test]

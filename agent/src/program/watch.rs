@@ -34,6 +34,18 @@ pub enum Ran {
     Stopped,
 }
 
+impl Ran {
+    /// Whether it was ended from outside of its trial: it was stopped, or ended by what tells this agent to
+    /// leave, such as a manager of machines that signals to all processes of a job.
+    pub fn was_stopped(&self, agent_leaves: &dyn Fn() -> bool) -> bool {
+        match self {
+            Self::Stopped => true,
+            Self::Exited { exit, .. } => exit.was_told() && agent_leaves(),
+            Self::TimeLimit | Self::Memory { .. } => false,
+        }
+    }
+}
+
 /// A program that runs. Ended with all it started when dropped.
 pub struct Watched<'a> {
     child: Child,
@@ -290,3 +302,22 @@ const PAUSE_FIRST: Duration = Duration::from_millis(1);
 const PAUSE_LONGEST: Duration = Duration::from_millis(20);
 const CHUNK_BYTES: usize = 64 << 10;
 const LINE_MAX: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_was_ended_together_with_its_agent_was_stopped() {
+        let exited = |exit| Ran::Exited { exit, memory_ran_out: false };
+        let (leaves, stays) = (|| true, || false);
+        for told in [Exit::Signal(15), Exit::Signal(2), Exit::Status(143)] {
+            assert!(exited(told).was_stopped(&leaves) && !exited(told).was_stopped(&stays));
+        }
+        // Its own end is its own, whatever its agent does.
+        for own in [Exit::Status(0), Exit::Status(1), Exit::Signal(11)] {
+            assert!(!exited(own).was_stopped(&leaves), "{own:?}");
+        }
+        assert!(Ran::Stopped.was_stopped(&stays) && !Ran::TimeLimit.was_stopped(&leaves));
+    }
+}

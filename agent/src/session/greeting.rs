@@ -51,8 +51,7 @@ impl Session {
 
     /// All of it comes before any offer, so that nothing is granted by half of it.
     pub(super) fn greet(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        self.disconnected();
-        self.contact = Contact::Registering;
+        self.disconnected(Contact::Registering);
         effects.push(Effect::Send(FromAgent::Register {
             about: self.about.clone(),
             life: self.life,

@@ -2,8 +2,8 @@
 //!
 //! What is in training goes on until little of the time is left: some of it ends, and of the rest
 //! the driver keeps checkpoints. Then it is stopped, what it reached goes to the coordinator, and only
-//! then its lease: whoever is granted it next finds the checkpoints there. When the time is over
-//! what was not told is not waited for.
+//! then its lease: whoever is granted it next finds the checkpoints there. While anything is left to
+//! tell, a connection that is lost is waited for. When the time is over what was not told is not.
 //!
 //! Floor: core.
 
@@ -12,7 +12,7 @@ use common::time::Timestamp;
 use common::trial::FailReason;
 use common::wire::message::FromAgent;
 
-use super::{Cohort, Doing, Effect, Session};
+use super::{Cohort, Contact, Doing, Effect, Session};
 
 #[derive(Debug)]
 pub(super) struct Leaving {
@@ -47,9 +47,9 @@ impl Session {
         }
         if now >= until {
             for (lease, running) in std::mem::take(&mut self.running) {
+                // Stopped on purpose: their markers must not read as a crash.
+                effects.push(Effect::Forget { attempts: running.cohort.attempts().collect() });
                 if running.doing == Doing::Stops {
-                    // Stopped on purpose: their markers must not read as a crash.
-                    effects.push(Effect::Forget { attempts: running.cohort.attempts().collect() });
                     self.interrupted.push(lease);
                 }
             }
@@ -57,7 +57,7 @@ impl Session {
         }
     }
 
-    /// A cohort was stopped since this agent leaves.
+    /// A cohort was stopped since this agent leaves, or ended with it by what ends both.
     pub(super) fn stands_still(&mut self, cohort: Cohort, effects: &mut Vec<Effect>) {
         let (lease, id, trials) = (cohort.lease, cohort.study, cohort.trials.clone());
         let study = self.studies.get(&id).and_then(|known| known.study.clone());
@@ -90,7 +90,9 @@ impl Session {
     }
 
     pub(super) fn leave_when_done(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let unheard = self.is_registered() && !self.outbox.is_empty();
+        let unsaid =
+            !self.outbox.is_empty() || !self.interrupted.is_empty() || !self.hand_back.is_empty();
+        let unheard = unsaid && !matches!(self.contact, Contact::Never | Contact::Over);
         let Some(leaving) = &mut self.leaving else { return };
         let patience = leaving.until.max(leaving.stop.plus_ms(FAREWELL_MS));
         let busy = !self.running.is_empty() || !self.handing_on.is_empty();

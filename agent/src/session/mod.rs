@@ -37,6 +37,8 @@ use starting::Cohort;
 pub enum Input {
     Connected,
     Disconnected,
+    /// Disconnected for good: there is no coordinator any more.
+    Abandoned,
     Message(ToAgent),
     /// The rows of a study are in memory: its cohorts may start.
     DataReady {
@@ -167,15 +169,16 @@ pub struct Load {
 
 #[derive(Debug)]
 enum Contact {
-    None,
+    /// No coordinator was reached yet.
+    Never,
+    /// The next connection is tried for.
+    Lost,
+    /// There will be no other connection.
+    Over,
     /// Connected and waiting for the answer to `Register`.
     Registering,
     /// `offered`: lanes the coordinator still believes free here: what was offered, less what it granted.
-    Registered {
-        renew_every_ms: u64,
-        renew_at: Timestamp,
-        offered: u32,
-    },
+    Registered { renew_every_ms: u64, renew_at: Timestamp, offered: u32 },
 }
 
 #[derive(Debug)]
@@ -233,7 +236,7 @@ impl Session {
             about,
             life,
             threads,
-            contact: Contact::None,
+            contact: Contact::Never,
             waiting: VecDeque::new(),
             running: BTreeMap::new(),
             handing_on: BTreeMap::new(),
@@ -294,7 +297,8 @@ impl Session {
     fn take(&mut self, input: Input, now: Timestamp, effects: &mut Vec<Effect>) {
         match input {
             Input::Connected => self.greet(now, effects),
-            Input::Disconnected => self.disconnected(),
+            Input::Disconnected => self.disconnected(Contact::Lost),
+            Input::Abandoned => self.disconnected(Contact::Over),
             Input::Message(message) => self.take_message(message, now, effects),
             Input::DataReady { study } => {
                 if let Some(known) = self.studies.get_mut(&study) {
@@ -360,8 +364,8 @@ impl Session {
         }
     }
 
-    fn disconnected(&mut self) {
-        self.contact = Contact::None;
+    fn disconnected(&mut self, contact: Contact) {
+        self.contact = contact;
         self.outbox.connection_lost();
         for known in self.studies.values_mut().filter(|known| known.progress == Progress::Asked) {
             known.progress = Progress::Unknown;
@@ -416,7 +420,7 @@ impl Session {
         let Some(endings) = endings else {
             // Stopped on purpose: their markers must not read as a crash.
             effects.push(Effect::Forget { attempts: cohort.attempts().collect() });
-            if doing == Doing::Stops {
+            if doing != Doing::Lost {
                 self.stands_still(cohort, effects);
             }
             return;

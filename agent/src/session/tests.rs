@@ -2,6 +2,8 @@
 //!
 //! Floor: core.
 
+mod leaving;
+
 use common::trial::Outcome;
 
 use super::*;
@@ -347,118 +349,6 @@ fn a_study_asked_for_over_a_lost_connection_is_asked_for_again() {
     session.steps([Input::Disconnected, Input::Connected], at(1));
     let effects = session.step(registered(vec![lease(1)]), at(2));
     assert_eq!(effects, [Effect::Send(FromAgent::NeedStudy { study: STUDY }), offer(12)]);
-}
-
-#[test]
-fn a_leaving_agent_gives_back_what_waits_and_ends_what_trains() {
-    let mut session = training(3);
-    let effects = session.step(leave(25_000), at(10));
-    let hand_back = Effect::Send(FromAgent::HandBack { leases: vec![lease(3)] });
-    assert_eq!(effects, [hand_back, offer(0)]);
-
-    let effects = session.step(assign(4, 40), at(11));
-    let hand_back = Effect::Send(FromAgent::HandBack { leases: vec![lease(4)] });
-    assert_eq!(effects, [hand_back]);
-
-    session.step(ended(1), at(12));
-    let effects = session.step(ended(2), at(13));
-    let spooled = Effect::Spool { reports: reports(2, 20) };
-    assert_eq!(effects, [spooled, send_reports(reports(2, 20))]);
-    session.step(acknowledge(attempts(1, 10)), at(14));
-    let effects = session.step(acknowledge(attempts(2, 20)), at(15));
-    assert_eq!(effects, [Effect::Forget { attempts: attempts(2, 20) }, Effect::Left]);
-}
-
-#[test]
-fn what_still_trains_after_the_grace_time_is_stopped_and_given_back_unmarked() {
-    let mut session = training(1);
-    session.step(leave(1_000), at(10));
-    assert_eq!(session.step(Input::Tick, at(999)), []);
-    assert_eq!(
-        session.step(Input::Tick, at(1_000)),
-        [
-            Effect::StopCohort { lease: lease(1) },
-            Effect::Forget { attempts: attempts(1, 10) },
-            Effect::Send(FromAgent::HandBack { leases: vec![lease(1)] }),
-            Effect::Left
-        ]
-    );
-    assert_eq!(session.step(stopped(1), at(1_001)), []);
-}
-
-#[test]
-fn a_leaving_agent_without_a_connection_waits_for_its_cohorts_alone() {
-    let mut session = training(1);
-    session.steps([Input::Disconnected, leave(1_000)], at(10));
-    let effects = session.step(ended(1), at(20));
-    assert_eq!(effects, [Effect::Spool { reports: reports(1, 10) }, Effect::Left]);
-}
-
-/// As [`training`], with a coordinator that takes checkpoints.
-fn handing_on(count: u64) -> Session {
-    let mut session = training(count);
-    session.hears(Hears::all_or_little(true));
-    session
-}
-
-fn hand_on(counter: u64, first: u64) -> Effect {
-    let (lease, trials) = (lease(counter), trials(first));
-    Effect::HandOn { lease, id: STUDY, study: study(), trials }
-}
-
-fn interrupted(leases: &[u64], why: FailReason) -> Effect {
-    let leases = leases.iter().map(|&counter| lease(counter)).collect();
-    Effect::Send(FromAgent::Interrupted { leases, why })
-}
-
-#[test]
-fn what_trains_is_stopped_in_time_handed_on_and_only_then_given_back() {
-    let mut session = handing_on(2);
-    let why = FailReason::OutOfTime;
-    session.step(Input::Leave { until: at(24_010), why }, at(10));
-    assert_eq!(session.step(Input::Tick, at(19_009)), [renewal(&[1, 2])]);
-    session.step(ended(2), at(19_009));
-    session.step(acknowledge(attempts(2, 20)), at(19_009));
-    let stop = Effect::StopCohort { lease: lease(1) };
-    assert_eq!(session.step(Input::Tick, at(19_010)), [stop]);
-    let stood = session.step(stopped(1), at(19_020));
-    assert_eq!(stood, [Effect::Forget { attempts: attempts(1, 10) }, hand_on(1, 10)]);
-    let renewed = session.step(Input::Tick, at(24_009));
-    assert_eq!(renewed, [renewal(&[1])], "it is still held");
-    let told = session.step(Input::HandedOn { lease: lease(1) }, at(24_009));
-    assert_eq!(told, [interrupted(&[1], why), Effect::Left]);
-}
-
-#[test]
-fn when_the_time_is_over_nothing_is_waited_for() {
-    let mut session = handing_on(2);
-    session.step(leave(10_000), at(0));
-    session.step(Input::Tick, at(5_000));
-    session.step(stopped(1), at(5_001));
-    let effects = session.step(Input::Tick, at(10_000));
-    assert_eq!(
-        effects,
-        [
-            Effect::Forget { attempts: attempts(2, 20) },
-            interrupted(&[2, 1], FailReason::Preempted),
-            Effect::Left
-        ],
-        "one does not stand still, one is still on its way"
-    );
-    assert_eq!(session.step(Input::HandedOn { lease: lease(1) }, at(10_001)), []);
-}
-
-#[test]
-fn a_lease_that_is_lost_while_its_agent_leaves_is_not_given_back() {
-    let mut session = handing_on(2);
-    session.step(leave(10_000), at(0));
-    session.step(Input::Tick, at(5_000));
-    session.step(stopped(1), at(5_001));
-    session.step(Input::Message(ToAgent::Revoke { lease: lease(1) }), at(5_002));
-    session.step(Input::Message(ToAgent::Revoke { lease: lease(2) }), at(5_002));
-    assert_eq!(session.step(Input::HandedOn { lease: lease(1) }, at(5_003)), []);
-    let effects = session.step(stopped(2), at(5_004));
-    assert_eq!(effects, [Effect::Forget { attempts: attempts(2, 20) }, Effect::Left]);
 }
 
 #[test]

@@ -51,9 +51,9 @@ pub struct Best<V> {
 /// Which part of a training is to be done; by default all of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Leg<'a> {
-    /// Where it begins. A checkpoint of another training, or of more epochs than are wanted, is not
-    /// believed: the training begins anew then.
-    pub from: Option<&'a Checkpoint>,
+    /// Where it may begin: at the first of these that is believed. One of another training, or of more
+    /// epochs than are wanted, is not; when none is, the training begins anew.
+    pub from: &'a [Checkpoint],
     /// The epoch, from 1, after which it ends; `None`, or more than it has: its last.
     pub until: Option<u32>,
     /// Whether to give back where it stands at its end.

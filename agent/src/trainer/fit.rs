@@ -64,9 +64,9 @@ impl Member<'_> {
         until.map_or(epochs, |until| until.clamp(1, epochs.max(1)))
     }
 
-    /// Epochs that it has to train at most.
+    /// Epochs that it has to train, if it begins where it is to begin at best.
     pub fn epochs_left(&self) -> u32 {
-        let had = self.leg.from.map_or(0, Checkpoint::epochs);
+        let had = self.leg.from.first().map_or(0, Checkpoint::epochs);
         self.last().checked_sub(had).unwrap_or(self.last())
     }
 }
@@ -190,18 +190,10 @@ impl<'a> Stack<'a> {
         Ok(None)
     }
 
-    /// The slot as its checkpoint left it, or at its first epoch: what is not of this training, or went
-    /// further than is wanted, is not gone on from.
+    /// The slot as the checkpoint that is believed left it, or at its first epoch.
     fn begun(&self, mut slot: Slot<'a>, place: usize) -> Result<Slot<'a>> {
         let lane = slot.member.lane;
-        let from = match slot.member.leg.from.filter(|from| from.epochs() <= slot.member.last()) {
-            Some(from) => {
-                let of = training(self.dataset, lane, &self.device)?;
-                from.is_of(&of, &self.network)?.then_some(from)
-            }
-            None => None,
-        };
-        let Some(from) = from else {
+        let Some(from) = self.believed(&slot.member)? else {
             self.network.begin(place, &self.dataset.digest, lane.seeds.init)?;
             return Ok(slot);
         };
@@ -219,6 +211,20 @@ impl<'a> Stack<'a> {
             shelf.goes_on(from.epochs);
         }
         Ok(slot)
+    }
+
+    /// The first of a lane's checkpoints that is of this training, and went no further than is wanted.
+    fn believed(&self, member: &Member<'a>) -> Result<Option<&'a Checkpoint>> {
+        if member.leg.from.is_empty() {
+            return Ok(None);
+        }
+        let of = training(self.dataset, member.lane, &self.device)?;
+        for from in member.leg.from.iter().filter(|from| from.epochs() <= member.last()) {
+            if from.is_of(&of, &self.network)? {
+                return Ok(Some(from));
+            }
+        }
+        Ok(None)
     }
 
     /// A place that a lane of this kind would have.

@@ -2,6 +2,7 @@
 //!
 //! Floor: core.
 
+use std::slice::from_ref;
 use std::sync::Mutex;
 
 use candle_core::Device;
@@ -76,7 +77,7 @@ fn cut(dataset: &Dataset, lane: &Lane, epoch: u32, width: usize) -> Checkpoint {
 }
 
 fn resumed<'a>(lane: &'a Lane, from: &'a Checkpoint) -> Member<'a> {
-    Member { lane, leg: Leg { from: Some(from), keep: true, ..Leg::default() } }
+    Member { lane, leg: Leg { from: from_ref(from), keep: true, ..Leg::default() } }
 }
 
 /// Of lanes with unlike lengths, rates and seeds: each cut after every epoch, gone on with alone and
@@ -184,7 +185,7 @@ fn the_score_at_a_stop_is_that_of_the_whole_training_at_that_epoch() {
         let Ending::Complete(whole) = whole else { panic!("{whole:?}") };
         let mut from: Option<Checkpoint> = None;
         for epoch in 1..=9 {
-            let leg = Leg { until: Some(epoch), keep: true, from: from.as_ref(), shelf: None };
+            let leg = Leg { until: Some(epoch), keep: true, from: from.as_slice(), shelf: None };
             let by_rungs = judge(&dataset, &[Member { lane: &lane, leg }], 1).remove(0);
             let at_once = judge(&dataset, &[until(&lane, Some(epoch))], 1).remove(0);
             assert_eq!(by_rungs, at_once);
@@ -251,8 +252,14 @@ fn a_checkpoint_of_another_training_is_not_gone_on_from() {
         assert_eq!(fitted[0].begun, 0);
         assert!(bits(&fitted[0]) == bits(&anew[0]));
     }
+    // One that is not believed does not stand before one that is.
+    let foreign = cut(&dataset, &others[0], 3, 1);
+    let several = [foreign.clone(), from.clone(), cut(&dataset, &lane, 1, 1)];
+    let leg = Leg { from: &several, keep: true, ..Leg::default() };
+    let behind = trained(&dataset, &[Member { lane: &lane, leg }], 1).remove(0);
+    assert!(behind.begun == 2 && bits(&behind) == whole);
     // More epochs than are wanted, and numbers that do not fit.
-    let leg = Leg { from: Some(&from), until: Some(1), keep: true, shelf: None };
+    let leg = Leg { from: from_ref(&from), until: Some(1), keep: true, shelf: None };
     let short = trained(&dataset, &[Member { lane: &lane, leg }], 1).remove(0);
     assert_eq!((short.begun, short.epochs), (0, 1));
     let mut bad = vec![from.clone(); 5];
@@ -373,7 +380,7 @@ proptest! {
         for end in ends.into_iter().map(Some).chain([None]) {
             let legs = lanes.iter().zip(&stands).map(|(lane, from)| Member {
                 lane,
-                leg: Leg { from: from.as_ref(), until: end, keep: true, shelf: None },
+                leg: Leg { from: from.as_slice(), until: end, keep: true, shelf: None },
             });
             let legs: Vec<Member<'_>> = legs.collect();
             let fitted = trained(&dataset, &legs, width);
