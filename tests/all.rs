@@ -40,6 +40,7 @@ mod planning;
 mod podman;
 mod programs;
 mod raced;
+mod readmes;
 mod reference;
 mod replicas;
 mod roles;
