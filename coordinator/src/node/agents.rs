@@ -352,9 +352,15 @@ impl Node {
             },
             Ending::Failed { reason, detail } => {
                 let detail = detail.chars().take(DETAIL_CHARACTERS_MAX).collect();
-                // Before every replica knows what only programs fail of, no study runs one.
-                let unknown = reason.is_of_programs() && self.state.level < PROGRAMS_LEVEL;
-                let reason = if unknown { FailReason::Error } else { reason };
+                let reason = match reason {
+                    // That an agent left counts against no trial: `Interrupted` alone tells it.
+                    _ if reason.is_interruption() => FailReason::AgentLost,
+                    // Before every replica knows what only programs fail of, no study runs one.
+                    _ if reason.is_of_programs() && self.state.level < PROGRAMS_LEVEL => {
+                        FailReason::Error
+                    }
+                    _ => reason,
+                };
                 let lease = self.soft.leases.lease(attempt.lease);
                 let alone = lease.is_none_or(|lease| lease.granted == 1);
                 Item::Failed { attempt, reason, detail, alone }

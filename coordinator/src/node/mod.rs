@@ -328,8 +328,10 @@ impl Node {
     fn propose_for(&mut self, origin: Option<Origin>, command: Command, asker: Asker) {
         let number = self.next_proposal;
         self.next_proposal += 1;
+        let allowed = self.within_level(&command);
         let entry = Entry { origin, command };
-        let proposed = entry.encode().map_err(|error| error.to_string()).and_then(|bytes| {
+        let encoded = allowed.and_then(|()| entry.encode().map_err(|error| error.to_string()));
+        let proposed = encoded.and_then(|bytes| {
             if bytes.len() > ENTRY_BYTES_MAX {
                 return Err(format!("this is longer than the log takes, {ENTRY_BYTES_MAX} bytes"));
             }

@@ -5,7 +5,7 @@
 use common::id::Digest;
 
 use super::*;
-use crate::scheduler::command::LEARN_LEVEL;
+use crate::scheduler::command::{BORROWED_LEVEL, LEARN_LEVEL};
 
 /// An agent that says how long it stays.
 fn arrives(bench: &mut Bench, member: MemberId, left_ms: Option<u64>) -> SessionId {
@@ -191,4 +191,25 @@ fn while_a_replica_is_of_before_that_was_counted_it_is_given_back_without_a_word
     assert_eq!(grants(&sent).len(), 0, "it offers nothing");
     let status = bench.status(study);
     assert_eq!((status.leased, status.failures), (0, vec![]));
+}
+
+#[test]
+fn a_report_that_its_agent_left_is_a_loss_at_every_level() {
+    for level in [LEARN_LEVEL, BORROWED_LEVEL] {
+        let mut bench = Bench::with(Settings { level, ..Settings::default() });
+        let study = bench.submit(1);
+        let session = arrives(&mut bench, AGENT, None);
+        let grant = bench.offer(session, 4).remove(0);
+        let reasons = [FailReason::Preempted, FailReason::OutOfTime].into_iter().cycle();
+        let report = |(attempt, reason)| {
+            let ending = Ending::Failed { reason, detail: "so it says".to_string() };
+            Report { attempt, ending }
+        };
+        let reports = attempts(&grant).into_iter().zip(reasons).map(report).collect();
+        let sent = bench.say(session, FromAgent::Reports { reports });
+        assert_eq!(acknowledged(&sent), attempts(&grant));
+        bench.restart();
+        assert_eq!(bench.status(study).failures, [("agent lost".to_string(), 4)]);
+        assert_eq!(explained(&mut bench, study, grant.3[0]).1, 1);
+    }
 }
