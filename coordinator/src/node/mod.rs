@@ -227,7 +227,7 @@ impl Node {
             }
             Input::Unreachable { to } => self.replica.unreachable(to),
             Input::Parked { member, attempt, digest } => self.parked(member, attempt, digest),
-            Input::Room(room) => self.room = room,
+            Input::Room(room) => self.room_is(room),
             Input::HandOver => self.hand_over(),
         }
     }
@@ -557,6 +557,7 @@ impl Node {
             return;
         }
         self.drop_log_asks();
+        self.unpark_every();
         self.soft = Soft { leading, began: now.mono, ..Soft::default() };
         if !leading {
             self.counting.forget_proposals();

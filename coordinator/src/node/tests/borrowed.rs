@@ -3,6 +3,7 @@
 //! Floor: core.
 
 use common::id::Digest;
+use common::wire::message::peer::{PeerMessage, RaftKind, RaftMessage};
 
 use super::*;
 use crate::scheduler::command::{BORROWED_LEVEL, LEARN_LEVEL};
@@ -212,4 +213,39 @@ fn a_report_that_its_agent_left_is_a_loss_at_every_level() {
         assert_eq!(bench.status(study).failures, [("agent lost".to_string(), 4)]);
         assert_eq!(explained(&mut bench, study, grant.3[0]).1, 1);
     }
+}
+
+/// Leaves a checkpoint of a trial that is in training.
+fn park(bench: &mut Bench, digest: Digest) {
+    let session = arrives(bench, AGENT, None);
+    let attempt = attempts(&bench.offer(session, 4).remove(0))[0];
+    assert_eq!(bench.step(Input::Parked { member: AGENT, attempt, digest }), []);
+    assert!(!bench.node.soft.parked.is_empty());
+}
+
+#[test]
+fn where_room_is_scarce_checkpoints_go() {
+    let mut bench = Bench::new();
+    bench.submit(1);
+    let digest = Digest::of(b"reached");
+    park(&mut bench, digest);
+    assert_eq!(bench.step(Input::Room(Room::Plenty)), []);
+    let scarce = Room::OutcomesOnly { why: "little is free".to_string() };
+    assert_eq!(bench.step(Input::Room(scarce)), [Output::Unpark { digest }]);
+    assert!(bench.node.soft.parked.is_empty());
+}
+
+#[test]
+fn who_leads_no_more_keeps_no_checkpoints() {
+    let mut bench = Bench::new();
+    bench.submit(1);
+    bench.admit(Role::Peer, 9);
+    let digest = Digest::of(b"reached");
+    park(&mut bench, digest);
+    let of = RaftMessage::default();
+    let later = RaftMessage { kind: RaftKind::Heartbeat, from: 2, to: 1, term: 1 << 40, ..of };
+    let from = ReplicaId(NonZeroU64::new(2).expect("not zero"));
+    let message = PeerMessage::Raft(Box::new(later));
+    let sent = bench.step(Input::PeerSaid { from, message });
+    assert!(!bench.node.is_leader() && sent.contains(&Output::Unpark { digest }), "{sent:?}");
 }
