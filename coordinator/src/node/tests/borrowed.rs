@@ -249,3 +249,16 @@ fn who_leads_no_more_keeps_no_checkpoints() {
     let sent = bench.step(Input::PeerSaid { from, message });
     assert!(!bench.node.is_leader() && sent.contains(&Output::Unpark { digest }), "{sent:?}");
 }
+
+#[test]
+fn how_long_trainings_took_is_forgotten_with_their_study() {
+    let mut bench = Bench::new();
+    let study = bench.submit(1);
+    let session = arrives(&mut bench, AGENT, None);
+    let grant = bench.offer(session, 4).remove(0);
+    let reports = attempts(&grant).into_iter().map(|attempt| took(attempt, 30)).collect();
+    bench.say(session, FromAgent::Reports { reports });
+    assert!(!bench.node.soft.paces.is_empty());
+    bench.control(study, Control::Cancel);
+    assert!(bench.node.soft.paces.is_empty());
+}
