@@ -14,6 +14,7 @@ use common::trial::{Attempt, Ending, FailReason, Outcome, Report};
 use common::wire::message::{AgentAbout, FromAgent, OutcomeRow, RowEnd, ToAgent};
 
 use super::borrowed::Staying;
+use super::grants::Needs;
 use super::health::Health;
 use super::{Asker, Node, Now, Output, SessionId, logged};
 use crate::planted::planted;
@@ -46,7 +47,11 @@ pub(super) struct Session {
 impl Session {
     /// Whether it allows what trials of this shape are, and has the labels that they require.
     pub fn may_train(&self, shape: &ShapeQueue) -> bool {
-        (self.programs || !shape.is_of_programs()) && shape.requires().are_met_by(&self.labels)
+        self.meets(Needs { programs: shape.is_of_programs(), requires: shape.requires() })
+    }
+
+    pub fn meets(&self, needs: Needs<'_>) -> bool {
+        (self.programs || !needs.programs) && needs.requires.are_met_by(&self.labels)
     }
 }
 

@@ -7,6 +7,7 @@
 //! Floor: core.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use common::design::Design;
 use common::id::{MemberId, StudyId, TrialIndex};
@@ -186,13 +187,48 @@ fn is_better_elsewhere<'a, I: Iterator<Item = &'a Session> + Clone>(
     if !failed_here && !sent_on_here {
         return false;
     }
-    let program = runs_program(record, trial);
-    let requires = requires_of(record, trial);
-    let able = others().filter(|other| {
-        (other.programs || !program) && requires.is_none_or(|r| r.are_met_by(&other.labels))
-    });
+    let needs = Needs::of(record, trial);
+    let able = others().filter(|other| needs.is_none_or(|needs| other.meets(needs)));
     sent_on_here && able.clone().any(|other| !sent_on(other.member))
         || failed_here && able.clone().next().is_some()
+}
+
+/// What an agent must allow, and be known by, to train a trial.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Needs<'r> {
+    pub programs: bool,
+    pub requires: &'r Requires,
+}
+
+impl<'r> Needs<'r> {
+    pub fn of(record: &'r StudyRecord, trial: TrialIndex) -> Option<Self> {
+        let study = &record.study;
+        let key = Design::of(study).key(trial)?;
+        Some(Self::of_arm(study, key.arm(study)))
+    }
+
+    pub fn of_arm(study: &Study, arm: &'r Arm) -> Self {
+        Self { programs: study.model_of(arm) == Model::Program, requires: &arm.requires }
+    }
+
+    /// Whether any agent will do.
+    pub fn are_none(&self) -> bool {
+        !self.programs && self.requires.is_empty()
+    }
+}
+
+impl fmt::Display for Needs<'_> {
+    /// `an agent with site=east that allows programs`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an agent")?;
+        if !self.requires.is_empty() {
+            write!(f, " with {}", self.requires)?;
+        }
+        if self.programs {
+            f.write_str(" that allows programs")?;
+        }
+        Ok(())
+    }
 }
 
 /// Whether a trial runs a program of a user's.
@@ -201,16 +237,6 @@ pub(super) fn runs_program(record: &StudyRecord, trial: TrialIndex) -> bool {
     let runs = |arm: &Arm| study.model_of(arm) == Model::Program;
     study.arms.iter().any(runs)
         && Design::of(study).key(trial).is_some_and(|key| runs(key.arm(study)))
-}
-
-/// What an agent that trains it must be known by; `None`: anybody will do.
-pub(super) fn requires_of(record: &StudyRecord, trial: TrialIndex) -> Option<&Requires> {
-    let study = &record.study;
-    if !study.has_requires() {
-        return None;
-    }
-    let key = Design::of(study).key(trial)?;
-    Some(&key.arm(study).requires).filter(|requires| !requires.is_empty())
 }
 
 /// Lanes of an agent, and of one of its cohorts.
