@@ -98,7 +98,7 @@ fn a_study_for_a_card_waits_where_there_is_none_and_its_other_arm_does_not() {
         let env = [("SEEDSWEEP_DATA", crate::cluster::DATA)];
         cluster.site.spawn(Program::Coordinator, &["watch", &id], &env)
     };
-    watch.says("arm mlp waits for an agent with device=cuda; 2 agents are here, none has it");
+    watch.says("arm mlp waits for an agent with device=cuda; 2 agents are here, none may train it");
     eventually("the other arm's end", || Some(cluster.status(&id)).filter(|s| s.complete == 10));
     let status = cluster.status(&id);
     assert_eq!((status.waiting, status.leased, status.failed), (30, 0, 0));

@@ -189,12 +189,12 @@ impl fmt::Display for Requires {
     }
 }
 
-/// `an agent with site=east; 2 agents are here, none has it`, for what waits.
-pub fn none_has(requires: &Requires, agents: u64) -> String {
+/// `an agent with site=east; 2 agents are here, none may train it`, for what waits.
+pub fn none_may_train(needs: &dyn fmt::Display, agents: u64) -> String {
     match agents {
-        0 => format!("an agent with {requires}; no agent is here"),
-        1 => format!("an agent with {requires}; 1 agent is here, and has it not"),
-        agents => format!("an agent with {requires}; {agents} agents are here, none has it"),
+        0 => format!("{needs}; no agent is here"),
+        1 => format!("{needs}; 1 agent is here, and may not train it"),
+        agents => format!("{needs}; {agents} agents are here, none may train it"),
     }
 }
 

@@ -1,17 +1,19 @@
 //! Checkpoints that leaving agents sent, until somebody goes on from them: a folder within a limit.
 //!
 //! Who wants which is the leader's soft state, so a coordinator begins without any. Those that came
-//! longest ago make room; a checkpoint that is gone costs time alone.
+//! longest ago make room; a checkpoint that is gone costs time alone. Of one attempt one arrives at a time.
 //!
 //! Floor: shell.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::id::Digest;
+use common::trial::Attempt;
+use thiserror::Error;
 
 use crate::content::{Arriving, Content, ContentError};
 
@@ -29,12 +31,26 @@ struct Held {
     all: VecDeque<(Digest, u64)>,
     /// Of those, and of what is arriving.
     bytes: u64,
+    /// Of which attempts one is arriving.
+    arriving: BTreeSet<Attempt>,
+}
+
+/// Why a checkpoint is not taken.
+#[derive(Debug, Error)]
+pub enum ParkError {
+    #[error("other checkpoints that are arriving just now leave no room for it")]
+    Full,
+    #[error("a checkpoint of the same attempt is arriving just now")]
+    Another,
+    #[error(transparent)]
+    Content(#[from] ContentError),
 }
 
 /// A checkpoint that is still arriving: it has room, and what of it is here goes if it is not finished.
 #[derive(Debug)]
 pub struct Coming {
     parked: Parked,
+    attempt: Attempt,
     digest: Digest,
     bytes: u64,
     kept: bool,
@@ -60,23 +76,29 @@ impl Parked {
     /// Makes room for one that is about to arrive; `None`: it is here.
     pub fn arrive(
         &self,
+        attempt: &Attempt,
         digest: &Digest,
         bytes: u64,
-    ) -> Result<Option<(Arriving, Coming)>, ContentError> {
+    ) -> Result<Option<(Arriving, Coming)>, ParkError> {
         let mut held = self.held();
+        if held.arriving.contains(attempt) {
+            return Err(ParkError::Another);
+        }
         if self.content.has(digest) {
             return Ok(None);
         }
         while held.bytes.saturating_add(bytes) > self.bytes_max {
             // The rest is arriving.
-            let Some((oldest, size)) = held.all.pop_front() else { return Err(ContentError::Busy) };
+            let Some((oldest, size)) = held.all.pop_front() else { return Err(ParkError::Full) };
             held.bytes -= size;
             self.content.remove(&oldest);
         }
         let mut arriving = self.content.arrive(digest, bytes)?;
         held.bytes += bytes;
+        held.arriving.insert(*attempt);
         drop(held);
-        let coming = Coming { parked: self.clone(), digest: *digest, bytes, kept: false };
+        let (attempt, digest) = (*attempt, *digest);
+        let coming = Coming { parked: self.clone(), attempt, digest, bytes, kept: false };
         arriving.restart()?;
         Ok(Some((arriving, coming)))
     }
@@ -115,8 +137,10 @@ impl Coming {
 
 impl Drop for Coming {
     fn drop(&mut self) {
+        let mut held = self.parked.held();
+        held.arriving.remove(&self.attempt);
         if !self.kept {
-            self.parked.held().bytes -= self.bytes;
+            held.bytes -= self.bytes;
             self.parked.content.remove(&self.digest);
         }
     }
@@ -127,11 +151,18 @@ const BYTES_MAX: u64 = 1 << 30;
 
 #[cfg(test)]
 mod tests {
+    use common::id::{LeaseId, StudyId, TrialIndex};
+
     use super::*;
+
+    fn attempt(trial: u64) -> Attempt {
+        let lease = LeaseId { term: 1, counter: 1 };
+        Attempt { study: StudyId(1), trial: TrialIndex(trial), lease }
+    }
 
     fn put(parked: &Parked, bytes: &[u8]) -> Digest {
         let digest = Digest::of(bytes);
-        let there = parked.arrive(&digest, bytes.len() as u64).expect("room");
+        let there = parked.arrive(&attempt(0), &digest, bytes.len() as u64).expect("room");
         let (mut arriving, coming) = there.expect("new");
         arriving.append(bytes).expect("written");
         arriving.finish().expect("whole");
@@ -148,11 +179,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let parked = Parked::within(dir.path().join("checkpoints"), 100).expect("opened");
         let (first, second) = (put(&parked, &[1; 40]), put(&parked, &[2; 40]));
-        assert!(parked.arrive(&first, 40).expect("room").is_none(), "it is here");
-        let coming = parked.arrive(&Digest::of(&[3; 60]), 60).expect("room").expect("new");
+        let arrive = |trial, digest: &Digest, bytes| parked.arrive(&attempt(trial), digest, bytes);
+        assert!(arrive(1, &first, 40).expect("room").is_none(), "it is here");
+        let coming = arrive(1, &Digest::of(&[3; 60]), 60).expect("room").expect("new");
         assert!(!has(&parked, &first) && has(&parked, &second));
-        let more = parked.arrive(&Digest::of(&[4; 60]), 60);
-        assert!(matches!(more, Err(ContentError::Busy)) && !has(&parked, &second));
+        let more = arrive(2, &Digest::of(&[4; 60]), 60);
+        assert!(matches!(more, Err(ParkError::Full)) && !has(&parked, &second));
         drop(coming);
         let third = put(&parked, &[5; 100]);
         assert!(has(&parked, &third));
@@ -162,12 +194,29 @@ mod tests {
     }
 
     #[test]
+    fn of_one_attempt_one_arrives_at_a_time_and_none_of_it_makes_others_go() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let parked = Parked::within(dir.path().join("checkpoints"), 100).expect("opened");
+        let kept = put(&parked, &[1; 40]);
+        let arrive = |trial, byte| parked.arrive(&attempt(trial), &Digest::of(&[byte; 60]), 60);
+        let coming = arrive(1, 2).expect("room").expect("new");
+        assert!(matches!(arrive(1, 3), Err(ParkError::Another)) && has(&parked, &kept));
+        drop(coming);
+        let (mut arriving, coming) = arrive(1, 3).expect("room").expect("new");
+        arriving.append(&[3; 60]).expect("written");
+        arriving.finish().expect("whole");
+        coming.keep();
+        assert!(has(&parked, &kept) && arrive(1, 4).expect("room").is_some(), "the last has come");
+    }
+
+    #[test]
     fn what_is_not_what_was_announced_is_not_kept_and_a_new_life_begins_empty() {
         let dir = tempfile::tempdir().expect("a folder");
         let folder = dir.path().join("checkpoints");
         let parked = Parked::open(folder.clone()).expect("opened");
         let digest = Digest::of(b"right");
-        let (mut arriving, coming) = parked.arrive(&digest, 5).expect("room").expect("new");
+        let (mut arriving, coming) =
+            parked.arrive(&attempt(0), &digest, 5).expect("room").expect("new");
         arriving.append(b"wrong").expect("written");
         assert!(matches!(arriving.finish(), Err(ContentError::Digest)));
         drop(coming);

@@ -330,7 +330,8 @@ async fn park(
         _ => Some(Err("it is longer than one that travels".to_string())),
     };
     let allowed = allowed.unwrap_or_else(|| Err("the coordinator is stopping".to_string()));
-    let place = |()| handle.parked().arrive(&digest, bytes).map_err(|error| error.to_string());
+    let parked = handle.parked();
+    let place = |()| parked.arrive(&attempt, &digest, bytes).map_err(|error| error.to_string());
     let place = match allowed.and_then(place) {
         Ok(place) => place,
         Err(why) => {
@@ -342,7 +343,7 @@ async fn park(
     sender.send(&Bulk::Here { bytes: there }).await?;
     let whole = match place {
         Some((arriving, coming)) => {
-            let whole = take(arriving, &mut receiver).await?;
+            let whole = take_within(PARKED_WITHIN, arriving, &mut receiver).await?;
             whole.map(|()| coming.keep())
         }
         None => Ok(()),
@@ -352,7 +353,7 @@ async fn park(
             handle.park(member, attempt, digest);
             Response::Done
         }
-        Err(error) => Response::Refused { why: error.to_string() },
+        Err(why) => Response::Refused { why },
     };
     sender.send(&response).await?;
     sender.finish().await
@@ -383,13 +384,44 @@ async fn take(
     mut arriving: Arriving,
     receiver: &mut FrameReceiver,
 ) -> Result<Result<(), ContentError>, LinkError> {
+    match receive(&mut arriving, receiver).await? {
+        Ok(()) => Ok(finish(arriving).await),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+/// As [`take`], of one that holds room which others wait for: it comes within this time or not at all.
+async fn take_within(
+    limit: Duration,
+    mut arriving: Arriving,
+    receiver: &mut FrameReceiver,
+) -> Result<Result<(), String>, LinkError> {
+    let received = match tokio::time::timeout(limit, receive(&mut arriving, receiver)).await {
+        Ok(received) => received?,
+        Err(_) => return Ok(Err(format!("it did not come within {} s", limit.as_secs()))),
+    };
+    let whole = match received {
+        Ok(()) => finish(arriving).await,
+        Err(error) => Err(error),
+    };
+    Ok(whole.map_err(|error| error.to_string()))
+}
+
+async fn receive(
+    arriving: &mut Arriving,
+    receiver: &mut FrameReceiver,
+) -> Result<Result<(), ContentError>, LinkError> {
     while let Some(chunk) = receiver.chunk().await? {
         if let Err(error) = arriving.append(&chunk) {
             return Ok(Err(error));
         }
     }
+    Ok(Ok(()))
+}
+
+async fn finish(arriving: Arriving) -> Result<(), ContentError> {
     let finishing = tokio::task::spawn_blocking(move || arriving.finish());
-    Ok(finishing.await.unwrap_or(Err(ContentError::Digest)))
+    finishing.await.unwrap_or(Err(ContentError::Digest))
 }
 
 /// Messages of one replica that wait for the disk together.
@@ -399,33 +431,72 @@ const ADDRESS_BYTES_MAX: usize = 300;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Below what an operator waits for an answer.
 const OTHERS_WITHIN: Duration = Duration::from_secs(60);
+/// What a checkpoint may take to arrive; 64 MiB at 20 Mbit/s.
+const PARKED_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::path::Path;
+
+    use link::Identity;
 
     use super::*;
-    use crate::cluster::{self, Opening};
+    use crate::cluster::{self, Cluster, Opening};
     use crate::scheduler::state::LOCAL_OPERATOR;
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_member_is_given_its_own_certificate_anew() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let cluster = cluster::open(dir.path(), Opening::default()).await.expect("opened");
-        let (handle, now) = (cluster.handle.clone(), SystemTime::now());
+    /// A new cluster, what listens for it, and an operator's certificate.
+    async fn listening(folder: &Path, issued: SystemTime) -> (Cluster, Listener, Identity) {
+        let cluster = cluster::open(folder, Opening::default()).await.expect("opened");
+        let (handle, now) = (&cluster.handle, SystemTime::now());
         let authority = handle.authority();
         let server = authority.server_identity(cluster.identity.replica, now).expect("issued");
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = Listener::bind(any, &server, authority, handle.gate()).expect("a free port");
+        let operator = authority.client_identity(Role::Operator, LOCAL_OPERATOR, issued);
+        let operator = operator.expect("issued");
+        (cluster, listener, operator)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_is_announced_and_does_not_come_holds_its_place_for_a_time_alone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (cluster, listener, operator) = listening(dir.path(), SystemTime::now()).await;
+        let address = listener.local_address().expect("bound").to_string();
+        let sending = tokio::spawn(async move {
+            let link = link::connect(&address, &operator).await.expect("connected");
+            let open = Open::Upload { digest: Digest::of(b"late"), bytes: 4 };
+            let stream = link.open(&open).await.expect("opened");
+            std::future::pending::<()>().await;
+            drop((link, stream));
+        });
+        let Some(Arrival::Member(link)) = listener.accept().await else { panic!("a member") };
+        let stream = link.accept().await.expect("a stream");
+        let (_, _sender, mut receiver) = stream.expect("it goes on");
+        let digest = Digest::of(b"late");
+        let content = cluster.handle.content();
+        let arriving = content.arrive(&digest, 4).expect("room");
+        let limit = Duration::from_millis(200);
+        let taken = take_within(limit, arriving, &mut receiver).await.expect("the link is up");
+        assert_eq!(taken, Err("it did not come within 0 s".to_string()));
+        assert!(content.arrive(&digest, 4).is_ok(), "another one may send it");
+        sending.abort();
+        cluster.handle.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_member_is_given_its_own_certificate_anew() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let now = SystemTime::now();
+        let issued = now - Duration::from_secs(21 * 24 * 3600);
+        let (cluster, listener, old) = listening(dir.path(), issued).await;
+        let handle = cluster.handle.clone();
         let address = listener.local_address().expect("bound").to_string();
         let serving = tokio::spawn({
             let handle = handle.clone();
             async move { serve(&listener, &handle).await }
         });
-        let issued = now - Duration::from_secs(21 * 24 * 3600);
-        let old = authority.client_identity(Role::Operator, LOCAL_OPERATOR, issued);
-        let old = old.expect("issued");
         let link = link::connect(&address, &old).await.expect("connected");
         let renewed = link::renew(&link, &old).await.expect("renewed");
         assert!(old.is_due(now).expect("dated") && !renewed.is_due(now).expect("dated"));

@@ -27,7 +27,8 @@ pub async fn wanting(client: &Client, studies: &[StudyStatus]) -> Vec<Wanting> {
     told.into_iter().filter(|want| studies.iter().any(|study| study.id == want.study)).collect()
 }
 
-/// `wdbc: arms a and b wait for an agent with site=east; 2 agents are here, none has it`.
+/// `wdbc: arms a and b wait for an agent with site=east; 2 agents are here, none may train it`.
+/// One that has the labels may still allow no programs.
 pub fn in_words(want: &Wanting, studies: &[StudyStatus]) -> String {
     let study = studies.iter().find(|study| study.id == want.study);
     let name = study.map_or_else(|| want.study.to_string(), |study| study.name.clone());
@@ -35,7 +36,8 @@ pub fn in_words(want: &Wanting, studies: &[StudyStatus]) -> String {
         [arm] => (format!("arm {arm}"), "waits"),
         arms => (format!("arms {}", arms.join(", ")), "wait"),
     };
-    let said = common::label::none_has(&want.requires, want.agents);
+    let needs = format!("an agent with {}", want.requires);
+    let said = common::label::none_may_train(&needs, want.agents);
     format!("{name}: {arms} {wait} for {said}")
 }
 

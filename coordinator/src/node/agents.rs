@@ -14,6 +14,7 @@ use common::trial::{Attempt, Ending, FailReason, Outcome, Report};
 use common::wire::message::{AgentAbout, FromAgent, OutcomeRow, RowEnd, ToAgent};
 
 use super::borrowed::Staying;
+use super::grants::Needs;
 use super::health::Health;
 use super::{Asker, Node, Now, Output, SessionId, logged};
 use crate::planted::planted;
@@ -46,7 +47,11 @@ pub(super) struct Session {
 impl Session {
     /// Whether it allows what trials of this shape are, and has the labels that they require.
     pub fn may_train(&self, shape: &ShapeQueue) -> bool {
-        (self.programs || !shape.is_of_programs()) && shape.requires().are_met_by(&self.labels)
+        self.meets(Needs { programs: shape.is_of_programs(), requires: shape.requires() })
+    }
+
+    pub fn meets(&self, needs: Needs<'_>) -> bool {
+        (self.programs || !needs.programs) && needs.requires.are_met_by(&self.labels)
     }
 }
 
@@ -352,9 +357,15 @@ impl Node {
             },
             Ending::Failed { reason, detail } => {
                 let detail = detail.chars().take(DETAIL_CHARACTERS_MAX).collect();
-                // Before every replica knows what only programs fail of, no study runs one.
-                let unknown = reason.is_of_programs() && self.state.level < PROGRAMS_LEVEL;
-                let reason = if unknown { FailReason::Error } else { reason };
+                let reason = match reason {
+                    // That an agent left counts against no trial: `Interrupted` alone tells it.
+                    _ if reason.is_interruption() => FailReason::AgentLost,
+                    // Before every replica knows what only programs fail of, no study runs one.
+                    _ if reason.is_of_programs() && self.state.level < PROGRAMS_LEVEL => {
+                        FailReason::Error
+                    }
+                    _ => reason,
+                };
                 let lease = self.soft.leases.lease(attempt.lease);
                 let alone = lease.is_none_or(|lease| lease.granted == 1);
                 Item::Failed { attempt, reason, detail, alone }

@@ -76,18 +76,24 @@ impl Node {
         })
     }
 
+    /// Nothing that some replica's program could not apply gets into the log.
+    pub(super) fn within_level(&self, command: &Command) -> Result<(), String> {
+        let level = command.level();
+        if level > self.state.level && !planted!(self.settings.planted, Level) {
+            return Err(format!(
+                "not every replica may use this command yet, which needs level {level}: {}",
+                self.held_back_by(level)
+            ));
+        }
+        Ok(())
+    }
+
     /// The command, unless it should not get into the log.
     fn allowed(&self, command: Command) -> Result<Command, String> {
         if let Room::Nothing { why } = &self.room {
             return Err(why.clone());
         }
-        if command.level() > self.state.level && !planted!(self.settings.planted, Level) {
-            return Err(format!(
-                "not every replica may use this command yet, which needs level {}: {}",
-                command.level(),
-                self.held_back_by(command.level())
-            ));
-        }
+        self.within_level(&command)?;
         match &command {
             Command::Submit { study, .. } => {
                 let trials = Design::try_of(study).and_then(|design| design.trials());

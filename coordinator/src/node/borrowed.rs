@@ -230,6 +230,19 @@ impl Node {
         trials.into_iter().for_each(|trial| self.unpark(study, trial));
     }
 
+    /// Checkpoints take room from what cannot be had again, and nobody asks for those of one that led.
+    pub(super) fn unpark_every(&mut self) {
+        let parked = std::mem::take(&mut self.soft.parked);
+        self.outputs.extend(parked.into_values().map(|digest| Output::Unpark { digest }));
+    }
+
+    pub(super) fn room_is(&mut self, room: Room) {
+        if room != Room::Plenty {
+            self.unpark_every();
+        }
+        self.room = room;
+    }
+
     /// The checkpoints of these trials, for an agent that knows what to do with them.
     pub(super) fn checkpoints_of(
         &self,

@@ -10,7 +10,7 @@ use common::trial::FailReason;
 use common::wire::message::{Explanation, PastFailure, Response, StudyState, TrialPlace};
 
 use super::borrowed::Reach;
-use super::grants::runs_program;
+use super::grants::{Needs, runs_program};
 use super::{Node, Now, Room, asks, searching};
 use crate::scheduler::LOSSES_MAX;
 use crate::scheduler::state::{StudyRecord, Tally, TrialState};
@@ -244,7 +244,7 @@ impl Node {
             reasons.push(
                 "no agent allows programs; join one with `agent join --allow-programs`".into(),
             );
-        } else if let Some(why) = self.why_unlabelled(record, trial) {
+        } else if let Some(why) = self.why_unmet(record, trial) {
             reasons.push(why);
         } else if connected.iter().all(|session| session.offered == 0) {
             let lanes: u32 = connected.iter().filter_map(|s| Some(s.about.as_ref()?.lanes)).sum();
@@ -276,7 +276,7 @@ impl Node {
 }
 
 impl Node {
-    /// Whether every agent with free lanes ends before the trial could be left without a loss.
+    /// Whether every agent with free lanes that may train it ends before the trial could be left without a loss.
     fn ends_too_soon(
         &self,
         study: StudyId,
@@ -285,7 +285,9 @@ impl Node {
         now: Now,
     ) -> bool {
         let Some(key) = Design::of(&record.study).key(trial) else { return false };
-        let mut free = self.sessions.values().filter(|session| session.offered > 0).peekable();
+        let needs = Needs::of_arm(&record.study, key.arm(&record.study));
+        let free = self.here().filter(|session| session.offered > 0 && session.meets(needs));
+        let mut free = free.peekable();
         free.peek().is_some()
             && free.all(|session| {
                 let reach = Reach::of(session, &self.soft.paces, (study, record), now);

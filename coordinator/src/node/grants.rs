@@ -7,6 +7,7 @@
 //! Floor: core.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use common::design::Design;
 use common::id::{MemberId, StudyId, TrialIndex};
@@ -40,6 +41,7 @@ impl Node {
         }
         let slots = self.slots();
         for (_, _, study) in studies {
+            self.prefer_rare(study);
             while self.grant_round(study, slots, now) {}
         }
     }
@@ -78,10 +80,8 @@ impl Node {
         };
         let width = self.cohort_width(session, record.open(), study, slots);
         let (leases, proposed) = (&self.soft.leases, &self.soft.proposed);
-        let others = match record.tallies.is_empty() {
-            true => Vec::new(),
-            false => others_than(member, &self.sessions, &self.soft.health),
-        };
+        let (sessions, health) = (&self.sessions, &self.soft.health);
+        let others = || others_than(member, sessions, health);
         let fit = |trial: TrialIndex| {
             let free = record.trial(trial) == Some(TrialState::Open)
                 && leases.holder(study, trial).is_none()
@@ -92,14 +92,12 @@ impl Node {
                 true => Fit::Here,
             }
         };
-        let rare = self.rare(&record.study);
         let Some(entry) = self.sessions.get(&session) else { return false };
         let reach = Reach::of(entry, &self.soft.paces, (study, record), now);
         let allowed = |shape: &ShapeQueue| {
             entry.may_train(shape) && reach.as_ref().is_none_or(|reach| reach.has_shape(shape))
         };
         let Some(queue) = self.soft.queues.get_mut(&study) else { return false };
-        queue.prefer(&|requires| rare.contains(requires));
         let trials = queue.take_of(width, &allowed, &fit);
         let version = record.version;
         let Some(entry) = self.sessions.get_mut(&session) else { return false };
@@ -128,6 +126,15 @@ impl Node {
         true
     }
 
+    /// Lets agents take first what of a study not every agent here can train.
+    fn prefer_rare(&mut self, study: StudyId) {
+        let Some(record) = self.state.studies.get(&study) else { return };
+        let rare = self.rare(&record.study);
+        if let Some(queue) = self.soft.queues.get_mut(&study) {
+            queue.prefer(&|requires| rare.contains(requires));
+        }
+    }
+
     /// What a study requires that some agent here does not meet.
     fn rare(&self, study: &Study) -> BTreeSet<Requires> {
         let asked: BTreeSet<&Requires> =
@@ -152,39 +159,76 @@ impl Node {
 fn others_than<'a>(
     member: MemberId,
     sessions: &'a BTreeMap<SessionId, Session>,
-    health: &BTreeMap<MemberId, Health>,
-) -> Vec<&'a Session> {
-    let aside = |other: MemberId| health.get(&other).is_some_and(|h| h.set_aside.is_some());
-    let others = sessions.values().filter(|session| {
+    health: &'a BTreeMap<MemberId, Health>,
+) -> impl Iterator<Item = &'a Session> + Clone {
+    let aside = move |other: MemberId| health.get(&other).is_some_and(|h| h.set_aside.is_some());
+    sessions.values().filter(move |session| {
         session.member != member && session.about.is_some() && !aside(session.member)
-    });
-    others.collect()
+    })
 }
 
 /// Whether a trial should rather wait for another agent: it last failed on this one, or its program
-/// asked here for another one and not yet everywhere.
-fn is_better_elsewhere(
+/// asked here for another one and not yet everywhere. Few trials did: others are looked at for these alone.
+fn is_better_elsewhere<'a, I: Iterator<Item = &'a Session> + Clone>(
     record: &StudyRecord,
     trial: TrialIndex,
     member: MemberId,
-    others: &[&Session],
+    others: &dyn Fn() -> I,
 ) -> bool {
     let Some(tally) = record.tallies.get(&trial) else { return false };
-    let program = runs_program(record, trial);
-    let requires = requires_of(record, trial);
-    let mut able = others.iter().filter(|other| {
-        (other.programs || !program) && requires.is_none_or(|r| r.are_met_by(&other.labels))
-    });
     let sent_on = |member: MemberId| {
         let past = tally.past.iter();
         past.into_iter().any(|p| p.agent == member && p.reason == FailReason::Elsewhere)
     };
-    if sent_on(member) && able.clone().any(|other| !sent_on(other.member)) {
-        return true;
-    }
     // That an agent left says nothing against it.
     let mut failed = tally.past.iter().rev().filter(|past| !past.reason.is_interruption());
-    failed.next().is_some_and(|last| last.agent == member) && able.next().is_some()
+    let failed_here = failed.next().is_some_and(|last| last.agent == member);
+    let sent_on_here = sent_on(member);
+    if !failed_here && !sent_on_here {
+        return false;
+    }
+    let needs = Needs::of(record, trial);
+    let able = others().filter(|other| needs.is_none_or(|needs| other.meets(needs)));
+    sent_on_here && able.clone().any(|other| !sent_on(other.member))
+        || failed_here && able.clone().next().is_some()
+}
+
+/// What an agent must allow, and be known by, to train a trial.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Needs<'r> {
+    pub programs: bool,
+    pub requires: &'r Requires,
+}
+
+impl<'r> Needs<'r> {
+    pub fn of(record: &'r StudyRecord, trial: TrialIndex) -> Option<Self> {
+        let study = &record.study;
+        let key = Design::of(study).key(trial)?;
+        Some(Self::of_arm(study, key.arm(study)))
+    }
+
+    pub fn of_arm(study: &Study, arm: &'r Arm) -> Self {
+        Self { programs: study.model_of(arm) == Model::Program, requires: &arm.requires }
+    }
+
+    /// Whether any agent will do.
+    pub fn are_none(&self) -> bool {
+        !self.programs && self.requires.is_empty()
+    }
+}
+
+impl fmt::Display for Needs<'_> {
+    /// `an agent with site=east that allows programs`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an agent")?;
+        if !self.requires.is_empty() {
+            write!(f, " with {}", self.requires)?;
+        }
+        if self.programs {
+            f.write_str(" that allows programs")?;
+        }
+        Ok(())
+    }
 }
 
 /// Whether a trial runs a program of a user's.
@@ -193,16 +237,6 @@ pub(super) fn runs_program(record: &StudyRecord, trial: TrialIndex) -> bool {
     let runs = |arm: &Arm| study.model_of(arm) == Model::Program;
     study.arms.iter().any(runs)
         && Design::of(study).key(trial).is_some_and(|key| runs(key.arm(study)))
-}
-
-/// What an agent that trains it must be known by; `None`: anybody will do.
-pub(super) fn requires_of(record: &StudyRecord, trial: TrialIndex) -> Option<&Requires> {
-    let study = &record.study;
-    if !study.has_requires() {
-        return None;
-    }
-    let key = Design::of(study).key(trial)?;
-    Some(&key.arm(study).requires).filter(|requires| !requires.is_empty())
 }
 
 /// Lanes of an agent, and of one of its cohorts.

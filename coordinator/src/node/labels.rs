@@ -8,12 +8,12 @@
 use std::collections::BTreeMap;
 
 use common::id::{StudyId, TrialIndex};
-use common::label::{Requires, none_has};
+use common::label::none_may_train;
 use common::wire::message::{Response, StudyState, Wanting};
 
 use super::Node;
 use super::agents::Session;
-use super::grants::requires_of;
+use super::grants::Needs;
 use crate::scheduler::placement::ShapeQueue;
 use crate::scheduler::state::{StudyRecord, TrialState};
 
@@ -33,9 +33,12 @@ impl Node {
 
     /// What of a study waits, and nobody here may train, by what it requires.
     fn wanting(&self, study: StudyId, record: &StudyRecord) -> Vec<Wanting> {
-        let mut asked: BTreeMap<&Requires, Vec<String>> = BTreeMap::new();
+        let mut asked: BTreeMap<Needs<'_>, Vec<String>> = BTreeMap::new();
         let picky = record.study.arms.iter().filter(|arm| !arm.requires.is_empty());
-        picky.for_each(|arm| asked.entry(&arm.requires).or_default().push(arm.name.clone()));
+        picky.for_each(|arm| {
+            let needs = Needs::of_arm(&record.study, arm);
+            asked.entry(needs).or_default().push(arm.name.clone());
+        });
         let Some(queue) = self.soft.queues.get(&study).filter(|_| !asked.is_empty()) else {
             return Vec::new();
         };
@@ -45,55 +48,54 @@ impl Node {
                 && !self.soft.proposed.contains(&(study, trial))
         };
         let here = self.here().count() as u64;
-        let wants = |(requires, _): &(&Requires, Vec<String>)| {
-            !self.here().any(|session| requires.are_met_by(&session.labels))
-                && queue.holds(&|shape: &ShapeQueue| shape.requires() == *requires, &waits)
+        let wants = |(needs, _): &(Needs<'_>, Vec<String>)| {
+            let of = |shape: &ShapeQueue| {
+                shape.requires() == needs.requires && shape.is_of_programs() == needs.programs
+            };
+            !self.here().any(|session| session.meets(*needs)) && queue.holds(&of, &waits)
         };
         let wanting = asked.into_iter().filter(wants);
         wanting
-            .map(|(requires, arms)| Wanting {
+            .map(|(needs, arms)| Wanting {
                 study,
                 arms,
-                requires: requires.clone(),
+                requires: needs.requires.clone(),
                 agents: here,
             })
             .collect()
     }
 
     /// What nobody here may train of these trials; `None` where somebody is here for each, or nobody at all.
-    pub(super) fn lacks_labels<'a>(
+    pub(super) fn unmet<'a>(
         &self,
         record: &StudyRecord,
         trials: impl Iterator<Item = &'a TrialIndex>,
     ) -> Option<String> {
         let here = self.here().count() as u64;
-        let mut asked = trials.filter_map(|trial| requires_of(record, *trial));
-        let lacks = |requires: &&Requires| {
-            here > 0 && !self.here().any(|session| requires.are_met_by(&session.labels))
+        let mut asked = trials.filter_map(|trial| Needs::of(record, *trial));
+        let unmet = |needs: &Needs<'_>| {
+            here > 0 && !needs.are_none() && !self.here().any(|session| session.meets(*needs))
         };
-        let requires = asked.find(lacks)?;
-        Some(format!("some of it waits for {}", none_has(requires, here)))
+        let needs = asked.find(unmet)?;
+        Some(format!("some of it waits for {}", none_may_train(&needs, here)))
     }
 
     /// Agents that could be granted something.
-    fn here(&self) -> impl Iterator<Item = &Session> {
+    pub(super) fn here(&self) -> impl Iterator<Item = &Session> {
         let in_use = |session: &&Session| session.about.is_some() && self.is_in_use(session.member);
         self.sessions.values().filter(in_use)
     }
 
-    /// Why a trial waits where others of its study would not: nobody has what it requires, or all who do
-    /// are busy.
-    pub(super) fn why_unlabelled(&self, record: &StudyRecord, trial: TrialIndex) -> Option<String> {
-        let requires = requires_of(record, trial)?;
-        let (able, here) = (
-            self.here().filter(|session| requires.are_met_by(&session.labels)),
-            self.here().count(),
-        );
-        let able: Vec<&Session> = able.collect();
+    /// Why a trial waits where others of its study would not: nobody here may train it, or all who may are
+    /// busy.
+    pub(super) fn why_unmet(&self, record: &StudyRecord, trial: TrialIndex) -> Option<String> {
+        let needs = Needs::of(record, trial).filter(|needs| !needs.are_none())?;
+        let here = self.here().count();
+        let able: Vec<&Session> = self.here().filter(|session| session.meets(needs)).collect();
         match able.is_empty() {
-            true => Some(format!("it waits for {}", none_has(requires, here as u64))),
+            true => Some(format!("it waits for {}", none_may_train(&needs, here as u64))),
             false if able.iter().all(|session| session.offered == 0) => Some(format!(
-                "it waits for an agent with {requires}: {} of {here} are that, and all their lanes are taken",
+                "it waits for {needs}: {} of {here} are that, and all their lanes are taken",
                 able.len()
             )),
             false => None,

@@ -227,7 +227,7 @@ impl Node {
             }
             Input::Unreachable { to } => self.replica.unreachable(to),
             Input::Parked { member, attempt, digest } => self.parked(member, attempt, digest),
-            Input::Room(room) => self.room = room,
+            Input::Room(room) => self.room_is(room),
             Input::HandOver => self.hand_over(),
         }
     }
@@ -328,8 +328,10 @@ impl Node {
     fn propose_for(&mut self, origin: Option<Origin>, command: Command, asker: Asker) {
         let number = self.next_proposal;
         self.next_proposal += 1;
+        let allowed = self.within_level(&command);
         let entry = Entry { origin, command };
-        let proposed = entry.encode().map_err(|error| error.to_string()).and_then(|bytes| {
+        let encoded = allowed.and_then(|()| entry.encode().map_err(|error| error.to_string()));
+        let proposed = encoded.and_then(|bytes| {
             if bytes.len() > ENTRY_BYTES_MAX {
                 return Err(format!("this is longer than the log takes, {ENTRY_BYTES_MAX} bytes"));
             }
@@ -555,6 +557,7 @@ impl Node {
             return;
         }
         self.drop_log_asks();
+        self.unpark_every();
         self.soft = Soft { leading, began: now.mono, ..Soft::default() };
         if !leading {
             self.counting.forget_proposals();

@@ -93,7 +93,7 @@ impl Node {
         let agents = self.sessions.values().filter(|s| s.about.is_some());
         let agents = agents.filter(|s| self.is_in_use(s.member)).count() as u64;
         let record = self.state.studies.get(&study);
-        let unable = || record.and_then(|record| self.lacks_labels(record, wanted.iter()));
+        let unable = || record.and_then(|record| self.unmet(record, wanted.iter()));
         let held = self.held(study, now).or_else(unable);
         Response::Repeats(Box::new(Repeats { agents, held, trials }))
     }

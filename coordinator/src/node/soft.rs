@@ -88,6 +88,7 @@ impl Node {
         self.soft.choosing.remove(&study);
         self.soft.training.remove(&study);
         self.soft.searches.remove(&study);
+        self.soft.paces.retain(|(of, _), _| *of != study);
         self.unpark_all(study);
         // What is trained again goes on: that its study ends is no reason not to look.
         let open = |id: &LeaseId| !self.soft.leases.is_repetition(*id);

@@ -16,6 +16,7 @@ use common::time::Timestamp;
 use common::wire::message::{Decided, RowEnd, Why};
 use serde::{Deserialize, Serialize};
 
+use super::command::BORROWED_LEVEL;
 use super::state::{State, StudyRecord};
 use super::{Applied, Ended};
 
@@ -193,6 +194,7 @@ impl State {
 
     /// Buys a seed more of some arms and closes the others, or ends the study.
     pub(super) fn decide(&mut self, study: StudyId, decided: Decided) -> Applied {
+        let level = self.level;
         let (Some(record), Some(buying)) =
             (self.studies.get_mut(&study), self.buying.get_mut(&study))
         else {
@@ -204,7 +206,9 @@ impl State {
             Why::Spent if !record.state.goes_on() => {
                 return Applied::Refused { why: "this study has ended" };
             }
-            Why::Spent if buying.worked_ms == 0 && buying.trained_us == 0 => {
+            Why::Spent
+                if level >= BORROWED_LEVEL && buying.worked_ms == 0 && buying.trained_us == 0 =>
+            {
                 return Applied::Refused { why: "nothing was used since it was taken up again" };
             }
             Why::Spent => {

@@ -103,12 +103,12 @@ impl StudyRecord {
     }
 
     fn attempt_failed(&mut self, attempt: Attempt, failure: PastFailure, alone: bool) -> Ended {
+        let PastFailure { agent, reason, detail, at, .. } = failure.clone();
         let limit = self.study.budget.attempts;
         let tally = self.tallies.entry(attempt.trial).or_default();
-        if tally.counted.contains(&attempt.lease) {
+        if tally.has_counted(attempt.lease, reason) {
             return Ended::Late { attempt, differs: false };
         }
-        let PastFailure { agent, reason, detail, at, .. } = failure.clone();
         tally.count(failure, alone);
         let killed = reason == FailReason::AgentCrashed && tally.own >= limit;
         let over = reason.is_final() || tally.own >= limit || tally.losses >= LOSSES_MAX;
@@ -146,7 +146,21 @@ impl StudyRecord {
 }
 
 impl Tally {
+    /// Where in `counted` interruptions begin: before them is one lease for each failure or loss.
+    fn failures(&self) -> usize {
+        self.counted.len().min((self.own + self.losses) as usize)
+    }
+
+    /// Whether it was told before that the attempt under this lease ended. Leases of one trial are granted
+    /// one after another, so an interruption of before all that are kept is one of those forgotten.
+    fn has_counted(&self, lease: LeaseId, reason: FailReason) -> bool {
+        let kept = &self.counted[self.failures()..];
+        let forgotten = || kept.len() >= INTERRUPTIONS_KEPT && kept.iter().all(|one| lease < *one);
+        self.counted.contains(&lease) || reason.is_interruption() && forgotten()
+    }
+
     fn count(&mut self, failure: PastFailure, alone: bool) {
+        let place = self.failures();
         match failure.reason {
             FailReason::Diverged
             | FailReason::Error
@@ -159,7 +173,16 @@ impl Tally {
             }
             FailReason::Preempted | FailReason::OutOfTime => {}
         }
-        self.counted.push(failure.lease);
+        match failure.reason.is_interruption() {
+            true => {
+                self.counted.push(failure.lease);
+                // Agents may leave for ever, and a trial's failures alone are limited.
+                if self.counted.len() > place + INTERRUPTIONS_KEPT {
+                    self.counted.remove(place);
+                }
+            }
+            false => self.counted.insert(place, failure.lease),
+        }
         if self.past.len() == PAST_KEPT {
             self.past.remove(0);
         }
@@ -167,7 +190,40 @@ impl Tally {
     }
 }
 
+/// Interruptions of one trial whose leases are known.
+const INTERRUPTIONS_KEPT: usize = 16;
 /// Failures of one trial that `explain` can tell of.
 const PAST_KEPT: usize = 8;
 /// Findings of one study that are named; all are counted.
 const VIOLATIONS_KEPT: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(counter: u64) -> LeaseId {
+        LeaseId { term: 1, counter }
+    }
+
+    #[test]
+    fn of_interruptions_the_latest_leases_are_kept_and_of_failures_all() {
+        let mut tally = Tally::default();
+        let failures = [3, 28, 53, 78];
+        for counter in 0..100 {
+            let reason = match failures.contains(&counter) {
+                true => FailReason::Error,
+                false => FailReason::Preempted,
+            };
+            assert!(!tally.has_counted(lease(counter), reason), "{counter}");
+            let (agent, detail, at) = (MemberId(1), String::new(), Timestamp(counter));
+            let lease = lease(counter);
+            tally.count(PastFailure { lease, agent, reason, detail, at }, true);
+        }
+        assert_eq!((tally.own, tally.losses), (4, 0));
+        assert_eq!(tally.counted.len(), failures.len() + INTERRUPTIONS_KEPT);
+        let told = |counter, reason| tally.has_counted(lease(counter), reason);
+        assert!((0..100).all(|counter| told(counter, FailReason::Preempted)), "told twice");
+        assert!(failures.into_iter().all(|counter| told(counter, FailReason::Error)));
+        assert!(!told(5, FailReason::Error), "a failure that nobody told of counts");
+    }
+}

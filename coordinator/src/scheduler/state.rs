@@ -114,7 +114,8 @@ pub enum TrialState {
 pub struct Tally {
     pub own: u32,
     pub losses: u32,
-    /// Leases already counted: a failure told twice counts once.
+    /// Leases already counted: a failure told twice counts once. Those of all failures and losses, and then
+    /// of the latest interruptions.
     pub counted: Vec<LeaseId>,
     /// The latest, oldest first.
     pub past: Vec<PastFailure>,

@@ -3,9 +3,10 @@
 //! Floor: core.
 
 use common::id::Digest;
+use common::wire::message::peer::{PeerMessage, RaftKind, RaftMessage};
 
 use super::*;
-use crate::scheduler::command::LEARN_LEVEL;
+use crate::scheduler::command::{BORROWED_LEVEL, LEARN_LEVEL};
 
 /// An agent that says how long it stays.
 fn arrives(bench: &mut Bench, member: MemberId, left_ms: Option<u64>) -> SessionId {
@@ -191,4 +192,73 @@ fn while_a_replica_is_of_before_that_was_counted_it_is_given_back_without_a_word
     assert_eq!(grants(&sent).len(), 0, "it offers nothing");
     let status = bench.status(study);
     assert_eq!((status.leased, status.failures), (0, vec![]));
+}
+
+#[test]
+fn a_report_that_its_agent_left_is_a_loss_at_every_level() {
+    for level in [LEARN_LEVEL, BORROWED_LEVEL] {
+        let mut bench = Bench::with(Settings { level, ..Settings::default() });
+        let study = bench.submit(1);
+        let session = arrives(&mut bench, AGENT, None);
+        let grant = bench.offer(session, 4).remove(0);
+        let reasons = [FailReason::Preempted, FailReason::OutOfTime].into_iter().cycle();
+        let report = |(attempt, reason)| {
+            let ending = Ending::Failed { reason, detail: "so it says".to_string() };
+            Report { attempt, ending }
+        };
+        let reports = attempts(&grant).into_iter().zip(reasons).map(report).collect();
+        let sent = bench.say(session, FromAgent::Reports { reports });
+        assert_eq!(acknowledged(&sent), attempts(&grant));
+        bench.restart();
+        assert_eq!(bench.status(study).failures, [("agent lost".to_string(), 4)]);
+        assert_eq!(explained(&mut bench, study, grant.3[0]).1, 1);
+    }
+}
+
+/// Leaves a checkpoint of a trial that is in training.
+fn park(bench: &mut Bench, digest: Digest) {
+    let session = arrives(bench, AGENT, None);
+    let attempt = attempts(&bench.offer(session, 4).remove(0))[0];
+    assert_eq!(bench.step(Input::Parked { member: AGENT, attempt, digest }), []);
+    assert!(!bench.node.soft.parked.is_empty());
+}
+
+#[test]
+fn where_room_is_scarce_checkpoints_go() {
+    let mut bench = Bench::new();
+    bench.submit(1);
+    let digest = Digest::of(b"reached");
+    park(&mut bench, digest);
+    assert_eq!(bench.step(Input::Room(Room::Plenty)), []);
+    let scarce = Room::OutcomesOnly { why: "little is free".to_string() };
+    assert_eq!(bench.step(Input::Room(scarce)), [Output::Unpark { digest }]);
+    assert!(bench.node.soft.parked.is_empty());
+}
+
+#[test]
+fn who_leads_no_more_keeps_no_checkpoints() {
+    let mut bench = Bench::new();
+    bench.submit(1);
+    bench.admit(Role::Peer, 9);
+    let digest = Digest::of(b"reached");
+    park(&mut bench, digest);
+    let of = RaftMessage::default();
+    let later = RaftMessage { kind: RaftKind::Heartbeat, from: 2, to: 1, term: 1 << 40, ..of };
+    let from = ReplicaId(NonZeroU64::new(2).expect("not zero"));
+    let message = PeerMessage::Raft(Box::new(later));
+    let sent = bench.step(Input::PeerSaid { from, message });
+    assert!(!bench.node.is_leader() && sent.contains(&Output::Unpark { digest }), "{sent:?}");
+}
+
+#[test]
+fn how_long_trainings_took_is_forgotten_with_their_study() {
+    let mut bench = Bench::new();
+    let study = bench.submit(1);
+    let session = arrives(&mut bench, AGENT, None);
+    let grant = bench.offer(session, 4).remove(0);
+    let reports = attempts(&grant).into_iter().map(|attempt| took(attempt, 30)).collect();
+    bench.say(session, FromAgent::Reports { reports });
+    assert!(!bench.node.soft.paces.is_empty());
+    bench.control(study, Control::Cancel);
+    assert!(bench.node.soft.paces.is_empty());
 }

@@ -7,6 +7,7 @@ use common::study::Study;
 use common::wire::message::{Decided, Why};
 
 use super::*;
+use crate::scheduler::command::BORROWED_LEVEL;
 
 /// What a trial of an arm and seed scores on a fold.
 type Score = fn(&TrialKey) -> f64;
@@ -227,4 +228,18 @@ fn what_is_left_when_the_hours_are_spent_is_cancelled_and_taken_up_again_with_as
     let second = bench.status(id);
     assert!((64..=96).contains(&second.complete), "{second:?}");
     assert_eq!(second.state, StudyState::Cancelled);
+}
+
+#[test]
+fn a_budget_of_which_nothing_is_used_is_not_spent_and_older_entries_are_applied_as_ever() {
+    for (level, ends) in [(BORROWED_LEVEL - 1, true), (BORROWED_LEVEL, false)] {
+        let mut bench = Bench::with(Settings { level, ..Settings::default() });
+        let study = begin(&mut bench, &sample::limited(2, 4, "[budget]\nhours = 1"));
+        let mut state = bench.node.state().clone();
+        let (at, words, why) = (Timestamp(1), String::new(), Why::Spent);
+        let decided = Decided { at, seeds: 0, go_on: Vec::new(), why, words };
+        let command = Command::Decide { study, decided };
+        let applied = state.apply(state.applied + 1, Entry { origin: None, command });
+        assert_eq!(applied == Applied::Cancelled { study }, ends, "{applied:?}");
+    }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use common::design::Design;
 use common::label::Labels;
 use common::repeat::Again;
+use common::study::{Hyper, Model, Program};
 use common::wire::message::Wanting;
 
 use super::*;
@@ -124,7 +125,7 @@ fn what_nobody_here_may_train_waits_and_is_told_until_somebody_comes() {
     let open = |trial: &TrialIndex| record.trial(*trial) == Some(TrialState::Open);
     let trial = (0..16).map(TrialIndex).find(open).expect("one waits");
     let why = reasons(&mut bench, study, trial);
-    let wanted = "waits for an agent with site=east; 2 agents are here, none has it";
+    let wanted = "waits for an agent with site=east; 2 agents are here, none may train it";
     assert!(why.contains(wanted), "{why}");
     let (agents, wanting) = told(&mut bench);
     assert_eq!(agents.len(), 2);
@@ -140,7 +141,7 @@ fn what_nobody_here_may_train_waits_and_is_told_until_somebody_comes() {
     assert_eq!(told(&mut bench).1, []);
     bench.offer(east, 4);
     let why = reasons(&mut bench, study, trial);
-    assert!(!why.contains("none has it"), "{why}");
+    assert!(!why.contains("none may train it"), "{why}");
     bench.step(Input::AgentGone { session: east });
     assert_eq!(told(&mut bench).1.len(), 1, "it left, and half of it still waits");
     let east = labelled(&mut bench, THIRD, &[("site", "east")]);
@@ -201,4 +202,50 @@ fn while_replicas_do_not_know_labels_no_study_requires_any() {
         "{refused:?}"
     );
     bench.submit(1);
+}
+
+#[test]
+fn who_has_the_labels_and_who_allows_programs_are_not_together_one_that_may_run_it() {
+    let mut bench = Bench::new();
+    let mut study = sample::labelled(["", "", EAST], 1);
+    study.arms[1].model = Model::Program;
+    for config in &mut study.arms[1].configs {
+        let program = Program { command: vec!["x".into()], ..Program::default() };
+        config.hyper = Hyper { program: Some(program), ..Hyper::none() };
+    }
+    let asked = Request::Submit { study: Box::new(study), text: "text".into() };
+    let Response::Submitted { study, .. } = bench.ask(asked) else { panic!("it is refused") };
+    let east = labelled(&mut bench, AGENT, &[("site", "east")]);
+    let west = labelled(&mut bench, OTHER, &[("site", "west")]);
+    bench.say(west, FromAgent::Skills { programs: true });
+    served(&mut bench, &[east, west]);
+    assert_eq!(bench.status(study).waiting, 8);
+    let waits = |bench: &Bench| {
+        let record = &bench.node.state().studies[&study];
+        let waits = |trial: &TrialIndex| {
+            record.trial(*trial) == Some(TrialState::Open)
+                && bench.node.soft.leases.holder(study, *trial).is_none()
+        };
+        (0..16).map(TrialIndex).find(waits).expect("one waits")
+    };
+    let trial = waits(&bench);
+    let none =
+        "waits for an agent with site=east that allows programs; 2 agents are here, none may";
+    let why = reasons(&mut bench, study, trial);
+    assert!(why.contains(none), "{why}");
+    let wanting = told(&mut bench).1;
+    assert_eq!(wanting.iter().map(|want| want.arms.clone()).collect::<Vec<_>>(), [["b"]]);
+    let unmet = bench.node.unmet(&bench.node.state().studies[&study], [trial].iter());
+    assert!(unmet.as_ref().is_some_and(|why| why.contains(none)), "{unmet:?}");
+
+    // Another one that stays may not run it.
+    bench.say(east, FromAgent::Stay { left_ms: Some(1_000) });
+    bench.say(east, FromAgent::Skills { programs: true });
+    let why = reasons(&mut bench, study, trial);
+    assert!(why.contains("agents with free lanes end too soon"), "{why}");
+    bench.say(east, FromAgent::Stay { left_ms: None });
+    let trial = waits(&bench);
+    let why = reasons(&mut bench, study, trial);
+    assert!(why.contains("that allows programs: 1 of 2 are that, and all their lanes"), "{why}");
+    assert_eq!(told(&mut bench).1, []);
 }

@@ -5,6 +5,7 @@
 use common::wire::message::peer::{PeerMessage, RaftKind, RaftMessage, SnapshotMeta, Voters};
 
 use super::*;
+use crate::scheduler::command::{Item, LEARN_LEVEL};
 
 /// What a name must not be: a path, a device, something that looks like another or moves a cursor.
 const BAD_NAMES: [&str; 12] = [
@@ -129,4 +130,22 @@ fn a_snapshot_whose_state_is_none_is_never_written() {
         assert!(!sent.contains(&Output::Installed));
         assert_ne!(bench.disk.snapshot.meta.index, 90);
     }
+}
+
+#[test]
+fn what_some_replica_could_not_apply_is_not_proposed_whoever_wants_it() {
+    let mut bench = Bench::with(Settings { level: LEARN_LEVEL, ..Settings::default() });
+    let study = bench.submit(1);
+    let applied = bench.node.state().applied;
+    let lease = LeaseId { term: 1, counter: 1 };
+    let attempt = Attempt { study, trial: TrialIndex(0), lease };
+    let (reason, detail) = (FailReason::Preempted, "gone".to_string());
+    let items = vec![Item::Failed { attempt, reason, detail, alone: true }];
+    let command = Command::Reports { agent: AGENT, at: Timestamp(1), items };
+    bench.node.propose(command.clone(), Asker::Nobody);
+    bench.node.propose(command, Asker::Request(RequestId(7)));
+    let sent = bench.drive();
+    let [Output::Answer { answer, .. }] = &sent[..] else { panic!("{sent:?}") };
+    assert!(refusal(answer.response.clone()).contains("upgrade"));
+    assert_eq!(bench.node.state().applied, applied);
 }
