@@ -113,9 +113,9 @@ fn ours(words: &[String]) -> Option<(Program, Vec<String>)> {
         };
         words.drain(..skipped);
     }
-    let program = match words.first()? {
-        &"coordinator" => Program::Coordinator,
-        &"agent" => Program::Agent,
+    let program = match *words.first()? {
+        "coordinator" => Program::Coordinator,
+        "agent" => Program::Agent,
         _ => return None,
     };
     Some((program, words[1..].iter().map(|word| word.to_string()).collect()))
