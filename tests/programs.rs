@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use common::study::Format;
 use common::table::{Table, Values};
@@ -162,6 +164,30 @@ fn a_program_that_asks_for_another_agent_is_given_one_and_a_bad_config_is_given_
     assert!(failures.to_string().contains("bad config"), "{failures}");
     let explained = cluster.run(&["explain", &format!("{id}:1")]).done().stdout;
     assert!(explained.contains("exit status 78"), "{explained}");
+}
+
+#[test]
+fn programs_that_are_ended_together_with_their_agent_have_not_failed() {
+    let cluster = Cluster::start();
+    let mut agent = cluster.agent_with("job", &["--allow-programs", "--grace", "20s"]);
+    let running = cluster.site.path("running");
+    let script = "echo $$ > \"$1\"; exec sleep 300\n";
+    let study = own(&cluster.site, script, &format!("\"{}\"", running.display()));
+    let id = cluster.submit(&study);
+    let pid = eventually("a program", || {
+        let text = fs::read_to_string(&running).ok()?;
+        text.ends_with('\n').then(|| text.trim().to_string())
+    });
+    // A manager of machines signals to all processes of a job, in whatever order.
+    let killed = Command::new("kill").args(["-TERM", &pid]).status();
+    assert!(killed.is_ok_and(|status| status.success()));
+    thread::sleep(Duration::from_millis(200));
+    let told = Instant::now();
+    agent.signal("TERM");
+    assert!(agent.ends().success());
+    assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
+    let failures = cluster.ask(&["status", &id])["studies"][0]["failures"].clone();
+    assert_eq!(failures, serde_json::json!({ "preempted": 1 }), "{}", agent.stderr());
 }
 
 /// A study of eight trials, four seeds in two folds, that runs `train.sh`.
