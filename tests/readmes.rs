@@ -32,7 +32,7 @@ fn every_command_of_the_readmes_is_one_that_the_programs_take() {
 
 #[test]
 fn commands_are_found_in_what_a_shell_would_make_of_a_line() {
-    let line = "sudo -u me coordinator plan \"a b\" --x='1|2' >f && t=$(kubectl exec p -- agent join) # end";
+    let line = "sudo -u me coordinator plan \"a b\" --x='1|2' > f && t=$(kubectl exec p -- agent join) # end";
     let all: Vec<_> = commands(line).iter().filter_map(|words| ours(words)).collect();
     let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
     let wanted = [
@@ -97,7 +97,12 @@ fn commands(line: &str) -> Vec<Vec<String>> {
     }
     words.extend(word);
     all.push(words);
-    all.iter_mut().for_each(|words| words.retain(|word| !word.starts_with('>')));
+    for words in &mut all {
+        if let Some(at) = words.iter().position(|word| word.starts_with('>')) {
+            let further = if words[at] == ">" { 2 } else { 1 };
+            words.drain(at..(at + further).min(words.len()));
+        }
+    }
     all
 }
 
